@@ -1,0 +1,171 @@
+"""The spec: everything that a lab is, typed and already checked.
+
+`lab.configuration` makes one from a stack's configuration and refuses what cannot work; the rest of `lab` renders files
+from it, and `components` makes resources from it. Nothing here changes once made.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any
+
+
+class Role(StrEnum):
+    """What a node is for. The value is also its `node-role.kubernetes.io/` label."""
+
+    CONTROL_PLANE = "control-plane"
+    WORKER = "worker"
+
+
+class TaintEffect(StrEnum):
+    """What a taint does to pods that do not tolerate it, as Kubernetes spells it."""
+
+    NO_SCHEDULE = "NoSchedule"
+    PREFER_NO_SCHEDULE = "PreferNoSchedule"
+    NO_EXECUTE = "NoExecute"
+
+
+class Virtualization(StrEnum):
+    """How the VMs run: `auto` takes KVM where a kernel boots under it, and emulation elsewhere."""
+
+    AUTO = "auto"
+    KVM = "kvm"
+    QEMU = "qemu"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taint:
+    """A taint that a kubelet registers its node with."""
+
+    key: str
+    value: str
+    effect: TaintEffect
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """The VM that carries a node.
+
+    memory is in MiB, disk in GiB.
+    """
+
+    vcpus: int
+    memory: int
+    disk: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """One node: the VM, its place in the networks, and what its services are told.
+
+    `kubelet`, `kube_proxy` and `containerd` are fields laid over the defaults of `lab`, those of the whole lab and
+    those of this node already merged. `pod_cidr` is None for a node that runs no pods (a control plane).
+    """
+
+    name: str
+    role: Role
+    address: IPv4Address
+    machine: Machine
+    kubernetes_version: str
+    pod_cidr: IPv4Network | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    taints: tuple[Taint, ...] = ()
+    kubelet: Mapping[str, Any] = field(default_factory=dict)
+    kube_proxy: Mapping[str, Any] = field(default_factory=dict)
+    containerd: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Networks:
+    """The address ranges of a lab.
+
+    network_cidr: the libvirt network that the VMs are on; its first address is the host's.
+    cluster_cidr: all pods; every node's pod CIDR lies in it.
+    service_cidr: all Services; its first address is the API server's, `cluster_dns` lies in it.
+    """
+
+    network_cidr: IPv4Network
+    cluster_cidr: IPv4Network
+    service_cidr: IPv4Network
+    cluster_dns: IPv4Address
+    cluster_domain: str
+
+    @property
+    def gateway(self) -> IPv4Address:
+        """The host's address on the VMs' network."""
+        return self.network_cidr[1]
+
+    @property
+    def api_service(self) -> IPv4Address:
+        """The address of the Service `kubernetes`: the API server always takes the first of the service CIDR."""
+        return self.service_cidr[1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Certificates:
+    """How long certificates live, in hours, and how long before their end `pulumi up` renews them."""
+
+    authority_validity: int
+    validity: int
+    renewal: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlPlaneFlags:
+    """Command-line flags laid over the defaults of `lab`: flag name without dashes to value."""
+
+    etcd: Mapping[str, str] = field(default_factory=dict)
+    kube_apiserver: Mapping[str, str] = field(default_factory=dict)
+    kube_controller_manager: Mapping[str, str] = field(default_factory=dict)
+    kube_scheduler: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """A whole lab.
+
+    max_unavailable: how many workers at a time may restart a service in a change: a number, or a percentage of the
+    workers such as "25%".
+    health_timeout: seconds that a service may take until it is healthy.
+    image: URL or path of a cloud image for the VMs; None for the one that the lab builds.
+    """
+
+    name: str
+    kubernetes_version: str
+    control_planes: tuple[Node, ...]
+    workers: tuple[Node, ...]
+    networks: Networks
+    certificates: Certificates
+    flags: ControlPlaneFlags
+    max_unavailable: int | str
+    health_timeout: int
+    virtualization: Virtualization
+    libvirt_uri: str
+    image: str | None
+    dns_addon: bool
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """Every node, control planes first."""
+        return self.control_planes + self.workers
+
+    @property
+    def api_server(self) -> IPv4Address:
+        """The address at which nodes and users reach the API server."""
+        return self.control_planes[0].address
+
+    @property
+    def api_endpoint(self) -> str:
+        """The URL of the API server as nodes and users see it."""
+        return f"https://{self.api_server}:6443"
+
+    @property
+    def simultaneous_restarts(self) -> int:
+        """How many workers at a time may restart a service, from `max_unavailable`; at least one.
+
+        A percentage is rounded down, as Kubernetes does for maxUnavailable of a Deployment.
+        """
+        if isinstance(self.max_unavailable, int):
+            return self.max_unavailable
+        return max(1, len(self.workers) * int(self.max_unavailable.removesuffix("%")) // 100)
