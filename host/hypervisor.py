@@ -1,0 +1,246 @@
+"""The hypervisor: the system's libvirtd where it answers, otherwise a private one in namespaces of its own.
+
+A private hypervisor is a folder (the instance) and a process (the holder) in a mount and a network namespace of its own,
+in which libvirt's daemons see the folder's parts at their usual places and VMs have a network that nobody else sees.
+The namespaces' lifetime is the time since boot; the folder stays, so what is defined with autostart comes up again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from host import namespace, processes
+from host.errors import HostError
+from host.processes import Process
+
+URI = "qemu:///system"
+
+_HOLDER = "holder"  # the record of the process that holds the namespaces
+_OWNER = "owner"  # the record of the process at whose end the instance is left over
+_LOG = "holder.log"
+_START_TIMEOUT = 60.0  # seconds until libvirtd answers
+_LIBVIRT_FOLDER = "lib"
+
+_CONFIGURATION = {
+    # The socket lies in the private mount namespace, which only root can enter: who reaches it, may use it.
+    "libvirtd.conf": """\
+auth_unix_ro = "none"
+auth_unix_rw = "none"
+unix_sock_ro_perms = "0777"
+unix_sock_rw_perms = "0777"
+log_outputs = "3:file:/var/log/libvirt/libvirtd.log"
+""",
+    "virtlogd.conf": """\
+log_outputs = "3:file:/var/log/libvirt/virtlogd.log"
+""",
+    # A mount namespace for each VM would need /dev as udev keeps it; no security driver knows the private folders.
+    "qemu.conf": """\
+user = "root"
+group = "root"
+namespaces = []
+security_driver = "none"
+""",
+}
+# As the distribution's own package for the system's libvirtd makes them (that package wants an init system).
+_ACCOUNT = {
+    "passwd": "libvirt-qemu:x:64055:64055:Libvirt Qemu,,,:/var/lib/libvirt:/usr/sbin/nologin\n",
+    "group": "libvirt-qemu:x:64055:\n",
+}
+
+
+def system_libvirt_answers() -> bool:
+    """Whether systemd runs here and the system's libvirtd answers this user."""
+    if not Path("/run/systemd/system").is_dir() or shutil.which("virsh") is None:
+        return False
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        return _virsh_answers([])
+    return False
+
+
+def _virsh_answers(prefix: Sequence[str]) -> bool:
+    command = [*prefix, "virsh", "--connect", URI, "uri"]
+    result = subprocess.run(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=30, check=False
+    )
+    return result.returncode == 0
+
+
+class Hypervisor:
+    """A private hypervisor, kept in the folder `instance`. Needs root."""
+
+    def __init__(self, instance: Path) -> None:
+        self.instance = instance.resolve()
+
+    def start(self, *, kvm: bool = False, owner: int | None = None) -> None:
+        """Starts the hypervisor and returns when it answers; does nothing where it runs.
+
+        kvm:   whether /dev/kvm serves; it is hidden otherwise.
+        owner: the process whose end makes this instance left over, for `sweep`; None where it is to stay.
+
+        Raises HostError where it does not come up.
+        """
+        if os.geteuid() != 0:
+            raise HostError("A private hypervisor needs root: namespaces, bridges and VMs are made. Run it through sudo.")
+        with self._locked():
+            holder = self._holder()
+            if holder is not None and _virsh_answers(self._prefix(holder)):
+                return
+            self._end_processes()
+            self._lay_out(owner)
+            holder = self._launch(kvm)
+            self._await(holder)
+
+    def running(self) -> bool:
+        """Whether the namespaces are there."""
+        return self._holder() is not None
+
+    def enter(self, command: Sequence[str] = ()) -> list[str]:
+        """The argument vector that runs `command` inside, in the current directory.
+
+        Nothing is forked, so terminal, signals and exit code are the command's own. Raises HostError where it doesn't run.
+        """
+        holder = self._holder()
+        if holder is None:
+            raise HostError(f"The private hypervisor in {self.instance} does not run. Start it: python3 -m host prepare")
+        return [*self._prefix(holder), *command]
+
+    def stop(self) -> None:
+        """Ends the VMs and all else in the namespaces; what is defined stays, and `start` brings it up again."""
+        if self.instance.is_dir():
+            with self._locked():
+                self._end_processes()
+                (self.instance / _HOLDER).unlink(missing_ok=True)
+
+    def purge(self) -> None:
+        """Ends all in the namespaces and removes the instance with everything in it."""
+        self.stop()
+        if self.instance.is_dir():
+            shutil.rmtree(self.instance)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        self.instance.mkdir(parents=True, exist_ok=True)
+        with (self.instance / "lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _holder(self) -> Process | None:
+        """The process that holds the namespaces, None where it doesn't run."""
+        holder = processes.read(self.instance / _HOLDER)
+        return holder if holder is not None and holder.alive() else None
+
+    def _prefix(self, holder: Process) -> list[str]:
+        return [
+            *("nsenter", "--target", str(holder.pid), "--mount", "--net", f"--wdns={Path.cwd()}"),
+            *("env", "HARDWAY_NAMESPACE=1"),
+        ]
+
+    def _lay_out(self, owner: int | None) -> None:
+        for name, place in namespace.BOUND.items():
+            (self.instance / name).mkdir(exist_ok=True)
+            place.mkdir(parents=True, exist_ok=True)
+        namespace.RUNTIME.mkdir(parents=True, exist_ok=True)
+        for name, text in _CONFIGURATION.items():
+            (self.instance / "etc" / name).write_text(text)
+        for name, place in namespace.ACCOUNTS.items():
+            accounts = place.read_text()
+            if not any(line.startswith("libvirt-qemu:") for line in accounts.splitlines()):
+                accounts += _ACCOUNT[name]
+            (self.instance / name).write_text(accounts)
+        (self.instance / "kvm").touch()
+        if owner is not None:
+            (self.instance / _OWNER).write_text(str(Process.of(owner)))
+
+    def _launch(self, kvm: bool) -> Process:
+        with (self.instance / _LOG).open("w") as log:
+            # Mounts that the machine makes later are seen inside, those made inside are not seen outside.
+            child = subprocess.Popen(
+                [
+                    *("unshare", "--mount", "--net", "--propagation", "slave"),
+                    *(sys.executable, "-m", "host.namespace", str(self.instance), "kvm" if kvm else "emulation"),
+                ],
+                cwd=Path(__file__).parent.parent,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        holder = Process.of(child.pid)
+        if holder is None:
+            raise HostError(self._failure("ended at once"))
+        (self.instance / _HOLDER).write_text(str(holder))
+        return holder
+
+    def _await(self, holder: Process) -> None:
+        deadline = time.monotonic() + _START_TIMEOUT
+        while holder.alive():
+            if _virsh_answers(self._prefix(holder)):
+                return
+            if time.monotonic() > deadline:
+                self._end_processes()
+                raise HostError(self._failure(f"did not answer within {_START_TIMEOUT:.0f} s"))
+            time.sleep(0.1)
+        raise HostError(self._failure("ended"))
+
+    def _failure(self, what: str) -> str:
+        lines = []
+        for log in (self.instance / _LOG, self.instance / "log" / "libvirtd.log"):
+            if log.exists():
+                lines += [f"  {log}: {line}" for line in log.read_text(errors="replace").splitlines()[-5:]]
+        return "\n".join([f"The private hypervisor {what}. Its last words:", *lines])
+
+    def _end_processes(self) -> None:
+        """Ends the holder first, so that it starts no daemon again, then the rest: VMs, dnsmasq, what was entered."""
+        if (holder := self._holder()) is not None:
+            processes.end([holder])
+        processes.end(self._inside())
+
+    def _inside(self) -> list[Process]:
+        """What runs in the instance's namespaces, holder or not.
+
+        These are the network namespaces of the processes that see the instance's own folder as /var/lib/libvirt. A
+        recorded namespace number would not do: the kernel gives a freed one to the next namespace made.
+        """
+        try:
+            own = (self.instance / _LIBVIRT_FOLDER).stat()
+        except FileNotFoundError:
+            return []
+        outside = os.stat("/proc/self/ns/net").st_ino
+        member_of: dict[int, int] = {}
+        private: set[int] = set()
+        for pid in processes.every():
+            try:
+                network = os.stat(f"/proc/{pid}/ns/net").st_ino
+                if network == outside:
+                    continue
+                member_of[pid] = network
+                seen = os.stat(f"/proc/{pid}/root{namespace.BOUND[_LIBVIRT_FOLDER]}")
+            except OSError:
+                continue
+            if (seen.st_dev, seen.st_ino) == (own.st_dev, own.st_ino):
+                private.add(network)
+        mine = processes.ancestors()
+        found = [Process.of(pid) for pid, network in member_of.items() if network in private and pid not in mine]
+        return [process for process in found if process is not None]
+
+
+def sweep(instances: Path) -> list[Path]:
+    """Purges the instances in the folder `instances` whose owner has ended, and returns their folders.
+
+    An instance without a record of an owner is left alone: it is meant to stay.
+    """
+    swept = []
+    for record in sorted(instances.glob(f"*/{_OWNER}")):
+        owner = processes.read(record)
+        if owner is None or not owner.alive():
+            Hypervisor(record.parent).purge()
+            swept.append(record.parent)
+    return swept
