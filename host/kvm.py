@@ -1,0 +1,55 @@
+"""Whether KVM really serves. The device alone says little: there are machines where a guest hangs under it or QEMU fails."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+from host.processes import boot_id
+
+DEVICE = Path("/dev/kvm")
+
+_QEMU = "qemu-system-x86_64"
+_BOUND = 20.0  # seconds; a kernel that is served well needs about one
+# A kernel without a root file system gets as far as looking for it, past everything that KVM could fail at.
+_THROUGH = b"Kernel panic - not syncing: VFS"
+
+
+def serves(kernel: Path, cache: Path) -> bool:
+    """Whether a guest runs under KVM here: boots `kernel` under it for a few seconds.
+
+    The answer is kept in the folder `cache` until the machine is booted anew or has another QEMU.
+    """
+    if not os.access(DEVICE, os.R_OK | os.W_OK):
+        return False
+    version = subprocess.run([_QEMU, "--version"], capture_output=True, text=True, check=True).stdout.splitlines()[0]
+    key = f"{boot_id()} {version}"
+    record = cache / "kvm"
+    if record.exists():
+        known, _, answer = record.read_text().rpartition("\n")
+        if known == key:
+            return answer == "serves"
+    answer = "serves" if boots(kernel, "kvm", "host") else "does not serve"
+    cache.mkdir(parents=True, exist_ok=True)
+    draft = record.with_name(f"kvm.{os.getpid()}")
+    draft.write_text(f"{key}\n{answer}")
+    draft.replace(record)
+    return answer == "serves"
+
+
+def boots(kernel: Path, accelerator: str, cpu: str, bound: float = _BOUND) -> bool:
+    """Whether `kernel` gets through its start under QEMU's `accelerator` with the CPU model `cpu` in `bound` seconds."""
+    command = [
+        *(_QEMU, "-accel", accelerator, "-cpu", cpu, "-m", "256"),
+        *("-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-no-reboot"),
+        *("-kernel", str(kernel), "-append", "console=ttyS0 panic=-1"),
+    ]
+    try:
+        # panic=-1 with -no-reboot: the guest's panic ends QEMU.
+        result = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=bound, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return _THROUGH in result.stdout
