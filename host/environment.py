@@ -1,0 +1,186 @@
+"""The lab's environment: `.lab/env` for people's shells and for this package's own steps, and the commands in `.lab/bin`."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where things lie in a checkout. `lab` is what a machine makes and Git ignores."""
+
+    checkout: Path
+
+    @property
+    def lab(self) -> Path:
+        return self.checkout / ".lab"
+
+    @property
+    def env(self) -> Path:
+        return self.lab / "env"
+
+    @property
+    def bin(self) -> Path:
+        return self.lab / "bin"
+
+    @property
+    def venv(self) -> Path:
+        """Where Pulumi.yaml has the program's virtual environment."""
+        return self.lab / "venv"
+
+    @property
+    def development_venv(self) -> Path:
+        return self.lab / "venv-dev"
+
+    @property
+    def pulumi_home(self) -> Path:
+        return self.lab / "pulumi"
+
+    @property
+    def state(self) -> Path:
+        return self.lab / "state"
+
+    @property
+    def passphrase(self) -> Path:
+        return self.lab / "passphrase"
+
+    @property
+    def hypervisor(self) -> Path:
+        """The instance folder of the private hypervisor, where there is one."""
+        return self.lab / "hypervisor"
+
+    def stack_file(self, stack: str) -> Path:
+        return self.checkout / f"Pulumi.{stack}.yaml"
+
+    def kubeconfig(self, stack: str) -> Path:
+        return self.lab / "stacks" / stack / "kubeconfig"
+
+
+_ENV = """\
+# The lab's environment, written by `make prepare`. Use it in your shell: . ./.lab/env
+case ":$PATH:" in
+    *:{bin}:*) ;;
+    *) export PATH={bin}:"$PATH" ;;
+esac
+
+# Pulumi as you have set it up yourself, if you have: by these variables, or by `pulumi login`.
+if [ "${{PULUMI_HOME:-}}" = {pulumi_home} ]; then unset PULUMI_HOME; fi
+if [ "${{PULUMI_BACKEND_URL:-}}" = {backend} ]; then unset PULUMI_BACKEND_URL; fi
+if [ -z "${{PULUMI_HOME:-}}${{PULUMI_ACCESS_TOKEN:-}}" ] &&
+    ! grep -q '"current": *"[^"]' "$HOME/.pulumi/credentials.json" 2>/dev/null; then
+    export PULUMI_HOME={pulumi_home}
+fi
+if [ -z "${{PULUMI_BACKEND_URL:-}}${{PULUMI_ACCESS_TOKEN:-}}" ] &&
+    ! grep -q '"current": *"[^"]' "${{PULUMI_HOME:-$HOME/.pulumi}}/credentials.json" 2>/dev/null; then
+    export PULUMI_BACKEND_URL={backend}
+fi
+if [ -z "${{PULUMI_CONFIG_PASSPHRASE+set}}${{PULUMI_CONFIG_PASSPHRASE_FILE+set}}" ]; then
+    export PULUMI_CONFIG_PASSPHRASE_FILE={passphrase}
+fi
+
+# A stack file whose salt was lost (checked out anew) goes on with the one in the state.
+export PULUMI_FALLBACK_TO_STATE_SECRETS_MANAGER=true
+# The plugins are installed: one that is missing is an error to see at once, not a download to wait for.
+export PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION=true
+export PULUMI_SKIP_UPDATE_CHECK=true
+
+# How this machine runs VMs where the configuration leaves it open: kvm or qemu (emulation).
+export HARDWAY_VIRTUALIZATION={virtualization}
+export KUBECONFIG={kubeconfig}
+"""
+
+_ENTERED = """\
+#!/bin/sh
+# Written by `make prepare`: runs where the lab's VMs can be reached.
+exec {enter} {instance} {python} {command} "$@"
+"""
+_PLAIN = """\
+#!/bin/sh
+# Written by `make prepare`: the lab's VMs can be reached from everywhere on this machine.
+exec "$@"
+"""
+
+
+def write(layout: Layout, stack: str, virtualization: str, commands: Mapping[str, Path], private: bool) -> None:
+    """Writes `.lab/env`, `.lab/bin` and, once, the passphrase.
+
+    stack:          the stack whose cluster kubectl talks to.
+    virtualization: kvm or qemu.
+    commands:       name in `.lab/bin` and the program.
+    private:        whether the hypervisor is a private one, whose namespaces each command has to enter.
+    """
+    layout.state.mkdir(parents=True, exist_ok=True)
+    _make_passphrase(layout.passphrase)
+    layout.bin.mkdir(exist_ok=True)
+    for name, program in commands.items():
+        if private:
+            _put(layout.bin / name, _entered(layout, shlex.quote(str(program))))
+        else:
+            _link(layout.bin / name, program)
+    _put(layout.bin / "in-lab", _entered(layout, "") if private else _PLAIN)
+    for stale in set(os.listdir(layout.bin)) - {*commands, "in-lab"}:
+        (layout.bin / stale).unlink()
+    text = _ENV.format(
+        bin=shlex.quote(str(layout.bin)),
+        pulumi_home=shlex.quote(str(layout.pulumi_home)),
+        backend=shlex.quote(f"file://{layout.state}"),
+        passphrase=shlex.quote(str(layout.passphrase)),
+        virtualization=shlex.quote(virtualization),
+        kubeconfig=shlex.quote(str(layout.kubeconfig(stack))),
+    )
+    _put(layout.env, text, mode=0o644)
+
+
+def read(layout: Layout) -> dict[str, str]:
+    """The environment of a shell that has taken in `.lab/env`."""
+    script = '. "$1" && exec env -0'
+    command = ["sh", "-c", script, "sh", str(layout.env)]
+    output = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=True).stdout
+    return dict(entry.split("=", 1) for entry in os.fsdecode(output).split("\0") if entry)
+
+
+def _entered(layout: Layout, command: str) -> str:
+    return _ENTERED.format(
+        enter=shlex.quote(str(Path(__file__).with_name("enter.sh"))),
+        instance=shlex.quote(str(layout.hypervisor)),
+        python=shlex.quote(sys.executable),
+        command=command,
+    )
+
+
+def _make_passphrase(path: Path) -> None:
+    """Made once: with another one, the secrets in the state could not be read any more."""
+    if path.exists():
+        return
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_urlsafe(32) + "\n")
+    try:
+        os.link(draft, path)  # fails where another run was first: its passphrase holds
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
+
+
+def _put(path: Path, text: str, mode: int = 0o755) -> None:
+    if path.is_symlink():
+        path.unlink()
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(text)
+    draft.chmod(mode)
+    draft.replace(path)
+
+
+def _link(path: Path, target: Path) -> None:
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.symlink_to(target)
+    draft.replace(path)
