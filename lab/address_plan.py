@@ -1,0 +1,156 @@
+"""The address plan of a lab: which ranges and addresses can stand beside one another.
+
+The rules get values that are right by themselves, leave out those that are not there, and note what does not go together.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
+from typing import Any
+
+from lab.overrides import is_max_pods
+from lab.problems import NodeFields, Problems
+from lab.settings import Reader
+
+RESERVED = tuple(
+    IPv4Network(text) for text in ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4")
+)
+"""Ranges that no host or pod can have: this network, loopback, link-local, multicast, reserved."""
+
+TAKEN_IN_POD_CIDR = 3
+"""Addresses of a pod CIDR that no pod gets: its first, its last, and the bridge's."""
+
+DEFAULT_MAX_PODS = 110
+"""The kubelet's own default of maxPods."""
+
+
+def ipv4_address(text: str) -> IPv4Address:
+    """An address such as 10.240.0.10; raises ValueError."""
+    try:
+        return IPv4Address(text)
+    except AddressValueError:
+        raise ValueError("must be an IPv4 address, as 10.240.0.10") from None
+
+
+def ipv4_network(widest: int, narrowest: int, reason: str = "") -> Reader:
+    """What reads a range such as 10.240.0.0/24 whose prefix length is between two bounds.
+
+    reason: why the bounds are what they are, where that is not obvious.
+    """
+
+    def read(text: str) -> IPv4Network:
+        address, slash, length = text.partition("/")
+        if not slash or not (length.isascii() and length.isdigit()):
+            raise ValueError("must be an IPv4 range with its prefix length, as 10.240.0.0/24")
+        try:
+            network = IPv4Network(f"{IPv4Address(address)}/{length}", strict=False)
+        except (AddressValueError, NetmaskValueError):
+            raise ValueError("must be an IPv4 range with its prefix length, as 10.240.0.0/24") from None
+        if network.network_address != IPv4Address(address):
+            raise ValueError(f"has bits set beyond its prefix length; the range is {network}")
+        if not widest <= network.prefixlen <= narrowest:
+            raise ValueError(f"must have a prefix length from /{widest} to /{narrowest}{reason}")
+        for reserved in RESERVED:
+            if network.overlaps(reserved):
+                raise ValueError(f"overlaps {reserved}, which is reserved; take a private range, as of 10.0.0.0/8")
+        return network
+
+    return read
+
+
+def check_address_plan(
+    namespace: str, fields: Mapping[str, Any], nodes: Sequence[NodeFields], problems: Problems
+) -> None:
+    """Checks ranges against one another, nodes against the ranges, and nodes against one another."""
+    _check_ranges(namespace, fields, problems)
+    _check_cluster_dns(namespace, fields, problems)
+    if "networkCidr" in fields:
+        _check_node_addresses(fields["networkCidr"], nodes, problems)
+    _check_pod_cidrs(fields, nodes, problems)
+
+
+def _check_ranges(namespace: str, fields: Mapping[str, Any], problems: Problems) -> None:
+    names = [name for name in ("networkCidr", "clusterCidr", "serviceCidr") if name in fields]
+    for index, name in enumerate(names):
+        for other in names[:index]:
+            if fields[name].overlaps(fields[other]):
+                problems.add(
+                    f"{namespace}:{name}",
+                    str(fields[name]),
+                    f"overlaps {other} {fields[other]}; VMs, pods and Services each need a range of their own",
+                )
+
+
+def _check_cluster_dns(namespace: str, fields: Mapping[str, Any], problems: Problems) -> None:
+    address, network = fields.get("clusterDns"), fields.get("serviceCidr")
+    if address is None or network is None:
+        return
+    taken = {network[0]: "the range's own address", network[1]: "the API server's", network[-1]: "the range's last"}
+    explanation = ""
+    if address not in network:
+        explanation = f"is outside serviceCidr {network}"
+    elif address in taken:
+        explanation = f"is {taken[address]}"
+    if explanation:
+        problems.add(
+            f"{namespace}:clusterDns", str(address), f"{explanation}; choose one from {network[2]} to {network[-2]}"
+        )
+
+
+def _check_node_addresses(network: IPv4Network, nodes: Sequence[NodeFields], problems: Problems) -> None:
+    taken = {
+        network[0]: "the network's own address",
+        network[1]: "the host's address on the network",
+        network[-1]: "the network's broadcast address",
+    }
+    holders: dict[IPv4Address, str] = {}
+    for key, address in _of_nodes(nodes, "address"):
+        explanation = ""
+        if address not in network:
+            explanation = f"is outside networkCidr {network}"
+        elif address in taken:
+            explanation = f"is {taken[address]}"
+        elif address in holders:
+            explanation = f"is already the address of {holders[address]}"
+        if explanation:
+            choice = f"choose a free one from {network[2]} to {network[-2]}"
+            problems.add(f"{key}.address", str(address), f"{explanation}; {choice}")
+        holders.setdefault(address, key)
+
+
+def _check_pod_cidrs(fields: Mapping[str, Any], nodes: Sequence[NodeFields], problems: Problems) -> None:
+    cluster = fields.get("clusterCidr")
+    holders: dict[str, IPv4Network] = {}
+    for key, network in _of_nodes(nodes, "podCidr"):
+        other = next((other for other, held in holders.items() if held.overlaps(network)), None)
+        explanation = ""
+        if cluster and not network.subnet_of(cluster):
+            explanation = f"is outside clusterCidr {cluster}; choose a part of it"
+        elif other:
+            explanation = f"overlaps the pod CIDR {holders[other]} of {other}; every node needs one of its own"
+        if explanation:
+            problems.add(f"{key}.podCidr", str(network), explanation)
+        holders[key] = network
+    for key, node in nodes:
+        _check_room_for_pods(key, node, fields, problems)
+
+
+def _check_room_for_pods(key: str, node: Mapping[str, Any], fields: Mapping[str, Any], problems: Problems) -> None:
+    network = node.get("podCidr")
+    overrides = [of["kubelet"] for of in (node, fields) if "kubelet" in of]
+    max_pods = next((of["maxPods"] for of in overrides if "maxPods" in of), None)
+    if max_pods is None:
+        max_pods = DEFAULT_MAX_PODS
+    if network is None or not is_max_pods(max_pods):
+        return
+    room = max(0, network.num_addresses - TAKEN_IN_POD_CIDR)
+    if room < max_pods:
+        problems.add(
+            f"{key}.podCidr",
+            str(network),
+            f"has addresses for {room} pods and the kubelet's maxPods is {max_pods}; "
+            "choose a wider range or set kubelet.maxPods lower",
+        )
+
+
+def _of_nodes(nodes: Sequence[NodeFields], name: str) -> Iterator[tuple[str, Any]]:
+    return ((key, node[name]) for key, node in nodes if name in node)

@@ -1,0 +1,347 @@
+"""From a stack's configuration to the spec of a lab.
+
+Everything that can be known to be wrong before a VM exists is refused here, all of it in one message.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lab.address_plan import check_address_plan, ipv4_address, ipv4_network
+from lab.kubernetes_syntax import dns_label, dns_subdomain, labels, taint, taints
+from lab.overrides import check_overrides
+from lab.problems import ABSENT, ConfigurationError, NodeFields, Problem, Problems
+from lab.settings import Reader, Values, decode, project, suggestion
+from lab.spec import Certificates, ControlPlaneFlags, Machine, Networks, Node, Role, Spec, Virtualization
+from lab.versions import DEFAULT_KUBERNETES_VERSION, KUBERNETES_VERSIONS
+
+__all__ = ["ConfigurationError", "Problem", "load", "parse"]
+
+OLDEST_KUBELET = 3
+"""Minor versions that a kubelet or kube-proxy may be older than the API server.
+
+https://kubernetes.io/releases/version-skew-policy/
+"""
+
+OLDEST_API_SERVER = 1
+"""Minor versions that one API server may be older than another of the same cluster (the same policy)."""
+
+HOURS_OF_A_CENTURY = 100 * 366 * 24
+
+
+def parse(values: Mapping[str, Any]) -> Spec:
+    """The lab that a stack's configuration describes.
+
+    values: configuration keys, with or without the project's namespace, to values as the engine hands them to a
+    program (scalars as text, everything else as JSON text) or as YAML has them. Keys of other namespaces are left
+    alone; a key that is not there has the default that Pulumi.yaml declares.
+
+    Raises ConfigurationError, which lists every problem found.
+    """
+    problems = Problems()
+    settings, namespace = project().settings, project().name
+    given = _own(values, namespace, problems)
+    decoded = {name: decode(settings[name], value) if name in settings else value for name, value in given.items()}
+    fields = Values(READERS, problems).read(settings, decoded, f"{namespace}:")
+    control_planes, workers = (
+        [(f"{namespace}:{name}[{index}]", node) for index, node in enumerate(fields.get(name, ()))]
+        for name in ("controlPlanes", "workers")
+    )
+    nodes = control_planes + workers
+    _check_names(nodes, problems)
+    check_address_plan(namespace, fields, nodes, problems)
+    check_overrides(namespace, fields, nodes, problems)
+    _check_versions(fields, control_planes, workers, problems)
+    _check_certificates(namespace, fields, problems)
+    problems.raise_any()
+    return _spec(fields)
+
+
+def load(stack_file: Path) -> Spec:
+    """The lab that a stack file describes, read without the engine.
+
+    Raises ConfigurationError as `parse` does, also where the file cannot be read. Encrypted values cannot be either.
+    """
+    try:
+        document = yaml.safe_load(stack_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise _unreadable(stack_file, f"cannot be read: {error}") from error
+    configuration = {} if document is None else document
+    if isinstance(configuration, dict):
+        configuration = configuration.get("config") or {}
+    if not isinstance(configuration, dict):
+        raise _unreadable(stack_file, "must be a mapping with the key config, whose value is a mapping")
+    return parse({str(key): value for key, value in configuration.items()})
+
+
+def _unreadable(file: Path, explanation: str) -> ConfigurationError:
+    return ConfigurationError((Problem(key=str(file), value=ABSENT, explanation=explanation),))
+
+
+def _own(values: Mapping[str, Any], namespace: str, problems: Problems) -> dict[str, Any]:
+    """The values in the project's namespace, by their keys without it."""
+    own = {}
+    for key, value in values.items():
+        before, colon, name = key.partition(":")
+        if not colon:
+            own[before] = value
+        elif before == namespace:
+            own[name] = value
+        elif suggestion(before, [namespace]).startswith("; did you mean"):
+            problems.add(key, value, f"unknown namespace; did you mean {namespace}:{name}?")
+    return own
+
+
+def between(least: int, most: int, unit: str = "", reason: str = "") -> Reader:
+    """What reads a whole number within bounds."""
+
+    def read(value: int) -> int:
+        if not least <= value <= most:
+            raise ValueError(f"must be from {least} to {most}{unit and f' {unit}'}{reason}")
+        return value
+
+    return read
+
+
+def _one_of(choices: Sequence[str], convert: Callable[[str], Any] = str) -> Reader:
+    def read(value: str) -> Any:
+        if value not in choices:
+            raise ValueError(f"must be one of {', '.join(choices)}")
+        return convert(value)
+
+    return read
+
+
+def _kubernetes_version(value: str) -> str:
+    if not value or value in KUBERNETES_VERSIONS:
+        return value
+    raise ValueError(f"is not a version that the lab knows; choose one of {', '.join(KUBERNETES_VERSIONS)}")
+
+
+def _node_name(value: str) -> str:
+    """A node's name, which dnsmasq must not take for something else: its host reservations have no quotes.
+
+    https://thekelleys.org.uk/dnsmasq/docs/dnsmasq-man.html, --dhcp-host: a lease time and `ignore` stand where a name does.
+    """
+    dns_label(value)
+    if re.fullmatch(r"[0-9]+[smhdw]?|infinite|ignore", value):
+        raise ValueError("would be read by dnsmasq as a lease time or a keyword; choose another name, as node-0")
+    if value == "localhost":
+        raise ValueError("is every machine's own name; choose another, as node-0")
+    return value
+
+
+def _max_unavailable(value: str) -> int | str:
+    if re.fullmatch(r"[1-9][0-9]{0,5}", value):
+        return int(value)
+    if re.fullmatch(r"([1-9][0-9]?|100)%", value):
+        return value
+    raise ValueError("must be a whole number of workers from 1, or a percentage from 1% to 100%")
+
+
+def _control_planes(value: list[Any]) -> list[Any]:
+    if not value:
+        raise ValueError("is empty; a lab needs at least one control plane")
+    return value
+
+
+def _libvirt_uri(value: str) -> str:
+    if not re.fullmatch(r"qemu(\+[a-z0-9]+)?://[^\s/]*/system(\?\S*)?", value):
+        raise ValueError(
+            "must be the URI of a system-wide QEMU driver, as qemu:///system or qemu+ssh://user@host/system"
+        )
+    return value
+
+
+def _image(value: str) -> str | None:
+    scheme, separator, _ = value.partition("://")
+    if separator and scheme not in ("http", "https", "file"):
+        raise ValueError("must be a path, or a URL that begins with http://, https:// or file://")
+    if value != value.strip():
+        raise ValueError("must not begin or end with spaces")
+    return value or None
+
+
+_NODE: Mapping[str, Reader] = {
+    "name": _node_name,
+    "address": ipv4_address,
+    "vcpus": between(1, 128),
+    "disk": between(4, 16384, "GiB", "; the image and the node's binaries take about 2 GiB"),
+    "kubernetesVersion": _kubernetes_version,
+}
+
+_MOST_MEMORY = 1024 * 1024
+
+READERS: Mapping[str, Reader] = {
+    "name": dns_label,
+    "kubernetesVersion": _kubernetes_version,
+    "controlPlanes": _control_planes,
+    **{f"controlPlanes[].{name}": reader for name, reader in _NODE.items()},
+    "controlPlanes[].memory": between(1024, _MOST_MEMORY, "MiB", "; etcd and the API server need that much"),
+    **{f"workers[].{name}": reader for name, reader in _NODE.items()},
+    "workers[].memory": between(512, _MOST_MEMORY, "MiB", "; kubelet, kube-proxy and containerd need that much"),
+    "workers[].podCidr": ipv4_network(8, 30),
+    "workers[].labels": labels,
+    "workers[].taints[]": taint,
+    "workers[].taints": taints,
+    "networkCidr": ipv4_network(8, 29),
+    "clusterCidr": ipv4_network(8, 30),
+    "serviceCidr": ipv4_network(12, 29, ", which is what the API server takes"),
+    "clusterDns": ipv4_address,
+    "clusterDomain": dns_subdomain,
+    "certificateAuthorityValidityHours": between(2, HOURS_OF_A_CENTURY, "hours"),
+    "certificateValidityHours": between(2, HOURS_OF_A_CENTURY, "hours"),
+    "certificateRenewalHours": between(1, HOURS_OF_A_CENTURY, "hours"),
+    "maxUnavailable": _max_unavailable,
+    "healthTimeoutSeconds": between(10, 3600, "seconds"),
+    "virtualization": _one_of(tuple(Virtualization), Virtualization),
+    "libvirtUri": _libvirt_uri,
+    "image": _image,
+}
+"""What checks and converts the value of each key; a key without one is right once it has its type."""
+
+
+def _check_names(nodes: Sequence[NodeFields], problems: Problems) -> None:
+    holders: dict[str, str] = {}
+    for key, node in nodes:
+        name = node.get("name")
+        if name is None:
+            continue
+        if name in holders:
+            problems.add(f"{key}.name", name, f"is already the name of {holders[name]}; every node needs its own")
+        holders.setdefault(name, key)
+
+
+def _check_versions(
+    fields: Mapping[str, Any],
+    control_planes: Sequence[NodeFields],
+    workers: Sequence[NodeFields],
+    problems: Problems,
+) -> None:
+    """Holds the nodes' versions against the version skew policy."""
+    if "kubernetesVersion" not in fields:
+        return
+    lab = fields["kubernetesVersion"] or DEFAULT_KUBERNETES_VERSION
+
+    def versions(nodes: Sequence[NodeFields]) -> list[tuple[str, str]]:
+        return [
+            (f"{key}.kubernetesVersion", node["kubernetesVersion"] or lab)
+            for key, node in nodes
+            if "kubernetesVersion" in node
+        ]
+
+    api_servers = [version for _, version in versions(control_planes)] or [lab]
+    oldest, newest = min(api_servers, key=_minor), max(api_servers, key=_minor)
+    for key, version in versions(control_planes):
+        if _minor(newest) - _minor(version) > OLDEST_API_SERVER:
+            problems.add(
+                key,
+                version,
+                f"is more than {OLDEST_API_SERVER} minor version older than the API server {newest} of another control "
+                "plane; API servers of one cluster may be one minor version apart",
+            )
+    for key, version in versions(workers):
+        if _minor(version) > _minor(oldest):
+            problems.add(key, version, f"is newer than the API server {oldest}; a kubelet may not be newer")
+        elif _minor(newest) - _minor(version) > OLDEST_KUBELET:
+            problems.add(
+                key,
+                version,
+                f"is too old for the API server {newest}; "
+                f"a kubelet may be at most {OLDEST_KUBELET} minor versions older",
+            )
+
+
+def _minor(version: str) -> int:
+    """The minor version: 36 of v1.36.3. Every known version has the major version 1."""
+    return int(version.split(".")[1])
+
+
+def _check_certificates(namespace: str, fields: Mapping[str, Any], problems: Problems) -> None:
+    authority = fields.get("certificateAuthorityValidityHours")
+    validity = fields.get("certificateValidityHours")
+    renewal = fields.get("certificateRenewalHours")
+    if authority is not None and validity is not None and validity > authority:
+        problems.add(
+            f"{namespace}:certificateValidityHours",
+            validity,
+            f"is longer than the authority's own certificateAuthorityValidityHours {authority}; at most that is allowed",
+        )
+    if validity is not None and renewal is not None and renewal >= validity:
+        problems.add(
+            f"{namespace}:certificateRenewalHours",
+            renewal,
+            f"must be less than certificateValidityHours {validity}, or every update would renew every certificate",
+        )
+
+
+def _spec(fields: Mapping[str, Any]) -> Spec:
+    version = fields["kubernetesVersion"] or DEFAULT_KUBERNETES_VERSION
+    return Spec(
+        name=fields["name"],
+        kubernetes_version=version,
+        control_planes=tuple(_node(Role.CONTROL_PLANE, node, fields, version) for node in fields["controlPlanes"]),
+        workers=tuple(_node(Role.WORKER, node, fields, version) for node in fields["workers"]),
+        networks=Networks(
+            network_cidr=fields["networkCidr"],
+            cluster_cidr=fields["clusterCidr"],
+            service_cidr=fields["serviceCidr"],
+            cluster_dns=fields["clusterDns"],
+            cluster_domain=fields["clusterDomain"],
+        ),
+        certificates=Certificates(
+            authority_validity=fields["certificateAuthorityValidityHours"],
+            validity=fields["certificateValidityHours"],
+            renewal=fields["certificateRenewalHours"],
+        ),
+        flags=ControlPlaneFlags(
+            etcd=_flags(fields["etcdFlags"]),
+            kube_apiserver=_flags(fields["apiServerFlags"]),
+            kube_controller_manager=_flags(fields["controllerManagerFlags"]),
+            kube_scheduler=_flags(fields["schedulerFlags"]),
+        ),
+        max_unavailable=fields["maxUnavailable"],
+        health_timeout=fields["healthTimeoutSeconds"],
+        virtualization=fields["virtualization"],
+        libvirt_uri=fields["libvirtUri"],
+        image=fields["image"],
+        dns_addon=fields["clusterDnsAddon"],
+    )
+
+
+def _node(role: Role, node: Mapping[str, Any], lab: Mapping[str, Any], version: str) -> Node:
+    return Node(
+        name=node["name"],
+        role=role,
+        address=node["address"],
+        machine=Machine(vcpus=node["vcpus"], memory=node["memory"], disk=node["disk"]),
+        kubernetes_version=node["kubernetesVersion"] or version,
+        pod_cidr=node.get("podCidr"),
+        labels=node.get("labels", {}),
+        taints=node.get("taints", ()),
+        **{
+            attribute: merged(lab[name], node[name])
+            for attribute, name in (("kubelet", "kubelet"), ("kube_proxy", "kubeProxy"), ("containerd", "containerd"))
+            if name in node
+        },
+    )
+
+
+def merged(lab: Mapping[str, Any], node: Mapping[str, Any]) -> dict[str, Any]:
+    """A node's fields laid over the lab's: mappings merge key by key, anything else of the node replaces.
+
+    A null stays, because it takes away what the lab sets by default when the result is laid over that.
+    """
+    both = dict(lab)
+    for key, value in node.items():
+        below = both.get(key)
+        both[key] = merged(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return both
+
+
+def _flags(given: Mapping[str, Any]) -> dict[str, str]:
+    """Flags with their values as they stand on a command line."""
+    return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in given.items()}
