@@ -1,6 +1,7 @@
 """The address plan of a lab: which ranges and addresses can stand beside one another.
 
-The rules get values that are right by themselves, leave out those that are not there, and note what does not go together.
+The rules get values that are right by themselves, pass over those that are not there, and note what does not go
+together.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -16,7 +16,7 @@ from lab.overrides import check_overrides
 from lab.problems import ABSENT, ConfigurationError, NodeFields, Problem, Problems
 from lab.settings import Reader, Values, decode, project, suggestion
 from lab.spec import Certificates, ControlPlaneFlags, Machine, Networks, Node, Role, Spec, Virtualization
-from lab.versions import DEFAULT_KUBERNETES_VERSION, KUBERNETES_VERSIONS
+from lab.versions import default_kubernetes_version, kubernetes_versions
 
 __all__ = ["ConfigurationError", "Problem", "load", "parse"]
 
@@ -116,15 +116,16 @@ def _one_of(choices: Sequence[str], convert: Callable[[str], Any] = str) -> Read
 
 
 def _kubernetes_version(value: str) -> str:
-    if not value or value in KUBERNETES_VERSIONS:
+    if not value or value in kubernetes_versions():
         return value
-    raise ValueError(f"is not a version that the lab knows; choose one of {', '.join(KUBERNETES_VERSIONS)}")
+    raise ValueError(f"is not a version that the lab knows; choose one of {', '.join(kubernetes_versions())}")
 
 
 def _node_name(value: str) -> str:
     """A node's name, which dnsmasq must not take for something else: its host reservations have no quotes.
 
-    https://thekelleys.org.uk/dnsmasq/docs/dnsmasq-man.html, --dhcp-host: a lease time and `ignore` stand where a name does.
+    A lease time and `ignore` can stand where a name does: --dhcp-host in
+    https://thekelleys.org.uk/dnsmasq/docs/dnsmasq-man.html.
     """
     dns_label(value)
     if re.fullmatch(r"[0-9]+[smhdw]?|infinite|ignore", value):
@@ -224,7 +225,7 @@ def _check_versions(
     """Holds the nodes' versions against the version skew policy."""
     if "kubernetesVersion" not in fields:
         return
-    lab = fields["kubernetesVersion"] or DEFAULT_KUBERNETES_VERSION
+    lab = fields["kubernetesVersion"] or default_kubernetes_version()
 
     def versions(nodes: Sequence[NodeFields]) -> list[tuple[str, str]]:
         return [
@@ -268,7 +269,7 @@ def _check_certificates(namespace: str, fields: Mapping[str, Any], problems: Pro
         problems.add(
             f"{namespace}:certificateValidityHours",
             validity,
-            f"is longer than the authority's own certificateAuthorityValidityHours {authority}; at most that is allowed",
+            f"must be at most certificateAuthorityValidityHours {authority}, as no certificate outlives its authority",
         )
     if validity is not None and renewal is not None and renewal >= validity:
         problems.add(
@@ -279,7 +280,7 @@ def _check_certificates(namespace: str, fields: Mapping[str, Any], problems: Pro
 
 
 def _spec(fields: Mapping[str, Any]) -> Spec:
-    version = fields["kubernetesVersion"] or DEFAULT_KUBERNETES_VERSION
+    version = fields["kubernetesVersion"] or default_kubernetes_version()
     return Spec(
         name=fields["name"],
         kubernetes_version=version,

@@ -1,6 +1,7 @@
 """How Kubernetes spells names, labels and taints, by the rules of its own validation.
 
-Each function returns what it was given, in the spec's terms, or raises ValueError with what is wrong and what is allowed.
+Each function returns what it was given, in the spec's terms, or raises ValueError with what is wrong and what is
+allowed.
 The rules: https://kubernetes.io/docs/concepts/overview/working-with-objects/names/ and .../labels/.
 """
 
@@ -97,7 +98,7 @@ def labels(given: Mapping[str, object]) -> dict[str, str]:
 
 
 def label_of_kubelet(key: str) -> str:
-    """The key of a label that a kubelet may set: `--node-labels` and the admission plugin NodeRestriction see to that."""
+    """The key of a label that a kubelet may set, as `--node-labels` and the admission plugin NodeRestriction have it."""
     namespace = qualified_name(key).rpartition("/")[0]
     if _within(namespace, (ROLE_NAMESPACE,)):
         raise ValueError(f"the label {key!r} cannot be set by a kubelet; the lab gives each node its role by itself")
@@ -135,9 +136,7 @@ def taints(given: list[Taint]) -> tuple[Taint, ...]:
 def _text_of_label(key: str, value: object) -> str:
     if not isinstance(value, str):
         plain = str(value).lower() if isinstance(value, bool) else value
-        raise ValueError(  # noqa: TRY004 (what every reader raises)
-            f"the label {key!r} must have text as its value; put {plain} in quotes"
-        )
+        raise ValueError(f"the label {key!r} must have text as its value; put {plain} in quotes")
     return label_value(value)
 
 

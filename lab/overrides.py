@@ -1,7 +1,7 @@
 """What a configuration may lay over the lab's own: any field and flag of a service but those that the lab decides.
 
-The lab decides where another value could only break it (identities, files that it writes, endpoints that it watches) and
-what has a key of its own (ranges, taints).
+The lab decides where another value could only break it (identities, files that it writes, endpoints that it watches)
+and what has a key of its own (ranges, taints).
 """
 
 import re
