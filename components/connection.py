@@ -1,0 +1,154 @@
+"""Talking to a node. Nobody else opens a connection."""
+
+import base64
+import io
+import tarfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+import pulumi
+import pulumi_command as command
+import pulumi_tls as tls
+
+from lab.node_setup import PROGRAMS
+from lab.units import ASSETS
+
+DIAL_ATTEMPTS_UNTIL_BOOTED = 120
+DIAL_ATTEMPTS = 10
+DIAL_TIMEOUT = 15
+"""Seconds that one attempt to connect may take."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConnectionArgs:
+    """node: the node's name, for the names of what is run on it. address: where it answers.
+
+    key: the key that it lets in. host_key: the key that it must prove to have. machine: what carries it; with that
+    gone, nothing on it needs undoing.
+    """
+
+    node: str
+    address: IPv4Address
+    key: tls.PrivateKey
+    host_key: tls.PrivateKey
+    machine: pulumi.Resource
+
+
+class Connection(pulumi.ComponentResource):
+    """Waits until a node answers, brings it the programs of `assets/node`, and runs commands there.
+
+    Secrets go by standard input alone; nothing of a command's output is logged or handed to a later run.
+    """
+
+    def __init__(self, name: str, args: ConnectionArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("hardway:connection:Connection", name, None, opts)
+        self._args = args
+        self.ready = self._command(
+            f"{args.node}-prepared",
+            create=f"mkdir -p {PROGRAMS} && base64 -d | tar -x -C {PROGRAMS} && {PROGRAMS}/prepare-node",
+            stdin=archive({path.name: path.read_bytes() for path in sorted((ASSETS / "node").iterdir())}, mode=0o755),
+            parent=self,
+            depends_on=[args.machine],
+            dial_attempts=DIAL_ATTEMPTS_UNTIL_BOOTED,
+        )
+        self.register_outputs({})
+
+    def run(
+        self,
+        name: str,
+        *,
+        parent: pulumi.Resource,
+        create: str,
+        stdin: pulumi.Input[str] | None = None,
+        delete: str | None = None,
+        depends_on: Sequence[pulumi.Resource] = (),
+        hooks: pulumi.ResourceHookBinding | None = None,
+    ) -> command.remote.Command:
+        """Runs `create` on the node now, and again whenever it or `stdin` changes; `delete` when it is taken away.
+
+        What is run must converge: it may be cut off and run again, and a change runs it over what is there.
+        """
+        return self._command(
+            name,
+            create=create,
+            stdin=stdin,
+            delete=delete,
+            parent=parent,
+            depends_on=[self.ready, *depends_on],
+            dial_attempts=DIAL_ATTEMPTS,
+            hooks=hooks,
+        )
+
+    def push_binaries(
+        self, name: str, wanted: Mapping[str, str], *, parent: pulumi.Resource, repair: str = ""
+    ) -> command.local.Command:
+        """Brings to the node's store what it lacks of `wanted`: name and version to SHA-256.
+
+        A node is sent nothing that it has, be it from an earlier push or from the image that it was born with.
+        """
+        login = pulumi.Output.json_dumps(
+            {
+                "address": str(self._args.address),
+                "key": self._args.key.private_key_openssh,
+                "host_key": self._args.host_key.public_key_openssh,
+            }
+        )
+        return command.local.Command(
+            name,
+            create="python3 -m components.push",
+            environment={
+                "HARDWAY_NODE": self._args.node,
+                "HARDWAY_BINARIES": "".join(f"{binary} {digest}\n" for binary, digest in sorted(wanted.items())),
+                **({"HARDWAY_REPAIR": repair} if repair else {}),
+            },
+            stdin=pulumi.Output.secret(login),
+            logging=command.local.Logging.NONE,
+            add_previous_output_in_env=False,
+            opts=pulumi.ResourceOptions(
+                parent=parent, depends_on=[self.ready], deleted_with=self._args.machine
+            ),
+        )
+
+    def _command(
+        self,
+        name: str,
+        *,
+        create: str,
+        parent: pulumi.Resource,
+        depends_on: Sequence[pulumi.Resource],
+        dial_attempts: int,
+        stdin: pulumi.Input[str] | None = None,
+        delete: str | None = None,
+        hooks: pulumi.ResourceHookBinding | None = None,
+    ) -> command.remote.Command:
+        return command.remote.Command(
+            name,
+            create=create,
+            delete=delete,
+            stdin=stdin,
+            connection=command.remote.ConnectionArgs(
+                host=str(self._args.address),
+                user="root",
+                private_key=self._args.key.private_key_openssh,
+                host_key=self._args.host_key.public_key_openssh,
+                dial_error_limit=dial_attempts,
+                per_dial_timeout=DIAL_TIMEOUT,
+            ),
+            logging=command.remote.Logging.NONE,
+            add_previous_output_in_env=False,
+            opts=pulumi.ResourceOptions(
+                parent=parent, depends_on=list(depends_on), deleted_with=self._args.machine, hooks=hooks
+            ),
+        )
+
+
+def archive(files: Mapping[str, bytes], mode: int = 0o600) -> str:
+    """Files as a base64 tar, the same for the same files whenever it is made."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for path, content in sorted(files.items()):
+            entry = tarfile.TarInfo(path)
+            entry.size, entry.mode = len(content), mode
+            tar.addfile(entry, io.BytesIO(content))
+    return base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,149 @@
+"""libvirt: the network and storage of a lab, and the VMs on them. The only module that knows pulumi-libvirt."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_libvirt as libvirt
+
+from lab.spec import Node, Spec, Virtualization
+
+POOLS = "/var/lib/libvirt/images"
+GIB = 1024**3
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseImage:
+    """What VMs start from.
+
+    disk: path of a qcow2 or raw image; kernel, initrd: paths to boot from, None where the disk has a boot loader.
+    command_line: what the kernel is told, name to value.
+    prepare: makes the files when they are not there; called before the image is first used, and only then.
+    """
+
+    disk: str
+    kernel: str | None = None
+    initrd: str | None = None
+    command_line: dict[str, str] | None = None
+    prepare: Callable[[], None] = lambda: None
+
+
+@dataclass(frozen=True, kw_only=True)
+class HypervisorArgs:
+    """spec: the lab. image: what its VMs start from. virtualization: KVM or emulation, no longer `auto`."""
+
+    spec: Spec
+    image: BaseImage
+    virtualization: Virtualization
+
+
+class Hypervisor(pulumi.ComponentResource):
+    """A storage pool with the base image, and a network that gives every node the address of the spec.
+
+    Both come back by themselves when the host reboots. The image is what a lab was born with: a newer one is for
+    machines of a new lab, and never replaces those that run.
+    """
+
+    def __init__(self, name: str, args: HypervisorArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("hardway:hypervisor:Hypervisor", name, None, opts)
+        self._spec, self._virtualization = args.spec, args.virtualization
+        self._provider = libvirt.Provider(
+            f"{name}-libvirt", uri=args.spec.libvirt_uri, opts=pulumi.ResourceOptions(parent=self)
+        )
+        self._pool = libvirt.Pool(
+            f"{name}-pool",
+            name=args.spec.name,
+            type="dir",
+            target=libvirt.PoolTargetArgs(path=f"{POOLS}/{args.spec.name}"),
+            opts=self._options(),
+        )
+        self._network = libvirt.Network(
+            f"{name}-network",
+            name=args.spec.name,
+            mode="nat",
+            domain=f"{args.spec.name}.local",
+            addresses=[str(args.spec.networks.network_cidr)],
+            dhcp=libvirt.NetworkDhcpArgs(enabled=True),
+            dns=libvirt.NetworkDnsArgs(enabled=True),
+            autostart=True,
+            opts=self._options(),
+        )
+        self._image = args.image
+        self._base = self._volume(f"{name}-base", args.image.disk, prepare=args.image.prepare)
+        self._kernel = self._volume(f"{name}-kernel", args.image.kernel) if args.image.kernel else None
+        self._initrd = self._volume(f"{name}-initrd", args.image.initrd) if args.image.initrd else None
+        self.register_outputs({"network": self._network.name, "pool": self._pool.name})
+
+    def machine(self, node: Node, user_data: pulumi.Input[str], parent: pulumi.Resource) -> libvirt.Domain:
+        """The VM of a node, with a disk over the base image and what cloud-init is to know.
+
+        It can be named in `deleted_with`: what is inside is gone with it.
+        """
+        disk = libvirt.Volume(
+            f"{node.name}-disk",
+            name=f"{node.name}.qcow2",
+            pool=self._pool.name,
+            base_volume_id=self._base.id,
+            size=node.machine.disk * GIB,
+            opts=self._options(parent),
+        )
+        seed = libvirt.CloudInitDisk(
+            f"{node.name}-cloud-init",
+            name=f"{node.name}-cloud-init.iso",
+            pool=self._pool.name,
+            user_data=user_data,
+            meta_data=f"instance-id: {node.name}\nlocal-hostname: {node.name}\n",
+            # The successor has the same name, so there is no room for it before.
+            opts=self._options(parent, delete_before_replace=True),
+        )
+        return libvirt.Domain(
+            f"{node.name}-domain",
+            name=f"{self._spec.name}-{node.name}",
+            type=str(self._virtualization),
+            cpu=libvirt.DomainCpuArgs(
+                mode="host-passthrough" if self._virtualization is Virtualization.KVM else "maximum"
+            ),
+            vcpu=node.machine.vcpus,
+            memory=node.machine.memory,
+            kernel=self._kernel.id if self._kernel else None,
+            initrd=self._initrd.id if self._initrd else None,
+            cmdlines=[self._image.command_line] if self._image.command_line else None,
+            # cloud-init's volume as a disk: Debian's cloud kernel has no driver for a CD-ROM drive.
+            disks=[
+                libvirt.DomainDiskArgs(volume_id=disk.id),
+                libvirt.DomainDiskArgs(volume_id=seed.id.apply(lambda key: key.partition(";")[0])),
+            ],
+            network_interfaces=[
+                libvirt.DomainNetworkInterfaceArgs(
+                    network_id=self._network.id,
+                    hostname=node.name,
+                    addresses=[str(node.address)],
+                    mac=mac_address(node),
+                    wait_for_lease=False,
+                )
+            ],
+            consoles=[libvirt.DomainConsoleArgs(type="pty", target_type="serial", target_port="0")],
+            autostart=True,
+            opts=self._options(parent, delete_before_replace=True),
+        )
+
+    def _volume(self, name: str, source: str, prepare: Callable[[], None] | None = None) -> libvirt.Volume:
+        hooks = pulumi.ResourceHookBinding(before_create=[lambda _: prepare()]) if prepare else None
+        return libvirt.Volume(
+            name,
+            name=name,
+            pool=self._pool.name,
+            source=source,
+            opts=self._options(ignore_changes=["source"], hooks=hooks),
+        )
+
+    def _options(self, parent: pulumi.Resource | None = None, **others: object) -> pulumi.ResourceOptions:
+        return pulumi.ResourceOptions(parent=parent or self, provider=self._provider, **others)  # type: ignore[arg-type]
+
+
+def mac_address(node: Node) -> str:
+    """A MAC address that follows from the node's address, so that a reservation outlives the VM.
+
+    52:54:00 is the prefix that QEMU's own addresses have.
+    """
+    return "52:54:00:" + ":".join(f"{octet:02x}" for octet in node.address.packed[1:])

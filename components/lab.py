@@ -1,0 +1,132 @@
+"""A whole lab: hypervisor, PKI, control planes, workers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pulumi
+import pulumi_tls as tls
+
+from components.hypervisor import BaseImage, Hypervisor, HypervisorArgs
+from components.machine import Machine, MachineArgs
+from components.node import NodeArgs, NodeServices
+from components.pki import Pki, PkiArgs
+from components.rollout import Rollout
+from lab import kubeconfig
+from lab.control_plane import control_plane_services
+from lab.files import Binary, Credential, Image, Part
+from lab.node_setup import PROGRAMS
+from lab.pki import ADMIN
+from lab.spec import Node, Spec, Virtualization
+from lab.worker import worker_services
+
+DRAIN_SECONDS = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabArgs:
+    """spec: what to make. image: what VMs start from. virtualization: KVM or emulation.
+
+    digests: SHA-256 of every binary and image that the nodes need. repairs: node and service to what changes when
+    that service was found to differ on that node.
+    """
+
+    spec: Spec
+    image: BaseImage
+    virtualization: Virtualization
+    digests: Mapping[Binary | Image, str]
+    repairs: Mapping[tuple[str, str], str] = field(default_factory=dict)
+
+
+class Lab(pulumi.ComponentResource):
+    """Makes the lab. The nodes come up side by side; only kubelets wait, for the API server."""
+
+    def __init__(self, name: str, args: LabArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("hardway:lab:Lab", name, None, opts)
+        self._args, spec = args, args.spec
+        self._pki = Pki(f"{name}-pki", PkiArgs(spec=spec), opts=self._child())
+        self._key = tls.PrivateKey(f"{name}-ssh-key", algorithm="ED25519", opts=self._child())
+        self._hypervisor = Hypervisor(
+            f"{name}-hypervisor",
+            HypervisorArgs(spec=spec, image=args.image, virtualization=args.virtualization),
+            opts=self._child(),
+        )
+        self._machines = {node.name: self._machine(node) for node in spec.nodes}
+        control_planes = [self._control_plane(node) for node in spec.control_planes]
+        rollout = Rollout(spec.simultaneous_restarts)
+        api_servers = [control_plane.command("kube-apiserver") for control_plane in control_planes]
+        for node in spec.workers:
+            worker = self._node(node, rollout=rollout, waits_for={"kubelet": api_servers})
+            self._membership(node, worker, control_planes[0])
+        self.outputs = self._outputs()
+        self.register_outputs(self.outputs)
+
+    def _machine(self, node: Node) -> Machine:
+        return Machine(MachineArgs(node=node, hypervisor=self._hypervisor, key=self._key), opts=self._child())
+
+    def _control_plane(self, node: Node) -> NodeServices:
+        return self._node(node)
+
+    def _node(self, node: Node, **others: Any) -> NodeServices:
+        spec = self._args.spec
+        services = control_plane_services if node in spec.control_planes else worker_services
+        return NodeServices(
+            NodeArgs(
+                node=node,
+                machine=self._machines[node.name],
+                pki=self._pki,
+                services=services(spec, node),
+                digests=self._args.digests,
+                health_timeout=spec.health_timeout,
+                repairs={
+                    service: repair for (name, service), repair in self._args.repairs.items() if name == node.name
+                },
+                **others,
+            ),
+            opts=self._child(),
+        )
+
+    def _membership(self, node: Node, worker: NodeServices, control_plane: NodeServices) -> None:
+        """The node's role, which no kubelet may give itself; and its leave of the cluster when it is taken away."""
+        control_plane_machine = self._machines[self._args.spec.control_planes[0].name]
+        control_plane_machine.connection.run(
+            f"{node.name}-membership",
+            parent=worker,
+            create=f"{PROGRAMS}/membership join {node.name} {node.role}",
+            delete=f"{PROGRAMS}/membership leave {node.name} {DRAIN_SECONDS}",
+            depends_on=[worker.command("kube-proxy"), control_plane.command("cluster-objects")],
+        )
+
+    def _outputs(self) -> dict[str, pulumi.Input[Any]]:
+        spec = self._args.spec
+        admin = pulumi.Output.all(
+            authority=self._pki.authority,
+            certificate=self._pki.text(Credential(identity=ADMIN, part=Part.CERTIFICATE)),
+            key=self._pki.text(Credential(identity=ADMIN, part=Part.KEY)),
+        ).apply(
+            lambda texts: kubeconfig.embedding(server=spec.api_endpoint, user=ADMIN, cluster=spec.name, texts=texts)
+        )
+        return {
+            "kubeconfig": pulumi.Output.secret(admin),
+            "apiEndpoint": spec.api_endpoint,
+            "certificateAuthority": self._pki.authority,
+            "nodes": {
+                node.name: {
+                    "role": str(node.role),
+                    "address": str(node.address),
+                    **({"podCidr": str(node.pod_cidr)} if node.pod_cidr else {}),
+                    "ssh": f"ssh -i .lab/{spec.name}/ssh-key -o UserKnownHostsFile=.lab/{spec.name}/known_hosts root@{node.address}",
+                }
+                for node in spec.nodes
+            },
+            "sshKey": pulumi.Output.secret(self._key.private_key_openssh),
+            "knownHosts": pulumi.Output.concat(
+                *(
+                    pulumi.Output.concat(str(node.address), " ", self._machines[node.name].host_key, "\n")
+                    for node in spec.nodes
+                )
+            ),
+        }
+
+    def _child(self) -> pulumi.ResourceOptions:
+        return pulumi.ResourceOptions(parent=self)

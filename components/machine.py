@@ -1,0 +1,54 @@
+"""The VM of a node, and the connection to it."""
+
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_tls as tls
+import yaml
+
+from components.connection import Connection, ConnectionArgs
+from components.hypervisor import Hypervisor
+from lab.spec import Node
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineArgs:
+    """node: whose VM it is. key: the key that it lets in as root."""
+
+    node: Node
+    hypervisor: Hypervisor
+    key: tls.PrivateKey
+
+
+class Machine(pulumi.ComponentResource):
+    """A VM that has its host key from here, so that the first connection is already to the right machine."""
+
+    def __init__(self, args: MachineArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        name = args.node.name
+        super().__init__("hardway:machine:Machine", name, None, opts)
+        host_key = tls.PrivateKey(f"{name}-host-key", algorithm="ED25519", opts=pulumi.ResourceOptions(parent=self))
+        user_data = pulumi.Output.all(
+            args.key.public_key_openssh, host_key.private_key_openssh, host_key.public_key_openssh
+        ).apply(lambda keys: _user_data(name, *keys))
+        self.domain = args.hypervisor.machine(args.node, pulumi.Output.secret(user_data), parent=self)
+        self.connection = Connection(
+            name,
+            ConnectionArgs(
+                node=name, address=args.node.address, key=args.key, host_key=host_key, machine=self.domain
+            ),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        self.host_key = host_key.public_key_openssh.apply(str.strip)
+        self.register_outputs({"address": str(args.node.address)})
+
+
+def _user_data(name: str, authorized_key: str, host_key: str, public_host_key: str) -> str:
+    """What cloud-init is to do. It stays the same for the life of the VM: a change of it replaces the VM."""
+    document = {
+        "hostname": name,
+        "disable_root": False,
+        "ssh_pwauth": False,
+        "users": [{"name": "root", "ssh_authorized_keys": [authorized_key.strip()]}],
+        "ssh_keys": {"ed25519_private": host_key, "ed25519_public": public_host_key.strip()},
+    }
+    return "#cloud-config\n" + yaml.safe_dump(document, sort_keys=False)

@@ -1,0 +1,70 @@
+"""The services of a node, each after those that it needs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pulumi
+
+from components.machine import Machine
+from components.pki import Pki
+from components.rollout import Rollout
+from components.service import NodeService, NodeServiceArgs
+from lab.files import Binary, Image, Service
+from lab.spec import Node
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeArgs:
+    """node: which. machine: what carries it. services: what runs there.
+
+    digests: SHA-256 of every binary and image. health_timeout: seconds. rollout: how many nodes at a time may restart
+    a service, None for as they come. waits_for: a service's name to what must be there before it is applied, besides
+    what it needs on the node itself. repairs: a service's name to what changes when the node was found to differ.
+    """
+
+    node: Node
+    machine: Machine
+    pki: Pki
+    services: Sequence[Service]
+    digests: Mapping[Binary | Image, str]
+    health_timeout: int
+    rollout: Rollout | None = None
+    waits_for: Mapping[str, Sequence[pulumi.Resource]] = field(default_factory=dict)
+    repairs: Mapping[str, str] = field(default_factory=dict)
+
+
+class NodeServices(pulumi.ComponentResource):
+    """Everything that runs on a node: what it lacks of binaries is brought there, then service after service applied."""
+
+    def __init__(self, args: NodeArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        node, connection = args.node, args.machine.connection
+        super().__init__(f"hardway:node:{node.role.value.title().replace('-', '')}", node.name, None, opts)
+        things = {thing for service in args.services for thing in (*service.binaries.values(), *service.images)}
+        binaries = connection.push_binaries(
+            f"{node.name}-binaries",
+            {f"{thing.name} {thing.version}": args.digests[thing] for thing in things},
+            parent=self,
+            repair=" ".join(f"{name}={repair}" for name, repair in sorted(args.repairs.items())),
+        )
+        self.services: dict[str, NodeService] = {}
+        for service in args.services:
+            needed = [self.services[name].command for name in service.needs]
+            self.services[service.name] = NodeService(
+                NodeServiceArgs(
+                    node=node.name,
+                    service=service,
+                    connection=connection,
+                    pki=args.pki,
+                    digests=args.digests,
+                    timeout=args.health_timeout,
+                    rollout=args.rollout,
+                    repair=args.repairs.get(service.name, ""),
+                    depends_on=[binaries, *needed, *args.waits_for.get(service.name, ())],
+                ),
+                opts=pulumi.ResourceOptions(parent=self),
+            )
+        self.register_outputs({})
+
+    def command(self, service: str) -> pulumi.Resource:
+        """What is done once a service is healthy."""
+        return self.services[service].command

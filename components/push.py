@@ -1,0 +1,112 @@
+"""Brings binaries and image archives to a node's store, over one connection, sending only what is not there.
+
+Run by `components.connection` as a program of its own: standard input has the login as JSON, the environment the node's
+name (HARDWAY_NODE), and a line "name version SHA-256" for each thing that it must have (HARDWAY_BINARIES).
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO
+
+from lab.node_setup import PROGRAMS
+from toolchain import binaries
+
+ATTEMPTS = 3
+
+
+class PushError(Exception):
+    """The node could not be given what it lacks. The message says which node and why."""
+
+
+def wanted(lines: str) -> dict[str, Path]:
+    """Digest to the file here, from lines of name, version and digest."""
+    table: dict[str, Path] = {}
+    for line in lines.splitlines():
+        name, version, digest = line.split()
+        table[digest] = binaries.find(name, version, digest)
+    return table
+
+
+def ssh(folder: Path, login: Mapping[str, str]) -> list[str]:
+    """The command line of an SSH client that knows the node's host key and nothing else of this user's."""
+    key, known_hosts = folder / "key", folder / "known_hosts"
+    key.touch(mode=0o600)
+    key.write_text(login["key"])
+    known_hosts.write_text(f"{login['address']} {login['host_key']}\n")
+    options = {
+        "IdentityFile": key,
+        "IdentitiesOnly": "yes",
+        "IdentityAgent": "none",
+        "UserKnownHostsFile": known_hosts,
+        "GlobalKnownHostsFile": "/dev/null",
+        "StrictHostKeyChecking": "yes",
+        "BatchMode": "yes",
+        "ConnectTimeout": 20,
+        "ConnectionAttempts": 5,
+        "ServerAliveInterval": 10,
+        "ServerAliveCountMax": 3,
+        "LogLevel": "ERROR",
+    }
+    return ["ssh", "-F", "/dev/null", *(f"-o{name}={value}" for name, value in options.items()), f"root@{login['address']}"]
+
+
+def push(command: list[str], files: Mapping[str, Path], *, verify: bool) -> int:
+    """Sends what the node says it lacks; returns how many bytes that was.
+
+    verify: whether the node is to read what it has, rather than to trust that what it once stored is still whole.
+    Raises PushError with what the node or the SSH client said.
+    """
+    receive = f"{PROGRAMS}/receive-binaries{' --verify' if verify else ''}"
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen([*command, receive], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
+        assert process.stdin and process.stdout
+        try:
+            sent = _send(process.stdin, process.stdout, files)
+        except (BrokenPipeError, tarfile.TarError):
+            sent = 0
+        if process.wait() != 0:
+            errors.seek(0)
+            raise PushError(errors.read().strip() or f"ssh ended with {process.returncode}")
+    return sent
+
+
+def _send(to_node: IO[bytes], from_node: IO[bytes], files: Mapping[str, Path]) -> int:
+    to_node.write("".join(f"{digest}\n" for digest in files).encode() + b"\n")
+    to_node.flush()
+    missing = []
+    while line := from_node.readline().strip().decode():
+        missing.append(line)
+    with tarfile.open(fileobj=to_node, mode="w|") as tar:
+        for digest in missing:
+            tar.add(files[digest], digest)
+    to_node.close()
+    return sum(files[digest].stat().st_size for digest in missing)
+
+
+def main() -> int:
+    """Runs the push; its exit code is 1, with a sentence on standard error, where the node did not get all."""
+    node, login = os.environ["HARDWAY_NODE"], json.load(sys.stdin)
+    files = wanted(os.environ["HARDWAY_BINARIES"])
+    with tempfile.TemporaryDirectory(prefix="hardway-push-") as folder:
+        command = ssh(Path(folder), login)
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                sent = push(command, files, verify="HARDWAY_REPAIR" in os.environ)
+            except PushError as error:
+                if attempt == ATTEMPTS:
+                    print(f"binaries could not be brought to {node}: {error}", file=sys.stderr)
+                    return 1
+            else:
+                print(f"{sent} bytes sent")
+                return 0
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""A service on a node: one mechanism for containerd, kubelet, kube-proxy, etcd and all the others."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pulumi
+
+from components import preview
+from components.connection import Connection, archive
+from components.pki import Pki
+from components.rollout import Rollout
+from lab.files import Binary, Credential, Image, Service, contents, manifest
+from lab.node_setup import PROGRAMS
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeServiceArgs:
+    """node: the node's name. service: what it is made of. timeout: seconds until it must be healthy.
+
+    digests: SHA-256 of each of its binaries and images. rollout: how many nodes at a time may restart it.
+    repair: changes when the node was found to differ, so that the service is applied again.
+    """
+
+    node: str
+    service: Service
+    connection: Connection
+    pki: Pki
+    digests: Mapping[Binary | Image, str]
+    timeout: int
+    rollout: Rollout | None = None
+    repair: str = ""
+    depends_on: Sequence[pulumi.Resource] = field(default=())
+
+
+class NodeService(pulumi.ComponentResource):
+    """Applies a service to a node by `assets/node/service`, and removes it there when it leaves the program.
+
+    Its inputs are what a person wants to see of a change: the files, the fingerprints of credentials, the versions
+    of binaries. What is applied travels with the command below it, which shows nothing.
+    """
+
+    def __init__(self, args: NodeServiceArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        service, name = args.service, f"{args.node}-{args.service.name}"
+        super().__init__(
+            "hardway:service:NodeService",
+            name,
+            _visible(args),
+            pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(hooks=preview.hooks(args.node, service))),
+        )
+        self.command = args.connection.run(
+            name,
+            parent=self,
+            create=f"{PROGRAMS}/service apply {service.name}",
+            delete=f"{PROGRAMS}/service remove {service.name}",
+            stdin=pulumi.Output.secret(_payload(args)),
+            depends_on=args.depends_on,
+            hooks=args.rollout.hooks(service.name) if args.rollout else None,
+        )
+        self.register_outputs({})
+
+
+def _visible(args: NodeServiceArgs) -> dict[str, Any]:
+    service = args.service
+    binaries = {path: f"{binary.version} SHA256:{args.digests[binary]}" for path, binary in service.binaries.items()}
+    images = {image.name: f"{image.version} SHA256:{args.digests[image]}" for image in service.images}
+    credentials = {
+        path: pulumi.Output.unsecret(args.pki.fingerprint(credential))
+        for path, credential in service.credential_files.items()
+    }
+    modes = {path: f"{file.mode:04o} {file.owner}" for path, file in service.files.items()}
+    inputs = {
+        "files": service.visible_files,
+        "modes": modes,
+        "credentials": credentials,
+        "binaries": binaries,
+        "images": images,
+        "repair": args.repair,
+    }
+    return {name: value for name, value in inputs.items() if value}
+
+
+def _payload(args: NodeServiceArgs) -> pulumi.Output[str]:
+    """What `service apply` reads: the manifest, the files, and how to check, activate and ask for health."""
+    service = args.service
+    wanted = list(dict.fromkeys(service.credential_files.values()))
+
+    def pack(texts: Sequence[str]) -> str:
+        credentials: Callable[[Credential], str] = dict(zip(wanted, texts, strict=True)).__getitem__
+        settings = {
+            "manifest": manifest(service, credentials, args.digests.__getitem__),
+            "unit": service.unit or "",
+            "activation": service.activation,
+            "check": service.check,
+            "health": service.health,
+            "timeout": str(args.timeout),
+            "repair": args.repair,
+        }
+        files = {f"root{path}": text for path, text in contents(service, credentials).items()}
+        return archive({path: text.encode() for path, text in (settings | files).items()})
+
+    return pulumi.Output.all(*(args.pki.text(credential) for credential in wanted)).apply(pack)

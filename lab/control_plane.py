@@ -1,0 +1,223 @@
+"""What a control plane is made of: etcd, the API server, the controller manager and the scheduler."""
+
+from lab import kubeconfig
+from lab.cluster_objects import cluster_objects
+from lab.credentials import KeyPair, authority_file
+from lab.files import Binary, Credential, File, Part, Service, to_yaml
+from lab.node_setup import PROGRAMS, node_setup
+from lab.pki import SERVICE_ACCOUNTS, Authority, etcd_identity
+from lab.spec import Node, Spec
+from lab.units import command, unit, unit_path
+from lab.versions import version
+from lab.worker import BINARIES, CIPHER_SUITES, LOG_LEVEL
+
+KUBERNETES = "/var/lib/kubernetes"
+ETCD = "/etc/etcd"
+API_PORT = 6443
+ETCD_HEALTH = "http://127.0.0.1:2381"
+AUTHORITY = f"{KUBERNETES}/ca.crt"
+
+
+def control_plane_services(spec: Spec, node: Node) -> tuple[Service, ...]:
+    """The services of a control plane, in the order in which they need one another."""
+    return (
+        node_setup(spec, node),
+        etcd(spec, node),
+        kube_apiserver(spec, node),
+        kube_controller_manager(spec, node),
+        kube_scheduler(spec, node),
+        cluster_objects(spec, node),
+    )
+
+
+def etcd(spec: Spec, node: Node) -> Service:
+    """The store of the cluster's state, reachable only with a certificate of its own authority."""
+    authority, pair = f"{ETCD}/ca.crt", KeyPair.of(etcd_identity(node), folder=ETCD, name="etcd")
+    flags = {
+        "name": node.name,
+        "data-dir": "/var/lib/etcd",
+        "listen-client-urls": f"https://{node.address}:2379,https://127.0.0.1:2379",
+        "advertise-client-urls": f"https://{node.address}:2379",
+        "listen-peer-urls": f"https://{node.address}:2380",
+        "initial-advertise-peer-urls": f"https://{node.address}:2380",
+        "initial-cluster": ",".join(f"{other.name}=https://{other.address}:2380" for other in spec.control_planes),
+        "initial-cluster-token": spec.name,
+        "initial-cluster-state": "new",
+        "listen-metrics-urls": ETCD_HEALTH,
+        "client-cert-auth": "true",
+        "trusted-ca-file": authority,
+        "cert-file": pair.certificate,
+        "key-file": pair.key,
+        "peer-client-cert-auth": "true",
+        "peer-trusted-ca-file": authority,
+        "peer-cert-file": pair.certificate,
+        "peer-key-file": pair.key,
+    }
+    return Service(
+        name="etcd",
+        unit="etcd.service",
+        needs=("node-setup",),
+        files={
+            unit_path("etcd.service"): File(
+                content=unit("etcd.service", command=command(f"{BINARIES}/etcd", flags | spec.flags.etcd))
+            ),
+            authority: authority_file(Authority.ETCD),
+            **pair.files,
+        },
+        binaries={f"{BINARIES}/etcd": Binary(name="etcd", version=version("etcd"))},
+        health=f"{PROGRAMS}/endpoint-healthy {ETCD_HEALTH}/readyz",
+    )
+
+
+def kube_apiserver(spec: Spec, node: Node) -> Service:
+    """The API server: Node and RBAC authorization, NodeRestriction, and TLS in every direction."""
+    serving, kubelet_client, etcd_client = (
+        KeyPair.of(identity, folder=KUBERNETES)
+        for identity in ("kube-apiserver", "kube-apiserver-kubelet-client", "kube-apiserver-etcd-client")
+    )
+    etcd_authority, service_accounts = f"{KUBERNETES}/etcd-ca.crt", f"{KUBERNETES}/service-accounts.key"
+    flags = {
+        "advertise-address": str(node.address),
+        "bind-address": "0.0.0.0",  # noqa: S104 (nodes and users reach it from elsewhere)
+        "secure-port": str(API_PORT),
+        "allow-privileged": "true",
+        "authorization-mode": "Node,RBAC",
+        "enable-admission-plugins": "NodeRestriction",
+        "profiling": "false",
+        "client-ca-file": AUTHORITY,
+        "tls-cert-file": serving.certificate,
+        "tls-private-key-file": serving.key,
+        "tls-min-version": "VersionTLS12",
+        "tls-cipher-suites": ",".join(CIPHER_SUITES),
+        "etcd-servers": "https://127.0.0.1:2379",
+        "etcd-cafile": etcd_authority,
+        "etcd-certfile": etcd_client.certificate,
+        "etcd-keyfile": etcd_client.key,
+        "kubelet-certificate-authority": AUTHORITY,
+        "kubelet-client-certificate": kubelet_client.certificate,
+        "kubelet-client-key": kubelet_client.key,
+        "kubelet-preferred-address-types": "InternalIP,Hostname",
+        "service-account-issuer": f"https://kubernetes.default.svc.{spec.networks.cluster_domain}",
+        "service-account-key-file": service_accounts,
+        "service-account-signing-key-file": service_accounts,
+        "service-cluster-ip-range": str(spec.networks.service_cidr),
+        "service-node-port-range": "30000-32767",
+        "v": LOG_LEVEL,
+    }
+    return Service(
+        name="kube-apiserver",
+        unit="kube-apiserver.service",
+        needs=("etcd",),
+        files={
+            unit_path("kube-apiserver.service"): File(
+                content=unit(
+                    "kube-apiserver.service",
+                    command=command(f"{BINARIES}/kube-apiserver", flags | spec.flags.kube_apiserver),
+                )
+            ),
+            AUTHORITY: authority_file(),
+            etcd_authority: authority_file(Authority.ETCD),
+            service_accounts: File(content=Credential(identity=SERVICE_ACCOUNTS, part=Part.KEY)),
+            **serving.files,
+            **kubelet_client.files,
+            **etcd_client.files,
+        },
+        binaries=_kubernetes_binary(node, "kube-apiserver"),
+        health=f"{PROGRAMS}/endpoint-healthy https://127.0.0.1:{API_PORT}/readyz --cacert {AUTHORITY}"
+        f" --cert {kubelet_client.certificate} --key {kubelet_client.key}",
+    )
+
+
+def kube_controller_manager(spec: Spec, node: Node) -> Service:
+    """The controllers. The authority's key is here, so that the cluster can sign certificate requests."""
+    folder = "/var/lib/kube-controller-manager"
+    authority_key, service_accounts = f"{folder}/ca.key", f"{folder}/service-accounts.key"
+    flags = {
+        "bind-address": "127.0.0.1",
+        "cluster-cidr": str(spec.networks.cluster_cidr),
+        "cluster-name": spec.name,
+        "cluster-signing-cert-file": f"{folder}/ca.crt",
+        "cluster-signing-key-file": authority_key,
+        "root-ca-file": f"{folder}/ca.crt",
+        "kubeconfig": f"{folder}/kubeconfig",
+        "authentication-kubeconfig": f"{folder}/kubeconfig",
+        "authorization-kubeconfig": f"{folder}/kubeconfig",
+        "profiling": "false",
+        "service-account-private-key-file": service_accounts,
+        "service-cluster-ip-range": str(spec.networks.service_cidr),
+        "use-service-account-credentials": "true",
+        "v": LOG_LEVEL,
+    }
+    return _client_of_api_server(
+        node,
+        "kube-controller-manager",
+        flags | spec.flags.kube_controller_manager,
+        {
+            authority_key: File(content=Credential(identity="kubernetes-ca", part=Part.KEY)),
+            service_accounts: File(content=Credential(identity=SERVICE_ACCOUNTS, part=Part.KEY)),
+        },
+        health_port=10257,
+    )
+
+
+def kube_scheduler(spec: Spec, node: Node) -> Service:
+    """The scheduler."""
+    folder = "/var/lib/kube-scheduler"
+    configuration = {
+        "apiVersion": "kubescheduler.config.k8s.io/v1",
+        "kind": "KubeSchedulerConfiguration",
+        "clientConnection": {"kubeconfig": f"{folder}/kubeconfig"},
+        "leaderElection": {"leaderElect": True},
+    }
+    flags = {
+        "bind-address": "127.0.0.1",
+        "config": f"{folder}/kube-scheduler.yaml",
+        "authentication-kubeconfig": f"{folder}/kubeconfig",
+        "authorization-kubeconfig": f"{folder}/kubeconfig",
+        "profiling": "false",
+        "v": LOG_LEVEL,
+    }
+    return _client_of_api_server(
+        node,
+        "kube-scheduler",
+        flags | spec.flags.kube_scheduler,
+        {flags["config"]: File(content=to_yaml(configuration))},
+        health_port=10259,
+    )
+
+
+def _client_of_api_server(
+    node: Node, name: str, flags: dict[str, str], files: dict[str, File], health_port: int
+) -> Service:
+    """A service of the control plane that works through the API server on its own node."""
+    folder = f"/var/lib/{name}"
+    authority, pair = f"{folder}/ca.crt", KeyPair.of(name, folder=folder)
+    return Service(
+        name=name,
+        unit=f"{name}.service",
+        needs=("kube-apiserver",),
+        files={
+            unit_path(f"{name}.service"): File(
+                content=unit(f"{name}.service", command=command(f"{BINARIES}/{name}", flags))
+            ),
+            f"{folder}/kubeconfig": File(
+                content=kubeconfig.referring(
+                    server=f"https://127.0.0.1:{API_PORT}",
+                    authority=authority,
+                    certificate=pair.certificate,
+                    key=pair.key,
+                    user=f"system:{name}",
+                )
+            ),
+            authority: authority_file(),
+            **pair.files,
+            **files,
+        },
+        binaries=_kubernetes_binary(node, name),
+        # Its serving certificate is one that it makes for itself at every start, so there is none to check.
+        health=f"{PROGRAMS}/endpoint-healthy https://127.0.0.1:{health_port}/healthz --insecure",
+    )
+
+
+def _kubernetes_binary(node: Node, name: str) -> dict[str, Binary]:
+    return {f"{BINARIES}/{name}": Binary(name=name, version=node.kubernetes_version)}

@@ -1,0 +1,167 @@
+"""What stands on a node, as data: files, binaries, images, and the services that are made of them."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import yaml
+
+
+class Part(StrEnum):
+    """The halves of a credential."""
+
+    CERTIFICATE = "certificate"
+    KEY = "key"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Credential:
+    """The content of a file that the PKI makes: a part of what `lab.pki` lists under that identity.
+
+    Files name what they hold instead of holding it, so that rendering needs no secret and no order.
+    """
+
+    identity: str
+    part: Part
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """A file on a node.
+
+    content: its text, or the credential that it holds.
+    mode: permission bits; only root reads by default.
+    owner: `user:group`.
+    restarts: whether the service must be restarted to see a change of it.
+    """
+
+    content: str | Credential
+    mode: int = 0o600
+    owner: str = "root:root"
+    restarts: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Binary:
+    """A program of a certain version, by its name in `lab/versions.toml`."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """A container image that a node is given, by its name in `lab/versions.toml`."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """A service on a node: all that makes it up, and nothing else.
+
+    name: also the name of its systemd unit, where it has one.
+    files: what stands where.
+    binaries: path to the program that stands there.
+    images: what containerd must hold; imported when missing, never a reason to restart.
+    needs: the services of the same node that must be healthy before this one is applied.
+    unit: the unit file's name, None for files that other services read by themselves.
+    activation: how the unit takes a change: `restart`, or `reload` for a unit that only applies settings.
+    check: shell that fails, saying why, where the staged files cannot be right. `$STAGED` is the folder that they
+        stand in, under their full paths.
+    health: shell that exits 0 once the service does its work, and otherwise says what it lacks on its output.
+    """
+
+    name: str
+    files: Mapping[str, File]
+    binaries: Mapping[str, Binary] = field(default_factory=dict)
+    images: tuple[Image, ...] = ()
+    needs: tuple[str, ...] = ()
+    unit: str | None = None
+    activation: str = "restart"
+    check: str = "true"
+    health: str = "true"
+
+    @property
+    def visible_files(self) -> dict[str, str]:
+        """The files that hold no credential, path to content: what a preview shows."""
+        return {path: file.content for path, file in self.files.items() if isinstance(file.content, str)}
+
+    @property
+    def credential_files(self) -> dict[str, Credential]:
+        """The files that hold a credential, path to which."""
+        return {path: file.content for path, file in self.files.items() if isinstance(file.content, Credential)}
+
+
+def digest(content: str) -> str:
+    """The SHA-256 of a text, in hexadecimal."""
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def manifest(
+    service: Service, credentials: Callable[[Credential], str], binary_digests: Callable[[Binary | Image], str]
+) -> str:
+    """One line for each thing that a service is made of: what the node compares, and what the config hash is over.
+
+    credentials: gives the PEM text of a credential.
+    binary_digests: gives the SHA-256 of a binary or image archive.
+
+    The fields of a line are separated by tabs: kind, whether a change restarts, mode, owner, SHA-256, path. Lines are
+    sorted, so that equal services have equal manifests.
+    """
+    lines = [
+        _line("file", file.restarts, f"{file.mode:04o}", file.owner, digest(_text(file, credentials)), path)
+        for path, file in service.files.items()
+    ]
+    lines += [
+        _line("binary", True, "0755", "root:root", binary_digests(binary), path)
+        for path, binary in service.binaries.items()
+    ]
+    lines += [_line("image", False, "-", "-", binary_digests(image), image.name) for image in service.images]
+    return "".join(sorted(lines))
+
+
+def config_hash(manifest_text: str) -> str:
+    """The digest over the lines of a manifest whose change restarts the service."""
+    return digest("".join(line for line in manifest_text.splitlines(keepends=True) if line.split("\t")[1] == "restart"))
+
+
+def contents(service: Service, credentials: Callable[[Credential], str]) -> dict[str, str]:
+    """Path to content of every file of a service, credentials filled in."""
+    return {path: _text(file, credentials) for path, file in service.files.items()}
+
+
+def to_yaml(document: Mapping[str, Any]) -> str:
+    """A configuration document as YAML that a person reads: block style, in the order given."""
+    return yaml.safe_dump(dict(document), sort_keys=False, default_flow_style=False, width=120)
+
+
+def to_json(document: Mapping[str, Any]) -> str:
+    """A configuration document as indented JSON."""
+    return json.dumps(document, indent=2) + "\n"
+
+
+def overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `over` laid on it: mappings merge key by key, None removes a key, anything else replaces."""
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        if value is None:
+            merged.pop(key, None)
+        elif isinstance(value, Mapping):
+            merged[key] = overlay(below if isinstance(below, Mapping) else {}, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _line(kind: str, restarts: bool, *fields: str) -> str:
+    return "\t".join([kind, "restart" if restarts else "keep", *fields]) + "\n"
+
+
+def _text(file: File, credentials: Callable[[Credential], str]) -> str:
+    return file.content if isinstance(file.content, str) else credentials(file.content)

@@ -1,0 +1,32 @@
+"""systemd units: the texts in `assets/units`, with what differs from node to node filled in."""
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from string import Template
+
+ASSETS = Path(__file__).parent.parent / "assets"
+UNIT_FOLDER = "/etc/systemd/system"
+
+
+def unit_path(unit: str) -> str:
+    """Where a unit file stands on a node."""
+    return f"{UNIT_FOLDER}/{unit}"
+
+
+def unit(name: str, **values: str) -> str:
+    """The text of a unit in `assets/units`, `$name` replaced by the value of that name.
+
+    Raises KeyError where the unit asks for a value that is not given.
+    """
+    return Template(_text(name)).substitute(values)
+
+
+def command(program: str, flags: Mapping[str, str]) -> str:
+    """A program and its flags as ExecStart has them: a flag a line, so that a change shows as one line."""
+    return " \\\n  ".join([program, *(f"--{name}={value}" for name, value in flags.items())])
+
+
+@cache
+def _text(name: str) -> str:
+    return (ASSETS / "units" / name).read_text()
