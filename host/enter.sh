@@ -37,9 +37,9 @@ if ! find_holder; then
 fi
 
 if [ -z "$as_root" ]; then
-    exec nsenter --target "$holder" --mount --net --wdns="$PWD" -- env HARDWAY_NAMESPACE=1 "$@"
+    exec nsenter --target "$holder" --mount --net --wdns="$PWD" -- env HARDWAY_NAMESPACE="$instance/outside" "$@"
 fi
 # Root only to go in: the command itself runs as who called it. sudo has a PATH of its own.
 exec sudo --preserve-env nsenter --target "$holder" --mount --net --wdns="$PWD" -- \
     setpriv --reuid "$(id -u)" --regid "$(id -g)" --init-groups -- \
-    env HARDWAY_NAMESPACE=1 PATH="$PATH" HOME="$HOME" "$@"
+    env HARDWAY_NAMESPACE="$instance/outside" PATH="$PATH" HOME="$HOME" "$@"

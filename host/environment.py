@@ -1,4 +1,4 @@
-"""The lab's environment: `.lab/env` for people's shells and for this package's own steps, and the commands in `.lab/bin`."""
+"""The lab's environment: `.lab/env` for people's shells and this package's own steps, and commands in `.lab/bin`."""
 
 from __future__ import annotations
 
@@ -108,13 +108,34 @@ exec "$@"
 """
 
 
-def write(layout: Layout, stack: str, virtualization: str, commands: Mapping[str, Path], private: bool) -> None:
-    """Writes `.lab/env`, `.lab/bin` and, once, the passphrase.
+def render(layout: Layout, stack: str, virtualization: str) -> str:
+    """The text of `.lab/env`.
 
     stack:          the stack whose cluster kubectl talks to.
     virtualization: kvm or qemu.
-    commands:       name in `.lab/bin` and the program.
-    private:        whether the hypervisor is a private one, whose namespaces each command has to enter.
+    """
+    return _ENV.format(
+        bin=shlex.quote(str(layout.bin)),
+        pulumi_home=shlex.quote(str(layout.pulumi_home)),
+        backend=shlex.quote(f"file://{layout.state}"),
+        passphrase=shlex.quote(str(layout.passphrase)),
+        virtualization=shlex.quote(virtualization),
+        kubeconfig=shlex.quote(str(layout.kubeconfig(stack))),
+    )
+
+
+def evaluate(text: str) -> dict[str, str]:
+    """The environment of a shell that has taken in `text`, which is that of `.lab/env`."""
+    command = ["sh", "-c", f"{text}\nexec env -0"]
+    output = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=True).stdout
+    return dict(entry.split("=", 1) for entry in os.fsdecode(output).split("\0") if entry)
+
+
+def write(layout: Layout, text: str, commands: Mapping[str, Path], private: bool) -> None:
+    """Writes `.lab/env` with the given text, `.lab/bin` and, once, the passphrase.
+
+    commands: name in `.lab/bin` and the program.
+    private:  whether the hypervisor is a private one, whose namespaces each command has to enter.
     """
     layout.state.mkdir(parents=True, exist_ok=True)
     _make_passphrase(layout.passphrase)
@@ -125,25 +146,10 @@ def write(layout: Layout, stack: str, virtualization: str, commands: Mapping[str
         else:
             _link(layout.bin / name, program)
     _put(layout.bin / "in-lab", _entered(layout, "") if private else _PLAIN)
-    for stale in set(os.listdir(layout.bin)) - {*commands, "in-lab"}:
-        (layout.bin / stale).unlink()
-    text = _ENV.format(
-        bin=shlex.quote(str(layout.bin)),
-        pulumi_home=shlex.quote(str(layout.pulumi_home)),
-        backend=shlex.quote(f"file://{layout.state}"),
-        passphrase=shlex.quote(str(layout.passphrase)),
-        virtualization=shlex.quote(virtualization),
-        kubeconfig=shlex.quote(str(layout.kubeconfig(stack))),
-    )
+    for entry in layout.bin.iterdir():
+        if entry.name not in {*commands, "in-lab"}:
+            entry.unlink()
     _put(layout.env, text, mode=0o644)
-
-
-def read(layout: Layout) -> dict[str, str]:
-    """The environment of a shell that has taken in `.lab/env`."""
-    script = '. "$1" && exec env -0'
-    command = ["sh", "-c", script, "sh", str(layout.env)]
-    output = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=True).stdout
-    return dict(entry.split("=", 1) for entry in os.fsdecode(output).split("\0") if entry)
 
 
 def _entered(layout: Layout, command: str) -> str:

@@ -1,7 +1,7 @@
 """The hypervisor: the system's libvirtd where it answers, otherwise a private one in namespaces of its own.
 
-A private hypervisor is a folder (the instance) and a process (the holder) in a mount and a network namespace of its own,
-in which libvirt's daemons see the folder's parts at their usual places and VMs have a network that nobody else sees.
+A private hypervisor is a folder (the instance) and a process (the holder) in a mount and a network namespace of its
+own, in which libvirt's daemons see the folder's parts at their usual places and VMs have a network nobody else sees.
 The namespaces' lifetime is the time since boot; the folder stays, so what is defined with autostart comes up again.
 """
 
@@ -55,6 +55,9 @@ _ACCOUNT = {
     "group": "libvirt-qemu:x:64055:\n",
 }
 
+# Keeps a way back to the machine's own network, then leaves it for one of its own and runs the command.
+_LEAVE_NETWORK = 'mount --bind "/proc/$$/ns/net" "$1" && shift && exec unshare --net "$@"'
+
 
 def system_libvirt_answers() -> bool:
     """Whether systemd runs here and the system's libvirtd answers this user."""
@@ -88,7 +91,7 @@ class Hypervisor:
         Raises HostError where it does not come up.
         """
         if os.geteuid() != 0:
-            raise HostError("A private hypervisor needs root: namespaces, bridges and VMs are made. Run it through sudo.")
+            raise HostError("A private hypervisor needs root: it makes namespaces and bridges. Use sudo.")
         with self._locked():
             holder = self._holder()
             if holder is not None and _virsh_answers(self._prefix(holder)):
@@ -105,11 +108,14 @@ class Hypervisor:
     def enter(self, command: Sequence[str] = ()) -> list[str]:
         """The argument vector that runs `command` inside, in the current directory.
 
-        Nothing is forked, so terminal, signals and exit code are the command's own. Raises HostError where it doesn't run.
+        What runs inside finds in the variable HARDWAY_NAMESPACE the machine's own network namespace, which
+        `nsenter --net=$HARDWAY_NAMESPACE` leads back to.
+
+        Nothing is forked: terminal, signals and exit code are the command's own. Raises HostError where it doesn't run.
         """
         holder = self._holder()
         if holder is None:
-            raise HostError(f"The private hypervisor in {self.instance} does not run. Start it: python3 -m host prepare")
+            raise HostError(f"The private hypervisor in {self.instance} does not run. Start it: make prepare")
         return [*self._prefix(holder), *command]
 
     def stop(self) -> None:
@@ -140,7 +146,7 @@ class Hypervisor:
     def _prefix(self, holder: Process) -> list[str]:
         return [
             *("nsenter", "--target", str(holder.pid), "--mount", "--net", f"--wdns={Path.cwd()}"),
-            *("env", "HARDWAY_NAMESPACE=1"),
+            *("env", f"HARDWAY_NAMESPACE={self.instance / namespace.OUTSIDE}"),
         ]
 
     def _lay_out(self, owner: int | None) -> None:
@@ -155,7 +161,8 @@ class Hypervisor:
             if not any(line.startswith("libvirt-qemu:") for line in accounts.splitlines()):
                 accounts += _ACCOUNT[name]
             (self.instance / name).write_text(accounts)
-        (self.instance / "kvm").touch()
+        for name in ("kvm", namespace.OUTSIDE):
+            (self.instance / name).touch()
         if owner is not None:
             (self.instance / _OWNER).write_text(str(Process.of(owner)))
 
@@ -164,8 +171,15 @@ class Hypervisor:
             # Mounts that the machine makes later are seen inside, those made inside are not seen outside.
             child = subprocess.Popen(
                 [
-                    *("unshare", "--mount", "--net", "--propagation", "slave"),
-                    *(sys.executable, "-m", "host.namespace", str(self.instance), "kvm" if kvm else "emulation"),
+                    *("unshare", "--mount", "--propagation", "slave", "sh", "-c", _LEAVE_NETWORK, "sh"),
+                    *(
+                        str(self.instance / namespace.OUTSIDE),
+                        sys.executable,
+                        "-m",
+                        "host.namespace",
+                        str(self.instance),
+                        "kvm" if kvm else "emulation",
+                    ),
                 ],
                 cwd=Path(__file__).parent.parent,
                 stdin=subprocess.DEVNULL,
@@ -213,16 +227,16 @@ class Hypervisor:
             own = (self.instance / _LIBVIRT_FOLDER).stat()
         except FileNotFoundError:
             return []
-        outside = os.stat("/proc/self/ns/net").st_ino
+        outside = Path("/proc/self/ns/net").stat().st_ino
         member_of: dict[int, int] = {}
         private: set[int] = set()
         for pid in processes.every():
             try:
-                network = os.stat(f"/proc/{pid}/ns/net").st_ino
+                network = Path(f"/proc/{pid}/ns/net").stat().st_ino
                 if network == outside:
                     continue
                 member_of[pid] = network
-                seen = os.stat(f"/proc/{pid}/root{namespace.BOUND[_LIBVIRT_FOLDER]}")
+                seen = Path(f"/proc/{pid}/root{namespace.BOUND[_LIBVIRT_FOLDER]}").stat()
             except OSError:
                 continue
             if (seen.st_dev, seen.st_ino) == (own.st_dev, own.st_ino):

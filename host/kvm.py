@@ -1,4 +1,4 @@
-"""Whether KVM really serves. The device alone says little: there are machines where a guest hangs under it or QEMU fails."""
+"""Whether KVM really serves. The device alone says little: there are machines where a guest hangs or QEMU fails."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def serves(kernel: Path, cache: Path) -> bool:
 
 
 def boots(kernel: Path, accelerator: str, cpu: str, bound: float = _BOUND) -> bool:
-    """Whether `kernel` gets through its start under QEMU's `accelerator` with the CPU model `cpu` in `bound` seconds."""
+    """Whether `kernel` gets through its start under the given accelerator and CPU model within `bound` seconds."""
     command = [
         *(_QEMU, "-accel", accelerator, "-cpu", cpu, "-m", "256"),
         *("-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-no-reboot"),
@@ -48,7 +48,12 @@ def boots(kernel: Path, accelerator: str, cpu: str, bound: float = _BOUND) -> bo
     try:
         # panic=-1 with -no-reboot: the guest's panic ends QEMU.
         result = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=bound, check=False
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=bound,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return False

@@ -1,6 +1,6 @@
 """What runs inside a private hypervisor's namespaces: sets them up, keeps libvirt's daemons running, holds them open.
 
-Started by `host.hypervisor` as `unshare --mount --net … python -m host.namespace INSTANCE`; not meant to be run by hand.
+Started by `host.hypervisor` through `unshare --mount --net`; not meant to be run by hand.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ BOUND = {
 }
 # The machine's accounts and those that libvirt looks up at its start even where it is told to use root.
 ACCOUNTS = {"passwd": Path("/etc/passwd"), "group": Path("/etc/group")}
+# The instance's file that inside is the machine's own network namespace.
+OUTSIDE = "outside"
 # What libvirt keeps here says what runs now, so it must go with the namespace, as it does with a reboot elsewhere:
 # a left-over would make libvirtd believe that its VMs still run and their autostart is done.
 RUNTIME = Path("/run/libvirt")

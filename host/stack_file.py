@@ -1,7 +1,7 @@
-"""Keeps the salt that the engine writes into a stack file (`encryptionsalt:`) out of Git, and the file as people wrote it.
+"""Keeps the engine's salt (`encryptionsalt:` in a stack file) out of Git, and the file as people wrote it.
 
-The salt belongs to the passphrase of one checkout. The engine asks for it in the stack file and puts it back whenever it
-is missing, so it can't live elsewhere (pulumi/pkg/v3, cmd/pulumi/config/io.go, getAndSaveSecretsManager).
+The salt belongs to the passphrase of one checkout. The engine looks for it in the stack file and puts it back whenever
+it is missing, so it can't live elsewhere (pulumi/pkg/v3, cmd/pulumi/config/io.go, getAndSaveSecretsManager).
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ _STAMP = "made-of"
 
 
 def ensure(folder: Path, requirements: Path) -> bool:
-    """Makes `folder` a virtual environment with exactly what `requirements` (with hashes) lists; says whether it had to.
+    """Makes `folder` a virtual environment with what `requirements` lists (with hashes); says whether it had to.
 
     The folder is made anew where the requirements, the interpreter or the folder's own place are not those it was made
     of, or where making it was interrupted. Raises HostError where pip fails.

@@ -1,0 +1,247 @@
+"""A private hypervisor: libvirt's real daemons and a real (empty) VM in namespaces of their own. Needs root."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from host import processes
+from host.errors import HostError
+from host.hypervisor import Hypervisor, sweep
+
+NETWORK = """\
+<network>
+  <name>lab</name>
+  <forward mode="nat"/>
+  <bridge name="hw-test"/>
+  <ip address="10.99.0.1" netmask="255.255.255.0"><dhcp><range start="10.99.0.10" end="10.99.0.20"/></dhcp></ip>
+</network>
+"""
+# A machine that finds nothing to boot from runs as well as any for what is asked here.
+DOMAIN = """\
+<domain type="qemu">
+  <name>empty</name>
+  <memory unit="MiB">32</memory>
+  <vcpu>1</vcpu>
+  <os><type arch="x86_64">hvm</type></os>
+  <devices><interface type="network"><source network="lab"/><model type="virtio"/></interface></devices>
+</domain>
+"""
+
+
+@pytest.fixture
+def hypervisor(tmp_path: Path) -> Iterator[Hypervisor]:
+    hypervisor = Hypervisor(tmp_path / "instance")
+    hypervisor.start(owner=os.getpid())
+    yield hypervisor
+    hypervisor.purge()
+
+
+def run(hypervisor: Hypervisor, *command: str) -> str:
+    return subprocess.run(hypervisor.enter(command), check=True, capture_output=True, text=True).stdout.strip()
+
+
+def virsh(hypervisor: Hypervisor, *command: str) -> str:
+    return run(hypervisor, "virsh", "--connect", "qemu:///system", *command)
+
+
+def define(hypervisor: Hypervisor, kind: str, description: str) -> None:
+    file = hypervisor.instance / f"{kind}define.xml"
+    file.write_text(description)
+    virsh(hypervisor, f"{kind}define", str(file))
+
+
+def make_autostarted_vm(hypervisor: Hypervisor) -> None:
+    define(hypervisor, "net-", NETWORK)
+    define(hypervisor, "", DOMAIN)
+    virsh(hypervisor, "net-autostart", "lab")
+    virsh(hypervisor, "autostart", "empty")
+    virsh(hypervisor, "net-start", "lab")
+    virsh(hypervisor, "start", "empty")
+
+
+def process_named(hypervisor: Hypervisor, name: str) -> int:
+    """The one process of this program in the hypervisor's network namespace."""
+    network = run(hypervisor, "readlink", "/proc/self/ns/net")
+    found = [pid for pid in inside(network) if Path(f"/proc/{pid}/comm").read_text().strip() == name]
+    assert len(found) == 1, found
+    return found[0]
+
+
+def inside(network: str) -> list[int]:
+    """The processes in this network namespace."""
+    found = []
+    for pid in processes.every():
+        with contextlib.suppress(OSError):  # it ended meanwhile, or may not be looked at
+            if str(Path(f"/proc/{pid}/ns/net").readlink()) == network and processes.Process.of(pid):
+                found.append(pid)
+    return found
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, f"never happened: {what}"
+        time.sleep(0.05)
+
+
+def test_starting_again_changes_nothing(hypervisor: Hypervisor) -> None:
+    before = run(hypervisor, "readlink", "/proc/self/ns/net")
+    hypervisor.start()
+    assert run(hypervisor, "readlink", "/proc/self/ns/net") == before
+
+
+def test_it_answers_as_the_systems_own_would(hypervisor: Hypervisor) -> None:
+    assert virsh(hypervisor, "uri") == "qemu:///system"
+
+
+def test_its_network_is_ready_and_nobody_else_sees_it(hypervisor: Hypervisor) -> None:
+    define(hypervisor, "net-", NETWORK)
+    virsh(hypervisor, "net-start", "lab")
+    assert "10.99.0.1/24" in run(hypervisor, "ip", "-brief", "address", "show", "hw-test")
+    assert "127.0.0.1/8" in run(hypervisor, "ip", "-brief", "address", "show", "lo")
+    assert run(hypervisor, "cat", "/proc/sys/net/ipv4/ip_forward") == "1"
+    outside = subprocess.run(["ip", "-brief", "link"], check=True, capture_output=True, text=True).stdout
+    assert "hw-test" not in outside
+
+
+def test_its_mounts_are_not_seen_outside(hypervisor: Hypervisor) -> None:
+    assert str(hypervisor.instance) not in Path("/proc/self/mountinfo").read_text()
+    assert Path("/sys/fs/cgroup").is_dir()
+
+
+def test_kvm_is_hidden_where_it_does_not_serve(hypervisor: Hypervisor) -> None:
+    assert subprocess.run(hypervisor.enter(["sh", "-c", ": >>/dev/kvm"]), capture_output=True).returncode != 0 or (
+        not Path("/dev/kvm").exists()
+    )
+
+
+def test_a_command_keeps_directory_input_and_exit_code(hypervisor: Hypervisor, tmp_path: Path) -> None:
+    folder = tmp_path / "a folder"
+    folder.mkdir()
+    script = 'pwd; cat; [ -n "$HARDWAY_NAMESPACE" ] && exit 7'
+    old = Path.cwd()
+    os.chdir(folder)
+    try:
+        result = subprocess.run(hypervisor.enter(["sh", "-c", script]), input="input", capture_output=True, text=True)
+    finally:
+        os.chdir(old)
+    assert (result.stdout, result.returncode) == (f"{folder}\ninput", 7)
+
+
+def test_a_command_inside_can_use_the_machines_own_network(hypervisor: Hypervisor) -> None:
+    inside = run(hypervisor, "sh", "-c", 'exec nsenter --net="$HARDWAY_NAMESPACE" readlink /proc/self/ns/net')
+    assert inside == str(Path("/proc/self/ns/net").readlink())
+
+
+def test_what_is_defined_with_autostart_comes_up_again_after_a_reboot(hypervisor: Hypervisor) -> None:
+    make_autostarted_vm(hypervisor)
+    hypervisor.stop()
+    assert not hypervisor.running()
+    hypervisor.start()
+    wait_until(lambda: virsh(hypervisor, "domstate", "empty") == "running", "the VM runs again")
+    assert "active:         yes" in virsh(hypervisor, "net-info", "lab").lower()
+
+
+def test_a_libvirtd_that_dies_comes_back_and_vms_go_on(hypervisor: Hypervisor) -> None:
+    make_autostarted_vm(hypervisor)
+    machine, daemon = process_named(hypervisor, "qemu-system-x86"), process_named(hypervisor, "libvirtd")
+    # A daemon that ends within seconds of its start counts as one that can't work here.
+    wait_until(lambda: age(daemon) > 6, "libvirtd has run for a while")
+    os.kill(daemon, signal.SIGKILL)
+
+    def answers() -> bool:
+        command = hypervisor.enter(["virsh", "--connect", "qemu:///system", "domstate", "empty"])
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip() == "running"
+
+    wait_until(answers, "libvirtd answers again")
+    assert process_named(hypervisor, "qemu-system-x86") == machine
+
+
+def age(pid: int) -> float:
+    """Seconds since the process was started."""
+    process = processes.Process.of(pid)
+    assert process is not None
+    uptime = float(Path("/proc/uptime").read_text().split()[0])
+    return uptime - process.started / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_start_after_the_holder_was_killed_ends_what_it_left(hypervisor: Hypervisor) -> None:
+    make_autostarted_vm(hypervisor)
+    left = process_named(hypervisor, "qemu-system-x86")
+    recorded = processes.read(hypervisor.instance / "holder")
+    assert recorded is not None
+    os.kill(recorded.pid, signal.SIGKILL)
+    wait_until(lambda: not hypervisor.running(), "the holder has ended")
+    hypervisor.start()
+    wait_until(lambda: virsh(hypervisor, "domstate", "empty") == "running", "the VM runs again")
+    assert process_named(hypervisor, "qemu-system-x86") != left
+    assert processes.Process.of(left) is None
+
+
+def test_a_recycled_process_id_is_not_taken_for_the_holder(hypervisor: Hypervisor) -> None:
+    recorded = processes.read(hypervisor.instance / "holder")
+    assert recorded is not None
+    own = processes.Process.of(os.getpid())
+    assert own is not None
+    (hypervisor.instance / "holder").write_text(f"{own.pid} {own.started - 1} {own.boot}\n")
+    assert not hypervisor.running()
+    with pytest.raises(HostError, match="does not run"):
+        hypervisor.enter(["true"])
+
+
+def test_purging_ends_everything_and_leaves_nothing(hypervisor: Hypervisor) -> None:
+    make_autostarted_vm(hypervisor)
+    lingering = subprocess.Popen(hypervisor.enter(["sleep", "1000"]))
+    network = run(hypervisor, "readlink", "/proc/self/ns/net")
+    assert len(inside(network)) > len(["libvirtd", "virtlogd", "holder", "dnsmasq", "qemu"])
+    hypervisor.purge()
+    assert lingering.wait() == -signal.SIGTERM
+    assert not hypervisor.instance.exists()
+    assert inside(network) == []
+
+
+def test_purging_one_leaves_another_alone(hypervisor: Hypervisor, tmp_path: Path) -> None:
+    other = Hypervisor(tmp_path / "other")
+    other.start(owner=os.getpid())
+    define(other, "net-", NETWORK)
+    assert virsh(hypervisor, "net-list", "--all", "--name") == ""
+    other.purge()
+    assert virsh(hypervisor, "uri") == "qemu:///system"
+
+
+def test_a_sweep_purges_what_dead_owners_left_and_only_that(tmp_path: Path) -> None:
+    owner = subprocess.Popen(["sleep", "1000"])
+    orphan, owned, kept = (Hypervisor(tmp_path / name) for name in ("orphan", "owned", "kept"))
+    try:
+        orphan.start(owner=owner.pid)
+        owned.start(owner=os.getpid())
+        kept.start()
+        assert sweep(tmp_path) == []
+        owner.kill()
+        owner.wait()
+        assert sweep(tmp_path) == [orphan.instance]
+        assert not orphan.instance.exists()
+        assert owned.running()
+        assert kept.running()
+    finally:
+        owner.kill()
+        for hypervisor in (orphan, owned, kept):
+            hypervisor.purge()
+
+
+def test_a_hypervisor_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = Hypervisor(tmp_path / "broken")
+    monkeypatch.setitem(__import__("host.hypervisor").hypervisor._CONFIGURATION, "qemu.conf", "user = [nonsense\n")
+    try:
+        with pytest.raises(HostError, match=r"(?s)libvirtd.*qemu\.conf"):
+            broken.start(owner=os.getpid())
+    finally:
+        broken.purge()
