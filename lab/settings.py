@@ -2,8 +2,8 @@
 
 The engine knows the types `string`, `integer`, `boolean`, `array` and `object` of top-level keys, checks them before
 the program runs (one problem at a time; `--skip-config-validation` leaves that to the program), and fills in their
-defaults. It looks at nothing inside an object, so the fields of a node stand under `properties`, in the manner of a JSON
-schema, and are read here alone.
+defaults. It looks at nothing inside an object, so the fields of a node stand under `properties`, in the manner of a
+JSON schema, and are read here alone.
 """
 
 import difflib
