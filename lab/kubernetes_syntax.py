@@ -98,7 +98,7 @@ def labels(given: Mapping[str, object]) -> dict[str, str]:
 
 
 def label_of_kubelet(key: str) -> str:
-    """The key of a label that a kubelet may set: `--node-labels` and the admission plugin NodeRestriction agree on it."""
+    """The key of a label that a kubelet may set: `--node-labels` and the admission plugin NodeRestriction agree."""
     namespace = qualified_name(key).rpartition("/")[0]
     if _within(namespace, (ROLE_NAMESPACE,)):
         raise ValueError(f"the label {key!r} cannot be set by a kubelet; the lab gives each node its role by itself")

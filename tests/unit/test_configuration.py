@@ -77,6 +77,9 @@ REFUSED = {
     "quoted number of a node": Refused(worker(memory="4096"), "workers[1].memory", "whole number, without quotes"),
     "unit in a number": Refused(worker(memory="4Gi"), "workers[1].memory", "must be a whole number"),
     "number for a name": Refused(worker(name=7), "workers[1].name", "must be text, in quotes"),
+    "more digits than a number has": Refused(
+        {"healthTimeoutSeconds": "9" * 5000}, "healthTimeoutSeconds", "must be a whole number"
+    ),
     "text for true or false": Refused({"clusterDnsAddon": "yes"}, "clusterDnsAddon", "must be true or false"),
     "number for true or false": Refused({"clusterDnsAddon": 1}, "clusterDnsAddon", "must be true or false"),
     "list for text": Refused({"name": ["lab"]}, "name", "must be text"),
@@ -92,6 +95,7 @@ REFUSED = {
     "two lines": Refused({"image": "a\nb"}, "image", "on one line"),
     "null in a list of an override": Refused({"containerd": {"imports": [None]}}, "containerd", "null in a list"),
     "endless number": Refused({"kubelet": {"maxPods": 2**70}}, "kubelet", "must not have a number above"),
+    "infinite number": Refused({"kubelet": {"registryPullQPS": float("inf")}}, "kubelet", "infinite"),
     # Missing
     "no name": Refused({"workers": [without(NODE_0, "name")]}, "workers[0].name", "is missing"),
     "no address": Refused({"workers": [without(NODE_0, "address")]}, "workers[0].address", "is missing"),
