@@ -1,4 +1,4 @@
-module hardway.invalid/kubernetes-v1.36.3
+module hardway.invalid/kubernetes
 
 go 1.26.0
 

@@ -1,4 +1,4 @@
-module hardway.invalid/cri-tools
+module hardway.invalid/crictl
 
 go 1.26.2
 

@@ -1,0 +1,150 @@
+"""The Go toolchain that builds what no release gives: an installed one, the official release, or Go's own module of it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.versions import Go
+from lab.versions import go as wanted_go
+from toolchain.cache import Cache, key, sha256
+from toolchain.commands import run
+from toolchain.errors import ToolchainError
+from toolchain.progress import say
+from toolchain.release import NotAvailable, ReleaseHosts
+
+DEBIAN_PACKAGE = "golang-go"
+"""Debian's Go, too old to build with, but a client that fetches a newer one as a module and checks it."""
+USUAL_PLACES = ("/usr/local/go/bin/go", "/usr/lib/go/bin/go")
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """A Go command and its version (`1.26.8`)."""
+
+    program: Path
+    version: str
+
+    def build(
+        self,
+        module: Path,
+        package: str,
+        target: Path,
+        *,
+        tags: tuple[str, ...] = (),
+        variables: Mapping[str, str] | None = None,
+        cgo: bool = False,
+    ) -> None:
+        """Builds a package of the module in a folder: static, stripped, without the builder's paths.
+
+        variables: string variables set by the linker. cgo: C code is linked, statically too. Raises ToolchainError.
+        """
+        flags = ["-s", "-w"]
+        if cgo:
+            flags += ["-linkmode=external", "-extldflags=-static"]
+        for name, value in (variables or {}).items():
+            flags.append(f"-X={name}={value}")
+        command = ["build", "-trimpath", "-buildvcs=false", f"-tags={','.join(tags)}", f"-ldflags={' '.join(flags)}"]
+        run(
+            [*_politely(), self.program, *command, "-o", target, package],
+            why=f"building {package}",
+            folder=module,
+            environment={"CGO_ENABLED": "1" if cgo else "0", "GOFLAGS": "", "GOTOOLCHAIN": "local", "GOWORK": "off"},
+        )
+
+    def module_folder(self, module: Path, path: str) -> Path:
+        """Where the sources of a module are that `module` requires. Raises ToolchainError."""
+        run([self.program, "mod", "download", path], why=f"fetching {path}", folder=module)
+        return Path(run([self.program, "list", "-m", "-f", "{{.Dir}}", path], why=f"finding {path}", folder=module).strip())
+
+
+def installed(minimum: str) -> Compiler | None:
+    """A Go on this machine of at least that version, if there is one."""
+    return next((go for go in _installed() if _numbers(go.version) >= _numbers(minimum)), None)
+
+
+def compiler(cache: Cache, hosts: ReleaseHosts) -> Compiler:
+    """A Go that is new enough, fetched if need be. Raises ToolchainError where none can be had."""
+    wanted = wanted_go()
+    found = installed(wanted.minimum)
+    if found is not None:
+        return found
+    entry = cache.make(
+        key("go", version=wanted.version, module_sha256=wanted.module_sha256), lambda folder: _fetch(wanted, hosts, folder)
+    )
+    return Compiler(entry.path("go/bin/go"), wanted.version)
+
+
+def required_packages() -> dict[str, str]:
+    """The Debian packages needed to get hold of a Go toolchain, with the reason for each."""
+    if next(_installed(), None) is not None:
+        return {}
+    return {DEBIAN_PACKAGE: "a client that fetches the Go toolchain which builds what no release can be reached for"}
+
+
+def _fetch(wanted: Go, hosts: ReleaseHosts, folder: Path) -> str:
+    try:
+        say(f"Go {wanted.version}: fetching the official release, no installed Go is {wanted.minimum} or newer")
+        archive = folder / "release"
+        hosts.fetch(wanted.release, archive)
+        run(["tar", "--extract", "--file", archive, "--directory", folder], why="unpacking Go")
+        archive.unlink()
+        return "official release"
+    except NotAvailable as reason:
+        client = next(_installed(), None)
+        if client is None:
+            raise ToolchainError(
+                f"Go {wanted.minimum} or newer is needed to build what no official release can be reached for, and none "
+                f"is here ({reason}). Install it, or any older Go (Debian's {DEBIAN_PACKAGE}), which can fetch it."
+            ) from None
+        say(f"Go {wanted.version}: fetching it as a Go module by Go {client.version} ({reason})")
+        return _fetch_module(client, wanted, folder)
+
+
+def _fetch_module(client: Compiler, wanted: Go, folder: Path) -> str:
+    module_cache = folder / "modules"
+    run(
+        [client.program, "mod", "download", wanted.module],
+        why=f"fetching {wanted.module}",
+        folder=folder,
+        environment={"GOMODCACHE": str(module_cache), "GOFLAGS": "-modcacherw", "GOTOOLCHAIN": "local"},
+    )
+    path, _, version = wanted.module.partition("@")
+    archive = module_cache / "cache/download" / path / "@v" / f"{version}.zip"
+    digest = sha256(archive)
+    if digest != wanted.module_sha256:
+        raise ToolchainError(f"{wanted.module}: its SHA-256 is {digest}, but {wanted.module_sha256} is expected.")
+    unpacked = folder / "unpacked"
+    with zipfile.ZipFile(archive) as file:
+        file.extractall(unpacked)
+    (unpacked / wanted.module).rename(folder / "go")
+    for directory in ("go/bin", "go/pkg/tool"):
+        for program in (folder / directory).rglob("*"):
+            program.chmod(0o755)  # modules carry no modes
+    shutil.rmtree(module_cache)
+    shutil.rmtree(unpacked)
+    return "Go module"
+
+
+def _installed() -> Iterator[Compiler]:
+    on_path = shutil.which("go")
+    for place in dict.fromkeys([*([on_path] if on_path else []), *USUAL_PLACES]):
+        if os.access(place, os.X_OK):
+            environment = {"GOTOOLCHAIN": "local"}
+            text = run([place, "version"], why="asking Go for its version", folder=Path("/"), environment=environment)
+            match = re.search(r"\bgo(\d+(?:\.\d+)+)", text)
+            if match:
+                yield Compiler(Path(place), match[1])
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in version.split("."))
+
+
+def _politely() -> list[str]:
+    return ["nice", "-n", "5"]

@@ -1,0 +1,28 @@
+"""Getting out of the lab's private network, from which neither release hosts nor registries are reached."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from toolchain.errors import ToolchainError
+
+NAMESPACE_VARIABLE = "HARDWAY_NAMESPACE"
+"""Set where a process runs in the network namespace of a private hypervisor."""
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+def is_inside() -> bool:
+    """Whether this process runs in the lab's private network namespace."""
+    return bool(os.environ.get(NAMESPACE_VARIABLE))
+
+
+def run_toolchain(*arguments: str) -> None:
+    """Runs `python3 -m toolchain` in the machine's own network, its progress shown. Raises ToolchainError."""
+    environment = {name: value for name, value in os.environ.items() if name != NAMESPACE_VARIABLE}
+    command = ["nsenter", "--target", "1", "--net", sys.executable, "-m", "toolchain", *arguments]
+    result = subprocess.run(command, cwd=CHECKOUT, env=environment, stdout=sys.stderr, check=False)
+    if result.returncode != 0:
+        raise ToolchainError(f"`python3 -m toolchain {' '.join(arguments)}` failed; see above for the reason.")
