@@ -1,0 +1,208 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"time"
+
+	provider "github.com/pulumi/pulumi-go-provider"
+	"golang.org/x/crypto/ssh"
+)
+
+const (
+	// The pauses between attempts grow from the first to the longest. They vary by a quarter either way: a server
+	// that drops a burst of connections (sshd's MaxStartups) must not see the same burst again.
+	firstPause   = 200 * time.Millisecond
+	longestPause = 5 * time.Second
+	pauseGrowth  = 1.5
+
+	// A peer that lost its power never says so. It is asked every keepaliveInterval and given up when an answer
+	// takes longer than keepaliveTimeout: noticed after 30 s at most.
+	keepaliveInterval = 10 * time.Second
+	keepaliveTimeout  = 20 * time.Second
+)
+
+// client is a connection to a machine. It ends with its context.
+type client struct {
+	*ssh.Client
+	address string
+	proxy   *client
+	stop    func() bool // ends the watch over the context
+
+	mutex sync.Mutex
+	cause error // why the connection was given up from this side
+}
+
+// dial connects to the machine, through the jump host where there is one.
+func dial(ctx context.Context, c *Connection) (*client, error) {
+	if c.Proxy == nil {
+		return dialEndpoint(ctx, c.endpoint(), (&net.Dialer{}).DialContext, nil)
+	}
+	proxy, err := dialEndpoint(ctx, c.Proxy.endpoint(), (&net.Dialer{}).DialContext, nil)
+	if err != nil {
+		return nil, fmt.Errorf("jump host: %w", err)
+	}
+	target, err := dialEndpoint(ctx, c.endpoint(), proxy.DialContext, proxy)
+	if err != nil {
+		proxy.Close()
+		return nil, fmt.Errorf("through jump host %s: %w", proxy.address, err)
+	}
+	return target, nil
+}
+
+type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)
+
+// dialEndpoint tries until it is connected, the limit of errors is reached, or an error is one that no further attempt
+// can mend.
+func dialEndpoint(ctx context.Context, e endpoint, dialConn dialFunc, proxy *client) (*client, error) {
+	pause := firstPause
+	for failed := 1; ; failed++ {
+		connection, err := dialOnce(ctx, e, dialConn)
+		if err == nil {
+			return newClient(ctx, connection, e.address(), proxy), nil
+		}
+		var permanent *permanentError
+		if errors.As(err, &permanent) {
+			return nil, permanent.error
+		}
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("cancelled (%w) while connecting to %s", context.Cause(ctx), e.address())
+		}
+		if e.dialErrorLimit >= 0 && failed >= e.dialErrorLimit {
+			return nil, fmt.Errorf("cannot connect to %s as %s after %d attempts: %w", e.address(), e.user, failed, err)
+		}
+		provider.GetLogger(ctx).InfoStatusf("connecting to %s: attempt %d failed: %v", e.address(), failed, err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Duration(float64(pause) * (0.75 + rand.Float64()/2))):
+		}
+		pause = min(time.Duration(float64(pause)*pauseGrowth), longestPause)
+	}
+}
+
+// permanentError is one that comes again with every attempt.
+type permanentError struct{ error }
+
+// dialOnce makes one attempt. Its time-out covers everything up to the finished log-in: a port that accepts and never
+// answers is as dead as one that does not accept.
+func dialOnce(ctx context.Context, e endpoint, dialConn dialFunc) (*ssh.Client, error) {
+	config, closeAgent, err := clientConfig(e)
+	if err != nil {
+		return nil, &permanentError{err}
+	}
+	defer closeAgent()
+	if e.perDialTimeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, e.perDialTimeout,
+			fmt.Errorf("no finished log-in within %v", e.perDialTimeout))
+		defer cancel()
+	}
+	conn, err := dialConn(ctx, "tcp", e.address())
+	if err != nil {
+		return nil, causeOr(ctx, err)
+	}
+	type handshake struct {
+		client *ssh.Client
+		err    error
+	}
+	done := make(chan handshake, 1)
+	go func() {
+		connection, channels, requests, err := ssh.NewClientConn(conn, e.address(), config)
+		if err != nil {
+			done <- handshake{err: err}
+			return
+		}
+		done <- handshake{client: ssh.NewClient(connection, channels, requests)}
+	}()
+	select {
+	case <-ctx.Done():
+		// Deadlines are not for every kind of connection, a closed one ends the handshake always.
+		_ = conn.Close()
+		return nil, context.Cause(ctx)
+	case result := <-done:
+		if result.err == nil {
+			return result.client, nil
+		}
+		_ = conn.Close()
+		var wrongKey *hostKeyError
+		if errors.As(result.err, &wrongKey) {
+			return nil, &permanentError{wrongKey}
+		}
+		return nil, result.err
+	}
+}
+
+// causeOr returns why ctx ended, or err where it did not.
+func causeOr(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+func newClient(ctx context.Context, connection *ssh.Client, address string, proxy *client) *client {
+	c := &client{Client: connection, address: address, proxy: proxy}
+	c.stop = context.AfterFunc(ctx, func() { c.abort(context.Cause(ctx)) })
+	go c.keepAlive()
+	return c
+}
+
+// Close ends the connection, and the one to the jump host.
+func (c *client) Close() {
+	c.stop()
+	_ = c.Client.Close()
+	if c.proxy != nil {
+		c.proxy.Close()
+	}
+}
+
+// abort ends the connection and remembers why.
+func (c *client) abort(cause error) {
+	c.mutex.Lock()
+	if c.cause == nil {
+		c.cause = cause
+	}
+	c.mutex.Unlock()
+	_ = c.Client.Close()
+}
+
+// aborted returns why the connection was given up from this side; nil where it was not.
+func (c *client) aborted() error {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	return c.cause
+}
+
+// keepAlive asks the peer now and then whether it is still there, until the connection is closed.
+func (c *client) keepAlive() {
+	closed := make(chan struct{})
+	go func() {
+		_ = c.Wait()
+		close(closed)
+	}()
+	for {
+		select {
+		case <-closed:
+			return
+		case <-time.After(keepaliveInterval):
+		}
+		answered := make(chan struct{})
+		go func() {
+			// A refusal is an answer too.
+			_, _, _ = c.SendRequest("keepalive@openssh.com", true, nil)
+			close(answered)
+		}()
+		select {
+		case <-closed:
+			return
+		case <-answered:
+		case <-time.After(keepaliveTimeout):
+			c.abort(fmt.Errorf("%s has not answered for %v", c.address, keepaliveTimeout))
+			return
+		}
+	}
+}
