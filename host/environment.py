@@ -131,6 +131,11 @@ def evaluate(text: str) -> dict[str, str]:
     return dict(entry.split("=", 1) for entry in os.fsdecode(output).split("\0") if entry)
 
 
+def pulumi_home(layout: Layout) -> Path:
+    """The folder that Pulumi will use with `.lab/env`: the lab's, or the user's own."""
+    return Path(evaluate(render(layout, "", "")).get("PULUMI_HOME") or Path.home() / ".pulumi")
+
+
 def write(layout: Layout, text: str, commands: Mapping[str, Path], private: bool) -> None:
     """Writes `.lab/env` with the given text, `.lab/bin` and, once, the passphrase.
 

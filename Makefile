@@ -1,0 +1,56 @@
+# Every target is a command of `python3 -m host`, which does the work. `make STACK=name …` is for another stack than dev.
+STACK ?= dev
+PYTHON ?= python3
+HOST := $(PYTHON) -m host
+
+.DEFAULT_GOAL := help
+.PHONY: help up preview destroy prepare test test-unit test-program test-engine test-e2e lint format bench clean requirements
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+up: ## bring the lab up on this machine, whatever is missing first; show the nodes
+	@$(HOST) up --stack $(STACK)
+
+preview: ## show what `make up` would change
+	@$(HOST) preview --stack $(STACK)
+
+destroy: ## take down everything that `make up` made
+	@$(HOST) destroy --stack $(STACK)
+
+prepare: ## only make the machine ready: packages, toolchain, hypervisor, .lab/env
+	@$(HOST) prepare --stack $(STACK)
+
+test: ## run all checks and tests
+	@$(HOST) test
+
+test-unit: ## test lab/, toolchain/ and host/ alone
+	@$(HOST) test unit
+
+test-program: ## test the Pulumi program under mocks
+	@$(HOST) test program
+
+test-engine: ## test with the real engine, plugins and hypervisor
+	@$(HOST) test engine
+
+test-e2e: ## test with real VMs
+	@$(HOST) test e2e
+
+lint: ## check style, types and shell programs
+	@$(HOST) test lint
+
+format: ## bring the sources into their form
+	@.lab/venv-dev/bin/ruff check --fix --quiet && .lab/venv-dev/bin/ruff format --quiet
+
+bench: ## measure the lab: boot, time to Ready, previews, memory, bytes pushed
+	@$(HOST) bench
+
+clean: ## remove .lab: state, private hypervisor and VMs, environment
+	@$(HOST) clean
+
+# Needs uv. Of versions and hashes alone, for every Python from 3.11 on.
+requirements: ## pin what requirements*.in name
+	@for name in requirements requirements-dev; do \
+		uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+			--no-emit-index-url --no-annotate --no-header $$name.in --output-file $$name.txt; \
+	done

@@ -1,0 +1,84 @@
+"""The command line: `python3 -m host --help`. The Makefile's targets are these."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from host import checks
+from host.environment import Layout
+from host.errors import HostError
+from host.hypervisor import Hypervisor
+from host.preparation import clean, prepare, prepare_tools
+from host.stack import Stack
+from toolchain.errors import ToolchainError
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+def main() -> int:
+    """Runs one command and returns the exit code."""
+    arguments = _parser().parse_args()
+    layout = Layout(CHECKOUT)
+    match arguments.command:
+        case "prepare":
+            prepare(layout, arguments.stack)
+        case "up":
+            prepare(layout, arguments.stack)
+            Stack(layout, arguments.stack).up()
+        case "preview":
+            prepare(layout, arguments.stack)
+            Stack(layout, arguments.stack).preview()
+        case "destroy":
+            Stack(layout, arguments.stack).destroy()
+        case "clean":
+            clean(layout)
+        case "test":
+            tools = prepare_tools(layout, pulumi_home=layout.pulumi_home, development=True)
+            return 0 if checks.run(layout, tools, arguments.names or checks.NAMES) else 1
+        case "hypervisor":
+            _hypervisor(arguments)
+    return 0
+
+
+def _hypervisor(arguments: argparse.Namespace) -> None:
+    hypervisor = Hypervisor(arguments.instance)
+    match arguments.action:
+        case "start":
+            hypervisor.start(kvm=arguments.kvm)
+        case "stop":
+            hypervisor.stop()
+        case "purge":
+            hypervisor.purge()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python3 -m host", description="Prepares this machine for the lab and runs it."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, what in (
+        ("prepare", "install what is missing and write .lab/env"),
+        ("up", "prepare, bring the stack up, show the nodes"),
+        ("preview", "prepare, show what up would change"),
+        ("destroy", "take down all that the stack made"),
+    ):
+        commands.add_parser(name, help=what).add_argument("--stack", default="dev", help="the stack (default: dev)")
+    commands.add_parser("clean", help="remove .lab with all in it")
+    test = commands.add_parser("test", help="prepare, run checks and tests")
+    test.add_argument("names", nargs="*", choices=(*checks.NAMES, []), help="which ones (default: all)")
+    hypervisor = commands.add_parser("hypervisor", help="the private hypervisor alone")
+    hypervisor.add_argument("action", choices=("start", "stop", "purge"))
+    hypervisor.add_argument("instance", type=Path, help="its folder")
+    hypervisor.add_argument("--kvm", action="store_true", help="show it /dev/kvm")
+    return parser
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except (HostError, ToolchainError) as error:
+        sys.exit(f"hardway: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

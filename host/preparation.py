@@ -1,0 +1,123 @@
+"""Makes the machine ready, step by step; each is instant where nothing is to do."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from host import environment, kvm, packages, stack_file, virtualenv
+from host.environment import Layout
+from host.errors import HostError
+from host.hypervisor import system_libvirt_answers
+from host.stack import deployed
+from host.steps import step
+from lab.versions import kubernetes_versions
+from toolchain import binaries, engine, vm_image
+from toolchain.cache import default_folder
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What the machine has once it is prepared.
+
+    bin:            the folder with pulumi and the language host.
+    pulumi_home:    where the plugins are installed.
+    kubectl:        the program.
+    virtualization: kvm where KVM serves, else qemu.
+    """
+
+    bin: Path
+    pulumi_home: Path
+    kubectl: Path
+    virtualization: str
+
+
+def prepare_tools(layout: Layout, *, pulumi_home: Path, development: bool = False) -> Tools:
+    """Installs packages, toolchain and Python environment; with `development` what the tests need as well."""
+    with _alone(layout):
+        wanted = (*packages.LAB, *packages.TESTS) if development else packages.LAB
+        with step("Debian packages"):
+            reasons = packages.wanted(wanted, packages.debian_release(), packages.has_systemd())
+            packages.install(reasons | _required_by_toolchain())
+        with step("Engine and plugins"):
+            programs = engine.install(pulumi_home)
+        with step("Node binaries"):
+            wanted_binaries = list(binaries.programs_of_a_lab(kubernetes_versions()[0]))
+            found = binaries.ensure(wanted_binaries)
+        with step("VM image"):
+            image = vm_image.ensure_vm_image({binary.sha256: binary.path for binary in found.values()})
+        with step("Python environment"):
+            virtualenv.ensure(layout.venv, layout.checkout / "requirements.txt")
+            if development:
+                virtualenv.ensure(layout.development_venv, layout.checkout / "requirements-dev.txt")
+        with step("Virtualization"):
+            serves = image.kernel is not None and kvm.serves(image.kernel, default_folder())
+            print("    KVM serves" if serves else "    KVM does not serve: VMs are emulated")
+    kubectl = found["kubectl", kubernetes_versions()[0]].path
+    return Tools(programs, pulumi_home, kubectl, "kvm" if serves else "qemu")
+
+
+def prepare(layout: Layout, stack: str) -> None:
+    """Makes the machine ready for the lab: the tools, the hypervisor, and the environment of `stack`."""
+    pulumi_home = environment.pulumi_home(layout)
+    tools = prepare_tools(layout, pulumi_home=pulumi_home)
+    with _alone(layout):
+        with step("Hypervisor"):
+            private = not system_libvirt_answers()
+            if private:
+                _as_root("start", layout.hypervisor, *(["--kvm"] if tools.virtualization == "kvm" else []))
+            print(f"    a private one in {layout.hypervisor}" if private else "    the system's libvirtd")
+        with step("Environment"):
+            commands = {"pulumi": tools.bin / "pulumi", "kubectl": tools.kubectl}
+            virsh = shutil.which("virsh")
+            if virsh is not None:
+                commands["virsh"] = Path(virsh)
+            text = environment.render(layout, stack, tools.virtualization)
+            environment.write(layout, text, commands, private)
+            stack_file.set_up_filter(layout.checkout)
+
+
+def clean(layout: Layout) -> None:
+    """Removes all that was made of the checkout on this machine, the private hypervisor and its VMs included.
+
+    Raises HostError where VMs of a stack would be left in the system's libvirtd without their state.
+    """
+    if layout.hypervisor.exists():
+        _as_root("purge", layout.hypervisor)
+    elif standing := (deployed(layout) if layout.env.exists() else []):
+        raise HostError(f"Still there: {', '.join(standing)}. Take it down first: make destroy STACK={standing[0]}")
+    if layout.lab.exists():
+        shutil.rmtree(layout.lab)
+
+
+def _required_by_toolchain() -> dict[str, str]:
+    return {}
+
+
+def _as_root(action: str, instance: Path, *options: str) -> None:
+    """Runs `python3 -m host hypervisor`, which only root can."""
+    command = [*packages.as_root(), sys.executable, "-m", "host", "hypervisor", action, str(instance), *options]
+    result = subprocess.run(command, cwd=Path(__file__).parent.parent, stdin=subprocess.DEVNULL, check=False)
+    if result.returncode != 0:
+        raise HostError(
+            f"The private hypervisor in {instance} could not be told to {action}; see above for the reason."
+        )
+
+
+@contextlib.contextmanager
+def _alone(layout: Layout) -> Iterator[None]:
+    """Lets one preparation of the checkout run at a time; a second one waits and then finds everything done."""
+    layout.lab.mkdir(exist_ok=True)
+    with (layout.lab / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("Waiting for another run that prepares this checkout.", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,116 @@
+"""The stack: brought up, shown and taken down with the lab's own environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from host import environment, stack_file
+from host.environment import Layout
+from host.errors import HostError
+from host.steps import step
+
+# The program checks the configuration itself, and reports all that is wrong at once; the engine stops at the first.
+_OWN_VALIDATION = "--skip-config-validation"
+
+
+def deployed(layout: Layout) -> list[str]:
+    """The names of the project's stacks that have resources. The machine has to be prepared."""
+    stacks = json.loads(_Commands(layout).output("pulumi", "stack", "ls", "--json"))
+    return [stack["name"] for stack in stacks if stack.get("resourceCount")]
+
+
+class Stack:
+    """A stack of this checkout. The machine has to be prepared."""
+
+    def __init__(self, layout: Layout, name: str) -> None:
+        self.name = name
+        self._layout = layout
+        self._commands = _Commands(layout)
+
+    def up(self) -> None:
+        """Brings the stack up, fetches the cluster's kubeconfig, and shows the nodes."""
+        with step(f"Stack {self.name}"):
+            self._select()
+        with step("pulumi up"):
+            self._run("pulumi", "up", *self._stack, "--yes", "--skip-preview", "--suppress-outputs", _OWN_VALIDATION)
+        self._fetch_kubeconfig()
+        print(flush=True)
+        self._run("kubectl", "--kubeconfig", str(self._layout.kubeconfig(self.name)), "get", "nodes", "--output=wide")
+        print(f"\nGo on with:\n  . {_shown(self._layout.env)}\n  kubectl get nodes\n  pulumi preview")
+
+    def preview(self) -> None:
+        """Shows what `up` would do."""
+        self._select()
+        self._run("pulumi", "preview", *self._stack, "--diff", _OWN_VALIDATION)
+
+    def destroy(self) -> None:
+        """Takes down all that the stack made, and removes its kubeconfig."""
+        if self.name in deployed(self._layout):
+            self._run("pulumi", "destroy", *self._stack, "--yes", "--skip-preview")
+        else:
+            print(f"Stack {self.name} has nothing to take down.")
+        shutil.rmtree(self._layout.kubeconfig(self.name).parent, ignore_errors=True)
+
+    @property
+    def _stack(self) -> tuple[str, str]:
+        return "--stack", self.name
+
+    def _select(self) -> None:
+        # Once the file has the salt, the engine leaves it as it is.
+        with stack_file.text_kept(self._layout.stack_file(self.name)):
+            self._run("pulumi", "stack", "select", "--create", self.name)
+
+    def _run(self, *command: str) -> None:
+        self._commands.run(*command)
+
+    def _fetch_kubeconfig(self) -> None:
+        text = self._commands.output("pulumi", "stack", "output", *self._stack, "--show-secrets", "kubeconfig")
+        path = self._layout.kubeconfig(self.name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f"{path.name}.{os.getpid()}")
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(text)
+        draft.replace(path)
+
+
+class _Commands:
+    """The commands of `.lab/bin`, run in the checkout with the environment of `.lab/env`."""
+
+    def __init__(self, layout: Layout) -> None:
+        if not layout.env.exists():
+            raise HostError(f"{layout.env} is not there. Prepare the machine first: make prepare")
+        self._layout = layout
+        self._environment = environment.evaluate(layout.env.read_text())
+
+    def run(self, *command: str) -> None:
+        """Runs the command with this process's own output. Raises HostError where it fails."""
+        self._call(command, None)
+
+    def output(self, *command: str) -> str:
+        """Runs the command and returns its standard output. Raises HostError where it fails."""
+        return self._call(command, subprocess.PIPE) or ""
+
+    def _call(self, command: tuple[str, ...], stdout: int | None) -> str | None:
+        result = subprocess.run(
+            [self._layout.bin / command[0], *command[1:]],
+            cwd=self._layout.checkout,
+            env=self._environment,
+            stdout=stdout,
+            text=True,
+            check=False,
+        )
+        if result.returncode != 0:
+            raise HostError(
+                f"`{' '.join(command[:2])}` failed with exit code {result.returncode}; the reason is above."
+            )
+        return result.stdout
+
+
+def _shown(path: Path) -> str:
+    """The path as one would type it from the current directory."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else f"./{relative}"
