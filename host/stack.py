@@ -61,8 +61,11 @@ class Stack:
 
     def _select(self) -> None:
         # Once the file has the salt, the engine leaves it as it is.
-        with stack_file.text_kept(self._layout.stack_file(self.name)):
+        file = self._layout.stack_file(self.name)
+        with stack_file.text_kept(file):
             self._run("pulumi", "stack", "select", "--create", self.name)
+        if file.exists():
+            stack_file.tell_git(file)
 
     def _run(self, *command: str) -> None:
         self._commands.run(*command)

@@ -33,6 +33,20 @@ def set_up_filter(checkout: Path) -> bool:
     return changed
 
 
+def tell_git(stack_file: Path) -> None:
+    """Has Git note the file as it is now, where all that differs is the salt.
+
+    Git looks at the size first, and its status would list the file as changed for ever although it finds no difference.
+    """
+    git = ["git", "-C", str(stack_file.parent)]
+    tracked = subprocess.run([*git, "ls-files", "--error-unmatch", stack_file.name], capture_output=True, check=False)
+    if tracked.returncode != 0:
+        return
+    same = subprocess.run([*git, "diff", "--quiet", "--", stack_file.name], capture_output=True, check=False)
+    if same.returncode == 0:
+        subprocess.run([*git, "update-index", "--", stack_file.name], capture_output=True, check=False)
+
+
 @contextlib.contextmanager
 def text_kept(stack_file: Path) -> Iterator[None]:
     """Keeps the file's text as it is, but for the salt, over a step in which the engine may write it.
@@ -41,12 +55,11 @@ def text_kept(stack_file: Path) -> Iterator[None]:
     """
     before = stack_file.read_text() if stack_file.exists() else None
     yield
-    if before is None or not stack_file.exists():
+    if before is None or stack_file.read_text() == before:
         return
     salt = [line for line in stack_file.read_text().splitlines() if line.startswith(_SALT)]
     kept = [line for line in before.splitlines() if not line.startswith(_SALT)]
     after = "\n".join([*kept, *salt]) + "\n"
-    if after != stack_file.read_text():
-        draft = stack_file.with_name(f".{stack_file.name}.new")
-        draft.write_text(after)
-        draft.replace(stack_file)
+    draft = stack_file.with_name(f".{stack_file.name}.new")
+    draft.write_text(after)
+    draft.replace(stack_file)
