@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lab import reference
-from lab.configuration import parse
+from lab.configuration import ConfigurationError, parse
 from lab.settings import project
 from lab.spec import Spec
 
@@ -69,3 +69,17 @@ def test_a_stale_readme_fails_the_check_and_is_put_right(
     assert readme.read_text(encoding="utf-8") == markers
     assert reference.main([]) == 0
     assert reference.main(["--check"]) == 0
+
+
+def test_the_message_that_readme_shows_is_the_one_that_is_printed() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        parse(
+            {
+                "maxUnavailabel": "2",
+                "workers": [
+                    {"name": "node-0", "address": "10.240.0.20", "podCidr": "10.200.0.0/24"},
+                    {"name": "node-1", "address": "10.250.0.21", "podCidr": "10.200.1.0/24"},
+                ],
+            }
+        )
+    assert f"\n{caught.value}\n" in reference.README.read_text(encoding="utf-8")
