@@ -117,7 +117,7 @@ def render(layout: Layout, stack: str, virtualization: str) -> str:
     return _ENV.format(
         bin=shlex.quote(str(layout.bin)),
         pulumi_home=shlex.quote(str(layout.pulumi_home)),
-        backend=shlex.quote(f"file://{layout.state}"),
+        backend=shlex.quote(layout.state.as_uri()),
         passphrase=shlex.quote(str(layout.passphrase)),
         virtualization=shlex.quote(virtualization),
         kubeconfig=shlex.quote(str(layout.kubeconfig(stack))),

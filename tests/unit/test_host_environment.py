@@ -17,7 +17,7 @@ from host.environment import Layout
 @pytest.fixture
 def layout(tmp_path: Path) -> Layout:
     """A checkout whose path has what a shell could trip over."""
-    checkout = tmp_path / "my lab's $HOME"
+    checkout = tmp_path / "my lab's $HOME at 100%"
     checkout.mkdir()
     return Layout(checkout)
 
@@ -47,7 +47,7 @@ def sourced(layout: Layout, home: Path, own: Mapping[str, str] | None = None, ti
 def test_a_path_with_blanks_quotes_and_dollars_is_kept_whole(layout: Layout, home: Path) -> None:
     variables = sourced(written(layout), home)
     assert variables["PULUMI_HOME"] == str(layout.pulumi_home)
-    assert variables["PULUMI_BACKEND_URL"] == f"file://{layout.state}"
+    assert variables["PULUMI_BACKEND_URL"] == layout.state.as_uri()
     assert variables["PULUMI_CONFIG_PASSPHRASE_FILE"] == str(layout.passphrase)
     assert variables["KUBECONFIG"] == str(layout.kubeconfig("dev"))
     assert variables["PATH"] == f"{layout.bin}:/usr/bin:/bin"
@@ -86,7 +86,7 @@ def test_a_user_who_is_logged_in_keeps_backend_and_plugins(layout: Layout, home:
 def test_a_user_who_logged_out_gets_the_labs_backend(layout: Layout, home: Path) -> None:
     (home / ".pulumi").mkdir()
     (home / ".pulumi/credentials.json").write_text('{"current": ""}')
-    assert sourced(written(layout), home)["PULUMI_BACKEND_URL"] == f"file://{layout.state}"
+    assert sourced(written(layout), home)["PULUMI_BACKEND_URL"] == layout.state.as_uri()
 
 
 def test_a_login_with_the_labs_own_pulumi_holds_from_then_on(layout: Layout, home: Path) -> None:

@@ -1,0 +1,75 @@
+"""The real engine and Git, on a stack file of this project: what the engine writes there shows in no `git status`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from host import stack_file
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout with the project's own files, as far as the engine and Git look at them here."""
+    folder = tmp_path / "my lab's checkout at 100%"
+    folder.mkdir()
+    for name in ("Pulumi.yaml", "Pulumi.dev.yaml", ".gitattributes", ".gitignore"):
+        shutil.copy(CHECKOUT / name, folder)
+    git(folder, "init", "--quiet")
+    git(folder, "add", ".")
+    git(folder, "-c", "user.name=n", "-c", "user.email=e", "commit", "--quiet", "--message=all")
+    stack_file.set_up_filter(folder)
+    return folder
+
+
+def git(checkout: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(checkout), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def pulumi(checkout: Path, *arguments: str) -> str:
+    state = checkout / ".lab/state"
+    state.mkdir(parents=True, exist_ok=True)
+    own = {
+        "PULUMI_HOME": str(checkout / ".lab/pulumi"),
+        "PULUMI_BACKEND_URL": state.as_uri(),
+        "PULUMI_CONFIG_PASSPHRASE": "of this test",
+    }
+    command = ["pulumi", *arguments]
+    result = subprocess.run(command, cwd=checkout, env={**os.environ, **own}, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_making_a_stack_leaves_the_checkout_clean(checkout: Path) -> None:
+    file = checkout / "Pulumi.dev.yaml"
+    before = file.read_text()
+    with stack_file.text_kept(file):
+        pulumi(checkout, "stack", "select", "--create", "dev")
+    stack_file.tell_git(file)
+    added = set(file.read_text().splitlines()) - set(before.splitlines())
+    assert [line.split(":")[0] for line in added] == ["encryptionsalt"]
+    assert git(checkout, "status", "--porcelain") == ""
+
+
+def test_the_kept_salt_is_the_one_that_the_engine_uses(checkout: Path) -> None:
+    with stack_file.text_kept(checkout / "Pulumi.dev.yaml"):
+        pulumi(checkout, "stack", "select", "--create", "dev")
+    pulumi(checkout, "config", "set", "--secret", "hardway:token", "a secret value")
+    assert pulumi(checkout, "config", "get", "hardway:token").strip() == "a secret value"
+    assert "a secret value" not in (checkout / "Pulumi.dev.yaml").read_text()
+
+
+def test_a_value_that_the_user_sets_shows_in_git_without_the_salt(checkout: Path) -> None:
+    with stack_file.text_kept(checkout / "Pulumi.dev.yaml"):
+        pulumi(checkout, "stack", "select", "--create", "dev")
+    pulumi(checkout, "config", "set", "hardway:clusterDomain", "lab.local")
+    diff = git(checkout, "diff")
+    assert "+  hardway:clusterDomain: lab.local" in diff
+    assert "encryptionsalt" not in diff
