@@ -1,0 +1,135 @@
+"""The real engine with this project's Pulumi.yaml: how the configuration that it declares reaches the program."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lab.configuration import load, parse
+
+CHECKOUT = Path(__file__).parents[2]
+
+PROGRAM = f"""\
+import json, sys
+from pathlib import Path
+
+import pulumi
+
+sys.path.insert(0, {str(CHECKOUT)!r})
+from lab.configuration import ConfigurationError, parse
+
+values = pulumi.runtime.config.CONFIG.get()
+Path("values.json").write_text(json.dumps(values))
+try:
+    parse(values)
+except ConfigurationError as error:
+    raise pulumi.RunError(str(error)) from None
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A project with this one's Pulumi.yaml, whose program reads its configuration and makes nothing."""
+    project = yaml.safe_load((CHECKOUT / "Pulumi.yaml").read_text(encoding="utf-8"))
+    project["runtime"]["options"]["virtualenv"] = sys.prefix
+    (tmp_path / "Pulumi.yaml").write_text(yaml.safe_dump(project, sort_keys=False), encoding="utf-8")
+    (tmp_path / "__main__.py").write_text(PROGRAM, encoding="utf-8")
+    (tmp_path / "state").mkdir()
+    pulumi(tmp_path, "stack", "init", "dev")
+    return tmp_path
+
+
+def pulumi(folder: Path, *arguments: str, fails: bool = False) -> str:
+    """What the engine says; it must succeed, or not if it `fails`."""
+    own = {"PULUMI_BACKEND_URL": f"file://{folder / 'state'}", "PULUMI_CONFIG_PASSPHRASE": "of this test"}
+    result = subprocess.run(
+        ["pulumi", *arguments, "--non-interactive", "--color=never"],
+        cwd=folder,
+        env=os.environ | own,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode != 0) == fails, result.stdout
+    return result.stdout
+
+
+def configure(folder: Path, values: dict[str, Any]) -> None:
+    """Makes these the stack's values, beside the salt that the engine put there."""
+    file = folder / "Pulumi.dev.yaml"
+    document = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else {}
+    file.write_text(yaml.safe_dump((document or {}) | {"config": values}, sort_keys=False), encoding="utf-8")
+
+
+def received(folder: Path) -> dict[str, Any]:
+    """The configuration as the program was handed it."""
+    values: dict[str, Any] = json.loads((folder / "values.json").read_text(encoding="utf-8"))
+    return values
+
+
+def test_a_stack_without_configuration_has_the_defaults(folder: Path) -> None:
+    pulumi(folder, "preview")
+    assert len(received(folder)) == len(yaml.safe_load((CHECKOUT / "Pulumi.yaml").read_text("utf-8"))["config"])
+    assert parse(received(folder)) == parse({})
+
+
+def test_values_mean_the_same_through_the_engine_and_without_it(folder: Path) -> None:
+    configure(
+        folder,
+        {
+            "hardway:maxUnavailable": "50%",
+            "hardway:clusterDnsAddon": False,
+            "hardway:certificateRenewalHours": 24,
+            "hardway:kubelet": {"maxPods": 50, "seccompDefault": None, "imageGCLowThresholdPercent": 70},
+            "hardway:etcdFlags": {"quota-backend-bytes": 4294967296, "pre-vote": True},
+            "hardway:workers": [
+                {
+                    "name": "node-0",
+                    "address": "10.240.0.20",
+                    "podCidr": "10.200.0.0/24",
+                    "memory": 1024,
+                    "labels": {"disk": "ssd"},
+                    "taints": ["a=b:NoSchedule"],
+                }
+            ],
+        },
+    )
+    pulumi(folder, "preview")
+    assert parse(received(folder)) == load(folder / "Pulumi.dev.yaml")
+
+
+def test_a_single_field_can_be_set_from_the_command_line(folder: Path) -> None:
+    pulumi(folder, "config", "set", "--path", "hardway:kubelet.maxPods", "50")
+    pulumi(folder, "preview")
+    assert parse(received(folder)).workers[0].kubelet == {"maxPods": 50}
+
+
+def test_all_problems_come_in_one_message_and_no_stack_trace(folder: Path) -> None:
+    configure(
+        folder,
+        {
+            "hardway:healthTimeoutSeconds": "soon",
+            "hardway:kubelet": "maxPods",
+            "hardway:clusterDnsAddon": "perhaps",
+            "hardway:maxUnavailabel": 2,
+        },
+    )
+    output = pulumi(folder, "preview", "--skip-config-validation", fails=True)
+    assert "The configuration has 4 problems; nothing was changed." in output
+    for key in ("healthTimeoutSeconds", "kubelet", "clusterDnsAddon", "maxUnavailabel"):
+        assert f"- hardway:{key} = " in output
+    assert "Traceback" not in output
+
+
+def test_the_engine_refuses_a_wrong_type_where_it_is_left_to_it(folder: Path) -> None:
+    configure(folder, {"hardway:healthTimeoutSeconds": "soon"})
+    output = pulumi(folder, "preview", fails=True)
+    assert "'healthTimeoutSeconds' must be of type 'integer'" in output
+    assert not (folder / "values.json").exists()
