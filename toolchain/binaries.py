@@ -1,22 +1,17 @@
-"""The programs that run on nodes: official releases where they can be reached, else built from Go modules.
-
-Each unit of work, a release archive or a single program, has two places in the cache, one for the release and one for
-the build. Whichever is there is used, so that a lab keeps its binaries when a release host comes and goes.
-"""
+"""The programs that run on nodes: official releases where they can be reached, else built from Go modules."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from lab.versions import Release, Source, fill, kubernetes_versions, node_sources, source_of
 from lab.versions import go as wanted_go
 from toolchain import golang, outside
-from toolchain.cache import Cache, Entry, Key, key, sha256
+from toolchain.cache import Key, key, sha256
 from toolchain.errors import ToolchainError
-from toolchain.progress import say
-from toolchain.release import NotAvailable, ReleaseHosts
+from toolchain.workshop import Workshop
 
 MODULES = Path(__file__).with_name("node")
 """A Go module for each project, pinned by go.mod and go.sum; for a project with several versions one for each."""
@@ -67,21 +62,11 @@ class Unit:
         return folder / self.version if len(self.source.versions) > 1 else folder
 
     @property
-    def release_key(self) -> Key:
-        """Its key in the cache when taken from the release."""
-        release = self.release
-        return key(self._name, archive=release.archive, checksum=release.checksum, members=self.members)
-
-    @property
     def build_key(self) -> Key:
-        """Its key in the cache when built.
-
-        Of the compiler it holds the release series, not the last digit: an update of the machine's Go is no reason to
-        restart services on nodes. Which one it was stands in the entry's note.
-        """
+        """Its key in the cache when built; see `toolchain.workshop.Product`."""
         build = self.source.build
         return key(
-            self._name,
+            self.title.replace(" ", "-"),
             recipe=RECIPE,
             go=wanted_go().minimum,
             module=[sha256(self.module / name) for name in ("go.mod", "go.sum")],
@@ -91,12 +76,7 @@ class Unit:
             cgo=build.cgo,
         )
 
-    def fetch(self, hosts: ReleaseHosts, folder: Path) -> str:
-        """Puts the released programs into `folder`. Raises NotAvailable."""
-        hosts.fetch_programs(self.release, self.members, folder)
-        return f"official release {self.release.archive}"
-
-    def build(self, go: golang.Compiler, folder: Path) -> str:
+    def build(self, go: golang.Compiler, folder: Path) -> None:
         """Builds the programs into `folder`. Raises ToolchainError."""
         build = self.source.build
         for name in self.programs:
@@ -104,39 +84,10 @@ class Unit:
             go.build(
                 self.module, package, folder / name, tags=build.tags, variables=self._variables, cgo=bool(build.cgo)
             )
-        return f"built from Go modules with Go {go.version}"
-
-    @property
-    def _name(self) -> str:
-        return self.title.replace(" ", "-")
 
     @property
     def _variables(self) -> dict[str, str]:
         return {name: fill(value, self.version) for name, value in self.source.build.variables.items()}
-
-
-@dataclass
-class Workshop:
-    """What fetching and building needs: the cache, the release hosts, and Go, looked for when first needed."""
-
-    cache: Cache = field(default_factory=Cache)
-    hosts: ReleaseHosts = field(default_factory=ReleaseHosts)
-
-    def find(self, unit: Unit) -> Entry | None:
-        """What the cache has of it."""
-        return self.cache.find(unit.release_key) or self.cache.find(unit.build_key)
-
-    def make(self, unit: Unit) -> Entry:
-        """Fetches or builds it. Raises ToolchainError."""
-        try:
-            say(f"{unit.title}: fetching the official release")
-            entry = self.cache.make(unit.release_key, lambda folder: unit.fetch(self.hosts, folder))
-        except NotAvailable as reason:
-            go = golang.compiler(self.cache, self.hosts)
-            say(f"{unit.title}: building from Go modules ({reason})")
-            entry = self.cache.make(unit.build_key, lambda folder: unit.build(go, folder))
-        say(f"{unit.title}: done")
-        return entry
 
 
 def ensure(wanted: Iterable[Wanted], workshop: Workshop | None = None) -> dict[Wanted, Binary]:
@@ -153,7 +104,7 @@ def ensure(wanted: Iterable[Wanted], workshop: Workshop | None = None) -> dict[W
         outside.run_toolchain("binaries", *(f"{name}@{unit.version}" for unit in missing for name in unit.programs))
     found = {}
     for unit, present in zip(units, entries, strict=True):
-        entry = present or workshop.find(unit) or workshop.make(unit)
+        entry = present or workshop.ensure(unit)
         for name in unit.programs:
             found[name, unit.version] = Binary(entry.path(name), entry.files[name].sha256, unit.version)
     return {name: found[name] for name in names}
@@ -173,7 +124,7 @@ def required_packages(wanted: Iterable[Wanted]) -> dict[str, str]:
     missing = [unit for unit in units_of(wanted) if workshop.find(unit) is None]
     packages = golang.required_packages() if missing else {}
     for unit in missing:
-        packages |= {package: f"building {unit.title}" for package in unit.source.build.cgo}
+        packages |= dict.fromkeys(unit.source.build.cgo, f"building {unit.title}")
     return packages
 
 

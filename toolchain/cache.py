@@ -171,6 +171,16 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def tree_sha256(folder: Path, counts: Callable[[Path], bool] | None = None) -> str:
+    """A digest over the names, contents and execute bits of the files in a folder; of those that count, if so asked."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and (counts is None or counts(path)):
+            executable = bool(path.stat().st_mode & 0o100)
+            digest.update(f"{path.relative_to(folder)} {executable} {sha256(path)}\n".encode())
+    return digest.hexdigest()
+
+
 def _read(folder: Path) -> Entry | None:
     try:
         manifest = json.loads((folder / MANIFEST).read_text())

@@ -1,4 +1,4 @@
-"""The Go toolchain that builds what no release gives: an installed one, the official release, or Go's own module of it."""
+"""The Go toolchain that builds what no release gives: an installed one, the official release, or its Go module."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from toolchain.cache import Cache, key, sha256
 from toolchain.commands import run
 from toolchain.errors import ToolchainError
 from toolchain.progress import say
-from toolchain.release import NotAvailable, ReleaseHosts
+from toolchain.release import NotAvailableError, ReleaseHosts
 
 DEBIAN_PACKAGE = "golang-go"
 """Debian's Go, too old to build with, but a client that fetches a newer one as a module and checks it."""
@@ -60,7 +60,8 @@ class Compiler:
     def module_folder(self, module: Path, path: str) -> Path:
         """Where the sources of a module are that `module` requires. Raises ToolchainError."""
         run([self.program, "mod", "download", path], why=f"fetching {path}", folder=module)
-        return Path(run([self.program, "list", "-m", "-f", "{{.Dir}}", path], why=f"finding {path}", folder=module).strip())
+        command: list[str | Path] = [self.program, "list", "-m", "-f", "{{.Dir}}", path]
+        return Path(run(command, why=f"finding {path}", folder=module).strip())
 
 
 def installed(minimum: str) -> Compiler | None:
@@ -75,7 +76,8 @@ def compiler(cache: Cache, hosts: ReleaseHosts) -> Compiler:
     if found is not None:
         return found
     entry = cache.make(
-        key("go", version=wanted.version, module_sha256=wanted.module_sha256), lambda folder: _fetch(wanted, hosts, folder)
+        key("go", version=wanted.version, module_sha256=wanted.module_sha256),
+        lambda folder: _fetch(wanted, hosts, folder),
     )
     return Compiler(entry.path("go/bin/go"), wanted.version)
 
@@ -95,12 +97,12 @@ def _fetch(wanted: Go, hosts: ReleaseHosts, folder: Path) -> str:
         run(["tar", "--extract", "--file", archive, "--directory", folder], why="unpacking Go")
         archive.unlink()
         return "official release"
-    except NotAvailable as reason:
+    except NotAvailableError as reason:
         client = next(_installed(), None)
         if client is None:
             raise ToolchainError(
-                f"Go {wanted.minimum} or newer is needed to build what no official release can be reached for, and none "
-                f"is here ({reason}). Install it, or any older Go (Debian's {DEBIAN_PACKAGE}), which can fetch it."
+                f"Go {wanted.minimum} or newer is needed to build what no official release can be reached for, and "
+                f"none is here ({reason}). Install it, or any older Go (Debian's {DEBIAN_PACKAGE}), which can fetch it."
             ) from None
         say(f"Go {wanted.version}: fetching it as a Go module by Go {client.version} ({reason})")
         return _fetch_module(client, wanted, folder)

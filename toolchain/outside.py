@@ -19,10 +19,15 @@ def is_inside() -> bool:
     return bool(os.environ.get(NAMESPACE_VARIABLE))
 
 
+def prefix() -> list[str]:
+    """What to put before a command of root's that must reach the machine's own network."""
+    return ["nsenter", "--target", "1", "--net"] if is_inside() else []
+
+
 def run_toolchain(*arguments: str) -> None:
     """Runs `python3 -m toolchain` in the machine's own network, its progress shown. Raises ToolchainError."""
     environment = {name: value for name, value in os.environ.items() if name != NAMESPACE_VARIABLE}
-    command = ["nsenter", "--target", "1", "--net", sys.executable, "-m", "toolchain", *arguments]
+    command = [*prefix(), sys.executable, "-m", "toolchain", *arguments]
     result = subprocess.run(command, cwd=CHECKOUT, env=environment, stdout=sys.stderr, check=False)
     if result.returncode != 0:
         raise ToolchainError(f"`python3 -m toolchain {' '.join(arguments)}` failed; see above for the reason.")

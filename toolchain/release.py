@@ -28,11 +28,11 @@ CHUNK = 1 << 20
 DIGEST = re.compile(r"[0-9a-fA-F]{64}")
 
 
-class NotAvailable(Exception):
+class NotAvailableError(Exception):
     """A release can't be had or isn't what was published. The message says why; building from source is what's left."""
 
 
-class WrongChecksum(NotAvailable):
+class WrongChecksumError(NotAvailableError):
     """What was fetched isn't what its publisher signed off: a damaged mirror, or somebody in between."""
 
 
@@ -45,26 +45,41 @@ class ReleaseHosts:
         self._timeout = timeout
         self._unreachable: dict[str, str] = {}
 
+    def announce(self, title: str, release: Release) -> None:
+        """Says that a release is being fetched, unless its host is known not to be reachable."""
+        host = urllib.parse.urlsplit(release.archive).netloc
+        if host not in self._unreachable:
+            say(f"{title}: fetching the official release from {host}")
+
     def fetch(self, release: Release, target: Path) -> None:
-        """Puts the release's file at `target`, checked. Raises NotAvailable and leaves nothing there otherwise."""
+        """Puts the release's file at `target`, checked. Raises NotAvailableError and leaves nothing there otherwise."""
         name = release.archive.rsplit("/", 1)[1]
-        expected = published_sha256(self._text(release.checksum), name)
+        self.fetch_pinned(release.archive, published_sha256(self._text(release.checksum), name), target)
+
+    def fetch_pinned(self, url: str, expected: str, target: Path) -> None:
+        """Puts the file at `target` if its SHA-256 is the expected one.
+
+        Raises NotAvailableError and leaves nothing there otherwise."""
         partial = target.with_name(f".{target.name}.partial")
         try:
-            digest = self._download(release.archive, partial)
+            digest = self._download(url, partial)
             if digest != expected:
-                message = f"{release.archive}: its SHA-256 is {digest}, but {expected} is published"
+                message = f"{url}: its SHA-256 is {digest}, but {expected} is expected"
                 say(f"WARNING: {message}. It is not used.")
-                raise WrongChecksum(message)
+                raise WrongChecksumError(message)
             partial.rename(target)
         finally:
             partial.unlink(missing_ok=True)
+
+    def fetch_unchecked(self, url: str, target: Path) -> None:
+        """Puts the file at `target` as it comes. Raises NotAvailableError."""
+        self._download(url, target)
 
     def fetch_programs(self, release: Release, members: Mapping[str, str], folder: Path) -> None:
         """Puts programs of a release into `folder`, executable.
 
         members: the program's name → its name in the archive, or "" where the release's file is the program itself.
-        Raises NotAvailable, also where the archive lacks one of them.
+        Raises NotAvailableError, also where the archive lacks one of them.
         """
         with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
             archive = Path(temporary) / "release"
@@ -91,7 +106,7 @@ class ReleaseHosts:
     def _read(self, url: str) -> Iterator[bytes]:
         host = urllib.parse.urlsplit(url).netloc
         if host in self._unreachable:
-            raise NotAvailable(f"{host} is not reachable ({self._unreachable[host]})")
+            raise NotAvailableError(f"{host} is not reachable ({self._unreachable[host]})")
         try:
             with urllib.request.urlopen(self._mirrored(url, host), timeout=self._timeout) as response:
                 length, received = response.headers.get("Content-Length"), 0
@@ -99,15 +114,15 @@ class ReleaseHosts:
                     received += len(chunk)
                     yield chunk
         except urllib.error.HTTPError as error:
-            raise NotAvailable(f"{url}: the host answers {error.code} {error.reason}") from None
+            raise NotAvailableError(f"{url}: the host answers {error.code} {error.reason}") from None
         except HTTPException as error:
-            raise NotAvailable(f"{url}: broken off ({error!r})") from None
+            raise NotAvailableError(f"{url}: broken off ({error!r})") from None
         except OSError as error:
             reason = getattr(error, "reason", None) or error
             self._unreachable[host] = str(reason)
-            raise NotAvailable(f"{host} is not reachable ({reason})") from None
+            raise NotAvailableError(f"{host} is not reachable ({reason})") from None
         if length is not None and received < int(length):
-            raise NotAvailable(f"{url}: broken off after {received} of {length} bytes")
+            raise NotAvailableError(f"{url}: broken off after {received} of {length} bytes")
 
     def _mirrored(self, url: str, host: str) -> str:
         if host not in self._mirrors:
@@ -120,13 +135,13 @@ class ReleaseHosts:
 def published_sha256(text: str, name: str) -> str:
     """The SHA-256 of the file `name` in a checksum file: a bare digest, or lines of digest and file name.
 
-    Raises NotAvailable where it has none.
+    Raises NotAvailableError where it has none.
     """
     for line in text.splitlines():
         digest, _, file = line.strip().partition(" ")
         if DIGEST.fullmatch(digest) and file.strip().removeprefix("*").rsplit("/", 1)[-1] in ("", name):
             return digest.lower()
-    raise NotAvailable(f"{name}: no SHA-256 of it is published where one is expected")
+    raise NotAvailableError(f"{name}: no SHA-256 of it is published where one is expected")
 
 
 def _extract(release: Release, archive: Path, member: str, target: Path) -> None:
@@ -135,11 +150,11 @@ def _extract(release: Release, archive: Path, member: str, target: Path) -> None
             names = {name.removeprefix("./"): name for name in tar.getnames()}
             file = tar.extractfile(names[member]) if member in names else None
             if file is None:
-                raise NotAvailable(f"{release.archive}: there is no file {member} in it")
+                raise NotAvailableError(f"{release.archive}: there is no file {member} in it")
             with file, target.open("wb") as out:
                 shutil.copyfileobj(file, out, CHUNK)
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise NotAvailable(f"{release.archive}: not an archive that can be read ({error})") from None
+        raise NotAvailableError(f"{release.archive}: not an archive that can be read ({error})") from None
 
 
 def _mirrors_from_environment() -> dict[str, str]:

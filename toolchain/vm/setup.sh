@@ -9,14 +9,17 @@ install -d -m 0755 "$root/var/lib/hardway/store"
 install -d -m 2755 "$root/var/log/journal"
 
 chroot "$root" systemctl enable systemd-networkd.service systemd-resolved.service ssh.service
+# cloud-init is done after its first stage (see cloud.cfg.d): two of the three others would only start Python again. The
+# last one marks the end, for `cloud-init status`.
+chroot "$root" systemctl mask cloud-init.service cloud-config.service cloud-init-hotplugd.socket
 # Nothing of this serves a node, and under emulation each costs time at boot.
 chroot "$root" systemctl mask \
     apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer \
-    man-db.timer systemd-pstore.service getty@tty1.service serial-getty@ttyS0.service getty.target \
-    cloud-init-hotplugd.socket systemd-journal-catalog-update.service systemd-update-done.service \
-    ldconfig.service systemd-firstboot.service systemd-machine-id-commit.service
-# The rules of kube-proxy and the CNI plugins are made by them: what the package brings would be flushed at a restart.
-chroot "$root" systemctl disable nftables.service 2>/dev/null || true
+    getty.target getty@tty1.service serial-getty@ttyS0.service \
+    ipvsadm.service systemd-binfmt.service systemd-pstore.service systemd-update-utmp.service \
+    systemd-update-utmp-runlevel.service
+# kube-proxy and the CNI plugins make their rules themselves: this unit would flush them.
+chroot "$root" systemctl mask nftables.service
 
 chroot "$root" update-initramfs -u -k all
 

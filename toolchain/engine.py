@@ -1,0 +1,161 @@
+"""Pulumi's engine, its Python language host and the resource plugins, in the versions that the SDKs ask for.
+
+Each is taken from the first of: what is installed, the official release, a build from the Go module in `toolchain/go`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab import versions
+from lab.versions import Release, fill
+from toolchain import golang, outside
+from toolchain.cache import Key, key, sha256, tree_sha256
+from toolchain.commands import run
+from toolchain.progress import say
+from toolchain.workshop import Workshop
+
+MODULE = Path(__file__).with_name("go")
+RECIPE = 1
+"""To be raised whenever the way of building changes, so that what was built the old way isn't used any more."""
+LANGUAGE_HOST = "pulumi-language-python"
+SDK_MODULE = "github.com/pulumi/pulumi/sdk/v3"
+EXEC_SCRIPT = "python/cmd/pulumi-language-python-exec"
+"""Within the SDK's Go module: what the language host starts a program with."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """The engine or one plugin; see `toolchain.workshop.Product`. builder: builds its programs into a folder."""
+
+    title: str
+    release: Release
+    members: dict[str, str]
+    builder: Callable[[golang.Compiler, Path], None]
+
+    @property
+    def build_key(self) -> Key:
+        """Its key in the cache when built; see `toolchain.workshop.Product`."""
+        return key(
+            self.title.replace(" ", "-"),
+            recipe=RECIPE,
+            go=versions.go().minimum,
+            sources=tree_sha256(MODULE, _is_source),
+            programs=sorted(self.members),
+        )
+
+    def build(self, go: golang.Compiler, folder: Path) -> None:
+        """Builds the programs into `folder`. Raises ToolchainError."""
+        self.builder(go, folder)
+
+
+def install(pulumi_home: Path, workshop: Workshop | None = None) -> Path:
+    """Puts the plugins into `pulumi_home` (Pulumi's folder of plugins and settings).
+
+    Returns the folder that has `pulumi` and its language host in it, for PATH. Raises ToolchainError.
+    """
+    workshop = workshop or Workshop()
+    folder = installed_engine() or workshop.ensure(engine()).folder
+    for name, version in versions.plugins().items():
+        program = f"pulumi-resource-{name}"
+        binary = installed_plugin(name, version, pulumi_home) or workshop.ensure(plugin(name, version)).path(program)
+        _install_plugin(folder / "pulumi", pulumi_home, name, version, binary)
+    return folder
+
+
+def engine() -> Part:
+    """The engine with its language host."""
+    source = versions.engine()
+    version = source.versions[0]
+
+    def build(go: golang.Compiler, folder: Path) -> None:
+        variables = {name: fill(value, version) for name, value in source.build.variables.items()}
+        for program in source.programs.values():
+            if program.package:
+                go.build(MODULE, program.package, folder / program.name, variables=variables)
+        script = go.module_folder(MODULE, SDK_MODULE) / EXEC_SCRIPT
+        shutil.copyfile(script, folder / script.name)
+        (folder / script.name).chmod(0o755)
+
+    members = {name: fill(program.member, version) for name, program in source.programs.items()}
+    return Part(f"pulumi {version}", source.release.at(version), members, build)
+
+
+def plugin(name: str, version: str) -> Part:
+    """A resource plugin."""
+    program = f"pulumi-resource-{name}"
+
+    def build(go: golang.Compiler, folder: Path) -> None:
+        go.build(MODULE, f"./cmd/{program}", folder / program)
+
+    return Part(f"{program} {version}", versions.plugin_release().at(version, name), {program: program}, build)
+
+
+def installed_engine() -> Path | None:
+    """The folder of an installed engine that is new enough and has its language host beside it, if there is one.
+
+    Folders of this checkout don't count: `pulumi` there is a wrapper around what is installed here.
+    """
+    wanted = versions.engine().versions[0]
+    for folder in map(Path, os.get_exec_path()):
+        if folder.is_absolute() and folder.resolve().is_relative_to(outside.CHECKOUT):
+            continue
+        if all(os.access(folder / program, os.X_OK) for program in ("pulumi", LANGUAGE_HOST)):
+            found = run([folder / "pulumi", "version"], why=f"asking {folder / 'pulumi'} for its version").strip()
+            if _numbers(found)[:1] == _numbers(wanted)[:1] and _numbers(found) >= _numbers(wanted):
+                return folder
+    return None
+
+
+def installed_plugin(name: str, version: str, pulumi_home: Path) -> Path | None:
+    """The plugin's program in the user's own Pulumi folder, in exactly this version, if it is there."""
+    for home in _homes_of_the_user(pulumi_home):
+        program = _plugin_folder(home, name, version) / f"pulumi-resource-{name}"
+        if os.access(program, os.X_OK) and not program.parent.with_suffix(".partial").exists():
+            return program
+    return None
+
+
+def required_packages() -> dict[str, str]:
+    """The Debian packages that building what is missing needs, with the reason for each; none if all is there."""
+    workshop = Workshop()
+    parts = [plugin(name, version) for name, version in versions.plugins().items()]
+    parts += [] if installed_engine() else [engine()]
+    return {} if all(workshop.find(part) for part in parts) else golang.required_packages()
+
+
+def _install_plugin(pulumi: Path, pulumi_home: Path, name: str, version: str, binary: Path) -> None:
+    program = _plugin_folder(pulumi_home, name, version) / binary.name
+    if program.is_file() and sha256(program) == sha256(binary):
+        return
+    say(f"plugin {name} {version}: installing into {pulumi_home}")
+    run(
+        [pulumi, "plugin", "install", "resource", name, version, "--file", binary, "--reinstall", "--non-interactive"],
+        why=f"installing the plugin {name} {version}",
+        environment={"PULUMI_HOME": str(pulumi_home), "PULUMI_SKIP_UPDATE_CHECK": "true"},
+    )
+
+
+def _homes_of_the_user(pulumi_home: Path) -> Iterator[Path]:
+    for name in (os.environ.get("PULUMI_HOME"), "~/.pulumi"):
+        home = Path(name or "/nonexistent").expanduser().resolve()
+        if home != pulumi_home.resolve() and not home.is_relative_to(outside.CHECKOUT):
+            yield home
+
+
+def _plugin_folder(home: Path, name: str, version: str) -> Path:
+    return home / "plugins" / f"resource-{name}-v{version}"
+
+
+def _is_source(path: Path) -> bool:
+    return path.suffix in (".go", ".mod", ".sum") and not path.stem.endswith("_test")
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    match = re.match(r"v?(\d+)\.(\d+)\.(\d+)", version)
+    return tuple(map(int, match.groups())) if match else ()

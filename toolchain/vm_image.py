@@ -1,0 +1,256 @@
+"""The disk image that nodes start from: a Debian made here from packages, or a cloud image that the user names.
+
+Ours is made in two steps, each kept in the cache. The operating system's root takes minutes and changes with its
+recipe alone. The disk is that root with a store of node binaries and image archives, so that a new VM needn't be sent
+what it was born with; it takes seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import urllib.parse
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lab import versions
+from toolchain import binaries, debian, images, outside
+from toolchain.cache import Cache, Entry, key, sha256, tree_sha256
+from toolchain.commands import as_root, run
+from toolchain.errors import ToolchainError
+from toolchain.progress import say
+from toolchain.release import NotAvailableError, ReleaseHosts
+
+RECIPE = 1
+"""To be raised whenever the way of making changes, so that what was made the old way isn't used any more."""
+FILES = Path(__file__).with_name("vm")
+"""`root/` lies over the image's root before packages are installed, `setup.sh` finishes it."""
+STORE = "var/lib/hardway/store"
+"""Where on a node the files stand that it was born with, each under its SHA-256."""
+PACKAGES = {
+    "dbus": "systemd's tools",
+    "initramfs-tools": "the initrd",
+    "linux-image-cloud-amd64": "a small kernel for VMs",
+    "lz4": "the initrd's compression",
+    "systemd-resolved": "a resolv.conf for pods that names the real DNS servers",
+    "systemd-sysv": "the init system",
+    "udev": "network interfaces and disks",
+    "cloud-init": "host name, user and keys of a new VM",
+    "openssh-server": "the way onto a node",
+    "sudo": "cloud-init's default user",
+    "ca-certificates": "TLS to registries",
+    "conntrack": "kube-proxy",
+    "curl": "health checks",
+    "ebtables": "kubelet",
+    "ethtool": "kubelet",
+    "iproute2": "kubelet and the CNI plugins",
+    "ipset": "kube-proxy",
+    "iptables": "kube-proxy and the CNI plugins",
+    "ipvsadm": "kube-proxy in mode ipvs",
+    "iputils-ping": "a person who looks for a fault",
+    "jq": "health checks",
+    "kmod": "kernel modules",
+    "less": "a person who looks for a fault",
+    "nftables": "kube-proxy in mode nftables",
+    "procps": "sysctl",
+    "socat": "port forwarding",
+    "util-linux": "mounts and swap",
+}
+"""The Debian packages of a node's operating system, with what each is for."""
+LEFT_OUT = ("/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/doc/*")
+KEPT = ("/usr/share/doc/*/copyright",)
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class VmImage:
+    """A disk image in qcow2.
+
+    kernel, initrd: to be started directly, with `command_line`; None where the disk has a boot loader.
+    key: of the operating system alone, so without the store.
+    store: the SHA-256 of each file that it brings in its store.
+    """
+
+    disk: Path
+    key: str
+    kernel: Path | None = None
+    initrd: Path | None = None
+    command_line: Mapping[str, str] = field(default_factory=dict)
+    store: frozenset[str] = frozenset()
+
+
+COMMAND_LINE = {
+    "root": "/dev/vda",
+    "console": "ttyS0",
+    "loglevel": "4",
+    "systemd.show_status": "false",
+}
+"""The kernel's. Its root disk is the first virtio disk."""
+
+
+def ensure_vm_image(seed: Mapping[str, Path], cache: Cache | None = None) -> VmImage:
+    """Our Debian image, from the cache or made now.
+
+    seed: the files of its store, by their SHA-256. Raises ToolchainError where it can't be made.
+    """
+    cache = cache or Cache()
+    root_key = key(
+        "debian",
+        recipe=RECIPE,
+        suite=versions.debian_suite(),
+        packages=sorted(PACKAGES),
+        left_out=[LEFT_OUT, KEPT],
+        files=tree_sha256(FILES),
+    )
+    disk_key = key("vm-image", recipe=RECIPE, root=root_key.digest, seed=sorted(seed))
+    disk = cache.find(disk_key)
+    if disk is None:
+        root = cache.make(root_key, _make_root)
+        disk = cache.make(disk_key, lambda folder: _make_disk(root, seed, folder))
+    return VmImage(
+        disk=disk.path("disk.qcow2"),
+        kernel=disk.path("kernel"),
+        initrd=disk.path("initrd"),
+        command_line=COMMAND_LINE,
+        key=root_key.digest,
+        store=frozenset(seed),
+    )
+
+
+def seed_of(kubernetes_versions: Iterable[str] = ()) -> dict[str, Path]:
+    """All that nodes of a lab need of the toolchain, by SHA-256: what a VM image is best born with.
+
+    kubernetes_versions: those that the lab runs; by default the default one. Raises ToolchainError.
+    """
+    wanted: dict[binaries.Wanted, None] = {}
+    for version in list(kubernetes_versions) or [versions.default_kubernetes_version()]:
+        wanted |= dict.fromkeys(binaries.programs_of_a_lab(version))
+    seed = {binary.sha256: binary.path for binary in binaries.ensure(wanted).values()}
+    return seed | {archive.sha256: archive.path for archive in images.ensure(versions.images()).values()}
+
+
+def ensure_cloud_image(location: str, cache: Cache | None = None, hosts: ReleaseHosts | None = None) -> VmImage:
+    """A cloud image that the user names, converted to qcow2 once.
+
+    location: a path, or a URL. `#sha256=…` after it pins its content; for a URL without it, what was there at the
+    first time is kept. Raises ToolchainError where it can't be had.
+    """
+    cache = cache or Cache()
+    place, _, digest = location.partition("#sha256=")
+    if urllib.parse.urlsplit(place).scheme in ("http", "https"):
+        image_key = key("cloud-image", url=place, sha256=digest)
+        entry = cache.find(image_key)
+        if entry is None and outside.is_inside():
+            outside.run_toolchain("cloud-image", location)
+        entry = cache.make(image_key, lambda folder: _download_disk(place, digest, hosts or ReleaseHosts(), folder))
+    else:
+        path = Path(place).expanduser()
+        if not path.is_file():
+            raise ToolchainError(f"VM image {place}: there is no such file. Name a disk image by its path or URL.")
+        found = sha256(path)
+        if digest and digest != found:
+            raise ToolchainError(f"VM image {place}: its SHA-256 is {found}, but {digest} is asked for.")
+        image_key = key("cloud-image", sha256=found)
+        entry = cache.make(image_key, lambda folder: _to_qcow2(path, folder))
+    return VmImage(disk=entry.path("disk.qcow2"), key=entry.files["disk.qcow2"].sha256)
+
+
+def required_packages() -> dict[str, str]:
+    """The Debian packages that making our image needs, with the reason for each."""
+    return {
+        "e2fsprogs": "the VM image's file system",
+        "mmdebstrap": "the VM image's Debian",
+        "qemu-utils": "the VM image's format",
+    }
+
+
+def _make_root(folder: Path) -> None:
+    say(f"VM image: installing Debian {versions.debian_suite()} with {len(PACKAGES)} packages (two minutes or so)")
+    options = [f"--dpkgopt=path-exclude={pattern}" for pattern in LEFT_OUT]
+    options += [f"--dpkgopt=path-include={pattern}" for pattern in KEPT]
+    options += [f"--aptopt={option}" for option in debian.acquire_options()]
+    tar = folder / "root.tar"
+    run(
+        [
+            *as_root(),
+            *outside.prefix(),
+            *("nice", "-n", "5", "mmdebstrap", "--mode=root", "--variant=apt", "--format=tar"),
+            f"--include={','.join(sorted(PACKAGES))}",
+            *options,
+            '--setup-hook=cp --recursive --no-dereference --preserve=mode,links root/. "$1"',
+            '--customize-hook=./setup.sh "$1"',
+            *(versions.debian_suite(), tar, "-"),
+        ],
+        why=f"installing Debian {versions.debian_suite()} for the VM image",
+        folder=FILES,
+        stdin=debian.sources(versions.debian_suite()),
+    )
+    _own(tar)
+
+
+def _make_disk(root: Entry, seed: Mapping[str, Path], folder: Path) -> None:
+    say(f"VM image: making the disk, with {len(seed)} files in its store")
+    with _folder_of_root(folder) as work:
+        tree, raw = work / "root", work / "disk.raw"
+        run([*as_root(), "mkdir", tree], why="unpacking the VM image's Debian")
+        run(
+            [*as_root(), "tar", "--extract", "--numeric-owner", "--file", root.path("root.tar"), "--directory", tree],
+            why="unpacking the VM image's Debian",
+        )
+        for digest, path in sorted(seed.items()):
+            target = tree / STORE / digest
+            command: list[str | Path] = ["install", "-o", "0", "-g", "0", "-m", "0755", path, target]
+            run([*as_root(), *command], why="filling the VM image's store")
+        for name in ("kernel", "initrd"):
+            source = tree / {"kernel": "vmlinuz", "initrd": "initrd.img"}[name]
+            run([*as_root(), "cp", "--dereference", source, folder / name], why=f"copying the VM image's {name}")
+            _own(folder / name)
+        measured = run([*as_root(), "du", "--summarize", "--block-size=1M", tree], why="measuring the VM image")
+        size = int(measured.split()[0]) * 3 // 2
+        # Half as much again: the file system's own tables, and room to work in until it grows to the disk's size.
+        run(
+            [*as_root(), "mke2fs", "-q", "-F", "-t", "ext4", "-L", "hardway", "-d", tree, raw, f"{size}M"],
+            why="making the VM image's file system",
+        )
+        run(
+            [*as_root(), "qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, folder / "disk.qcow2"],
+            why="converting the VM image",
+        )
+        _own(folder / "disk.qcow2")
+
+
+def _download_disk(url: str, digest: str, hosts: ReleaseHosts, folder: Path) -> None:
+    say(f"VM image: downloading {url}")
+    target = folder / "download"
+    try:
+        if digest:
+            hosts.fetch_pinned(url, digest, target)
+        else:
+            hosts.fetch_unchecked(url, target)
+    except NotAvailableError as reason:
+        raise ToolchainError(f"VM image {url}: {reason}. Give another URL, or the path of a file.") from None
+    _to_qcow2(target, folder)
+    target.unlink()
+
+
+def _to_qcow2(image: Path, folder: Path) -> None:
+    say(f"VM image: converting {image.name}")
+    run(["qemu-img", "convert", "-O", "qcow2", image, folder / "disk.qcow2"], why=f"reading the disk image {image}")
+
+
+@contextmanager
+def _folder_of_root(beside: Path) -> Iterator[Path]:
+    """A temporary folder that root's files may be put into, and which is removed with them."""
+    work = Path(tempfile.mkdtemp(prefix=".disk.", dir=beside.parent))
+    try:
+        yield work
+    finally:
+        run([*as_root(), "rm", "-rf", "--one-file-system", work], why="cleaning up")
+
+
+def _own(path: Path) -> None:
+    """Gives to the caller what root made."""
+    if as_root():
+        run([*as_root(), "chown", str(os.getuid()), path], why="taking over what root made")
