@@ -102,12 +102,10 @@ class Connection(pulumi.ComponentResource):
                 "HARDWAY_BINARIES": "".join(f"{binary} {digest}\n" for binary, digest in sorted(wanted.items())),
                 **({"HARDWAY_REPAIR": repair} if repair else {}),
             },
-            stdin=pulumi.Output.secret(login),
+            stdin=login,
             logging=command.local.Logging.NONE,
             add_previous_output_in_env=False,
-            opts=pulumi.ResourceOptions(
-                parent=parent, depends_on=[self.ready], deleted_with=self._args.machine
-            ),
+            opts=pulumi.ResourceOptions(parent=parent, depends_on=[self.ready], deleted_with=self._args.machine),
         )
 
     def _command(

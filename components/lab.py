@@ -13,12 +13,11 @@ from components.node import NodeArgs, NodeServices
 from components.pki import Pki, PkiArgs
 from components.rollout import Rollout
 from lab import kubeconfig
-from lab.control_plane import control_plane_services
 from lab.files import Binary, Credential, Image, Part
 from lab.node_setup import PROGRAMS
+from lab.nodes import services_of
 from lab.pki import ADMIN
 from lab.spec import Node, Spec, Virtualization
-from lab.worker import worker_services
 
 DRAIN_SECONDS = 30
 
@@ -52,7 +51,7 @@ class Lab(pulumi.ComponentResource):
             opts=self._child(),
         )
         self._machines = {node.name: self._machine(node) for node in spec.nodes}
-        control_planes = [self._control_plane(node) for node in spec.control_planes]
+        control_planes = [self._node(node) for node in spec.control_planes]
         rollout = Rollout(spec.simultaneous_restarts)
         api_servers = [control_plane.command("kube-apiserver") for control_plane in control_planes]
         for node in spec.workers:
@@ -64,18 +63,14 @@ class Lab(pulumi.ComponentResource):
     def _machine(self, node: Node) -> Machine:
         return Machine(MachineArgs(node=node, hypervisor=self._hypervisor, key=self._key), opts=self._child())
 
-    def _control_plane(self, node: Node) -> NodeServices:
-        return self._node(node)
-
     def _node(self, node: Node, **others: Any) -> NodeServices:
         spec = self._args.spec
-        services = control_plane_services if node in spec.control_planes else worker_services
         return NodeServices(
             NodeArgs(
                 node=node,
                 machine=self._machines[node.name],
                 pki=self._pki,
-                services=services(spec, node),
+                services=services_of(spec, node),
                 digests=self._args.digests,
                 health_timeout=spec.health_timeout,
                 repairs={

@@ -33,9 +33,7 @@ class Machine(pulumi.ComponentResource):
         self.domain = args.hypervisor.machine(args.node, pulumi.Output.secret(user_data), parent=self)
         self.connection = Connection(
             name,
-            ConnectionArgs(
-                node=name, address=args.node.address, key=args.key, host_key=host_key, machine=self.domain
-            ),
+            ConnectionArgs(node=name, address=args.node.address, key=args.key, host_key=host_key, machine=self.domain),
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.host_key = host_key.public_key_openssh.apply(str.strip)

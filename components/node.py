@@ -39,7 +39,7 @@ class NodeServices(pulumi.ComponentResource):
     def __init__(self, args: NodeArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         node, connection = args.node, args.machine.connection
         super().__init__(f"hardway:node:{node.role.value.title().replace('-', '')}", node.name, None, opts)
-        things = {thing for service in args.services for thing in (*service.binaries.values(), *service.images)}
+        things = {thing for service in args.services for thing in service.things}
         binaries = connection.push_binaries(
             f"{node.name}-binaries",
             {f"{thing.name} {thing.version}": args.digests[thing] for thing in things},

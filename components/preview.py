@@ -19,9 +19,7 @@ def hooks(node: str, service: Service) -> pulumi.ResourceHookBinding:
         if text:
             pulumi.log.info(text)
 
-    hook = pulumi.ResourceHook(
-        f"announce-{node}-{service.name}", announce, pulumi.ResourceHookOptions(on_dry_run=True)
-    )
+    hook = pulumi.ResourceHook(f"announce-{node}-{service.name}", announce, pulumi.ResourceHookOptions(on_dry_run=True))
     return pulumi.ResourceHookBinding(before_update=[hook])
 
 

@@ -59,7 +59,7 @@ def etcd(spec: Spec, node: Node) -> Service:
         needs=("node-setup",),
         files={
             unit_path("etcd.service"): File(
-                content=unit("etcd.service", command=command(f"{BINARIES}/etcd", flags | spec.flags.etcd))
+                content=unit("etcd.service", command=command(f"{BINARIES}/etcd", {**flags, **spec.flags.etcd}))
             ),
             authority: authority_file(Authority.ETCD),
             **pair.files,
@@ -78,7 +78,7 @@ def kube_apiserver(spec: Spec, node: Node) -> Service:
     etcd_authority, service_accounts = f"{KUBERNETES}/etcd-ca.crt", f"{KUBERNETES}/service-accounts.key"
     flags = {
         "advertise-address": str(node.address),
-        "bind-address": "0.0.0.0",  # noqa: S104 (nodes and users reach it from elsewhere)
+        "bind-address": "0.0.0.0",
         "secure-port": str(API_PORT),
         "allow-privileged": "true",
         "authorization-mode": "Node,RBAC",
@@ -112,7 +112,7 @@ def kube_apiserver(spec: Spec, node: Node) -> Service:
             unit_path("kube-apiserver.service"): File(
                 content=unit(
                     "kube-apiserver.service",
-                    command=command(f"{BINARIES}/kube-apiserver", flags | spec.flags.kube_apiserver),
+                    command=command(f"{BINARIES}/kube-apiserver", {**flags, **spec.flags.kube_apiserver}),
                 )
             ),
             AUTHORITY: authority_file(),
@@ -151,7 +151,7 @@ def kube_controller_manager(spec: Spec, node: Node) -> Service:
     return _client_of_api_server(
         node,
         "kube-controller-manager",
-        flags | spec.flags.kube_controller_manager,
+        {**flags, **spec.flags.kube_controller_manager},
         {
             authority_key: File(content=Credential(identity="kubernetes-ca", part=Part.KEY)),
             service_accounts: File(content=Credential(identity=SERVICE_ACCOUNTS, part=Part.KEY)),
@@ -180,7 +180,7 @@ def kube_scheduler(spec: Spec, node: Node) -> Service:
     return _client_of_api_server(
         node,
         "kube-scheduler",
-        flags | spec.flags.kube_scheduler,
+        {**flags, **spec.flags.kube_scheduler},
         {flags["config"]: File(content=to_yaml(configuration))},
         health_port=10259,
     )

@@ -87,6 +87,11 @@ class Service:
     health: str = "true"
 
     @property
+    def things(self) -> tuple[Binary | Image, ...]:
+        """What the node's store must hold for this service."""
+        return (*self.binaries.values(), *self.images)
+
+    @property
     def visible_files(self) -> dict[str, str]:
         """The files that hold no credential, path to content: what a preview shows."""
         return {path: file.content for path, file in self.files.items() if isinstance(file.content, str)}

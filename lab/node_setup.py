@@ -60,7 +60,7 @@ def node_setup(spec: Spec, node: Node) -> Service:
             **_pod_network(node),
         },
         binaries=_pod_network_programs(node),
-        check=f"{PROGRAMS}/check-json \"$STAGED{CNI_CONFIGURATION}\"",
+        check=f'{PROGRAMS}/check-json "$STAGED{CNI_CONFIGURATION}"',
     )
 
 

@@ -87,9 +87,7 @@ def identities(spec: Spec) -> dict[str, Identity]:
         ),
         "kube-controller-manager": Identity(common_name="system:kube-controller-manager", uses=(Use.CLIENT,)),
         "kube-scheduler": Identity(common_name="system:kube-scheduler", uses=(Use.CLIENT,)),
-        "kube-proxy": Identity(
-            common_name="system:kube-proxy", organization="system:node-proxier", uses=(Use.CLIENT,)
-        ),
+        "kube-proxy": Identity(common_name="system:kube-proxy", organization="system:node-proxier", uses=(Use.CLIENT,)),
         ADMIN: Identity(common_name="admin", organization="system:masters", uses=(Use.CLIENT,)),
     }
     for node in spec.control_planes:

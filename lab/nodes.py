@@ -1,0 +1,18 @@
+"""The services of a node, by what the node is for."""
+
+from lab.control_plane import control_plane_services
+from lab.files import Binary, Image, Service
+from lab.spec import Node, Role, Spec
+from lab.worker import worker_services
+
+
+def services_of(spec: Spec, node: Node) -> tuple[Service, ...]:
+    """Everything that runs on a node, each service after those that it needs."""
+    if node.role is Role.CONTROL_PLANE:
+        return control_plane_services(spec, node)
+    return worker_services(spec, node)
+
+
+def things_of(spec: Spec) -> set[Binary | Image]:
+    """Every binary and image that some node of the lab needs."""
+    return {thing for node in spec.nodes for service in services_of(spec, node) for thing in service.things}
