@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import time
 import xml.etree.ElementTree as ElementTree
@@ -93,7 +94,7 @@ def _is_shell_program(path: Path) -> bool:
         return False
     with path.open("rb") as file:
         first = file.readline(64).strip()
-    return first.startswith(b"#!") and first.split(b"/")[-1].split()[-1] in (b"sh", b"bash")
+    return re.match(rb"#!\s*/\S*/(env\s+)?(ba)?sh\b", first) is not None
 
 
 def _lint(layout: Layout, tools: Tools) -> bool:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from host import processes
+from host import environment, processes
+from host.environment import Layout
 from host.errors import HostError
 from host.hypervisor import Hypervisor, sweep
 
@@ -245,3 +246,40 @@ def test_a_hypervisor_that_cannot_start_says_why(tmp_path: Path, monkeypatch: py
             broken.start(owner=os.getpid())
     finally:
         broken.purge()
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Iterator[Layout]:
+    """A prepared checkout with a private hypervisor that doesn't run yet, as after a reboot."""
+    checkout = tmp_path / "my lab's checkout"
+    checkout.mkdir()
+    layout = Layout(checkout)
+    layout.lab.mkdir()
+    environment.write(
+        layout, environment.render(layout, "dev", "qemu"), {"virsh": Path("/usr/bin/virsh")}, private=True
+    )
+    yield layout
+    Hypervisor(layout.hypervisor).purge()
+
+
+def test_a_command_of_the_lab_starts_the_hypervisor_where_it_does_not_run(layout: Layout) -> None:
+    for _ in range(2):
+        result = subprocess.run([layout.bin / "virsh", "uri"], capture_output=True, text=True, check=True)
+        assert result.stdout.strip() == "qemu:///system"
+
+
+def test_a_command_of_the_lab_keeps_directory_input_and_exit_code(layout: Layout) -> None:
+    command = [str(layout.bin / "in-lab"), "sh", "-c", 'pwd; cat; echo "$1"; exit 7', "sh", "a  b"]
+    result = subprocess.run(command, cwd=layout.checkout, input="input\n", capture_output=True, text=True)
+    assert (result.stdout, result.returncode) == (f"{layout.checkout}\ninput\na  b\n", 7)
+
+
+def test_a_command_of_the_lab_is_itself_what_signals_reach(layout: Layout) -> None:
+    script = 'trap "echo interrupted; exit 3" INT; echo ready; while :; do sleep 0.05; done'
+    command = [str(layout.bin / "in-lab"), "sh", "-c", script]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == "interrupted\n"
+    assert process.returncode == 3
