@@ -17,9 +17,10 @@ from host.errors import HostError
 from host.hypervisor import system_libvirt_answers
 from host.stack import deployed
 from host.steps import step
-from lab.versions import kubernetes_versions
+from lab.versions import default_kubernetes_version
 from toolchain import binaries, engine, vm_image
 from toolchain.cache import default_folder
+from toolchain.packages import required_packages
 
 
 @dataclass(frozen=True)
@@ -44,14 +45,13 @@ def prepare_tools(layout: Layout, *, pulumi_home: Path, development: bool = Fals
         wanted = (*packages.LAB, *packages.TESTS) if development else packages.LAB
         with step("Debian packages"):
             reasons = packages.wanted(wanted, packages.debian_release(), packages.has_systemd())
-            packages.install(reasons | _required_by_toolchain())
+            packages.install(reasons | required_packages())
         with step("Engine and plugins"):
             programs = engine.install(pulumi_home)
         with step("Node binaries"):
-            wanted_binaries = list(binaries.programs_of_a_lab(kubernetes_versions()[0]))
-            found = binaries.ensure(wanted_binaries)
+            found = binaries.ensure(binaries.programs_of_a_lab(default_kubernetes_version()))
         with step("VM image"):
-            image = vm_image.ensure_vm_image({binary.sha256: binary.path for binary in found.values()})
+            image = vm_image.ensure_vm_image(vm_image.seed_of())
         with step("Python environment"):
             virtualenv.ensure(layout.venv, layout.checkout / "requirements.txt")
             if development:
@@ -59,7 +59,7 @@ def prepare_tools(layout: Layout, *, pulumi_home: Path, development: bool = Fals
         with step("Virtualization"):
             serves = image.kernel is not None and kvm.serves(image.kernel, default_folder())
             print("    KVM serves" if serves else "    KVM does not serve: VMs are emulated")
-    kubectl = found["kubectl", kubernetes_versions()[0]].path
+    kubectl = found["kubectl", default_kubernetes_version()].path
     return Tools(programs, pulumi_home, kubectl, "kvm" if serves else "qemu")
 
 
@@ -94,10 +94,6 @@ def clean(layout: Layout) -> None:
         raise HostError(f"Still there: {', '.join(standing)}. Take it down first: make destroy STACK={standing[0]}")
     if layout.lab.exists():
         shutil.rmtree(layout.lab)
-
-
-def _required_by_toolchain() -> dict[str, str]:
-    return {}
 
 
 def _as_root(action: str, instance: Path, *options: str) -> None:
