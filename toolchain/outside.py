@@ -10,7 +10,7 @@ from pathlib import Path
 from toolchain.errors import ToolchainError
 
 NAMESPACE_VARIABLE = "HARDWAY_NAMESPACE"
-"""Set where a process runs in the network namespace of a private hypervisor."""
+"""Set where a process runs in the network namespace of a private hypervisor: the path of the machine's own."""
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 
@@ -21,7 +21,7 @@ def is_inside() -> bool:
 
 def prefix() -> list[str]:
     """What to put before a command of root's that must reach the machine's own network."""
-    return ["nsenter", "--target", "1", "--net"] if is_inside() else []
+    return ["nsenter", f"--net={os.environ[NAMESPACE_VARIABLE]}", "--"] if is_inside() else []
 
 
 def run_toolchain(*arguments: str) -> None:
