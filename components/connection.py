@@ -1,8 +1,5 @@
 """Talking to a node. Nobody else opens a connection."""
 
-import base64
-import io
-import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
@@ -11,9 +8,12 @@ import pulumi
 import pulumi_command as command
 import pulumi_tls as tls
 
+from components.archive import Packed, archive
+from components.artifacts import Thing, to_line
 from lab.node_setup import PROGRAMS
 from lab.units import ASSETS
 
+PROGRAM_FILES = sorted((ASSETS / "node").iterdir())
 DIAL_ATTEMPTS_UNTIL_BOOTED = 120
 DIAL_ATTEMPTS = 10
 DIAL_TIMEOUT = 15
@@ -47,7 +47,7 @@ class Connection(pulumi.ComponentResource):
         self.ready = self._command(
             f"{args.node}-prepared",
             create=f"mkdir -p {PROGRAMS} && base64 -d | tar -x -C {PROGRAMS} && {PROGRAMS}/prepare-node",
-            stdin=archive({path.name: path.read_bytes() for path in sorted((ASSETS / "node").iterdir())}, mode=0o755),
+            stdin=archive({path.name: Packed(content=path.read_bytes(), mode=0o755) for path in PROGRAM_FILES}),
             parent=self,
             depends_on=[args.machine],
             dial_attempts=DIAL_ATTEMPTS_UNTIL_BOOTED,
@@ -81,9 +81,9 @@ class Connection(pulumi.ComponentResource):
         )
 
     def push_binaries(
-        self, name: str, wanted: Mapping[str, str], *, parent: pulumi.Resource, repair: str = ""
+        self, name: str, wanted: Mapping[Thing, str], *, parent: pulumi.Resource, repair: str = ""
     ) -> command.local.Command:
-        """Brings to the node's store what it lacks of `wanted`: name and version to SHA-256.
+        """Brings to the node's store what it lacks of `wanted`: binary or image to SHA-256.
 
         A node is sent nothing that it has, be it from an earlier push or from the image that it was born with.
         """
@@ -99,7 +99,7 @@ class Connection(pulumi.ComponentResource):
             create="python3 -m components.push",
             environment={
                 "HARDWAY_NODE": self._args.node,
-                "HARDWAY_BINARIES": "".join(f"{binary} {digest}\n" for binary, digest in sorted(wanted.items())),
+                "HARDWAY_BINARIES": "\n".join(sorted(to_line(*entry) for entry in wanted.items())),
                 **({"HARDWAY_REPAIR": repair} if repair else {}),
             },
             stdin=login,
@@ -139,14 +139,3 @@ class Connection(pulumi.ComponentResource):
                 parent=parent, depends_on=list(depends_on), deleted_with=self._args.machine, hooks=hooks
             ),
         )
-
-
-def archive(files: Mapping[str, bytes], mode: int = 0o600) -> str:
-    """Files as a base64 tar, the same for the same files whenever it is made."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for path, content in sorted(files.items()):
-            entry = tarfile.TarInfo(path)
-            entry.size, entry.mode = len(content), mode
-            tar.addfile(entry, io.BytesIO(content))
-    return base64.b64encode(buffer.getvalue()).decode()

@@ -1,40 +1,37 @@
 """libvirt: the network and storage of a lab, and the VMs on them. The only module that knows pulumi-libvirt."""
 
-from collections.abc import Callable
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import pulumi
 import pulumi_libvirt as libvirt
 
+from host import kvm
 from lab.spec import Node, Spec, Virtualization
+from toolchain.cache import default_folder
+from toolchain.vm_image import VmImage
 
 POOLS = "/var/lib/libvirt/images"
 GIB = 1024**3
 
 
-@dataclass(frozen=True, kw_only=True)
-class BaseImage:
-    """What VMs start from.
-
-    disk: path of a qcow2 or raw image; kernel, initrd: paths to boot from, None where the disk has a boot loader.
-    command_line: what the kernel is told, name to value.
-    prepare: makes the files when they are not there; called before the image is first used, and only then.
-    """
-
-    disk: str
-    kernel: str | None = None
-    initrd: str | None = None
-    command_line: dict[str, str] | None = None
-    prepare: Callable[[], None] = lambda: None
+def virtualization(spec: Spec, image: VmImage) -> Virtualization:
+    """How the VMs run: as configured; else as the environment says that was found out; else as is found out now."""
+    if spec.virtualization is not Virtualization.AUTO:
+        return spec.virtualization
+    if found := os.environ.get("HARDWAY_VIRTUALIZATION"):
+        return Virtualization(found)
+    serves = kvm.serves(image.kernel, default_folder()) if image.kernel else os.access(kvm.DEVICE, os.R_OK | os.W_OK)
+    return Virtualization.KVM if serves else Virtualization.QEMU
 
 
 @dataclass(frozen=True, kw_only=True)
 class HypervisorArgs:
-    """spec: the lab. image: what its VMs start from. virtualization: KVM or emulation, no longer `auto`."""
+    """spec: the lab. image: what its VMs start from."""
 
     spec: Spec
-    image: BaseImage
-    virtualization: Virtualization
+    image: VmImage
 
 
 class Hypervisor(pulumi.ComponentResource):
@@ -46,7 +43,7 @@ class Hypervisor(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: HypervisorArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("hardway:hypervisor:Hypervisor", name, None, opts)
-        self._spec, self._virtualization = args.spec, args.virtualization
+        self._spec, self._virtualization = args.spec, virtualization(args.spec, args.image)
         self._provider = libvirt.Provider(
             f"{name}-libvirt", uri=args.spec.libvirt_uri, opts=pulumi.ResourceOptions(parent=self)
         )
@@ -69,7 +66,7 @@ class Hypervisor(pulumi.ComponentResource):
             opts=self._options(),
         )
         self._image = args.image
-        self._base = self._volume(f"{name}-base", args.image.disk, prepare=args.image.prepare)
+        self._base = self._volume(f"{name}-base", args.image.disk)
         self._kernel = self._volume(f"{name}-kernel", args.image.kernel) if args.image.kernel else None
         self._initrd = self._volume(f"{name}-initrd", args.image.initrd) if args.image.initrd else None
         self.register_outputs({"network": self._network.name, "pool": self._pool.name})
@@ -107,7 +104,7 @@ class Hypervisor(pulumi.ComponentResource):
             memory=node.machine.memory,
             kernel=self._kernel.id if self._kernel else None,
             initrd=self._initrd.id if self._initrd else None,
-            cmdlines=[self._image.command_line] if self._image.command_line else None,
+            cmdlines=[dict(self._image.command_line)] if self._image.command_line else None,
             # cloud-init's volume as a disk: Debian's cloud kernel has no driver for a CD-ROM drive.
             disks=[
                 libvirt.DomainDiskArgs(volume_id=disk.id),
@@ -127,14 +124,9 @@ class Hypervisor(pulumi.ComponentResource):
             opts=self._options(parent, delete_before_replace=True),
         )
 
-    def _volume(self, name: str, source: str, prepare: Callable[[], None] | None = None) -> libvirt.Volume:
-        hooks = pulumi.ResourceHookBinding(before_create=[lambda _: prepare()]) if prepare else None
+    def _volume(self, name: str, source: Path) -> libvirt.Volume:
         return libvirt.Volume(
-            name,
-            name=name,
-            pool=self._pool.name,
-            source=source,
-            opts=self._options(ignore_changes=["source"], hooks=hooks),
+            name, name=name, pool=self._pool.name, source=str(source), opts=self._options(ignore_changes=["source"])
         )
 
     def _options(self, parent: pulumi.Resource | None = None, **others: object) -> pulumi.ResourceOptions:

@@ -7,7 +7,7 @@ from typing import Any
 import pulumi
 import pulumi_tls as tls
 
-from components.hypervisor import BaseImage, Hypervisor, HypervisorArgs
+from components.hypervisor import Hypervisor, HypervisorArgs
 from components.machine import Machine, MachineArgs
 from components.node import NodeArgs, NodeServices
 from components.pki import Pki, PkiArgs
@@ -17,22 +17,22 @@ from lab.files import Binary, Credential, Image, Part
 from lab.node_setup import PROGRAMS
 from lab.nodes import services_of
 from lab.pki import ADMIN
-from lab.spec import Node, Spec, Virtualization
+from lab.spec import Node, Spec
+from toolchain.vm_image import VmImage
 
 DRAIN_SECONDS = 30
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabArgs:
-    """spec: what to make. image: what VMs start from. virtualization: KVM or emulation.
+    """spec: what to make. image: what VMs start from.
 
     digests: SHA-256 of every binary and image that the nodes need. repairs: node and service to what changes when
     that service was found to differ on that node.
     """
 
     spec: Spec
-    image: BaseImage
-    virtualization: Virtualization
+    image: VmImage
     digests: Mapping[Binary | Image, str]
     repairs: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
@@ -47,16 +47,17 @@ class Lab(pulumi.ComponentResource):
         self._key = tls.PrivateKey(f"{name}-ssh-key", algorithm="ED25519", opts=self._child())
         self._hypervisor = Hypervisor(
             f"{name}-hypervisor",
-            HypervisorArgs(spec=spec, image=args.image, virtualization=args.virtualization),
+            HypervisorArgs(spec=spec, image=args.image),
             opts=self._child(),
         )
         self._machines = {node.name: self._machine(node) for node in spec.nodes}
         control_planes = [self._node(node) for node in spec.control_planes]
         rollout = Rollout(spec.simultaneous_restarts)
         api_servers = [control_plane.command("kube-apiserver") for control_plane in control_planes]
-        for node in spec.workers:
-            worker = self._node(node, rollout=rollout, waits_for={"kubelet": api_servers})
+        workers = [self._node(node, rollout=rollout, waits_for={"kubelet": api_servers}) for node in spec.workers]
+        for node, worker in zip(spec.workers, workers, strict=True):
             self._membership(node, worker, control_planes[0])
+        self._nodes = dict(zip([node.name for node in spec.nodes], control_planes + workers, strict=True))
         self.outputs = self._outputs()
         self.register_outputs(self.outputs)
 
@@ -110,9 +111,13 @@ class Lab(pulumi.ComponentResource):
                     "role": str(node.role),
                     "address": str(node.address),
                     **({"podCidr": str(node.pod_cidr)} if node.pod_cidr else {}),
-                    "ssh": f"ssh -i .lab/{spec.name}/ssh-key -o UserKnownHostsFile=.lab/{spec.name}/known_hosts root@{node.address}",
+                    "ssh": f"ssh -F .lab/stacks/{pulumi.get_stack()}/ssh_config root@{node.address}",
                 }
                 for node in spec.nodes
+            },
+            "services": {
+                name: {service: applied.manifest_digest for service, applied in node.services.items()}
+                for name, node in self._nodes.items()
             },
             "sshKey": pulumi.Output.secret(self._key.private_key_openssh),
             "knownHosts": pulumi.Output.concat(

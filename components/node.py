@@ -34,7 +34,7 @@ class NodeArgs:
 
 
 class NodeServices(pulumi.ComponentResource):
-    """Everything that runs on a node: what it lacks of binaries is brought there, then service after service applied."""
+    """Everything that runs on a node: binaries that it lacks are brought there, then service after service applied."""
 
     def __init__(self, args: NodeArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         node, connection = args.node, args.machine.connection
@@ -42,7 +42,7 @@ class NodeServices(pulumi.ComponentResource):
         things = {thing for service in args.services for thing in service.things}
         binaries = connection.push_binaries(
             f"{node.name}-binaries",
-            {f"{thing.name} {thing.version}": args.digests[thing] for thing in things},
+            {thing: args.digests[thing] for thing in things},
             parent=self,
             repair=" ".join(f"{name}={repair}" for name, repair in sorted(args.repairs.items())),
         )

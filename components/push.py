@@ -1,7 +1,7 @@
 """Brings binaries and image archives to a node's store, over one connection, sending only what is not there.
 
 Run by `components.connection` as a program of its own: standard input has the login as JSON, the environment the node's
-name (HARDWAY_NODE), and a line "name version SHA-256" for each thing that it must have (HARDWAY_BINARIES).
+name (HARDWAY_NODE), and a line for each thing that it must have (HARDWAY_BINARIES).
 """
 
 import json
@@ -14,7 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
+from components import artifacts
 from lab.node_setup import PROGRAMS
+from toolchain.errors import ToolchainError
 
 ATTEMPTS = 3
 
@@ -24,16 +26,16 @@ class PushError(Exception):
 
 
 def wanted(lines: str) -> dict[str, Path]:
-    """Digest to the file here, from lines of name, version and digest."""
-    table: dict[str, Path] = {}
-    for line in lines.splitlines():
-        name, version, digest = line.split()
-        table[digest] = next(
-            p
-            for d in ("dev-node-bin", "dev-images")
-            for p in Path("/root/.cache/hardway/" + d).glob(name)
-            if __import__("hashlib").sha256(p.read_bytes()).hexdigest() == digest
-        )
+    """Digest to the file here, from lines as `components.artifacts` writes them.
+
+    Raises PushError where a file here is not the one that was asked for.
+    """
+    asked = dict(map(artifacts.from_line, lines.splitlines()))
+    table = {}
+    for thing, (path, digest) in artifacts.find(asked).items():
+        if digest != asked[thing]:
+            raise PushError(f"{thing.name} {thing.version} was made anew here meanwhile; run `pulumi up` again")
+        table[digest] = path
     return table
 
 
@@ -103,7 +105,11 @@ def _send(to_node: IO[bytes], from_node: IO[bytes], files: Mapping[str, Path]) -
 def main() -> int:
     """Runs the push; its exit code is 1, with a sentence on standard error, where the node did not get all."""
     node, login = os.environ["HARDWAY_NODE"], json.load(sys.stdin)
-    files = wanted(os.environ["HARDWAY_BINARIES"])
+    try:
+        files = wanted(os.environ["HARDWAY_BINARIES"])
+    except (PushError, ToolchainError) as error:
+        print(f"binaries for {node} are not at hand: {error}", file=sys.stderr)
+        return 1
     with tempfile.TemporaryDirectory(prefix="hardway-push-") as folder:
         command = ssh(Path(folder), login)
         for attempt in range(1, ATTEMPTS + 1):

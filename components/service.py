@@ -1,17 +1,18 @@
 """A service on a node: one mechanism for containerd, kubelet, kube-proxy, etcd and all the others."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pulumi
 
 from components import preview
-from components.connection import Connection, archive
+from components.archive import Link, Packed, archive
+from components.connection import Connection
 from components.pki import Pki
 from components.rollout import Rollout
-from lab.files import Binary, Credential, Image, Service, contents, manifest
-from lab.node_setup import PROGRAMS
+from lab.files import Binary, Credential, Image, Service, contents, digest, manifest
+from lab.node_setup import PROGRAMS, STORE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,12 +49,20 @@ class NodeService(pulumi.ComponentResource):
             _visible(args),
             pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(hooks=preview.hooks(args.node, service))),
         )
+        credentials = [*dict.fromkeys(service.credential_files.values())]
+        texts = pulumi.Output.all(*map(args.pki.text, credentials)).apply(
+            lambda texts: dict(zip(credentials, texts, strict=True))
+        )
+        listing = texts.apply(lambda texts: manifest(service, texts.__getitem__, args.digests.__getitem__))
+        self.manifest_digest = pulumi.Output.unsecret(listing.apply(digest))
         self.command = args.connection.run(
             name,
             parent=self,
             create=f"{PROGRAMS}/service apply {service.name}",
             delete=f"{PROGRAMS}/service remove {service.name}",
-            stdin=pulumi.Output.secret(_payload(args)),
+            stdin=pulumi.Output.secret(
+                pulumi.Output.all(texts, listing).apply(lambda parts: _payload(args, parts[0], parts[1]))
+            ),
             depends_on=args.depends_on,
             hooks=args.rollout.hooks(service.name) if args.rollout else None,
         )
@@ -80,23 +89,24 @@ def _visible(args: NodeServiceArgs) -> dict[str, Any]:
     return {name: value for name, value in inputs.items() if value}
 
 
-def _payload(args: NodeServiceArgs) -> pulumi.Output[str]:
+def _payload(args: NodeServiceArgs, texts: Mapping[Credential, str], listing: str) -> str:
     """What `service apply` reads: the manifest, the files, and how to check, activate and ask for health."""
     service = args.service
-    wanted = list(dict.fromkeys(service.credential_files.values()))
-
-    def pack(texts: Sequence[str]) -> str:
-        credentials: Callable[[Credential], str] = dict(zip(wanted, texts, strict=True)).__getitem__
-        settings = {
-            "manifest": manifest(service, credentials, args.digests.__getitem__),
-            "unit": service.unit or "",
-            "activation": service.activation,
-            "check": service.check,
-            "health": service.health,
-            "timeout": str(args.timeout),
-            "repair": args.repair,
+    settings = {
+        "manifest": listing,
+        "unit": service.unit or "",
+        "activation": service.activation,
+        "check": service.check,
+        "health": service.health,
+        "timeout": str(args.timeout),
+        "repair": args.repair,
+    }
+    files = contents(service, texts.__getitem__)
+    return archive(
+        {name: Packed(content=text.encode()) for name, text in settings.items()}
+        | {
+            f"root{path}": Packed(content=files[path].encode(), mode=file.mode, owner=file.owner)
+            for path, file in service.files.items()
         }
-        files = {f"root{path}": text for path, text in contents(service, credentials).items()}
-        return archive({path: text.encode() for path, text in (settings | files).items()})
-
-    return pulumi.Output.all(*(args.pki.text(credential) for credential in wanted)).apply(pack)
+        | {f"root{path}": Link(target=f"{STORE}/{args.digests[binary]}") for path, binary in service.binaries.items()}
+    )

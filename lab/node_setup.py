@@ -10,6 +10,9 @@ from lab.versions import version
 PROGRAMS = "/usr/local/lib/hardway"
 """Where the shell programs of `assets/node` stand on a node."""
 
+STORE = "/var/lib/hardway/store"
+"""Where a node keeps binaries and image archives, each under its SHA-256."""
+
 CONTAINERD_SOCKET = "unix:///run/containerd/containerd.sock"
 CNI_PLUGINS = "/opt/cni/bin"
 CNI_CONFIGURATION = "/etc/cni/net.d"

@@ -1,0 +1,27 @@
+"""Reads the spec, builds the lab, exports what a person needs to use it."""
+
+import pulumi
+
+from components import artifacts
+from components.lab import Lab, LabArgs
+from components.repairs import recorded_repairs
+from lab.configuration import ConfigurationError, parse
+from lab.nodes import things_of
+from toolchain.errors import ToolchainError
+
+try:
+    spec = parse(pulumi.runtime.config.CONFIG.get())
+    lab = Lab(
+        spec.name,
+        LabArgs(
+            spec=spec,
+            image=artifacts.base_image(spec),
+            digests=artifacts.digests(things_of(spec)),
+            repairs=recorded_repairs(pulumi.get_stack()),
+        ),
+    )
+except (ConfigurationError, ToolchainError) as error:
+    raise pulumi.RunError(str(error)) from None
+
+for name, value in lab.outputs.items():
+    pulumi.export(name, value)
