@@ -46,7 +46,8 @@ def _user_data(name: str, authorized_key: str, host_key: str, public_host_key: s
         "hostname": name,
         "disable_root": False,
         "ssh_pwauth": False,
-        "users": [{"name": "root", "ssh_authorized_keys": [authorized_key.strip()]}],
+        # A locked account could not log in by key either, where sshd works without PAM.
+        "users": [{"name": "root", "lock_passwd": False, "ssh_authorized_keys": [authorized_key.strip()]}],
         "ssh_keys": {"ed25519_private": host_key, "ed25519_public": public_host_key.strip()},
     }
     return "#cloud-config\n" + yaml.safe_dump(document, sort_keys=False)

@@ -16,7 +16,7 @@ class KeyPair:
 
     @classmethod
     def of(cls, identity: str, *, folder: str, name: str | None = None) -> "KeyPair":
-        """The pair of an identity in a folder, as `NAME.crt` and `NAME.key`; its own name is taken unless one is given."""
+        """The pair of an identity in a folder, as `NAME.crt` and `NAME.key`; `name` defaults to the identity's."""
         stem = f"{folder}/{name or identity}"
         return cls(identity=identity, certificate=f"{stem}.crt", key=f"{stem}.key")
 

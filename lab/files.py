@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+from lab.versions import image_reference
+
 
 class Part(StrEnum):
     """The halves of a credential."""
@@ -126,7 +128,9 @@ def manifest(
         _line("binary", True, "0755", "root:root", binary_digests(binary), path)
         for path, binary in service.binaries.items()
     ]
-    lines += [_line("image", False, "-", "-", binary_digests(image), image.name) for image in service.images]
+    lines += [
+        _line("image", False, "-", "-", binary_digests(image), image_reference(image.name)) for image in service.images
+    ]
     return "".join(sorted(lines))
 
 
