@@ -24,8 +24,8 @@ import (
 const (
 	// exitedAfterShowingError is how the executor says that the user has been told already what went wrong.
 	exitedAfterShowingError = 32
-	// interruptGrace is how long a cancelled program may take to end by itself.
-	interruptGrace = 5 * time.Second
+	// terminationGrace is how long a cancelled program may take to end by itself.
+	terminationGrace = 5 * time.Second
 )
 
 //go:embed required_packages.py
@@ -154,7 +154,12 @@ func (h *languageHost) Run(ctx context.Context, req *pulumirpc.RunRequest) (*pul
 	}
 	cmd.Env = append(cmd.Env, environment...)
 	cmd.Dir = req.GetPwd()
-	return programResponse(runProgram(cmd))
+	err = runProgram(cmd)
+	if h.ctx.Err() != nil {
+		// The engine knows: it has cancelled.
+		return &pulumirpc.RunResponse{Bail: true}, nil
+	}
+	return programResponse(err)
 }
 
 // programArguments returns the executor and its arguments for one run.
@@ -202,12 +207,12 @@ func configEnvironment(req *pulumirpc.RunRequest) ([]string, error) {
 	}, nil
 }
 
-// runProgram runs cmd with the host's own output, which the engine shows. Cancelled, the program is interrupted
-// first, so that it can say where it was, and killed where it does not end.
+// runProgram runs cmd with the host's own output, which the engine shows. Cancelled, the program is told to terminate,
+// which Python does without a stack trace, and killed where it does not.
 func runProgram(cmd *exec.Cmd) error {
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) }
-	cmd.WaitDelay = interruptGrace
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = terminationGrace
 	return cmd.Run()
 }
 

@@ -38,6 +38,12 @@ func run(ctx context.Context, in ProcessInputs, command string, previous Outputs
 	if in.Logging != nil {
 		logging = string(*in.Logging)
 	}
+	if in.Dir != nil {
+		// Without this, a missing folder reads as a missing interpreter.
+		if info, err := os.Stat(*in.Dir); err != nil || !info.IsDir() {
+			return Outputs{}, fmt.Errorf("dir: %s is not a folder to run the command in", *in.Dir)
+		}
+	}
 	captured := output.NewCapture(ctx, logging)
 
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)

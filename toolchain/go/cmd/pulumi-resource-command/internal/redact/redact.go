@@ -8,8 +8,10 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	provider "github.com/pulumi/pulumi-go-provider"
 	"github.com/pulumi/pulumi/sdk/v3/go/property"
@@ -27,25 +29,39 @@ const (
 // the connection secret as a whole.
 var publicInConnection = map[string]bool{"host": true, "user": true, "hostKey": true, "agentSocketPath": true}
 
-// Redactor replaces the secrets of one request. The zero value replaces nothing.
+// Redactor replaces the secrets of one request.
 type Redactor struct {
-	secrets []string // the longest first
+	properties []property.Map
+	replacer   func() *strings.Replacer
+}
+
+// newRedactor returns a redactor of the secrets among the properties. They are looked for once a text is there to be
+// redacted: a secret can be many megabytes of standard input.
+func newRedactor(properties ...property.Map) *Redactor {
+	r := &Redactor{properties: properties}
+	r.replacer = sync.OnceValue(func() *strings.Replacer {
+		var pairs []string
+		for _, secret := range r.secrets() {
+			pairs = append(pairs, secret, placeholder)
+		}
+		return strings.NewReplacer(pairs...)
+	})
+	return r
 }
 
 // Text returns text without the secrets.
-func (r Redactor) Text(text string) string {
-	for _, secret := range r.secrets {
-		text = strings.ReplaceAll(text, secret, placeholder)
-	}
-	return text
+func (r *Redactor) Text(text string) string {
+	return r.replacer().Replace(text)
 }
 
 type contextKey struct{}
 
 // From returns the redactor of the request that ctx belongs to.
-func From(ctx context.Context) Redactor {
-	redactor, _ := ctx.Value(contextKey{}).(Redactor)
-	return redactor
+func From(ctx context.Context) *Redactor {
+	if redactor, found := ctx.Value(contextKey{}).(*Redactor); found {
+		return redactor
+	}
+	return newRedactor()
 }
 
 // Wrap returns the provider with a redactor in the context of each operation, and secrets taken out of its errors.
@@ -74,9 +90,15 @@ func Wrap(p provider.Provider) provider.Provider {
 }
 
 // with returns ctx with the redactor for the secrets among the properties.
-func with(ctx context.Context, properties ...property.Map) (context.Context, Redactor) {
+func with(ctx context.Context, properties ...property.Map) (context.Context, *Redactor) {
+	redactor := newRedactor(properties...)
+	return context.WithValue(ctx, contextKey{}, redactor), redactor
+}
+
+// secrets returns the secrets among the properties, the longest first: one can be part of another.
+func (r *Redactor) secrets() []string {
 	found := map[string]struct{}{}
-	for _, m := range properties {
+	for _, m := range r.properties {
 		for key, value := range m.All {
 			var public map[string]bool
 			if key == "connection" {
@@ -85,16 +107,9 @@ func with(ctx context.Context, properties ...property.Map) (context.Context, Red
 			collect(value, false, public, found)
 		}
 	}
-	redactor := Redactor{}
-	for secret := range found {
-		redactor.secrets = append(redactor.secrets, secret)
-	}
-	// A secret can be part of another: the longer one must go first. The second key makes the order, and with it
-	// every message, the same each time.
-	slices.SortFunc(redactor.secrets, func(a, b string) int {
-		return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(a, b))
+	return slices.SortedFunc(maps.Keys(found), func(a, b string) int {
+		return cmp.Compare(len(b), len(a))
 	})
-	return context.WithValue(ctx, contextKey{}, redactor), redactor
 }
 
 // collect adds every string in or below value that is secret, but for those under a public key.
@@ -131,7 +146,7 @@ func add(secret string, found map[string]struct{}) {
 }
 
 // wrap returns err with the secrets taken out of its message.
-func (r Redactor) wrap(err error) error {
+func (r *Redactor) wrap(err error) error {
 	if err == nil {
 		return nil
 	}

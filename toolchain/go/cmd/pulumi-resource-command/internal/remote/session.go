@@ -73,7 +73,8 @@ func run(ctx context.Context, in CommandInputs, command string, previous Outputs
 	return outputs, fmt.Errorf("%w: running:\n%s\noutput:\n%s", err, command, captured.Combined())
 }
 
-// cancelCommand ends the command on the machine, then the connection.
+// cancelCommand asks for the command to be ended, then ends the session and the connection. sshd passes the signal on
+// for every user but root (it needs privilege separation for it); a command of root's ends when it next writes.
 func cancelCommand(session *ssh.Session, closeConnection context.CancelCauseFunc, cause error) {
 	sent := make(chan struct{})
 	go func() {

@@ -1,0 +1,37 @@
+"""What the engine's tests share: the engine itself, with its plugins, as `make test` sets it up."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.engine.pulumi_project import Project
+
+PLUGINS = {"command": "1.2.1", "libvirt": "0.5.4", "tls": "5.6.2"}
+
+
+@pytest.fixture(scope="session")
+def engine() -> Path:
+    """The `pulumi` on PATH. Its plugins are installed in PULUMI_HOME at the versions that the Python packages want."""
+    found = shutil.which("pulumi")
+    if found is None or "PULUMI_HOME" not in os.environ:
+        pytest.fail("These tests need `pulumi` on PATH and PULUMI_HOME: `make test` sets them up.")
+    listed = subprocess.run([found, "plugin", "ls", "--json"], capture_output=True, text=True, check=True)
+    installed = {plugin["name"]: plugin["version"] for plugin in json.loads(listed.stdout)}
+    if missing := PLUGINS.items() - installed.items():
+        pytest.fail(f"These plugins are not in PULUMI_HOME: {sorted(missing)}. `make test` installs them.")
+    return Path(found)
+
+
+@pytest.fixture(scope="module")
+def new_project(engine: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Project]:
+    """Makes a Pulumi project in an empty folder of the given name."""
+    assert engine
+    folder = tmp_path_factory.mktemp("projects")
+    return lambda name: Project(folder / name)

@@ -1,0 +1,608 @@
+"""The command plugin, run by the real engine, with a real sshd as the other machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.engine.pulumi_project import Project, Run, interrupt
+from tests.engine.ssh_server import KEY_PASSWORD, SshServer, free_port
+from tests.engine.tcp_relay import Relay
+from tests.engine.waiting import wait_until
+
+SECRET = "hush-hush-4711"
+SECRET_LINES = f"first line of {SECRET}\nsecond line of {SECRET}\n"
+
+NewProject = Callable[[str], Project]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
+    """The other machine."""
+    server = SshServer(tmp_path_factory.mktemp("ssh") / "server")
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def jump_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
+    """A second machine, with keys of its own."""
+    server = SshServer(tmp_path_factory.mktemp("ssh") / "jump-host")
+    yield server
+    server.stop()
+
+
+# What a command is through its life: four runs of the engine over one program whose values change.
+
+LIFE = """
+def run(module, name, **inputs):
+    given = dict(connection=values["connection"]) if module is command.remote else {}
+    return module.Command(
+        name,
+        **given,
+        add_previous_output_in_env=inputs.pop("previous", None),
+        **inputs,
+    )
+
+def record(what):
+    return f"echo {what} >> {values['log']}"
+
+text = values["text"]
+for place, module in (("local", command.local), ("remote", command.remote)):
+    run(module, f"{place}-replaced", create=record(f"{place} create {text}"), delete=record(f"{place} delete {text}"),
+        triggers=[1, {"nested": text}])
+    run(module, f"{place}-replaced-by-secret", create="true", triggers=pulumi.Output.secret([text]))
+    run(module, f"{place}-updated", create=record(f"{place} create"), update=record(f"{place} update"), stdin=text)
+    run(module, f"{place}-created-again", create=record(f"{place} again {text}"))
+    run(module, f"{place}-unchanged", create=record(f"{place} unchanged"))
+    run(module, f"{place}-reads", create="cat", stdin=text)
+    run(module, f"{place}-previous", create=f'echo "{text}<$PULUMI_COMMAND_STDOUT|$PULUMI_COMMAND_STDERR>"; echo warned >&2',
+        logging=module.Logging.NONE)
+    run(module, f"{place}-no-previous", create=f'echo "{text}<$PULUMI_COMMAND_STDOUT>"', previous=False)
+    run(module, f"{place}-secret", create="cat; echo fine >&2", stdin=pulumi.Output.secret(values["secret"]),
+        logging=module.Logging.STDERR)
+    run(module, f"{place}-public", create="echo plain")
+    if text == "one":
+        run(module, f"{place}-removed", create="true", delete="cat; echo removed", stdin=values["secret"][:0] + "from stdin ")
+"""
+
+
+@pytest.fixture(scope="module")
+def life(new_project: NewProject, server: SshServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
+    """The runs: created with "one", unchanged, changed to "two"; what the commands recorded, and the stack's state."""
+    yield Life(new_project("life"), server, tmp_path_factory.mktemp("records") / "log")
+
+
+class Life:
+    """The story of one stack."""
+
+    def __init__(self, project: Project, server: SshServer, log: Path) -> None:
+        self.project = project
+        self.log = log
+        values = {"connection": server.connection(), "log": str(log), "secret": SECRET_LINES}
+        project.write(LIFE, values | {"text": "one"})
+        self.created = project.up()
+        self.first_state = project.export()
+        log.write_text("")
+        self.unchanged = project.up()
+        self.recorded_unchanged = log.read_text()
+        project.write(LIFE, values | {"text": "two"})
+        self.previewed = project.preview()
+        self.changed = project.up()
+        self.recorded = log.read_text().splitlines()
+        self.state = project.export()
+        self.files = b"".join(path.read_bytes() for path in project.state.rglob("*") if path.is_file()).decode()
+
+    def outputs(self, name: str) -> dict[str, Any]:
+        """The outputs of a resource in the last state."""
+        return _outputs(self.state, name)
+
+
+def _outputs(state: dict[str, Any], name: str) -> dict[str, Any]:
+    resources = state["deployment"]["resources"]
+    (found,) = (resource for resource in resources if resource["urn"].endswith(f"::{name}"))
+    outputs: dict[str, Any] = found["outputs"]
+    return outputs
+
+
+def _is_secret(value: object) -> bool:
+    # The signature by which the state marks what is encrypted.
+    return isinstance(value, dict) and value.get("4dabf18193072939515e22adb298388d") == "1b47061264138c4ac30d75fd1eb44270"
+
+
+both_places = pytest.mark.parametrize("place", ["local", "remote"])
+
+
+def test_nothing_runs_when_nothing_changed(life: Life) -> None:
+    assert life.unchanged.steps == []
+    assert life.recorded_unchanged == ""
+
+
+@both_places
+def test_a_changed_trigger_replaces_the_new_before_the_old(life: Life, place: str) -> None:
+    assert life.changed.operations(f"{place}-replaced") == ["create-replacement", "replace", "delete-replaced"]
+    mine = [line for line in life.recorded if line.startswith((f"{place} create ", f"{place} delete "))]
+    assert mine == [f"{place} create two", f"{place} delete one"]
+
+
+@both_places
+def test_a_changed_secret_trigger_replaces_too(life: Life, place: str) -> None:
+    assert "create-replacement" in life.changed.operations(f"{place}-replaced-by-secret")
+
+
+@both_places
+def test_a_changed_input_runs_update(life: Life, place: str) -> None:
+    assert life.changed.operations(f"{place}-updated") == ["update"]
+    assert f"{place} update" in life.recorded
+    assert f"{place} create" not in life.recorded
+
+
+@both_places
+def test_a_changed_input_runs_create_again_where_there_is_no_update(life: Life, place: str) -> None:
+    assert life.changed.operations(f"{place}-created-again") == ["update"]
+    assert f"{place} again two" in life.recorded
+
+
+@both_places
+def test_a_command_beside_a_changed_one_does_not_run(life: Life, place: str) -> None:
+    assert life.changed.operations(f"{place}-unchanged") == []
+    assert f"{place} unchanged" not in life.recorded
+
+
+@both_places
+def test_a_preview_shows_the_same_steps_and_runs_nothing(life: Life, place: str) -> None:
+    for name in ("replaced", "updated", "unchanged", "secret"):
+        assert life.previewed.operations(f"{place}-{name}") == life.changed.operations(f"{place}-{name}")
+    assert len([line for line in life.recorded if line == f"{place} again two"]) == 1
+
+
+@both_places
+def test_stdin_reaches_the_command(life: Life, place: str) -> None:
+    assert _outputs(life.first_state, f"{place}-reads")["stdout"] == "one"
+    assert life.outputs(f"{place}-reads")["stdout"] == "two"
+
+
+@both_places
+def test_a_command_sees_the_output_of_the_run_before(life: Life, place: str) -> None:
+    assert _outputs(life.first_state, f"{place}-previous")["stdout"] == "one<|>"
+    assert life.outputs(f"{place}-previous")["stdout"] == "two<one<|>|warned>"
+
+
+@both_places
+def test_a_command_does_not_see_the_output_of_the_run_before_if_it_should_not(life: Life, place: str) -> None:
+    assert life.outputs(f"{place}-no-previous")["stdout"] == "two<>"
+
+
+@both_places
+def test_delete_runs_when_the_resource_is_gone(life: Life, place: str) -> None:
+    assert life.changed.operations(f"{place}-removed") == ["delete"]
+    assert life.changed.messages(f"{place}-removed", "info").strip() == "from stdin removed"
+
+
+@both_places
+def test_what_is_printed_by_a_command_that_was_given_a_secret_is_secret(life: Life, place: str) -> None:
+    outputs = life.outputs(f"{place}-secret")
+    assert _is_secret(outputs["stdout"])
+    assert _is_secret(outputs["stderr"])
+    assert _is_secret(outputs["stdin"])
+    assert life.outputs(f"{place}-public")["stdout"] == "plain"
+
+
+def test_a_connection_is_secret(life: Life) -> None:
+    assert _is_secret(life.outputs("remote-public")["connection"])
+
+
+def test_no_secret_is_in_the_state_or_shown(life: Life, server: SshServer) -> None:
+    key_line = server.key("user_key").splitlines()[1]
+    for secret in (SECRET, key_line):
+        assert secret not in life.files
+        for run in (life.created, life.unchanged, life.previewed, life.changed):
+            assert secret not in run.output
+            assert secret not in json.dumps(run.events)
+
+
+@both_places
+def test_what_is_logged_is_chosen_by_logging(life: Life, place: str) -> None:
+    assert life.created.messages(f"{place}-public", "info").strip() == "plain"
+    assert life.created.messages(f"{place}-secret", "info").strip() == "fine"
+    assert life.created.messages(f"{place}-previous", "info") == ""
+
+
+# What goes right on the way to a machine, and what can be run there.
+
+WAYS = """
+connections = values["connections"]
+for name, connection in connections.items():
+    command.remote.Command(name, connection=connection, create="echo reached")
+
+def run(name, **inputs):
+    pulumi.export(name, command.remote.Command(name, connection=values["connection"], **inputs).stdout)
+
+run("environment", create="echo $ACCEPTED", environment={"ACCEPTED": "a value"})
+run("unread-stdin", create="echo done", stdin="x" * 4_000_000)
+run("not-text", create=r"printf 'a\\377b\\n\\n'")
+run("nothing", delete="true")
+pulumi.export("run", command.local.run_output(command="echo $GIVEN", environment={"GIVEN": "here"}).stdout)
+files = command.local.Command("files", create="mkdir -p made/deep; echo 1 > made/a.js; echo 2 > made/deep/b.js; echo 3 > made/no.txt",
+    dir=values["dir"], asset_paths=["made/**.js", "!made/a*"], archive_paths=["made/*"])
+pulumi.export("assets", files.assets.apply(lambda assets: sorted(assets)))
+pulumi.export("archive", files.archive.apply(lambda archive: sorted(archive.assets)))
+pulumi.export("interpreted", command.local.Command("interpreted", create="print(6 * 7)", interpreter=["python3", "-c"]).stdout)
+"""
+
+
+@pytest.fixture(scope="module")
+def ways(
+    new_project: NewProject, server: SshServer, jump_host: SshServer, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
+    """The outputs of a stack with a command over each way to connect; up fails where one of them does."""
+    project = new_project("ways")
+    booting = Relay(server.port, refuse=4)
+    proxy = {key: value for key, value in jump_host.connection().items() if key != "dial_error_limit"}
+    connections = {
+        "private-key": server.connection(),
+        "encrypted-key": server.connection(
+            private_key=server.key("encrypted_key"), private_key_password=KEY_PASSWORD
+        ),
+        "any-host-key": server.connection(host_key=None),
+        "host-key-of-another-type": server.connection(host_key=server.key("other_host_key.pub")),
+        "no-time-limit": server.connection(per_dial_timeout=0),
+        "still-booting": server.connection(port=booting.port, dial_error_limit=-1),
+        "jump-host": server.connection(proxy=proxy),
+    }
+    folder = tmp_path_factory.mktemp("ways")
+    project.write(WAYS, {"connections": connections, "connection": server.connection(), "dir": str(folder)})
+    project.up()
+    booting.close()
+    assert booting.accepted == 5
+    return project.outputs()
+
+
+@pytest.mark.usefixtures("ways")
+def test_a_jump_host_is_used_to_reach_the_machine(jump_host: SshServer) -> None:
+    assert "Accepted publickey" in jump_host.log()
+
+
+def test_an_accepted_environment_variable_is_set(ways: dict[str, Any]) -> None:
+    assert ways["environment"] == "a value"
+
+
+def test_a_command_need_not_read_its_stdin(ways: dict[str, Any]) -> None:
+    assert ways["unread-stdin"] == "done"
+
+
+def test_output_that_is_not_text_does_not_end_the_run_and_one_line_break_is_taken_off(ways: dict[str, Any]) -> None:
+    assert ways["not-text"] == "a\ufffdb\n"
+
+
+def test_a_resource_without_a_create_command_runs_nothing(ways: dict[str, Any]) -> None:
+    assert ways["nothing"] == ""
+
+
+def test_the_function_run_returns_what_the_command_printed(ways: dict[str, Any]) -> None:
+    assert ways["run"] == "here"
+
+
+def test_files_are_selected_by_globs_of_which_the_last_that_matches_decides(ways: dict[str, Any]) -> None:
+    assert ways["assets"] == ["made/deep/b.js"]
+    assert ways["archive"] == ["made/a.js", "made/no.txt"]
+
+
+def test_another_interpreter_can_run_the_command(ways: dict[str, Any]) -> None:
+    assert ways["interpreted"] == "42"
+
+
+# What goes wrong: one run of the engine in which each command fails.
+
+FAILURES = """
+def run(name, **inputs):
+    command.remote.Command(name, **{"connection": values["connection"], "create": "echo never", **inputs})
+
+for name, connection in values["connections"].items():
+    run(name, connection=connection)
+# Ends by itself once nobody is there to read.
+until_hung_up = "while echo; do sleep 0.1; done"
+run("refused-environment", environment={"FORBIDDEN": "value"})
+run("fails", create="echo to-stdout; echo to-stderr >&2; exit 3")
+run("killed", create="kill -9 $$")
+run("prints-secret", create=f"cat; echo password {values['secret']}; exit 1", stdin=pulumi.Output.secret(values["secret"]))
+run("cut", connection=values["cut"], create=f"echo begun; touch {values['folder']}/cut; {until_hung_up}")
+run("silenced", connection=values["silenced"], create=f"touch {values['folder']}/silenced; {until_hung_up}")
+command.local.Command("fails-locally", create="echo to-stdout; echo to-stderr >&2; exit 3")
+command.local.Command("no-folder", create="true", dir="/does/not/exist")
+"""
+
+
+class Failures:
+    """A run of the engine in which each command fails."""
+
+    def __init__(self, project: Project, server: SshServer, folder: Path) -> None:
+        self.server = server
+        self.folder = folder
+        self.closing, cut, silenced = Relay(None), Relay(server.port), Relay(server.port)
+        with socket.create_server(("127.0.0.1", 0)) as mute:  # The kernel accepts; nobody ever answers.
+            connections = {
+                "mute": server.connection(port=mute.getsockname()[1], per_dial_timeout=1, dial_error_limit=2),
+                "closing": server.connection(port=self.closing.port, dial_error_limit=4),
+                "refusing": server.connection(port=free_port(), dial_error_limit=2),
+                "wrong-host-key": server.connection(host_key=server.key("user_key.pub"), dial_error_limit=-1),
+                "unreadable-host-key": server.connection(host_key="not a key", dial_error_limit=-1),
+                "unreadable-key": server.connection(private_key="not a key", dial_error_limit=-1),
+                "stranger": server.connection(private_key=server.key("host_key"), dial_error_limit=2),
+                "wrong-jump-host-key": server.connection(
+                    proxy=server.connection(host_key=server.key("user_key.pub"), dial_error_limit=-1)
+                ),
+            }
+            project.write(
+                FAILURES,
+                {
+                    "connections": connections,
+                    "connection": server.connection(),
+                    "cut": server.connection(port=cut.port),
+                    "silenced": server.connection(port=silenced.port),
+                    "secret": SECRET,
+                    "folder": str(folder),
+                },
+            )
+            when_marked = [
+                threading.Thread(target=self._when, args=("cut", cut.cut)),
+                threading.Thread(target=self._when, args=("silenced", silenced.fall_silent)),
+            ]
+            for thread in when_marked:
+                thread.start()
+            self.run = project.up("--continue-on-error", fails=True)
+            for thread in when_marked:
+                thread.join()
+        for relay in (self.closing, cut, silenced):
+            relay.close()
+
+    def _when(self, mark: str, then: Callable[[], None]) -> None:
+        wait_until((self.folder / mark).exists, f"the command {mark} runs")
+        then()
+
+    def error(self, name: str) -> str:
+        """The error of that command, which no other is mixed with."""
+        error = self.run.error(name)
+        assert error, f"{name} did not fail:\n{self.run.output}"
+        return error
+
+
+@pytest.fixture(scope="module")
+def failures(new_project: NewProject, server: SshServer, tmp_path_factory: pytest.TempPathFactory) -> Failures:
+    """The run in which each command fails."""
+    return Failures(new_project("failures"), server, tmp_path_factory.mktemp("marks"))
+
+
+def test_a_port_that_accepts_and_never_answers_is_given_up(failures: Failures) -> None:
+    error = failures.error("mute")
+    assert "after 2 attempts" in error
+    assert "no finished log-in within 1s" in error
+
+
+def test_the_limit_of_errors_is_the_number_of_attempts(failures: Failures) -> None:
+    assert "after 4 attempts" in failures.error("closing")
+    assert failures.closing.accepted == 4
+
+
+def test_a_refused_connection_is_named(failures: Failures) -> None:
+    error = failures.error("refusing")
+    assert "cannot connect to 127.0.0.1:" in error
+    assert "connection refused" in error
+
+
+def test_another_host_key_ends_it_at_once_and_both_fingerprints_are_named(failures: Failures) -> None:
+    error = failures.error("wrong-host-key")
+    assert f"the host key of 127.0.0.1:{failures.server.port} is not the expected one" in error
+    assert f"expected ssh-ed25519 {_fingerprint(failures.server, 'user_key.pub')}" in error
+    assert f"seen ssh-ed25519 {_fingerprint(failures.server, 'host_key.pub')}" in error
+
+
+def test_another_host_key_of_the_jump_host_ends_it_too(failures: Failures) -> None:
+    error = failures.error("wrong-jump-host-key")
+    assert "jump host: the host key of" in error
+
+
+def test_unreadable_keys_are_named(failures: Failures) -> None:
+    assert "hostKey must be a public key" in failures.error("unreadable-host-key")
+    assert "cannot read privateKey" in failures.error("unreadable-key")
+
+
+def test_a_key_that_is_not_let_in_is_an_error(failures: Failures) -> None:
+    assert "unable to authenticate" in failures.error("stranger")
+
+
+def test_a_refused_environment_variable_is_an_error_that_says_what_to_do(failures: Failures) -> None:
+    error = failures.error("refused-environment")
+    assert "refuses the environment variable FORBIDDEN" in error
+    assert "AcceptEnv" in error
+
+
+@pytest.mark.parametrize("name", ["fails", "fails-locally"])
+def test_the_error_of_a_command_has_its_status_and_its_output(failures: Failures, name: str) -> None:
+    error = failures.error(name)
+    assert "exit" in error
+    assert "status 3" in error
+    # In either order: the streams are two.
+    assert set(error.partition("output:\n")[2].split()) == {"to-stdout", "to-stderr"}
+
+
+def test_a_command_ended_by_a_signal_is_an_error_that_names_it(failures: Failures) -> None:
+    assert "signal KILL" in failures.error("killed")
+
+
+def test_a_folder_that_is_not_there_is_an_error(failures: Failures) -> None:
+    assert "/does/not/exist" in failures.error("no-folder")
+
+
+def test_a_secret_is_not_in_the_error_of_the_command_that_prints_it(failures: Failures) -> None:
+    assert "password [secret]" in failures.error("prints-secret")
+    assert SECRET not in failures.run.output
+
+
+def test_a_connection_cut_in_the_middle_is_an_error_that_says_so(failures: Failures) -> None:
+    error = failures.error("cut")
+    assert "was lost while the command ran: whether it finished is not known" in error
+    assert "output:\nbegun" in error
+
+
+def test_a_peer_that_fell_silent_is_given_up(failures: Failures) -> None:
+    error = failures.error("silenced")
+    assert "was lost while the command ran" in error
+    assert "has not answered for 20s" in error
+
+
+def _fingerprint(server: SshServer, name: str) -> str:
+    import base64
+    import hashlib
+
+    digest = hashlib.sha256(base64.b64decode(server.key(name).split()[1])).digest()
+    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+
+
+# Cancelling.
+
+ENDLESS = """
+def marked(name):
+    return f"echo $$ $! > {values['folder']}/{name}.new; mv {values['folder']}/{name}.new {values['folder']}/{name}"
+
+# A child of the shell, for which the shell waits: both must end.
+command.local.Command("local", create=f"sleep 600 & {marked('local')}; wait")
+# Root's sshd passes no signal on: what ends the command is that nobody reads any more what it writes.
+command.remote.Command("remote", connection=values["connection"],
+    create=f"{marked('remote')}; while echo; do sleep 0.1; done", logging="none")
+"""
+
+
+def test_interrupting_the_engine_ends_the_commands_with_their_children(
+    new_project: NewProject, server: SshServer, tmp_path: Path
+) -> None:
+    project = new_project("cancelled")
+    project.write(ENDLESS, {"connection": server.connection(), "folder": str(tmp_path)})
+    process, events = project.start_run("up", "--yes", "--skip-preview")
+    marks = [tmp_path / "local", tmp_path / "remote"]
+    wait_until(lambda: all(mark.exists() for mark in marks), "both commands run", lambda: process.poll() is not None)
+    pids = [int(pid) for mark in marks for pid in mark.read_text().split()]
+    assert len(pids) == 3
+    assert all(_runs(pid) for pid in pids)
+    interrupt(process)
+    run = project.finish_run(process, events)
+    assert run.code != 0
+    wait_until(lambda: not any(_runs(pid) for pid in pids), "all processes of the commands have ended")
+    for name in ("local", "remote"):
+        assert "cancelled" in run.error(name)
+    assert "Traceback" not in run.output
+
+
+def _runs(pid: int) -> bool:
+    try:
+        # The state follows the name, which ends with the last parenthesis. A zombie has ended.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+# Copying.
+
+COPIES = """
+def copy(name, source, path):
+    return command.remote.CopyToRemote(name, connection=values["connection"], source=source,
+        remote_path=f"{values['target']}/{path}")
+
+source = Path(values["source"])
+copy("file", pulumi.FileAsset(source / "file"), "new/folders/file")
+copy("file-into-folder", pulumi.FileAsset(source / "file"), "present")
+copy("text", pulumi.StringAsset(values["text"]), "text")
+copy("secret-text", pulumi.Output.secret(values["secret"]).apply(pulumi.StringAsset), "secret-text")
+copy("archive", pulumi.FileArchive(str(source / "archive.tar.gz")), "archive.tar.gz")
+copy("folder", pulumi.FileArchive(str(source / "folder")), "folder")
+copy("unchanged", pulumi.StringAsset("same"), "unchanged")
+command.remote.CopyFile("old", connection=values["connection"], local_path=str(source / "file"),
+    remote_path=f"{values['target']}/old")
+"""
+
+
+class Copies:
+    """Two runs of the engine that copy, the second with other content."""
+
+    def __init__(self, project: Project, server: SshServer, folder: Path) -> None:
+        self.target = folder / "target"
+        (self.target / "present").mkdir(parents=True)
+        source = folder / "source"
+        (source / "folder/deep").mkdir(parents=True)
+        (source / "file").write_text("one")
+        (source / "archive.tar.gz").write_bytes(b"\x1f\x8b is not unpacked")
+        (source / "folder/deep/leaf").write_text("one")
+        (source / "folder/link").symlink_to("deep/leaf")
+        values = {
+            "connection": server.connection(),
+            "source": str(source),
+            "target": str(self.target),
+            "secret": SECRET,
+        }
+        project.write(COPIES, values | {"text": "one"})
+        project.up()
+        self.first = self._content()
+        (self.target / "unchanged").write_text("changed on the machine")
+        (source / "file").write_text("two")
+        (source / "folder/deep/leaf").write_text("two")
+        project.write(COPIES, values | {"text": "two"})
+        self.second_run = project.up()
+        self.second = self._content()
+        self.state = project.export()
+
+    def _content(self) -> dict[str, str]:
+        files = (path for path in self.target.rglob("*") if path.is_file())
+        return {str(path.relative_to(self.target)): path.read_bytes().decode(errors="replace") for path in files}
+
+
+@pytest.fixture(scope="module")
+def copies(new_project: NewProject, server: SshServer, tmp_path_factory: pytest.TempPathFactory) -> Copies:
+    """What is on the machine after each of two runs."""
+    return Copies(new_project("copies"), server, tmp_path_factory.mktemp("copies"))
+
+
+def test_a_file_is_copied_and_missing_folders_made(copies: Copies) -> None:
+    assert copies.first["new/folders/file"] == "one"
+    assert copies.first["old"] == "one"
+
+
+def test_a_file_is_copied_into_a_folder_that_is_there(copies: Copies) -> None:
+    assert copies.first["present/file"] == "one"
+
+
+def test_a_text_is_copied(copies: Copies) -> None:
+    assert copies.first["text"] == "one"
+
+
+def test_an_archive_is_copied_as_it_is(copies: Copies) -> None:
+    assert copies.first["archive.tar.gz"].endswith(" is not unpacked")
+
+
+def test_the_content_of_a_folder_is_copied_where_the_target_is_not_there(copies: Copies) -> None:
+    assert copies.first["folder/deep/leaf"] == "one"
+    assert copies.first["folder/link"] == "one"
+
+
+def test_a_folder_is_copied_into_a_target_that_is_there(copies: Copies) -> None:
+    assert copies.second["folder/folder/deep/leaf"] == "two"
+
+
+def test_changed_content_is_copied_again_and_other_content_is_not(copies: Copies) -> None:
+    assert copies.second["new/folders/file"] == "two"
+    assert copies.second["text"] == "two"
+    assert copies.second["unchanged"] == "changed on the machine"
+    assert copies.second_run.operations("text") == ["update"]
+    assert copies.second_run.operations("unchanged") == []
+
+
+def test_the_text_of_a_secret_asset_is_copied_and_stays_secret(copies: Copies) -> None:
+    assert copies.first["secret-text"] == SECRET
+    assert SECRET not in json.dumps(copies.state)
