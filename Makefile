@@ -4,7 +4,7 @@ PYTHON ?= python3
 HOST := $(PYTHON) -m host
 
 .DEFAULT_GOAL := help
-.PHONY: help up preview destroy prepare test test-unit test-program test-engine test-e2e lint format bench clean requirements
+.PHONY: help up preview access destroy prepare test test-unit test-program test-engine test-e2e lint format bench clean requirements
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,6 +14,9 @@ up: ## bring the lab up on this machine, whatever is missing first; show the nod
 
 preview: ## show what `make up` would change
 	@$(HOST) preview --stack $(STACK)
+
+access: ## write kubeconfig and SSH configuration of the lab into .lab/stacks/ (make up does it, too)
+	@$(HOST) access --stack $(STACK)
 
 destroy: ## take down everything that `make up` made
 	@$(HOST) destroy --stack $(STACK)

@@ -30,6 +30,8 @@ def main() -> int:
         case "preview":
             prepare(layout, arguments.stack)
             Stack(layout, arguments.stack).preview()
+        case "access":
+            Stack(layout, arguments.stack).write_access()
         case "destroy":
             Stack(layout, arguments.stack).destroy()
         case "clean":
@@ -62,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         ("prepare", "install what is missing and write .lab/env"),
         ("up", "prepare, bring the stack up, show the nodes"),
         ("preview", "prepare, show what up would change"),
+        ("access", "write kubeconfig and SSH configuration of a stack that is up"),
         ("destroy", "take down all that the stack made"),
     ):
         commands.add_parser(name, help=what).add_argument("--stack", default="dev", help="the stack (default: dev)")

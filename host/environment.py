@@ -59,8 +59,12 @@ class Layout:
     def stack_file(self, stack: str) -> Path:
         return self.checkout / f"Pulumi.{stack}.yaml"
 
+    def access(self, stack: str) -> Path:
+        """The folder of what reaching a stack's cluster and nodes takes."""
+        return self.lab / "stacks" / stack
+
     def kubeconfig(self, stack: str) -> Path:
-        return self.lab / "stacks" / stack / "kubeconfig"
+        return self.access(stack) / "kubeconfig"
 
 
 _ENV = """\

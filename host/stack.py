@@ -6,9 +6,10 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
-from host import environment, stack_file
+from host import access, environment, stack_file
 from host.environment import Layout
 from host.errors import HostError
 from host.steps import step
@@ -37,10 +38,22 @@ class Stack:
             self._select()
         with step("pulumi up"):
             self._run("pulumi", "up", *self._stack, "--yes", "--skip-preview", "--suppress-outputs", _OWN_VALIDATION)
-        self._fetch_kubeconfig()
+        self.write_access()
         print(flush=True)
         self._run("kubectl", "--kubeconfig", str(self._layout.kubeconfig(self.name)), "get", "nodes", "--output=wide")
-        print(f"\nGo on with:\n  . {_shown(self._layout.env)}\n  kubectl get nodes\n  pulumi preview")
+        ssh_config = _shown(self._layout.access(self.name) / "ssh_config")
+        hints = (f". {_shown(self._layout.env)}", "kubectl get nodes", "pulumi preview", f"ssh -F {ssh_config} NODE")
+        print("\nGo on with:", *hints, sep="\n  ", flush=True)
+
+    def write_access(self) -> None:
+        """Writes what reaching the cluster and its nodes takes: kubeconfig and SSH configuration."""
+        outputs = json.loads(
+            self._commands.output("pulumi", "stack", "output", *self._stack, "--show-secrets", "--json")
+        )
+        if "kubeconfig" not in outputs:
+            raise HostError(f"Stack {self.name} has no cluster yet. Bring it up: make up STACK={self.name}")
+        in_lab = self._layout.bin / "in-lab" if self._layout.hypervisor.exists() else None
+        access.write(self._layout.access(self.name), outputs, sys.executable, in_lab)
 
     def preview(self) -> None:
         """Shows what `up` would do."""
@@ -48,12 +61,12 @@ class Stack:
         self._run("pulumi", "preview", *self._stack, "--diff", _OWN_VALIDATION)
 
     def destroy(self) -> None:
-        """Takes down all that the stack made, and removes its kubeconfig."""
+        """Takes down all that the stack made, and removes what reaching it took."""
         if self.name in deployed(self._layout):
             self._run("pulumi", "destroy", *self._stack, "--yes", "--skip-preview")
         else:
             print(f"Stack {self.name} has nothing to take down.")
-        shutil.rmtree(self._layout.kubeconfig(self.name).parent, ignore_errors=True)
+        shutil.rmtree(self._layout.access(self.name), ignore_errors=True)
 
     @property
     def _stack(self) -> tuple[str, str]:
@@ -69,15 +82,6 @@ class Stack:
 
     def _run(self, *command: str) -> None:
         self._commands.run(*command)
-
-    def _fetch_kubeconfig(self) -> None:
-        text = self._commands.output("pulumi", "stack", "output", *self._stack, "--show-secrets", "kubeconfig")
-        path = self._layout.kubeconfig(self.name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f"{path.name}.{os.getpid()}")
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(text)
-        draft.replace(path)
 
 
 class _Commands:

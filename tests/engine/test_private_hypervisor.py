@@ -6,13 +6,14 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from host import environment, processes
+from host import access, environment, processes
 from host.environment import Layout
 from host.errors import HostError
 from host.hypervisor import Hypervisor, sweep
@@ -283,3 +284,47 @@ def test_a_command_of_the_lab_is_itself_what_signals_reach(layout: Layout) -> No
         process.send_signal(signal.SIGINT)
         assert process.stdout.readline() == "interrupted\n"
     assert process.returncode == 3
+
+
+def test_ssh_reaches_a_node_inside_and_pins_its_key(layout: Layout) -> None:
+    Hypervisor(layout.hypervisor).start(owner=os.getpid())
+    keys = {name: layout.checkout / name for name in ("host", "user")}
+    for key in keys.values():
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    Path("/run/sshd").mkdir(exist_ok=True)
+    options = {
+        "ListenAddress": "127.0.0.1:22",
+        "HostKey": f'"{keys["host"]}"',
+        "AuthorizedKeysFile": f'"{keys["user"]}.pub"',
+        "StrictModes": "no",
+        "UsePAM": "yes",
+        "PidFile": "none",
+    }
+    configuration = layout.checkout / "sshd_config"
+    configuration.write_text("".join(f"{name} {value}\n" for name, value in options.items()))
+    sshd = subprocess.Popen(
+        Hypervisor(layout.hypervisor).enter(["/usr/sbin/sshd", "-D", "-e", "-f", str(configuration)]),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert sshd.stderr is not None
+    assert "Server listening" in sshd.stderr.readline()
+
+    def ssh(known_host_key: Path) -> subprocess.CompletedProcess[str]:
+        outputs = {
+            "kubeconfig": "",
+            "sshKey": keys["user"].read_text(),
+            "knownHosts": f"127.0.0.1 {known_host_key.read_text()}",
+            "nodes": {"node-0": {"address": "127.0.0.1"}},
+        }
+        access.write(layout.access("dev"), outputs, sys.executable, layout.bin / "in-lab")
+        command = ["ssh", "-F", str(layout.access("dev") / "ssh_config"), "node-0", "readlink /proc/self/ns/net"]
+        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+
+    assert ssh(keys["host"].with_suffix(".pub")).stdout.strip() == run(
+        Hypervisor(layout.hypervisor), "readlink", "/proc/self/ns/net"
+    )
+    assert "verification failed" in ssh(keys["user"].with_suffix(".pub")).stderr.lower()
+    sshd.terminate()
+    sshd.wait()
+    sshd.stderr.close()

@@ -1,0 +1,71 @@
+"""What a person needs to reach a stack's cluster and nodes, written from the stack's outputs into one folder."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+_SSH_CONFIG = """\
+# Written from the stack's outputs: ssh -F {config} NODE
+{hosts}
+Host *
+    User root
+    IdentityFile {identity}
+    IdentitiesOnly yes
+    UserKnownHostsFile {known_hosts}
+    StrictHostKeyChecking yes
+"""
+# Connected inside, spoken outside: ssh itself runs as everywhere, and takes over the connection that is passed to it.
+_CONNECT_INSIDE = """\
+    ProxyCommand {in_lab} {python} {connect} %h %p
+    ProxyUseFdpass yes
+"""
+
+
+def write(folder: Path, outputs: Mapping[str, Any], python: str, in_lab: Path | None) -> None:
+    """Writes kubeconfig, ssh-key, known_hosts and ssh_config, each whole or not at all.
+
+    outputs: the stack's, with secrets. python: an interpreter.
+    in_lab:  the command that enters a private hypervisor's namespaces, where the nodes are in one.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    hosts = "".join(f"Host {name}\n    HostName {node['address']}\n" for name, node in outputs["nodes"].items())
+    ssh_config = _SSH_CONFIG.format(
+        config=folder / "ssh_config",
+        hosts=hosts,
+        identity=_ssh_path(folder / "ssh-key"),
+        known_hosts=_ssh_path(folder / "known_hosts"),
+    )
+    if in_lab is not None:
+        ssh_config += _CONNECT_INSIDE.format(
+            in_lab=_ssh_word(in_lab),
+            python=_ssh_word(python),
+            connect=_ssh_word(Path(__file__).with_name("connect.py")),
+        )
+    for name, text, mode in (
+        ("kubeconfig", outputs["kubeconfig"], 0o600),
+        ("ssh-key", outputs["sshKey"], 0o600),
+        ("known_hosts", outputs["knownHosts"], 0o644),
+        ("ssh_config", ssh_config, 0o644),
+    ):
+        _put(folder / name, text, mode)
+
+
+def _ssh_path(path: Path) -> str:
+    """A path as ssh_config(5) takes it where tokens such as %h are expanded."""
+    return '"' + str(path).replace("%", "%%") + '"'
+
+
+def _ssh_word(word: str | Path) -> str:
+    """A word of a ProxyCommand, which a shell runs after tokens are expanded."""
+    return shlex.quote(str(word)).replace("%", "%%")
+
+
+def _put(path: Path, text: str, mode: int) -> None:
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as file:
+        file.write(text if text.endswith("\n") else f"{text}\n")
+    draft.replace(path)

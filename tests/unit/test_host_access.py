@@ -1,0 +1,56 @@
+"""What reaching the cluster and its nodes takes: who may read it, and how ssh is told."""
+
+from __future__ import annotations
+
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from host import access
+
+OUTPUTS = {
+    "kubeconfig": "apiVersion: v1\n",
+    "sshKey": "a private key\n",
+    "knownHosts": "10.240.0.20 ssh-ed25519 AAAA\n",
+    "nodes": {"server": {"address": "10.240.0.10"}, "node-0": {"address": "10.240.0.20"}},
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "my lab's checkout at 100%h" / "dev"
+
+
+def effective(config: Path, host: str) -> dict[str, str]:
+    """What ssh itself makes of the configuration for this host."""
+    output = subprocess.run(["ssh", "-G", "-F", str(config), host], check=True, capture_output=True, text=True).stdout
+    return dict(line.split(" ", 1) for line in output.splitlines() if " " in line)
+
+
+def test_secrets_are_for_their_owner_alone(folder: Path) -> None:
+    for _ in range(2):
+        access.write(folder, OUTPUTS, "python3", None)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
+    assert modes == {"kubeconfig": 0o600, "ssh-key": 0o600, "known_hosts": 0o644, "ssh_config": 0o644}
+    assert (folder / "kubeconfig").read_text() == "apiVersion: v1\n"
+
+
+@pytest.mark.parametrize(
+    ("host", "address"), [("node-0", "10.240.0.20"), ("server", "10.240.0.10"), ("10.240.0.20", "10.240.0.20")]
+)
+def test_ssh_finds_a_node_by_name_and_by_address(folder: Path, host: str, address: str) -> None:
+    access.write(folder, OUTPUTS, "python3", None)
+    told = effective(folder / "ssh_config", host)
+    assert told["hostname"] == address
+    assert told["user"] == "root"
+    assert told["stricthostkeychecking"] == "true"
+    assert "proxycommand" not in told
+
+
+def test_a_node_in_a_private_network_is_connected_to_from_inside(folder: Path) -> None:
+    access.write(folder, OUTPUTS, "python3", Path("/my lab/in-lab"))
+    told = effective(folder / "ssh_config", "node-0")
+    assert told["proxyusefdpass"] == "yes"
+    assert told["proxycommand"].startswith("'/my lab/in-lab' python3 ")
