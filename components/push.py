@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
-from components import artifacts
+from components import artifacts, ssh
 from lab.node_setup import PROGRAMS
 from toolchain.errors import ToolchainError
 
@@ -37,35 +37,6 @@ def wanted(lines: str) -> dict[str, Path]:
             raise PushError(f"{thing.name} {thing.version} was made anew here meanwhile; run `pulumi up` again")
         table[digest] = path
     return table
-
-
-def ssh(folder: Path, login: Mapping[str, str]) -> list[str]:
-    """The command line of an SSH client that knows the node's host key and nothing else of this user's."""
-    key, known_hosts = folder / "key", folder / "known_hosts"
-    key.touch(mode=0o600)
-    key.write_text(login["key"])
-    known_hosts.write_text(f"{login['address']} {login['host_key']}\n")
-    options = {
-        "IdentityFile": key,
-        "IdentitiesOnly": "yes",
-        "IdentityAgent": "none",
-        "UserKnownHostsFile": known_hosts,
-        "GlobalKnownHostsFile": "/dev/null",
-        "StrictHostKeyChecking": "yes",
-        "BatchMode": "yes",
-        "ConnectTimeout": 20,
-        "ConnectionAttempts": 5,
-        "ServerAliveInterval": 10,
-        "ServerAliveCountMax": 3,
-        "LogLevel": "ERROR",
-    }
-    return [
-        "ssh",
-        "-F",
-        "/dev/null",
-        *(f"-o{name}={value}" for name, value in options.items()),
-        f"root@{login['address']}",
-    ]
 
 
 def push(command: list[str], files: Mapping[str, Path], *, verify: bool) -> int:
@@ -104,14 +75,14 @@ def _send(to_node: IO[bytes], from_node: IO[bytes], files: Mapping[str, Path]) -
 
 def main() -> int:
     """Runs the push; its exit code is 1, with a sentence on standard error, where the node did not get all."""
-    node, login = os.environ["HARDWAY_NODE"], json.load(sys.stdin)
+    node, login = os.environ["HARDWAY_NODE"], ssh.Login(**json.load(sys.stdin))
     try:
         files = wanted(os.environ["HARDWAY_BINARIES"])
     except (PushError, ToolchainError) as error:
         print(f"binaries for {node} are not at hand: {error}", file=sys.stderr)
         return 1
     with tempfile.TemporaryDirectory(prefix="hardway-push-") as folder:
-        command = ssh(Path(folder), login)
+        command = ssh.command(Path(folder), login)
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 sent = push(command, files, verify="HARDWAY_REPAIR" in os.environ)

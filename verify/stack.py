@@ -1,0 +1,56 @@
+"""What the stack says: the lab as its outputs tell it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from components.ssh import Login
+
+
+class StackError(Exception):
+    """The stack does not say what its nodes are to be like. The message says what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """login: how it is reached. services: the SHA-256 of each one's manifest, by name.
+
+    kubernetes_version: empty where the stack does not say it.
+    """
+
+    role: str
+    login: Login
+    services: Mapping[str, str]
+    kubernetes_version: str
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """nodes: by name. kubeconfig: the administrator's, as text."""
+
+    nodes: Mapping[str, Node]
+    kubeconfig: str
+
+
+def parse(outputs: Mapping[str, Any]) -> Stack:
+    """The stack of these outputs, secrets in plain text.
+
+    Raises StackError where some are not there: the lab was never brought up, or by an older program.
+    """
+    missing = [name for name in ("nodes", "services", "sshKey", "knownHosts", "kubeconfig") if name not in outputs]
+    if missing:
+        raise StackError(f"the stack has no output {', '.join(missing)}; bring the lab up first: pulumi up")
+    host_keys = dict(line.split(maxsplit=1) for line in outputs["knownHosts"].splitlines() if line.strip())
+    nodes = {}
+    for name, node in outputs["nodes"].items():
+        if node["address"] not in host_keys:
+            raise StackError(f"the stack's output knownHosts has no host key of {name}; run pulumi up")
+        nodes[name] = Node(
+            role=node["role"],
+            login=Login(address=node["address"], key=outputs["sshKey"], host_key=host_keys[node["address"]]),
+            services=outputs["services"].get(name, {}),
+            kubernetes_version=node.get("kubernetesVersion", ""),
+            labels=node.get("labels", {}),
+        )
+    return Stack(nodes=nodes, kubeconfig=outputs["kubeconfig"])
