@@ -1,0 +1,144 @@
+"""What an update changes: each row of the table of changes, as resources that get other inputs."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from lab.files import Binary, Image
+from lab.spec import Spec
+from tests.program.conftest import NEW_WORKER, Change
+from tests.program.payload import files
+from tests.program.recording import Program, record, sha256
+
+COMPONENT, COMMAND = "hardway:service:NodeService", "command:remote:Command"
+PUSH = "command:local:Command"
+
+
+def applied(*services: str) -> set[str]:
+    """The resources by which services such as `node-1-kubelet` are applied: what is shown, and what is run."""
+    return {f"{kind} {service}" for service in services for kind in (COMPONENT, COMMAND)}
+
+
+def pushed(*nodes: str) -> set[str]:
+    """The resources by which nodes get binaries."""
+    return {f"{PUSH} {node}-binaries" for node in nodes}
+
+
+def setting(key: str, value: Any, node: int | None = None) -> Change:
+    """A change of one key, of the whole lab or of one worker."""
+
+    def change(values: dict[str, Any]) -> None:
+        (values if node is None else values["workers"][node])[key] = value
+
+    return change
+
+
+WORKERS = ("node-0", "node-1")
+
+ROWS = {
+    "nothing": ([], set()),
+    "a kubelet field of one worker": ([setting("kubelet", {"maxPods": 50}, 1)], applied("node-1-kubelet")),
+    "a kubelet field for all": (
+        [setting("kubelet", {"maxPods": 50})],
+        applied(*(f"{node}-kubelet" for node in WORKERS)),
+    ),
+    "a label of one worker": ([setting("labels", {"disk": "ssd"}, 0)], applied("node-0-kubelet")),
+    "a taint of one worker": ([setting("taints", ["dedicated=ingress:NoSchedule"], 0)], applied("node-0-kubelet")),
+    "a kube-proxy field of one worker": (
+        [setting("kubeProxy", {"configSyncPeriod": "10m"}, 1)],
+        applied("node-1-kube-proxy"),
+    ),
+    "a kube-proxy mode that wants other kernel modules": (
+        [setting("kubeProxy", {"mode": "nftables"}, 1)],
+        applied("node-1-kube-proxy", "node-1-node-setup"),
+    ),
+    "a containerd field of one worker": ([setting("containerd", {"oom_score": -500}, 1)], applied("node-1-containerd")),
+    "a containerd field for all": (
+        [setting("containerd", {"oom_score": -500})],
+        applied(*(f"{node}-containerd" for node in WORKERS)),
+    ),
+    "a flag of the API server": (
+        [setting("apiServerFlags", {"max-requests-inflight": 500})],
+        applied("server-kube-apiserver"),
+    ),
+    "a flag of the scheduler": ([setting("schedulerFlags", {"v": 4})], applied("server-kube-scheduler")),
+    "the Kubernetes version of one worker": (
+        [setting("kubernetesVersion", "v1.35.4", 1)],
+        pushed("node-1") | applied("node-1-kubelet", "node-1-kube-proxy"),
+    ),
+    "the cluster DNS add-on": ([setting("clusterDnsAddon", False)], applied("server-cluster-objects")),
+    "how many workers may be unavailable": ([setting("maxUnavailable", "50%")], set()),
+}
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_a_change_reaches_exactly_what_it_concerns(row: str, changed: Callable[..., Spec], program: Program) -> None:
+    changes, expected = ROWS[row]
+    run = record(changed(*changes))
+    assert run.changed_since(program) == expected
+    assert run.by_identity.keys() == program.by_identity.keys()
+
+
+@pytest.mark.parametrize("name", [name for name, (_, expected) in ROWS.items() if expected])
+def test_what_a_preview_shows_as_changed_is_what_is_applied(
+    name: str, changed: Callable[..., Spec], program: Program
+) -> None:
+    """A component's inputs are what a person sees; the command below it is what is done."""
+    run = record(changed(*ROWS[name][0]))
+    touched = run.changed_since(program)
+    shown = {identity.removeprefix(COMPONENT) for identity in touched if identity.startswith(COMPONENT)}
+    run_on_nodes = {identity.removeprefix(COMMAND) for identity in touched if identity.startswith(COMMAND)}
+    assert shown == run_on_nodes
+
+
+def test_a_worker_added_changes_only_routes_on_the_other_nodes(program: Program, wider: Program) -> None:
+    assert wider.changed_since(program) == applied(*(f"{node}-node-setup" for node in ("server", *WORKERS)))
+    for node in ("server", *WORKERS):
+        before, after = (files(run.command(f"{node}-node-setup").inputs["stdin"]) for run in (program, wider))
+        different = {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
+        assert different == {"manifest", "root/etc/kubernetes/pod-routes"}
+        assert f"{NEW_WORKER['podCidr']} {NEW_WORKER['address']}" in after["root/etc/kubernetes/pod-routes"]
+
+
+def test_a_worker_removed_changes_only_routes_on_the_other_nodes(program: Program, wider: Program) -> None:
+    assert program.changed_since(wider) == applied(*(f"{node}-node-setup" for node in ("server", *WORKERS)))
+
+
+def test_a_worker_added_is_the_only_thing_made(program: Program, wider: Program) -> None:
+    assert all(NEW_WORKER["name"] in name for name in wider.added_since(program))
+
+
+def test_a_workers_certificate_reaches_the_services_that_read_it(
+    changed: Callable[..., Spec], program: Program
+) -> None:
+    renewed = record(changed(), renewed=["kubelet-node-1"])
+    assert renewed.changed_since(program) == applied("node-1-kubelet")
+
+
+def test_a_shared_certificate_reaches_every_service_that_reads_it(
+    changed: Callable[..., Spec], program: Program
+) -> None:
+    renewed = record(changed(), renewed=["kube-proxy"])
+    assert renewed.changed_since(program) == applied("node-0-kube-proxy", "node-1-kube-proxy")
+
+
+def test_a_binary_reaches_the_services_that_run_it(changed: Callable[..., Spec], program: Program) -> None:
+    def digest(thing: Binary | Image) -> str:
+        built_anew = thing.name == "runc"
+        return sha256(f"{type(thing).__name__} {thing.name} {thing.version}{' again' if built_anew else ''}")
+
+    run = record(changed(), digest=digest)
+    assert run.changed_since(program) == pushed(*WORKERS) | applied("node-0-containerd", "node-1-containerd")
+
+
+def test_a_repair_reaches_what_was_found_to_differ(changed: Callable[..., Spec], program: Program) -> None:
+    run = record(changed(), repairs={("node-1", "kubelet"): "1"})
+    assert run.changed_since(program) == pushed("node-1") | applied("node-1-kubelet")
+
+
+def test_two_runs_of_the_same_configuration_register_the_same(changed: Callable[..., Spec], program: Program) -> None:
+    again = record(changed())
+    assert again.changed_since(program) == set()
+    assert again.by_identity.keys() == program.by_identity.keys()
+    assert again.outputs == program.outputs

@@ -1,0 +1,71 @@
+"""What a person gets from `pulumi stack output`."""
+
+import base64
+import hashlib
+from ipaddress import IPv4Address
+
+import yaml
+
+from tests.program.payload import files
+from tests.program.recording import HIDDEN, Program
+
+SECRET = {"kubeconfig", "sshKey"}
+
+
+def test_kubeconfig_and_ssh_key_alone_are_secret(program: Program) -> None:
+    assert {name for name, value in program.shown_outputs.items() if value == HIDDEN} == SECRET
+    for name in program.outputs.keys() - SECRET:
+        assert program.shown_outputs[name] == program.outputs[name]
+
+
+def test_the_kubeconfig_lets_an_administrator_in_from_anywhere(program: Program) -> None:
+    kubeconfig = yaml.safe_load(program.outputs["kubeconfig"])
+    cluster, user = kubeconfig["clusters"][0]["cluster"], kubeconfig["users"][0]["user"]
+    assert cluster["server"] == program.outputs["apiEndpoint"] == "https://10.240.0.10:6443"
+    authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
+    assert authority == program.outputs["certificateAuthority"]
+    assert base64.b64decode(user["client-key-data"]).decode() in program.private
+    admin = files(program.command("server-cluster-objects").inputs["stdin"])
+    certificate = base64.b64decode(user["client-certificate-data"]).decode()
+    assert certificate == admin["root/var/lib/cluster-objects/admin.crt"]
+
+
+def test_every_node_is_told_with_role_address_pod_cidr_and_ssh_command(program: Program) -> None:
+    nodes = program.outputs["nodes"]
+    assert {name: (node["role"], node["address"], node.get("podCidr")) for name, node in nodes.items()} == {
+        "server": ("control-plane", "10.240.0.10", None),
+        "node-0": ("worker", "10.240.0.20", "10.200.0.0/24"),
+        "node-1": ("worker", "10.240.0.21", "10.200.1.0/24"),
+    }
+    for node in nodes.values():
+        assert node["ssh"].startswith("ssh ")
+        assert node["ssh"].endswith(f"root@{node['address']}")
+
+
+def test_the_known_hosts_are_the_host_keys_that_the_machines_were_given(program: Program) -> None:
+    known = dict(line.split(" ", 1) for line in program.outputs["knownHosts"].splitlines())
+    for address, key in known.items():
+        IPv4Address(address)
+        pinned = {
+            command.inputs["connection"]["hostKey"].strip()
+            for command in program.of_type("command:remote:Command")
+            if command.address == address
+        }
+        assert pinned == {key}
+    assert known.keys() == {node["address"] for node in program.outputs["nodes"].values()}
+
+
+def test_the_ssh_key_is_the_one_that_the_nodes_let_in(program: Program) -> None:
+    keys = {command.inputs["connection"]["privateKey"] for command in program.of_type("command:remote:Command")}
+    assert keys == {program.outputs["sshKey"]}
+
+
+def test_the_services_are_told_by_the_digest_of_what_was_applied(program: Program) -> None:
+    told = program.outputs["services"]
+    for component in program.of_type("hardway:service:NodeService"):
+        command = program.command(component.name)
+        service = command.inputs["create"].rpartition(" ")[2]
+        node = component.name.removesuffix(f"-{service}")
+        manifest = files(command.inputs["stdin"])["manifest"]
+        assert told[node].pop(service) == hashlib.sha256(manifest.encode()).hexdigest()
+    assert not [services for services in told.values() if services]

@@ -1,0 +1,91 @@
+"""Secrets: where private keys may be, and where they never are."""
+
+import json
+
+from tests.program.payload import files
+from tests.program.recording import Program
+
+TO_A_MACHINE = {"connection.privateKey", "stdin", "userData"}
+BETWEEN_CERTIFICATES = {"privateKeyPem", "caPrivateKeyPem"}
+
+
+def lines(key: str) -> list[str]:
+    """The lines of a key that tell it, without those that only say what it is."""
+    return [line for line in key.splitlines() if line and not line.startswith("-----")]
+
+
+def test_no_private_key_shows_in_the_inputs_of_any_resource(program: Program) -> None:
+    assert program.private
+    for resource in program:
+        shown = json.dumps(resource.shown)
+        assert not [key for key in program.private for line in lines(key) if line in shown], resource
+
+
+def test_no_private_key_shows_inside_what_is_packed(program: Program) -> None:
+    for command in program.commands:
+        packed = command.shown.get("stdin", "")
+        if packed not in ("", "[secret]"):
+            contents = json.dumps(files(packed))
+            assert not [key for key in program.private for line in lines(key) if line in contents], command
+
+
+def test_no_private_key_shows_in_the_outputs(program: Program) -> None:
+    shown = json.dumps(program.shown_outputs)
+    assert not [key for key in program.private for line in lines(key) if line in shown]
+
+
+def test_keys_travel_by_standard_input_login_or_cloud_init_alone(program: Program) -> None:
+    for resource in program:
+        places = {
+            place
+            for place, value in flattened(resource.inputs)
+            if any(line in value for key in program.private for line in lines(key))
+        }
+        assert places <= TO_A_MACHINE | (BETWEEN_CERTIFICATES if resource.type.startswith("tls:") else set()), resource
+
+
+def test_what_a_command_runs_names_no_secret(program: Program) -> None:
+    for command in program.commands:
+        assert isinstance(command.shown["create"], str)
+        assert "[secret]" not in (command.shown["create"], command.shown.get("delete"))
+
+
+def test_a_service_shows_files_and_fingerprints_but_no_credential(program: Program) -> None:
+    services = program.of_type("hardway:service:NodeService")
+    assert services
+    for service in services:
+        assert service.shown == service.inputs, "what is secret cannot be shown in a preview"
+        assert "-----BEGIN" not in json.dumps(service.shown)
+        for fingerprint in service.shown.get("credentials", {}).values():
+            assert fingerprint.startswith("SHA256:")
+
+
+def test_the_standard_input_of_a_service_is_secret_and_holds_its_key(program: Program) -> None:
+    kubelet = program.command("node-0-kubelet")
+    assert kubelet.shown["stdin"] == "[secret]"
+    assert files(kubelet.inputs["stdin"])["root/var/lib/kubelet/kubelet.key"] in program.private
+
+
+def test_no_worker_is_sent_the_key_of_an_authority(program: Program) -> None:
+    authorities = [
+        program.by_identity[f"tls:index/selfSignedCert:SelfSignedCert {name}-ca"].inputs["privateKeyPem"]
+        for name in ("kubernetes", "etcd")
+    ]
+    for command in program.commands:
+        if command.name.startswith("node-") and command.type == "command:remote:Command":
+            sent = "".join(files(command.inputs["stdin"]).values()) if "stdin" in command.inputs else ""
+            assert not [key for key in authorities if key in sent], command
+
+
+def test_a_login_is_secret_for_the_push_of_binaries(program: Program) -> None:
+    for push in program.of_type("command:local:Command"):
+        assert push.shown["stdin"] == "[secret]"
+
+
+def flattened(value: object, place: str = "") -> list[tuple[str, str]]:
+    """Every text of nested inputs, with the keys that lead to it; positions in lists left out."""
+    if isinstance(value, dict):
+        return [found for key, item in value.items() for found in flattened(item, f"{place}.{key}".lstrip("."))]
+    if isinstance(value, list):
+        return [found for item in value for found in flattened(item, place)]
+    return [(place, value)] if isinstance(value, str) else []

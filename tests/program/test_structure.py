@@ -1,0 +1,170 @@
+"""The resources of a lab: how many, under what, in what order, and with which options."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lab.spec import Spec
+from tests.program.conftest import NEW_WORKER
+from tests.program.recording import IMAGE, Program, Resource, record
+
+MOST_RESOURCES_OF_A_WORKER = 20
+MOST_CONNECTIONS_OF_A_WORKER = 8
+
+
+def names(resources: list[Resource]) -> set[str]:
+    return {resource.name for resource in resources}
+
+
+def test_a_worker_has_at_most_20_resources(program: Program, wider: Program) -> None:
+    added = wider.added_since(program)
+    assert any(NEW_WORKER["name"] in name for name in added)
+    assert len(added) <= MOST_RESOURCES_OF_A_WORKER, sorted(added)
+
+
+def test_a_worker_opens_at_most_8_connections(program: Program, wider: Program) -> None:
+    commands = [wider.by_identity[name] for name in wider.added_since(program) if wider.by_identity[name].is_command]
+    assert 0 < len(commands) <= MOST_CONNECTIONS_OF_A_WORKER, sorted(names(commands))
+
+
+def test_every_resource_but_the_lab_stands_under_one_of_the_lab(program: Program) -> None:
+    for resource in program:
+        is_lab = resource.type == "hardway:lab:Lab"
+        assert (resource.parent in program.resources) is not is_lab, resource
+
+
+def test_every_component_is_named_after_the_module_that_it_is_in(program: Program) -> None:
+    components = [resource for resource in program if not resource.custom]
+    assert components
+    for component in components:
+        assert re.fullmatch(r"hardway:[a-z]+:[A-Z][A-Za-z]+", component.type), component
+
+
+def test_no_command_replaces_or_logs_or_hands_its_output_on(program: Program) -> None:
+    assert program.commands
+    for command in program.commands:
+        assert "triggers" not in command.inputs
+        assert command.inputs["logging"] == "none"
+        assert command.inputs["addPreviousOutputInEnv"] is False
+
+
+def test_what_is_done_on_a_node_goes_with_its_machine(program: Program, dev_addresses: dict[str, str]) -> None:
+    for command in program.commands:
+        node = dev_addresses[command.address] if command.address else command.inputs["environment"]["HARDWAY_NODE"]
+        assert program.resources[command.deleted_with].name == f"{node}-domain", command
+
+
+def test_every_node_must_prove_its_host_key(program: Program, dev_addresses: dict[str, str]) -> None:
+    made = {
+        name: program.by_identity[f"libvirt:index/cloudInitDisk:CloudInitDisk {name}-cloud-init"].inputs["userData"]
+        for name in dev_addresses.values()
+    }
+    for command in program.of_type("command:remote:Command"):
+        host_key = command.inputs["connection"]["hostKey"].strip()
+        assert host_key
+        assert yaml.safe_load(made[dev_addresses[command.address]])["ssh_keys"]["ed25519_public"] == host_key
+
+
+def test_host_keys_of_two_nodes_differ(program: Program, dev_addresses: dict[str, str]) -> None:
+    keys = {command.inputs["connection"]["hostKey"] for command in program.of_type("command:remote:Command")}
+    assert len(keys) == len(dev_addresses)
+
+
+def test_only_the_first_command_of_a_node_waits_for_its_boot(program: Program, dev_addresses: dict[str, str]) -> None:
+    patience = {command: command.inputs["connection"]["dialErrorLimit"] for command in remote(program)}
+    longest = max(patience.values())
+    patient = [command for command in patience if patience[command] == longest]
+    assert sorted(dev_addresses[command.address] for command in patient) == sorted(dev_addresses.values())
+    for command in set(patience) - set(patient):
+        assert patience[command] < longest
+        first = next(of.name for of in patient if of.address == command.address)
+        assert first in program.needed_by(command), f"{command.name} does not wait for {first}"
+
+
+def remote(program: Program) -> list[Resource]:
+    return program.of_type("command:remote:Command")
+
+
+def test_a_push_waits_until_its_node_answers(program: Program) -> None:
+    pushes = program.of_type("command:local:Command")
+    assert pushes
+    for push in pushes:
+        assert f"{push.inputs['environment']['HARDWAY_NODE']}-prepared" in program.needed_by(push)
+
+
+def test_a_kubelet_waits_for_every_api_server(changed: Callable[..., Spec]) -> None:
+    second = {"name": "server-2", "address": "10.240.0.11"}
+    run = record(changed(lambda values: values["controlPlanes"].append(second)))
+    for worker in ("node-0", "node-1"):
+        needed = run.needed_by(run.command(f"{worker}-kubelet"))
+        assert {"server-kube-apiserver", "server-2-kube-apiserver"} <= needed
+
+
+@pytest.mark.parametrize("service", ["node-setup", "containerd"])
+def test_what_needs_no_api_server_waits_for_none(program: Program, service: str) -> None:
+    needed = program.needed_by(program.command(f"node-0-{service}"))
+    assert needed
+    assert not {name for name in needed if name.startswith("server-")}
+
+
+def test_no_machine_waits_for_another(program: Program, dev_addresses: dict[str, str]) -> None:
+    for node in dev_addresses.values():
+        needed = program.needed_by(program.by_identity[f"libvirt:index/domain:Domain {node}-domain"])
+        others = set(dev_addresses.values()) - {node}
+        assert not {name for name in needed if name.startswith(tuple(f"{other}-" for other in others))}
+
+
+def test_no_worker_waits_for_another(program: Program) -> None:
+    for node, other in (("node-0", "node-1"), ("node-1", "node-0")):
+        needed = {
+            name
+            for command in remote(program)
+            if command.name.startswith(f"{node}-")
+            for name in program.needed_by(command)
+        }
+        assert not {name for name in needed if other in name}
+
+
+def test_services_of_a_worker_come_in_their_order(program: Program) -> None:
+    order = ["node-0-prepared", "node-0-binaries", "node-0-node-setup", "node-0-containerd", "node-0-kubelet"]
+    for before, after in zip(order, [*order[1:], "node-0-kube-proxy"], strict=True):
+        after_resource = next(of for of in program.commands if of.name == after)
+        assert before in program.needed_by(after_resource), f"{after} does not wait for {before}"
+
+
+def test_a_node_joins_after_its_services_and_leaves_by_a_control_plane(program: Program) -> None:
+    membership = program.command("node-0-membership")
+    assert {"node-0-kubelet", "server-kube-apiserver"} <= program.needed_by(membership)
+    assert membership.address == "10.240.0.10"
+    assert "leave node-0" in membership.inputs["delete"]
+
+
+def test_what_is_applied_is_taken_away_by_a_delete_of_its_own(program: Program) -> None:
+    for component in program.of_type("hardway:service:NodeService"):
+        command = program.command(component.name)
+        assert command.parent == component.urn
+        service = command.inputs["create"].rpartition(" ")[2]
+        assert command.inputs["delete"].endswith(f"service remove {service}")
+
+
+def test_cloud_init_holds_only_what_never_changes(program: Program) -> None:
+    for disk in program.of_type("libvirt:index/cloudInitDisk:CloudInitDisk"):
+        document = yaml.safe_load(disk.inputs["userData"])
+        assert document.keys() == {"hostname", "disable_root", "ssh_pwauth", "users", "ssh_keys"}
+        assert disk.delete_before_replace
+
+
+def test_a_newer_image_changes_no_machine(program: Program, changed: Callable[..., Spec]) -> None:
+
+    newer = replace(IMAGE, disk=Path("newer.qcow2"), kernel=Path("newer-kernel"), initrd=Path("newer-initrd"))
+    assert record(changed(), image=newer).changed_since(program) == set()
+
+
+def test_only_workers_take_turns(program: Program) -> None:
+    in_turn = {command.name for command in remote(program) if any("before_update" in name for name in command.hooks)}
+    services = {"node-setup", "containerd", "kubelet", "kube-proxy"}
+    assert in_turn == {f"{node}-{service}" for node in ("node-0", "node-1") for service in services}
