@@ -1,0 +1,83 @@
+"""How the programs that `python3 -m verify` asks are called, and what becomes of their errors."""
+
+from pathlib import Path
+
+import pytest
+
+from components.ssh import Login
+from verify.commands import CommandError, Commands
+
+LOGIN = Login(address="10.0.0.20", key="private key\n", host_key="ssh-ed25519 key")
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the programs that are found, none but the shell's at first."""
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    return tmp_path
+
+
+def put(programs: Path, name: str, body: str) -> None:
+    """Puts a shell program where it is found."""
+    (programs / name).write_text(f"#!/bin/sh\n{body}\n")
+    (programs / name).chmod(0o755)
+
+
+def test_a_node_is_asked_with_its_key_and_its_host_key_and_neither_stays(programs: Path) -> None:
+    put(
+        programs,
+        "ssh",
+        f"""echo "$@" >{programs}/asked
+for option; do case $option in
+  -oIdentityFile=*) stat -c %a "${{option#*=}}"; cat "${{option#*=}}"; echo "${{option#*=}}" >{programs}/key ;;
+  -oUserKnownHostsFile=*) cat "${{option#*=}}" ;;
+esac; done""",
+    )
+    assert Commands().report(LOGIN) == "600\nprivate key\n10.0.0.20 ssh-ed25519 key\n"
+    assert (programs / "asked").read_text().endswith("root@10.0.0.20 /usr/local/lib/hardway/verify-node\n")
+    assert "private key" not in (programs / "asked").read_text()
+    assert not Path((programs / "key").read_text().strip()).exists()
+
+
+def test_the_last_words_of_a_program_are_the_reason(programs: Path) -> None:
+    put(programs, "ssh", "echo '@@@@@' >&2; echo 'Host key verification failed.' >&2; exit 255")
+    with pytest.raises(CommandError, match=r"^Host key verification failed\.$"):
+        Commands().report(LOGIN)
+
+
+def test_a_program_without_last_words_is_told_by_its_exit_code(programs: Path) -> None:
+    put(programs, "ssh", "exit 3")
+    with pytest.raises(CommandError, match="^ssh ended with exit code 3$"):
+        Commands().report(LOGIN)
+
+
+def test_a_node_without_the_program_needs_an_up(programs: Path) -> None:
+    put(programs, "ssh", "echo 'bash: line 1: /usr/local/lib/hardway/verify-node: No such file' >&2; exit 127")
+    with pytest.raises(CommandError, match="run pulumi up first"):
+        Commands().report(LOGIN)
+
+
+def test_a_reason_of_the_engine_comes_without_its_prefix(programs: Path) -> None:
+    put(programs, "pulumi", "echo \"error: no stack named 'dev' found\" >&2; exit 255")
+    with pytest.raises(CommandError, match="^no stack named 'dev' found$"):
+        Commands().outputs("dev")
+
+
+def test_what_a_failing_program_printed_is_not_told(programs: Path) -> None:
+    put(programs, "pulumi", "echo secret; exit 1")
+    with pytest.raises(CommandError) as error:
+        Commands().outputs("dev")
+    assert "secret" not in str(error.value)
+
+
+def test_a_program_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(CommandError, match="pulumi is not on PATH"):
+        Commands().outputs("dev")
+
+
+def test_the_api_server_is_asked_by_the_kubeconfig_of_the_stack(programs: Path) -> None:
+    put(programs, "kubectl", f"""cp "$2" {programs}/used; echo "$2" >{programs}/path; echo '{{"items": []}}'""")
+    assert Commands().nodes("kubeconfig of the stack") == {"items": []}
+    assert (programs / "used").read_text() == "kubeconfig of the stack"
+    assert not Path((programs / "path").read_text().strip()).exists()
