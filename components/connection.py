@@ -1,7 +1,6 @@
 """Talking to a node. Nobody else opens a connection."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 import pulumi
@@ -20,39 +19,36 @@ DIAL_TIMEOUT = 15
 """Seconds that one attempt to connect may take."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ConnectionArgs:
-    """node: the node's name, for the names of what is run on it. address: where it answers.
-
-    key: the key that it lets in. host_key: the key that it must prove to have. machine: what carries it; with that
-    gone, nothing on it needs undoing.
-    """
-
-    node: str
-    address: IPv4Address
-    key: tls.PrivateKey
-    host_key: tls.PrivateKey
-    machine: pulumi.Resource
-
-
-class Connection(pulumi.ComponentResource):
+class Connection:
     """Waits until a node answers, brings it the programs of `assets/node`, and runs commands there.
 
     Secrets go by standard input alone; nothing of a command's output is logged or handed to a later run.
     """
 
-    def __init__(self, name: str, args: ConnectionArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("hardway:connection:Connection", name, None, opts)
-        self._args = args
+    def __init__(
+        self,
+        node: str,
+        address: IPv4Address,
+        *,
+        key: tls.PrivateKey,
+        host_key: tls.PrivateKey,
+        machine: pulumi.Resource,
+        parent: pulumi.Resource,
+    ) -> None:
+        """node: the node's name. address: where it answers. key: the key that it lets in.
+
+        host_key: the key that it must prove to have. machine: what carries it; with that gone, nothing on it needs
+        undoing. parent: of the command that makes it ready.
+        """
+        self._node, self._address, self._key, self._host_key, self._machine = node, address, key, host_key, machine
         self.ready = self._command(
-            f"{args.node}-prepared",
+            f"{node}-prepared",
             create=f"mkdir -p {PROGRAMS} && base64 -d | tar -x -C {PROGRAMS} && {PROGRAMS}/prepare-node",
             stdin=archive({path.name: Packed(content=path.read_bytes(), mode=0o755) for path in PROGRAM_FILES}),
-            parent=self,
-            depends_on=[args.machine],
+            parent=parent,
+            depends_on=[machine],
             dial_attempts=DIAL_ATTEMPTS_UNTIL_BOOTED,
         )
-        self.register_outputs({})
 
     def run(
         self,
@@ -89,23 +85,23 @@ class Connection(pulumi.ComponentResource):
         """
         login = pulumi.Output.json_dumps(
             {
-                "address": str(self._args.address),
-                "key": self._args.key.private_key_openssh,
-                "host_key": self._args.host_key.public_key_openssh,
+                "address": str(self._address),
+                "key": self._key.private_key_openssh,
+                "host_key": self._host_key.public_key_openssh,
             }
         )
         return command.local.Command(
             name,
             create="python3 -m components.push",
             environment={
-                "HARDWAY_NODE": self._args.node,
+                "HARDWAY_NODE": self._node,
                 "HARDWAY_BINARIES": "\n".join(sorted(to_line(*entry) for entry in wanted.items())),
                 **({"HARDWAY_REPAIR": repair} if repair else {}),
             },
             stdin=login,
             logging=command.local.Logging.NONE,
             add_previous_output_in_env=False,
-            opts=pulumi.ResourceOptions(parent=parent, depends_on=[self.ready], deleted_with=self._args.machine),
+            opts=pulumi.ResourceOptions(parent=parent, depends_on=[self.ready], deleted_with=self._machine),
         )
 
     def _command(
@@ -126,16 +122,16 @@ class Connection(pulumi.ComponentResource):
             delete=delete,
             stdin=stdin,
             connection=command.remote.ConnectionArgs(
-                host=str(self._args.address),
+                host=str(self._address),
                 user="root",
-                private_key=self._args.key.private_key_openssh,
-                host_key=self._args.host_key.public_key_openssh,
+                private_key=self._key.private_key_openssh,
+                host_key=self._host_key.public_key_openssh,
                 dial_error_limit=dial_attempts,
                 per_dial_timeout=DIAL_TIMEOUT,
             ),
             logging=command.remote.Logging.NONE,
             add_previous_output_in_env=False,
             opts=pulumi.ResourceOptions(
-                parent=parent, depends_on=list(depends_on), deleted_with=self._args.machine, hooks=hooks
+                parent=parent, depends_on=list(depends_on), deleted_with=self._machine, hooks=hooks
             ),
         )

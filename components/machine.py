@@ -6,7 +6,7 @@ import pulumi
 import pulumi_tls as tls
 import yaml
 
-from components.connection import Connection, ConnectionArgs
+from components.connection import Connection
 from components.hypervisor import Hypervisor
 from lab.spec import Node
 
@@ -32,9 +32,7 @@ class Machine(pulumi.ComponentResource):
         ).apply(lambda keys: _user_data(name, *keys))
         self.domain = args.hypervisor.machine(args.node, pulumi.Output.secret(user_data), parent=self)
         self.connection = Connection(
-            name,
-            ConnectionArgs(node=name, address=args.node.address, key=args.key, host_key=host_key, machine=self.domain),
-            opts=pulumi.ResourceOptions(parent=self),
+            name, args.node.address, key=args.key, host_key=host_key, machine=self.domain, parent=self
         )
         self.host_key = host_key.public_key_openssh.apply(str.strip)
         self.register_outputs({"address": str(args.node.address)})

@@ -1,6 +1,6 @@
 """A service on a node: one mechanism for containerd, kubelet, kube-proxy, etcd and all the others."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,19 +50,21 @@ class NodeService(pulumi.ComponentResource):
             pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(hooks=preview.hooks(args.node, service))),
         )
         credentials = [*dict.fromkeys(service.credential_files.values())]
-        texts = pulumi.Output.all(*map(args.pki.text, credentials)).apply(
-            lambda texts: dict(zip(credentials, texts, strict=True))
-        )
-        listing = texts.apply(lambda texts: manifest(service, texts.__getitem__, args.digests.__getitem__))
-        self.manifest_digest = pulumi.Output.unsecret(listing.apply(digest))
+        texts = pulumi.Output.all(*map(args.pki.text, credentials))
+
+        def listing(texts: Sequence[str]) -> str:
+            return manifest(service, _by(credentials, texts), args.digests.__getitem__)
+
+        def payload(texts: Sequence[str]) -> str:
+            return _payload(args, listing(texts), contents(service, _by(credentials, texts)))
+
+        self.manifest_digest = pulumi.Output.unsecret(texts.apply(lambda texts: digest(listing(texts))))
         self.command = args.connection.run(
             name,
             parent=self,
             create=f"{PROGRAMS}/service apply {service.name}",
             delete=f"{PROGRAMS}/service remove {service.name}",
-            stdin=pulumi.Output.secret(
-                pulumi.Output.all(texts, listing).apply(lambda parts: _payload(args, parts[0], parts[1]))
-            ),
+            stdin=pulumi.Output.secret(texts.apply(payload)),
             depends_on=args.depends_on,
             hooks=args.rollout.hooks(service.name) if args.rollout else None,
         )
@@ -89,7 +91,11 @@ def _visible(args: NodeServiceArgs) -> dict[str, Any]:
     return {name: value for name, value in inputs.items() if value}
 
 
-def _payload(args: NodeServiceArgs, texts: Mapping[Credential, str], listing: str) -> str:
+def _by(credentials: Sequence[Credential], texts: Sequence[str]) -> Callable[[Credential], str]:
+    return dict(zip(credentials, texts, strict=True)).__getitem__
+
+
+def _payload(args: NodeServiceArgs, listing: str, files: Mapping[str, str]) -> str:
     """What `service apply` reads: the manifest, the files, and how to check, activate and ask for health."""
     service = args.service
     settings = {
@@ -101,7 +107,6 @@ def _payload(args: NodeServiceArgs, texts: Mapping[Credential, str], listing: st
         "timeout": str(args.timeout),
         "repair": args.repair,
     }
-    files = contents(service, texts.__getitem__)
     return archive(
         {name: Packed(content=text.encode()) for name, text in settings.items()}
         | {

@@ -157,7 +157,8 @@ def to_json(document: Mapping[str, Any]) -> str:
 def overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """`base` with `over` laid on it: mappings merge key by key, None removes a key, anything else replaces."""
     merged = dict(base)
-    for key, value in over.items():
+    # Sorted, so that the text does not depend on where a field was given.
+    for key, value in sorted(over.items()):
         below = merged.get(key)
         if value is None:
             merged.pop(key, None)

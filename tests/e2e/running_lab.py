@@ -1,0 +1,211 @@
+"""A lab as a user has it: a fresh clone, `make up`, and the commands of `.lab/env`."""
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from host import environment
+from host.environment import Layout
+from host.hypervisor import Hypervisor, sweep
+
+CHECKOUT = Path(__file__).parent.parent.parent
+PATIENCE = 900
+"""Seconds after which a condition that is waited for counts as never coming: no test measures by it."""
+
+UNITS = (
+    "containerd kubelet kube-proxy node-setup etcd kube-apiserver kube-controller-manager kube-scheduler cluster-objects"
+).split()
+Service = tuple[str, str]
+"""A node's name and a service's name."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What `pulumi up` said: its whole output, and whether it went through."""
+
+    output: str
+    succeeded: bool
+
+
+class RunningLab:
+    """A clone of this checkout with a private hypervisor of its own; `make up` is not run yet."""
+
+    def __init__(self, folder: Path) -> None:
+        self.checkout = folder
+        self.layout = Layout(folder)
+        self.stack_file = folder / "Pulumi.dev.yaml"
+
+    @classmethod
+    def clone(cls, parent: Path) -> "RunningLab":
+        """Clones what Git has or would add of this checkout into a folder of `parent`.
+
+        What runs that died have left in `parent` is ended and removed first.
+        """
+        parent.mkdir(parents=True, exist_ok=True)
+        for left in parent.iterdir():
+            sweep(left / ".lab")
+            if not Hypervisor(left / ".lab" / "hypervisor").running():
+                shutil.rmtree(left)
+        folder = parent / str(os.getpid())
+        folder.mkdir()
+        listed = _run(["git", "ls-files", "-coz", "--exclude-standard"], CHECKOUT).stdout
+        for name in filter(None, listed.split("\0")):
+            if (CHECKOUT / name).is_file():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(CHECKOUT / name, folder / name)
+        for command in ("init --quiet", "add --all", "-c user.name=e2e -c user.email=e2e commit --quiet -m clone"):
+            _run(["git", *command.split()], folder)
+        lab = cls(folder)
+        lab.layout.lab.mkdir()
+        Hypervisor(lab.layout.hypervisor).start(owner=os.getpid())
+        return lab
+
+    def purge(self) -> None:
+        """Ends all that runs in the clone's namespaces, and removes the clone."""
+        Hypervisor(self.layout.hypervisor).purge()
+        shutil.rmtree(self.checkout)
+
+    def make(self, target: str) -> Change:
+        """Runs a target of the Makefile as a user would."""
+        return _outcome(_run(["make", target], self.checkout, check=False))
+
+    def run(self, *command: str, check: bool = True, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """Runs a command of `.lab/bin` (pulumi, kubectl, ssh, virsh) with the environment of `.lab/env`."""
+        return _run([str(self.layout.bin / command[0]), *command[1:]], self.checkout, self.environment, check, stdin)
+
+    def start(self, *command: str, **options: Any) -> subprocess.Popen[str]:
+        """Starts a command of `.lab/bin` and does not wait for it."""
+        return subprocess.Popen(
+            [str(self.layout.bin / command[0]), *command[1:]],
+            cwd=self.checkout,
+            env=self.environment,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            **options,
+        )
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What a shell has after `. ./.lab/env`."""
+        return environment.evaluate(self.layout.env.read_text())
+
+    def up(self, *options: str) -> Change:
+        """`pulumi up`, yes to everything."""
+        arguments = ("up", "--stack", "dev", "--yes", "--skip-preview", "--non-interactive", *options)
+        return _outcome(self.run("pulumi", *arguments, check=False))
+
+    def preview(self) -> str:
+        """What `pulumi preview --diff` prints."""
+        return self.run("pulumi", "preview", "--stack", "dev", "--diff", "--non-interactive").stdout
+
+    def planned(self) -> dict[str, set[str]]:
+        """What `pulumi preview --json` would do: operation to the URNs' names, `same` left out."""
+        document = json.loads(self.run("pulumi", "preview", "--stack", "dev", "--json", "--non-interactive").stdout)
+        operations: dict[str, set[str]] = {}
+        for step in document["steps"]:
+            if step["op"] != "same":
+                operations.setdefault(step["op"], set()).add(step["urn"].rpartition("::")[2])
+        return operations
+
+    def output(self, name: str) -> Any:
+        """An output of the stack, secret or not."""
+        return json.loads(
+            self.run("pulumi", "stack", "output", "--stack", "dev", name, "--json", "--show-secrets").stdout
+        )
+
+    def kubectl(self, *arguments: str, stdin: str = "", check: bool = True) -> str:
+        """What kubectl prints."""
+        return self.run("kubectl", *arguments, stdin=stdin, check=check).stdout
+
+    def ssh(self, node: str, script: str, check: bool = True) -> str:
+        """What a shell script prints on a node."""
+        configuration = str(self.layout.lab / "stacks" / "dev" / "ssh_config")
+        return self.run("ssh", "-F", configuration, node, script, check=check).stdout
+
+    @property
+    def nodes(self) -> Mapping[str, Mapping[str, str]]:
+        """The nodes of the stack's output, by name."""
+        nodes: Mapping[str, Mapping[str, str]] = self.output("nodes")
+        return nodes
+
+    @contextmanager
+    def configured(self, **values: Any) -> Iterator[None]:
+        """Lays values over the stack file's, by key without namespace; puts the file back afterwards."""
+        text = self.stack_file.read_text()
+        try:
+            self.configure(**values)
+            yield
+        finally:
+            self.stack_file.write_text(text)
+
+    def configure(self, **values: Any) -> None:
+        """Lays values over the stack file's, by key without namespace; None takes a key away."""
+        document = yaml.safe_load(self.stack_file.read_text())
+        for key, value in values.items():
+            if value is None:
+                document["config"].pop(f"hardway:{key}", None)
+            else:
+                document["config"][f"hardway:{key}"] = value
+        self.stack_file.write_text(yaml.safe_dump(document, sort_keys=False))
+
+    @property
+    def workers(self) -> list[dict[str, Any]]:
+        """The workers as the stack file has them, to change and to hand to `configure`."""
+        workers: list[dict[str, Any]] = yaml.safe_load(self.stack_file.read_text())["config"]["hardway:workers"]
+        return workers
+
+    def invocations(self) -> dict[Service, str]:
+        """The InvocationID of every service's unit on every node: another one means that it was started again."""
+        found = {}
+        for node in self.nodes:
+            lines = self.ssh(
+                node, f"for unit in {' '.join(UNITS)}; do systemctl show --property InvocationID --value $unit; done"
+            ).splitlines()
+            found |= {(node, unit): line for unit, line in zip(UNITS, lines, strict=True) if line}
+        return found
+
+    def restarts(self, action: Callable[[], Any]) -> set[Service]:
+        """The services that run as another invocation after `action` than before; those that came or went left out."""
+        before = self.invocations()
+        action()
+        after = self.invocations()
+        return {service for service in before.keys() & after.keys() if before[service] != after[service]}
+
+
+def wait_for(what: str, condition: Callable[[], bool], patience: float = PATIENCE) -> None:
+    """Returns once `condition` holds. Raises TimeoutError, naming `what`, where it never does."""
+    deadline = time.monotonic() + patience
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited in vain for: {what}")
+        time.sleep(1)
+
+
+def _run(
+    command: list[str],
+    folder: Path,
+    variables: Mapping[str, str] | None = None,
+    check: bool = True,
+    stdin: str = "",
+) -> subprocess.CompletedProcess[str]:
+    result = subprocess.run(
+        command, cwd=folder, env=variables, input=stdin, text=True, capture_output=True, check=False
+    )
+    if check and result.returncode != 0:
+        raise AssertionError(f"{' '.join(command)} ended with {result.returncode}:\n{result.stdout}{result.stderr}")
+    return result
+
+
+def _outcome(result: subprocess.CompletedProcess[str]) -> Change:
+    return Change(output=result.stdout + result.stderr, succeeded=result.returncode == 0)
