@@ -47,7 +47,7 @@ def test_the_last_words_of_a_program_are_the_reason(programs: Path) -> None:
 
 def test_a_program_without_last_words_is_told_by_its_exit_code(programs: Path) -> None:
     put(programs, "ssh", "exit 3")
-    with pytest.raises(CommandError, match="^ssh ended with exit code 3$"):
+    with pytest.raises(CommandError, match=r"^ssh ended with exit code 3$"):
         Commands().report(LOGIN)
 
 
@@ -59,7 +59,7 @@ def test_a_node_without_the_program_needs_an_up(programs: Path) -> None:
 
 def test_a_reason_of_the_engine_comes_without_its_prefix(programs: Path) -> None:
     put(programs, "pulumi", "echo \"error: no stack named 'dev' found\" >&2; exit 255")
-    with pytest.raises(CommandError, match="^no stack named 'dev' found$"):
+    with pytest.raises(CommandError, match=r"^no stack named 'dev' found$"):
         Commands().outputs("dev")
 
 
