@@ -69,7 +69,7 @@ class Service:
     name: also the name of its systemd unit, where it has one.
     files: what stands where.
     binaries: path to the program that stands there.
-    images: what containerd must hold; imported when missing, never a reason to restart.
+    images: what containerd must hold; its unit `NAME-images.service` imports them, and they never restart anything.
     needs: the services of the same node that must be healthy before this one is applied.
     unit: the unit file's name, None for files that other services read by themselves.
     activation: how the unit takes a change: `restart`, or `reload` for a unit that only applies settings.

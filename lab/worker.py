@@ -70,6 +70,10 @@ def containerd(node: Node) -> Service:
             unit_path("containerd.service"): File(
                 content=unit("containerd.service", command=command("/bin/containerd", {"config": path}))
             ),
+            unit_path("containerd-images.service"): File(
+                content=unit("containerd-images.service", program=f"{PROGRAMS}/import-images containerd"),
+                restarts=False,
+            ),
             path: File(content=tomli_w.dumps(overlay(configuration, node.containerd))),
         },
         binaries={

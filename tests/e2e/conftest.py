@@ -28,4 +28,5 @@ def first_up(clone: RunningLab) -> Change:
 @pytest.fixture(scope="session")
 def lab(clone: RunningLab, first_up: Change) -> RunningLab:
     """The lab, up."""
+    assert first_up.succeeded
     return clone

@@ -22,8 +22,16 @@ PATIENCE = 900
 """Seconds after which a condition that is waited for counts as never coming: no test measures by it."""
 
 UNITS = (
-    "containerd kubelet kube-proxy node-setup etcd kube-apiserver kube-controller-manager kube-scheduler cluster-objects"
-).split()
+    "containerd",
+    "kubelet",
+    "kube-proxy",
+    "node-setup",
+    "etcd",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "cluster-objects",
+)
 Service = tuple[str, str]
 """A node's name and a service's name."""
 
