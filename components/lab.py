@@ -84,11 +84,13 @@ class Lab(pulumi.ComponentResource):
 
     def _membership(self, node: Node, worker: NodeServices, control_plane: NodeServices) -> None:
         """The node's role, which no kubelet may give itself; and its leave of the cluster when it is taken away."""
+        repair = self._args.repairs.get((node.name, "membership"), "")
         control_plane_machine = self._machines[self._args.spec.control_planes[0].name]
         control_plane_machine.connection.run(
             f"{node.name}-membership",
             parent=worker,
-            create=f"{PROGRAMS}/membership join {node.name} {node.role}",
+            # A shell takes what follows the sign for a comment; a new one has the command run again.
+            create=f"{PROGRAMS}/membership join {node.name} {node.role}" + (f" # {repair}" if repair else ""),
             delete=f"{PROGRAMS}/membership leave {node.name} {DRAIN_SECONDS}",
             depends_on=[worker.command("kube-proxy"), control_plane.command("cluster-objects")],
         )
@@ -110,6 +112,8 @@ class Lab(pulumi.ComponentResource):
                 node.name: {
                     "role": str(node.role),
                     "address": str(node.address),
+                    "kubernetesVersion": node.kubernetes_version,
+                    "labels": dict(node.labels),
                     **({"podCidr": str(node.pod_cidr)} if node.pod_cidr else {}),
                     "ssh": f"ssh -F .lab/stacks/{pulumi.get_stack()}/ssh_config root@{node.address}",
                 }

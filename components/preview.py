@@ -7,9 +7,6 @@ import pulumi
 
 from lab.files import Service
 
-UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
-"""How the engine writes a value that is not known before the change is made (sdk/python, runtime/rpc.py)."""
-
 
 def hooks(node: str, service: Service) -> pulumi.ResourceHookBinding:
     """Says which service on which node will restart and which of its files, credentials or binaries are why."""
@@ -28,29 +25,25 @@ def sentence(node: str, service: Service, old: Mapping[str, Any], new: Mapping[s
 
     For example "kubelet on node-1 will restart: kubelet-config.yaml".
     """
-    changed = dict.fromkeys(_changed(old, new))
+    changed = list(dict.fromkeys(_changed(old, new)))
     if not changed:
         return ""
-    quiet = {path for path, file in service.files.items() if not file.restarts} | {
-        path for path in changed if path in {image.name for image in service.images}
-    }
-    if service.unit is None or all(path in quiet for path in changed):
-        does = "will change, and nothing restarts"
-    elif service.activation == "reload":
-        does = "will be reloaded, and nothing restarts"
+    quiet = {("files", path) for path, file in service.files.items() if not file.restarts}
+    restarting = [name for kind, name in changed if kind not in ("images", "settings") and ("files", name) not in quiet]
+    if service.unit and restarting:
+        does = "will be reloaded, and nothing restarts" if service.activation == "reload" else "will restart"
+    elif ("settings", "repair") in changed:
+        does = "will be set right, and restarts where what it runs by was changed"
     else:
-        does = "will restart"
-    names = ", ".join(path.rpartition("/")[2] for path in changed)
+        does = "will change, and nothing restarts"
+    names = ", ".join(dict.fromkeys(name.rpartition("/")[2] for _, name in changed))
     return f"{service.name} on {node} {does}: {names}"
 
 
-def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
+def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The kinds and names of the inputs that differ."""
     for kind in sorted(old.keys() | new.keys()):
         before, after = old.get(kind, {}), new.get(kind, {})
-        if isinstance(before, str) or isinstance(after, str):
-            if before != after:
-                yield kind
-            continue
-        for path in sorted(before.keys() | after.keys()):
-            if before.get(path) != after.get(path):
-                yield path
+        for name in sorted(before.keys() | after.keys()):
+            if before.get(name) != after.get(name):
+                yield kind, name

@@ -86,9 +86,22 @@ def _visible(args: NodeServiceArgs) -> dict[str, Any]:
         "credentials": credentials,
         "binaries": binaries,
         "images": images,
-        "repair": args.repair,
+        "settings": _settings(args),
     }
     return {name: value for name, value in inputs.items() if value}
+
+
+def _settings(args: NodeServiceArgs) -> dict[str, str]:
+    """How the service is applied, as opposed to what it is made of; a change of these alone restarts nothing."""
+    service = args.service
+    return {
+        "unit": service.unit or "",
+        "activation": service.activation,
+        "check": service.check,
+        "health": service.health,
+        "timeout": str(args.timeout),
+        "repair": args.repair,
+    }
 
 
 def _by(credentials: Sequence[Credential], texts: Sequence[str]) -> Callable[[Credential], str]:
@@ -98,17 +111,9 @@ def _by(credentials: Sequence[Credential], texts: Sequence[str]) -> Callable[[Cr
 def _payload(args: NodeServiceArgs, listing: str, files: Mapping[str, str]) -> str:
     """What `service apply` reads: the manifest, the files, and how to check, activate and ask for health."""
     service = args.service
-    settings = {
-        "manifest": listing,
-        "unit": service.unit or "",
-        "activation": service.activation,
-        "check": service.check,
-        "health": service.health,
-        "timeout": str(args.timeout),
-        "repair": args.repair,
-    }
     return archive(
-        {name: Packed(content=text.encode()) for name, text in settings.items()}
+        {"manifest": Packed(content=listing.encode())}
+        | {name: Packed(content=text.encode()) for name, text in _settings(args).items()}
         | {
             f"root{path}": Packed(content=files[path].encode(), mode=file.mode, owner=file.owner)
             for path, file in service.files.items()

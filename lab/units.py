@@ -24,7 +24,15 @@ def unit(name: str, **values: str) -> str:
 
 def command(program: str, flags: Mapping[str, str]) -> str:
     """A program and its flags as ExecStart has them: a flag a line, so that a change shows as one line."""
-    return " \\\n  ".join([program, *(f"--{name}={value}" for name, value in flags.items())])
+    return " \\\n  ".join([program, *(_argument(f"--{name}={value}") for name, value in flags.items())])
+
+
+def _argument(text: str) -> str:
+    """An argument as systemd reads it back (systemd.service(5), "Command lines"; systemd.unit(5), "Specifiers")."""
+    plain = text.replace("%", "%%").replace("$", "$$")
+    if any(character in plain for character in " \t\"'\\;"):
+        return '"' + plain.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return plain
 
 
 @cache

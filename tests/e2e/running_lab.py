@@ -87,13 +87,13 @@ class RunningLab:
         return _outcome(_run(["make", target], self.checkout, check=False))
 
     def run(self, *command: str, check: bool = True, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        """Runs a command of `.lab/bin` (pulumi, kubectl, ssh, virsh) with the environment of `.lab/env`."""
-        return _run([str(self.layout.bin / command[0]), *command[1:]], self.checkout, self.environment, check, stdin)
+        """Runs a command with the environment of `.lab/env`: pulumi, kubectl, virsh, in-lab …, ssh."""
+        return _run(["env", *command], self.checkout, self.environment, check, stdin)
 
     def start(self, *command: str, **options: Any) -> subprocess.Popen[str]:
-        """Starts a command of `.lab/bin` and does not wait for it."""
+        """Starts a command with the environment of `.lab/env` and does not wait for it."""
         return subprocess.Popen(
-            [str(self.layout.bin / command[0]), *command[1:]],
+            ["env", *command],
             cwd=self.checkout,
             env=self.environment,
             text=True,
@@ -175,7 +175,7 @@ class RunningLab:
 
     def invocations(self) -> dict[Service, str]:
         """The InvocationID of every service's unit on every node: another one means that it was started again."""
-        found = {}
+        found: dict[Service, str] = {}
         for node in self.nodes:
             lines = self.ssh(
                 node, f"for unit in {' '.join(UNITS)}; do systemctl show --property InvocationID --value $unit; done"
