@@ -1,0 +1,78 @@
+"""The certificates: who has one, under what name, valid where, for what."""
+
+from dataclasses import replace
+from ipaddress import IPv4Address
+
+import pytest
+
+from lab.pki import Authority, Identity, Use, identities
+from lab.spec import Spec
+
+SERVER, CLIENT = Use.SERVER, Use.CLIENT
+
+SUBJECTS: dict[str, tuple[str, str | None, set[Use], Authority]] = {
+    "kube-apiserver": ("kube-apiserver", None, {SERVER}, Authority.KUBERNETES),
+    "kube-apiserver-kubelet-client": ("kubernetes", None, {CLIENT}, Authority.KUBERNETES),
+    "kube-apiserver-etcd-client": ("kube-apiserver-etcd-client", None, {CLIENT}, Authority.ETCD),
+    "kube-controller-manager": ("system:kube-controller-manager", None, {CLIENT}, Authority.KUBERNETES),
+    "kube-scheduler": ("system:kube-scheduler", None, {CLIENT}, Authority.KUBERNETES),
+    "kube-proxy": ("system:kube-proxy", "system:node-proxier", {CLIENT}, Authority.KUBERNETES),
+    "admin": ("admin", "system:masters", {CLIENT}, Authority.KUBERNETES),
+    "etcd-server": ("server", None, {SERVER, CLIENT}, Authority.ETCD),
+    "kubelet-node-0": ("system:node:node-0", "system:nodes", {SERVER, CLIENT}, Authority.KUBERNETES),
+    "kubelet-node-1": ("system:node:node-1", "system:nodes", {SERVER, CLIENT}, Authority.KUBERNETES),
+}
+
+
+def names(identity: Identity) -> set[str]:
+    return {*identity.dns_names, *map(str, identity.addresses)}
+
+
+def test_nobody_else_has_a_certificate(dev: Spec) -> None:
+    assert identities(dev).keys() == SUBJECTS.keys()
+
+
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_a_certificate_says_who_its_holder_is_and_what_for(name: str, dev: Spec) -> None:
+    identity = identities(dev)[name]
+    subject = (identity.common_name, identity.organization, set(identity.uses), identity.authority)
+    assert subject == SUBJECTS[name]
+
+
+def test_a_kubelet_answers_to_its_name_and_address(dev: Spec) -> None:
+    assert names(identities(dev)["kubelet-node-1"]) == {"node-1", "10.240.0.21"}
+
+
+def test_the_api_server_answers_to_every_name_that_it_is_reached_by(dev: Spec) -> None:
+    assert names(identities(dev)["kube-apiserver"]) == {
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+        "server",
+        "127.0.0.1",
+        "10.32.0.1",
+        "10.240.0.10",
+    }
+
+
+def test_the_api_server_answers_for_every_control_plane(dev: Spec) -> None:
+    second = replace(dev.control_planes[0], name="server-2", address=IPv4Address("10.240.0.11"))
+    wider = replace(dev, control_planes=(*dev.control_planes, second))
+    assert {"server-2", "10.240.0.11"} <= names(identities(wider)["kube-apiserver"])
+
+
+def test_an_etcd_member_answers_to_its_name_address_and_loopback(dev: Spec) -> None:
+    assert names(identities(dev)["etcd-server"]) == {"server", "localhost", "10.240.0.10", "127.0.0.1"}
+
+
+def test_a_client_answers_to_no_name(dev: Spec) -> None:
+    for name, identity in identities(dev).items():
+        assert bool(names(identity)) is (Use.SERVER in identity.uses), name
+
+
+def test_no_worker_added_changes_a_certificate(dev: Spec) -> None:
+    added = replace(dev.workers[0], name="node-2", address=IPv4Address("10.240.0.22"))
+    before, after = identities(dev), identities(replace(dev, workers=(*dev.workers, added)))
+    assert {name: after[name] for name in before} == before
+    assert after.keys() - before.keys() == {"kubelet-node-2"}

@@ -1,0 +1,69 @@
+"""How many workers at a time may restart a service."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+import pulumi
+import pytest
+
+from components.rollout import Rollout
+
+Hook = Callable[[Any], Awaitable[None]]
+
+
+def gates(rollout: Rollout, service: str) -> tuple[Hook, Hook]:
+    """What a worker passes before and after its change."""
+    binding = rollout.hooks(service)
+    [before], [after] = binding.before_update or [], binding.after_update or []
+    return cast(Hook, before), cast(Hook, after)
+
+
+async def at_once(rollout: Rollout, services: list[str]) -> int:
+    """How many of workers that change at the same time were ever at it together."""
+    working = most = 0
+
+    async def change(service: str) -> None:
+        nonlocal working, most
+        before, after = gates(rollout, service)
+        await before(None)
+        working += 1
+        most = max(most, working)
+        # Everybody else gets as far as they are let.
+        for _ in range(10 * len(services)):
+            await asyncio.sleep(0)
+        working -= 1
+        await after(None)
+
+    await asyncio.gather(*map(change, services))
+    return most
+
+
+@pytest.mark.parametrize("simultaneous", [1, 2, 5])
+def test_only_so_many_workers_change_a_service_at_once(simultaneous: int) -> None:
+    assert asyncio.run(at_once(Rollout(simultaneous), ["kubelet"] * 5)) == simultaneous
+
+
+def test_services_do_not_wait_for_one_another() -> None:
+    assert asyncio.run(at_once(Rollout(1), ["kubelet", "kube-proxy", "containerd"])) == 3
+
+
+def test_the_remaining_workers_wait_for_one_that_does_not_finish() -> None:
+    async def run() -> bool:
+        rollout = Rollout(1)
+        await gates(rollout, "kubelet")[0](None)
+        waiting = asyncio.ensure_future(cast(Any, gates(rollout, "kubelet")[0](None)))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        held = not waiting.done()
+        waiting.cancel()
+        return held
+
+    assert asyncio.run(run())
+
+
+def test_only_changes_wait_and_never_what_is_first_made_or_taken_away() -> None:
+    binding = Rollout(1).hooks("kubelet")
+    used = {name for name, hooks in vars(binding).items() if hooks}
+    assert isinstance(binding, pulumi.ResourceHookBinding)
+    assert used == {"before_update", "after_update"}
