@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -55,7 +54,9 @@ class Run:
         return "\n".join(
             message["message"]
             for message in said
-            if _name(message.get("urn", "")) == name and message["severity"] == severity and not message.get("ephemeral")
+            if _name(message.get("urn", "")) == name
+            and message["severity"] == severity
+            and not message.get("ephemeral")
         )
 
     def error(self, name: str) -> str:
@@ -66,15 +67,20 @@ class Run:
 class Project:
     """A project with one stack in a folder of its own."""
 
-    def __init__(self, folder: Path, virtualenv: Path | None = Path(sys.prefix)) -> None:
-        """folder is made; the programs run in the virtual environment, or with the `python3` on PATH without one."""
+    def __init__(self, folder: Path) -> None:
+        """folder is made; the programs run in the virtual environment of the tests."""
         self.folder = folder
         self.state = folder / "state"
         self.state.mkdir(parents=True)
-        options = f"  options:\n    virtualenv: {json.dumps(str(virtualenv))}\n" if virtualenv else ""
-        (folder / "Pulumi.yaml").write_text(f"name: test\nruntime:\n  name: python\n{options}")
         self._runs = 0
-        self.call("stack", "init", "dev")
+        self.configure(virtualenv=sys.prefix)
+        self.call("stack", "init", "dev", "--no-select")
+
+    def configure(self, **options: str) -> None:
+        """Makes these the project's runtime options."""
+        runtime = {"name": "python", "options": options}
+        # JSON is YAML too.
+        (self.folder / "Pulumi.yaml").write_text(json.dumps({"name": "test", "runtime": runtime}))
 
     @property
     def environment(self) -> dict[str, str]:
@@ -82,6 +88,8 @@ class Project:
         return {
             "PULUMI_BACKEND_URL": f"file://{self.state}",
             "PULUMI_CONFIG_PASSPHRASE": "test",
+            # Selecting it would be written down in PULUMI_HOME.
+            "PULUMI_STACK": "dev",
             # Lets the engine take --event-log.
             "PULUMI_DEBUG_COMMANDS": "true",
         }
@@ -91,12 +99,12 @@ class Project:
         (self.folder / "__main__.py").write_text(_PRELUDE + textwrap.dedent(program))
         (self.folder / "values.json").write_text(json.dumps(values or {}))
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Starts `pulumi` with these arguments, in a process group of its own."""
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        """Starts `pulumi` with these arguments and more environment variables, in a process group of its own."""
         return subprocess.Popen(
             ["pulumi", *arguments, "--non-interactive", "--color=never"],
             cwd=self.folder,
-            env=os.environ | self.environment,
+            env=os.environ | self.environment | environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -111,11 +119,11 @@ class Project:
         assert process.returncode == 0, output
         return output
 
-    def start_run(self, *arguments: str) -> tuple[subprocess.Popen[str], Path]:
-        """Starts `pulumi` with these arguments; the second value is the file of its events."""
+    def start_run(self, *arguments: str, **environment: str) -> tuple[subprocess.Popen[str], Path]:
+        """Starts `pulumi` as `start` does; the second value is the file of its events."""
         self._runs += 1
         events = self.folder / f"events-{self._runs}.json"
-        return self.start(*arguments, f"--event-log={events}"), events
+        return self.start(*arguments, f"--event-log={events}", **environment), events
 
     def finish_run(self, process: subprocess.Popen[str], events: Path) -> Run:
         """Waits for what start_run started."""
@@ -123,9 +131,9 @@ class Project:
         lines = events.read_text().splitlines() if events.exists() else []
         return Run(process.returncode, output, [json.loads(line) for line in lines])
 
-    def run(self, *arguments: str) -> Run:
-        """Runs `pulumi` with these arguments, whatever comes of it."""
-        return self.finish_run(*self.start_run(*arguments))
+    def run(self, *arguments: str, **environment: str) -> Run:
+        """Runs `pulumi` as `start` does, whatever comes of it."""
+        return self.finish_run(*self.start_run(*arguments, **environment))
 
     def up(self, *options: str, fails: bool = False) -> Run:
         """Brings up what the program says; `fails` where that must not succeed."""
@@ -160,10 +168,6 @@ class Project:
         path = self.folder / "import.json"
         path.write_text(json.dumps(state))
         self.call("stack", "import", f"--file={path}")
-
-    def remove(self) -> None:
-        """Removes the folder, with what the tests left in the state."""
-        shutil.rmtree(self.folder)
 
 
 def interrupt(process: subprocess.Popen[str]) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
-import os
 import socket
-import stat
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.engine.pulumi_project import Project, Run, interrupt
+from tests.engine.pulumi_project import Project, interrupt
 from tests.engine.ssh_server import KEY_PASSWORD, SshServer, free_port
 from tests.engine.tcp_relay import Relay
 from tests.engine.waiting import wait_until
@@ -64,25 +64,22 @@ for place, module in (("local", command.local), ("remote", command.remote)):
     run(module, f"{place}-created-again", create=record(f"{place} again {text}"))
     run(module, f"{place}-unchanged", create=record(f"{place} unchanged"))
     run(module, f"{place}-reads", create="cat", stdin=text)
-    run(module, f"{place}-previous", create=f'echo "{text}<$PULUMI_COMMAND_STDOUT|$PULUMI_COMMAND_STDERR>"; echo warned >&2',
-        logging=module.Logging.NONE)
+    run(module, f"{place}-previous", logging=module.Logging.NONE,
+        create=f'echo "{text}<$PULUMI_COMMAND_STDOUT|$PULUMI_COMMAND_STDERR>"; echo warned >&2')
     run(module, f"{place}-no-previous", create=f'echo "{text}<$PULUMI_COMMAND_STDOUT>"', previous=False)
     run(module, f"{place}-secret", create="cat; echo fine >&2", stdin=pulumi.Output.secret(values["secret"]),
         logging=module.Logging.STDERR)
     run(module, f"{place}-public", create="echo plain")
     if text == "one":
-        run(module, f"{place}-removed", create="true", delete="cat; echo removed", stdin=values["secret"][:0] + "from stdin ")
+        run(module, f"{place}-removed", create="true", delete="cat; echo removed", stdin="from stdin ")
 """
 
 
-@pytest.fixture(scope="module")
-def life(new_project: NewProject, server: SshServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
-    """The runs: created with "one", unchanged, changed to "two"; what the commands recorded, and the stack's state."""
-    yield Life(new_project("life"), server, tmp_path_factory.mktemp("records") / "log")
-
-
 class Life:
-    """The story of one stack."""
+    """The story of one stack: created with "one", left unchanged, changed to "two", destroyed.
+
+    It has what the commands recorded meanwhile, and the stack's state before the end.
+    """
 
     def __init__(self, project: Project, server: SshServer, log: Path) -> None:
         self.project = project
@@ -99,11 +96,20 @@ class Life:
         self.changed = project.up()
         self.recorded = log.read_text().splitlines()
         self.state = project.export()
+        log.write_text("")
+        project.destroy()
+        self.recorded_at_the_end = log.read_text().splitlines()
         self.files = b"".join(path.read_bytes() for path in project.state.rglob("*") if path.is_file()).decode()
 
     def outputs(self, name: str) -> dict[str, Any]:
         """The outputs of a resource in the last state."""
         return _outputs(self.state, name)
+
+
+@pytest.fixture(scope="module")
+def life(new_project: NewProject, server: SshServer, tmp_path_factory: pytest.TempPathFactory) -> Life:
+    """The story of one stack, told once for all tests."""
+    return Life(new_project("life"), server, tmp_path_factory.mktemp("records") / "log")
 
 
 def _outputs(state: dict[str, Any], name: str) -> dict[str, Any]:
@@ -115,7 +121,9 @@ def _outputs(state: dict[str, Any], name: str) -> dict[str, Any]:
 
 def _is_secret(value: object) -> bool:
     # The signature by which the state marks what is encrypted.
-    return isinstance(value, dict) and value.get("4dabf18193072939515e22adb298388d") == "1b47061264138c4ac30d75fd1eb44270"
+    return (
+        isinstance(value, dict) and value.get("4dabf18193072939515e22adb298388d") == "1b47061264138c4ac30d75fd1eb44270"
+    )
 
 
 both_places = pytest.mark.parametrize("place", ["local", "remote"])
@@ -188,6 +196,11 @@ def test_delete_runs_when_the_resource_is_gone(life: Life, place: str) -> None:
 
 
 @both_places
+def test_delete_runs_at_destroy(life: Life, place: str) -> None:
+    assert f"{place} delete two" in life.recorded_at_the_end
+
+
+@both_places
 def test_what_is_printed_by_a_command_that_was_given_a_secret_is_secret(life: Life, place: str) -> None:
     outputs = life.outputs(f"{place}-secret")
     assert _is_secret(outputs["stdout"])
@@ -231,11 +244,13 @@ run("unread-stdin", create="echo done", stdin="x" * 4_000_000)
 run("not-text", create=r"printf 'a\\377b\\n\\n'")
 run("nothing", delete="true")
 pulumi.export("run", command.local.run_output(command="echo $GIVEN", environment={"GIVEN": "here"}).stdout)
-files = command.local.Command("files", create="mkdir -p made/deep; echo 1 > made/a.js; echo 2 > made/deep/b.js; echo 3 > made/no.txt",
+files = command.local.Command("files",
+    create="mkdir -p made/deep; echo 1 > made/a.js; echo 2 > made/deep/b.js; echo 3 > made/no.txt",
     dir=values["dir"], asset_paths=["made/**.js", "!made/a*"], archive_paths=["made/*"])
 pulumi.export("assets", files.assets.apply(lambda assets: sorted(assets)))
 pulumi.export("archive", files.archive.apply(lambda archive: sorted(archive.assets)))
-pulumi.export("interpreted", command.local.Command("interpreted", create="print(6 * 7)", interpreter=["python3", "-c"]).stdout)
+interpreted = command.local.Command("interpreted", create="print(6 * 7)", interpreter=["python3", "-c"])
+pulumi.export("interpreted", interpreted.stdout)
 """
 
 
@@ -249,9 +264,7 @@ def ways(
     proxy = {key: value for key, value in jump_host.connection().items() if key != "dial_error_limit"}
     connections = {
         "private-key": server.connection(),
-        "encrypted-key": server.connection(
-            private_key=server.key("encrypted_key"), private_key_password=KEY_PASSWORD
-        ),
+        "encrypted-key": server.connection(private_key=server.key("encrypted_key"), private_key_password=KEY_PASSWORD),
         "any-host-key": server.connection(host_key=None),
         "host-key-of-another-type": server.connection(host_key=server.key("other_host_key.pub")),
         "no-time-limit": server.connection(per_dial_timeout=0),
@@ -313,7 +326,8 @@ until_hung_up = "while echo; do sleep 0.1; done"
 run("refused-environment", environment={"FORBIDDEN": "value"})
 run("fails", create="echo to-stdout; echo to-stderr >&2; exit 3")
 run("killed", create="kill -9 $$")
-run("prints-secret", create=f"cat; echo password {values['secret']}; exit 1", stdin=pulumi.Output.secret(values["secret"]))
+secret = values["secret"]
+run("prints-secret", create=f"cat; echo password {secret}; exit 1", stdin=pulumi.Output.secret(secret))
 run("cut", connection=values["cut"], create=f"echo begun; touch {values['folder']}/cut; {until_hung_up}")
 run("silenced", connection=values["silenced"], create=f"touch {values['folder']}/silenced; {until_hung_up}")
 command.local.Command("fails-locally", create="echo to-stdout; echo to-stderr >&2; exit 3")
@@ -460,9 +474,6 @@ def test_a_peer_that_fell_silent_is_given_up(failures: Failures) -> None:
 
 
 def _fingerprint(server: SshServer, name: str) -> str:
-    import base64
-    import hashlib
-
     digest = hashlib.sha256(base64.b64decode(server.key(name).split()[1])).digest()
     return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
 

@@ -21,6 +21,8 @@ const (
 	name = "libvirt"
 	// version is the Python package's: the engine takes a plugin only where the two are equal.
 	version = "0.5.4"
+	// maxNameLength is the longest name that a resource is given where the program gives none.
+	maxNameLength = 255
 )
 
 func main() {
@@ -48,6 +50,7 @@ func providerInfo() tfbridge.ProviderInfo {
 		},
 	}
 	info.MustComputeTokens(tokens.SingleModule("libvirt_", "index", tokens.MakeStandard(name)))
+	info.SetAutonaming(maxNameLength, "-")
 	return info
 }
 
