@@ -121,7 +121,9 @@ class Hypervisor(pulumi.ComponentResource):
             ],
             consoles=[libvirt.DomainConsoleArgs(type="pty", target_type="serial", target_port="0")],
             autostart=True,
-            opts=self._options(parent, delete_before_replace=True),
+            # The provider reads back leases for addresses, and there are none before the VM has booted.
+            # Another address is another MAC address too, and that replaces the VM.
+            opts=self._options(parent, delete_before_replace=True, ignore_changes=["networkInterfaces[0].addresses"]),
         )
 
     def _volume(self, name: str, source: Path) -> libvirt.Volume:
