@@ -56,6 +56,11 @@ class Process:
     def __str__(self) -> str:
         return f"{self.pid} {self.started} {self.boot}\n"
 
+    def age(self) -> float:
+        """Seconds since it was started."""
+        uptime = float((_PROC / "uptime").read_text().split()[0])
+        return uptime - self.started / os.sysconf("SC_CLK_TCK")
+
     def alive(self) -> bool:
         """Whether it still runs."""
         return Process.of(self.pid) == self

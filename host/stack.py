@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from host import access, environment, stack_file
+from host import access, environment, locks, stack_file
 from host.environment import Layout
 from host.errors import HostError
 from host.steps import step
@@ -36,6 +39,7 @@ class Stack:
         """Brings the stack up, fetches the cluster's kubeconfig, and shows the nodes."""
         with step(f"Stack {self.name}"):
             self._select()
+            self._release_locks()
         with step("pulumi up"):
             self._run("pulumi", "up", *self._stack, "--yes", "--skip-preview", "--suppress-outputs", _OWN_VALIDATION)
         self.write_access()
@@ -62,6 +66,7 @@ class Stack:
 
     def destroy(self) -> None:
         """Takes down all that the stack made, and removes what reaching it took."""
+        self._release_locks()
         if self.name in deployed(self._layout):
             self._run("pulumi", "destroy", *self._stack, "--yes", "--skip-preview")
         else:
@@ -79,6 +84,11 @@ class Stack:
             self._run("pulumi", "stack", "select", "--create", self.name)
         if file.exists():
             stack_file.tell_git(file)
+
+    def _release_locks(self) -> None:
+        """Frees the stack where an engine was killed; in a backend of the user's own, that is for the user to do."""
+        if number := locks.release(self._layout.state, self.name):
+            print(f"    An earlier run was killed: {number} lock(s) of it removed.", flush=True)
 
     def _run(self, *command: str) -> None:
         self._commands.run(*command)
@@ -102,19 +112,35 @@ class _Commands:
         return self._call(command, subprocess.PIPE) or ""
 
     def _call(self, command: tuple[str, ...], stdout: int | None) -> str | None:
-        result = subprocess.run(
+        child = subprocess.Popen(
             [self._layout.bin / command[0], *command[1:]],
             cwd=self._layout.checkout,
             env=self._environment,
             stdout=stdout,
             text=True,
-            check=False,
         )
-        if result.returncode != 0:
-            raise HostError(
-                f"`{' '.join(command[:2])}` failed with exit code {result.returncode}; the reason is above."
-            )
-        return result.stdout
+        with _signals_left_to(child):
+            output, _ = child.communicate()
+        if child.returncode != 0:
+            raise HostError(f"`{' '.join(command[:2])}` failed (exit code {child.returncode}); the reason is above.")
+        return output
+
+
+@contextlib.contextmanager
+def _signals_left_to(child: subprocess.Popen[str]) -> Iterator[None]:
+    """Lets the engine end in its own way when the run is interrupted, which takes it a while: its state stays whole.
+
+    A terminal sends SIGINT to both; a second one would make the engine give up at once, so it isn't passed on.
+    """
+    before = {
+        signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: child.send_signal(signal.SIGTERM)),
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _shown(path: Path) -> str:

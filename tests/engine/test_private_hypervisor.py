@@ -156,7 +156,9 @@ def test_a_libvirtd_that_dies_comes_back_and_vms_go_on(hypervisor: Hypervisor) -
     make_autostarted_vm(hypervisor)
     machine, daemon = process_named(hypervisor, "qemu-system-x86"), process_named(hypervisor, "libvirtd")
     # A daemon that ends within seconds of its start counts as one that can't work here.
-    wait_until(lambda: age(daemon) > 6, "libvirtd has run for a while")
+    process = processes.Process.of(daemon)
+    assert process is not None
+    wait_until(lambda: process.age() > 6, "libvirtd has run for a while")
     os.kill(daemon, signal.SIGKILL)
 
     def answers() -> bool:
@@ -165,14 +167,6 @@ def test_a_libvirtd_that_dies_comes_back_and_vms_go_on(hypervisor: Hypervisor) -
 
     wait_until(answers, "libvirtd answers again")
     assert process_named(hypervisor, "qemu-system-x86") == machine
-
-
-def age(pid: int) -> float:
-    """Seconds since the process was started."""
-    process = processes.Process.of(pid)
-    assert process is not None
-    uptime = float(Path("/proc/uptime").read_text().split()[0])
-    return uptime - process.started / os.sysconf("SC_CLK_TCK")
 
 
 def test_a_start_after_the_holder_was_killed_ends_what_it_left(hypervisor: Hypervisor) -> None:
