@@ -11,7 +11,10 @@ import json
 import random
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
+
+import yaml
 
 from lab.configuration import ConfigurationError, parse
 from lab.spec import Node, Role, Spec
@@ -20,7 +23,8 @@ from lab.versions import kubernetes_versions
 Values = dict[str, Any]
 """A configuration: keys without their namespace to values as YAML has them."""
 
-Path = tuple[str, ...]
+Keys = tuple[str, ...]
+"""The keys that lead to a field."""
 
 UNSET: Final = "(unset)"
 """The default of a field that the lab leaves to the service."""
@@ -43,7 +47,7 @@ class Field:
 
 IMAGES, RUNTIME = (("plugins", f"io.containerd.cri.v1.{name}") for name in ("images", "runtime"))
 
-FIELDS: Mapping[str, Mapping[Path, Field]] = {
+FIELDS: Mapping[str, Mapping[Keys, Field]] = {
     "kubelet": {
         ("maxPods",): Field(110, (60, 90), optional=True),
         ("podPidsLimit",): Field(4096, (1024, 2048), optional=True),
@@ -191,7 +195,7 @@ RELOADS: Reads = {role: {"node-setup": _node_setup} for role in Role}
 """The same for what is reloaded instead."""
 
 
-def effective(key: str, overrides: Mapping[str, Any]) -> dict[Path, Any]:
+def effective(key: str, overrides: Mapping[str, Any]) -> dict[Keys, Any]:
     """What a service gets to see of the fields that changes are made of, and all else that is set: path to value."""
     values = {path: field.default for path, field in FIELDS[key].items() if field.default != UNSET}
     for path, value in leaves(overrides):
@@ -202,7 +206,7 @@ def effective(key: str, overrides: Mapping[str, Any]) -> dict[Path, Any]:
     return values
 
 
-def leaves(fields: Mapping[str, Any], before: Path = ()) -> Iterator[tuple[Path, Any]]:
+def leaves(fields: Mapping[str, Any], before: Keys = ()) -> Iterator[tuple[Keys, Any]]:
     """The values in nested mappings, each with the keys that lead to it."""
     for name, value in fields.items():
         if isinstance(value, Mapping):
@@ -217,6 +221,15 @@ def _flags(key: str, given: Mapping[str, str]) -> dict[str, str]:
 
 
 # What changes.
+
+CHECKOUT = Path(__file__).parent.parent
+
+
+def default_configuration() -> Values:
+    """The configuration of the default stack, to start from."""
+    declared = yaml.safe_load((CHECKOUT / "Pulumi.dev.yaml").read_text(encoding="utf-8"))["config"]
+    return {key.removeprefix("hardway:"): value for key, value in declared.items()}
+
 
 Kind = Callable[[Values, random.Random], str]
 """Edits a configuration in place and says what it did."""
@@ -425,13 +438,13 @@ def _holder(values: Values, rng: random.Random) -> tuple[Values, str]:
     return (values, "of all workers") if worker is None else (worker, f"of {worker['name']}")
 
 
-def _get(values: Values, path: Path) -> Any:
+def _get(values: Values, path: Keys) -> Any:
     for key in path:
         values = values[key]
     return values
 
 
-def _set(values: Values, path: Path, value: Any) -> None:
+def _set(values: Values, path: Keys, value: Any) -> None:
     """Sets a value in nested mappings, or removes it with all that is empty without it."""
     key, rest = path[0], path[1:]
     if rest:

@@ -1,15 +1,15 @@
 """What an update changes: each row of the table of changes, as resources that get other inputs."""
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 
-from lab.files import Binary, Image
-from lab.spec import Spec
-from tests.program.conftest import NEW_WORKER, Change
+from components.preview import sentence
+from lab.files import Binary, Image, Service
+from lab.nodes import services_of
+from lab.spec import Node, Spec
+from tests.changes import Values, predict
 from tests.program.payload import files
 from tests.program.recording import Program, record, sha256
+from tests.program.stack import NEW_WORKER, Change, changed, setting
 
 COMPONENT, COMMAND = "hardway:service:NodeService", "command:remote:Command"
 PUSH = "command:local:Command"
@@ -25,18 +25,9 @@ def pushed(*nodes: str) -> set[str]:
     return {f"{PUSH} {node}-binaries" for node in nodes}
 
 
-def setting(key: str, value: Any, node: int | None = None) -> Change:
-    """A change of one key, of the whole lab or of one worker."""
-
-    def change(values: dict[str, Any]) -> None:
-        (values if node is None else values["workers"][node])[key] = value
-
-    return change
-
-
 WORKERS = ("node-0", "node-1")
 
-ROWS = {
+ROWS: dict[str, tuple[list[Change], set[str]]] = {
     "nothing": ([], set()),
     "a kubelet field of one worker": ([setting("kubelet", {"maxPods": 50}, 1)], applied("node-1-kubelet")),
     "a kubelet field for all": (
@@ -73,7 +64,7 @@ ROWS = {
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_a_change_reaches_exactly_what_it_concerns(row: str, changed: Callable[..., Spec], program: Program) -> None:
+def test_a_change_reaches_exactly_what_it_concerns(row: str, program: Program) -> None:
     changes, expected = ROWS[row]
     run = record(changed(*changes))
     assert run.changed_since(program) == expected
@@ -81,15 +72,30 @@ def test_a_change_reaches_exactly_what_it_concerns(row: str, changed: Callable[.
 
 
 @pytest.mark.parametrize("name", [name for name, (_, expected) in ROWS.items() if expected])
-def test_what_a_preview_shows_as_changed_is_what_is_applied(
-    name: str, changed: Callable[..., Spec], program: Program
-) -> None:
+def test_what_a_preview_shows_as_changed_is_what_is_applied(name: str, program: Program) -> None:
     """A component's inputs are what a person sees; the command below it is what is done."""
     run = record(changed(*ROWS[name][0]))
     touched = run.changed_since(program)
     shown = {identity.removeprefix(COMPONENT) for identity in touched if identity.startswith(COMPONENT)}
     run_on_nodes = {identity.removeprefix(COMMAND) for identity in touched if identity.startswith(COMMAND)}
     assert shown == run_on_nodes
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_what_a_preview_says_restarts_is_what_the_spec_says(name: str, dev: Spec, program: Program) -> None:
+    spec = changed(*ROWS[name][0])
+    run = record(spec)
+    said = {
+        (node.name, service.name)
+        for node in spec.nodes
+        for service in services_of(spec, node)
+        if "will restart" in sentence(node.name, service, *(_shown(of, node, service) for of in (program, run)))
+    }
+    assert said == predict(dev, spec)
+
+
+def _shown(run: Program, node: Node, service: Service) -> Values:
+    return run.by_identity[f"{COMPONENT} {node.name}-{service.name}"].shown
 
 
 def test_a_worker_added_changes_only_routes_on_the_other_nodes(program: Program, wider: Program) -> None:
@@ -109,36 +115,32 @@ def test_a_worker_added_is_the_only_thing_made(program: Program, wider: Program)
     assert all(NEW_WORKER["name"] in name for name in wider.added_since(program))
 
 
-def test_a_workers_certificate_reaches_the_services_that_read_it(
-    changed: Callable[..., Spec], program: Program
-) -> None:
-    renewed = record(changed(), renewed=["kubelet-node-1"])
+def test_a_workers_certificate_reaches_the_services_that_read_it(dev: Spec, program: Program) -> None:
+    renewed = record(dev, renewed=["kubelet-node-1"])
     assert renewed.changed_since(program) == applied("node-1-kubelet")
 
 
-def test_a_shared_certificate_reaches_every_service_that_reads_it(
-    changed: Callable[..., Spec], program: Program
-) -> None:
-    renewed = record(changed(), renewed=["kube-proxy"])
+def test_a_shared_certificate_reaches_every_service_that_reads_it(dev: Spec, program: Program) -> None:
+    renewed = record(dev, renewed=["kube-proxy"])
     assert renewed.changed_since(program) == applied("node-0-kube-proxy", "node-1-kube-proxy")
 
 
-def test_a_binary_reaches_the_services_that_run_it(changed: Callable[..., Spec], program: Program) -> None:
+def test_a_binary_reaches_the_services_that_run_it(dev: Spec, program: Program) -> None:
     def digest(thing: Binary | Image) -> str:
         built_anew = thing.name == "runc"
         return sha256(f"{type(thing).__name__} {thing.name} {thing.version}{' again' if built_anew else ''}")
 
-    run = record(changed(), digest=digest)
+    run = record(dev, digest=digest)
     assert run.changed_since(program) == pushed(*WORKERS) | applied("node-0-containerd", "node-1-containerd")
 
 
-def test_a_repair_reaches_what_was_found_to_differ(changed: Callable[..., Spec], program: Program) -> None:
-    run = record(changed(), repairs={("node-1", "kubelet"): "1"})
+def test_a_repair_reaches_what_was_found_to_differ(dev: Spec, program: Program) -> None:
+    run = record(dev, repairs={("node-1", "kubelet"): "1"})
     assert run.changed_since(program) == pushed("node-1") | applied("node-1-kubelet")
 
 
-def test_two_runs_of_the_same_configuration_register_the_same(changed: Callable[..., Spec], program: Program) -> None:
-    again = record(changed())
+def test_two_runs_of_the_same_configuration_register_the_same(dev: Spec, program: Program) -> None:
+    again = record(dev)
     assert again.changed_since(program) == set()
     assert again.by_identity.keys() == program.by_identity.keys()
     assert again.outputs == program.outputs

@@ -1,7 +1,6 @@
 """The resources of a lab: how many, under what, in what order, and with which options."""
 
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +8,8 @@ import pytest
 import yaml
 
 from lab.spec import Spec
-from tests.program.conftest import NEW_WORKER
 from tests.program.recording import IMAGE, Program, Resource, record
+from tests.program.stack import NEW_WORKER, changed
 
 MOST_RESOURCES_OF_A_WORKER = 20
 MOST_CONNECTIONS_OF_A_WORKER = 8
@@ -96,7 +95,7 @@ def test_a_push_waits_until_its_node_answers(program: Program) -> None:
         assert f"{push.inputs['environment']['HARDWAY_NODE']}-prepared" in program.needed_by(push)
 
 
-def test_a_kubelet_waits_for_every_api_server(changed: Callable[..., Spec]) -> None:
+def test_a_kubelet_waits_for_every_api_server() -> None:
     second = {"name": "server-2", "address": "10.240.0.11"}
     run = record(changed(lambda values: values["controlPlanes"].append(second)))
     for worker in ("node-0", "node-1"):
@@ -158,10 +157,10 @@ def test_cloud_init_holds_only_what_never_changes(program: Program) -> None:
         assert disk.delete_before_replace
 
 
-def test_a_newer_image_changes_no_machine(program: Program, changed: Callable[..., Spec]) -> None:
+def test_a_newer_image_changes_no_machine(program: Program, dev: Spec) -> None:
 
     newer = replace(IMAGE, disk=Path("newer.qcow2"), kernel=Path("newer-kernel"), initrd=Path("newer-initrd"))
-    assert record(changed(), image=newer).changed_since(program) == set()
+    assert record(dev, image=newer).changed_since(program) == set()
 
 
 def test_only_workers_take_turns(program: Program) -> None:

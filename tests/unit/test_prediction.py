@@ -3,31 +3,22 @@
 import random
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-import yaml
 
 from lab import nodes, worker
 from lab.files import Binary, Credential, File, Image, Part, Service, config_hash, digest, manifest
 from lab.nodes import services_of
 from lab.pki import identities
 from lab.spec import Node, Spec
-from tests.changes import KINDS, Values, draw, predict, predict_reloads, spec_of
+from tests.changes import KINDS, Values, default_configuration, draw, predict, predict_reloads, spec_of
 
-CHECKOUT = Path(__file__).parents[2]
 DRAWS = 600
 STEPS_BACK = 7
 """How many changes the larger of the compared steps consists of."""
 
 Pairs = set[tuple[str, str]]
 Rendered = dict[tuple[str, str], tuple[Service, str]]
-
-
-def configuration() -> Values:
-    """That of the default stack."""
-    document = yaml.safe_load((CHECKOUT / "Pulumi.dev.yaml").read_text())
-    return {key.removeprefix("hardway:"): value for key, value in document["config"].items()}
 
 
 def credentials(spec: Spec) -> Callable[[Credential], str]:
@@ -68,7 +59,7 @@ def found(before: Rendered, after: Rendered) -> tuple[Pairs, Pairs]:
 @pytest.mark.parametrize("seed", range(3))
 def test_what_is_rendered_restarts_exactly_what_the_spec_says(seed: int) -> None:
     rng = random.Random(seed)
-    values = configuration()
+    values = default_configuration()
     history = [(spec_of(values), rendered(spec_of(values)))]
     told: list[str] = []
     for _ in range(DRAWS // 3):
@@ -85,16 +76,16 @@ def test_what_is_rendered_restarts_exactly_what_the_spec_says(seed: int) -> None
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_change_can_be_drawn(kind: str) -> None:
     rng = random.Random(kind)
-    start, values = configuration(), configuration()
+    start, values = default_configuration(), default_configuration()
     values["kubelet"] = {"podPidsLimit": 2048}
     changed, description = draw(values, rng, [kind])
     assert changed != values
     assert description
-    assert start == configuration(), "the configuration that is drawn from stays as it is"
+    assert start == default_configuration(), "the configuration that is drawn from stays as it is"
 
 
 def test_the_same_seed_draws_the_same_changes() -> None:
-    first, second = (draw(configuration(), random.Random(7)) for _ in range(2))
+    first, second = (draw(default_configuration(), random.Random(7)) for _ in range(2))
     assert first == second
 
 
@@ -136,17 +127,17 @@ ROWS: dict[str, tuple[Callable[[Values], object], Pairs]] = {
 @pytest.mark.parametrize("row", ROWS)
 def test_each_row_of_the_table_of_restarts_holds(row: str) -> None:
     change, expected = ROWS[row]
-    values = configuration()
+    values = default_configuration()
     change(values)
-    old, new = spec_of(configuration()), spec_of(values)
+    old, new = spec_of(default_configuration()), spec_of(values)
     assert found(rendered(old), rendered(new))[0] == expected
     assert predict(old, new) == expected
 
 
 def test_routes_and_pod_networks_are_reloaded() -> None:
-    values = configuration()
+    values = default_configuration()
     values["workers"].append(NODE_2)
-    old, new = spec_of(configuration()), spec_of(values)
+    old, new = spec_of(default_configuration()), spec_of(values)
     everywhere = {(node, "node-setup") for node in ("server", *WORKERS)}
     assert found(rendered(old), rendered(new))[1] == predict_reloads(old, new) == everywhere
 
@@ -165,7 +156,7 @@ def test_a_service_that_reads_what_it_should_not_is_noticed(monkeypatch: pytest.
         return tuple(services)
 
     monkeypatch.setattr(nodes, "worker_services", wrong)
-    values = configuration()
+    values = default_configuration()
     values["kubelet"] = {"maxPods": 50}
-    old, new = spec_of(configuration()), spec_of(values)
+    old, new = spec_of(default_configuration()), spec_of(values)
     assert found(rendered(old), rendered(new))[0] - predict(old, new) == {(node, "containerd") for node in WORKERS}
