@@ -18,6 +18,11 @@ preview: ## show what `make up` would change
 access: ## write kubeconfig and SSH configuration of the lab into .lab/stacks/ (make up does it, too)
 	@$(HOST) access --stack $(STACK)
 
+# Looks, and prepares nothing. Whoever needs its exit code (0, 1, 2) runs the command itself: make has its own.
+verify: ## compare each node with what the stack says; show what differs
+	@test -e .lab/env || { echo 'hardway: .lab/env is not there. Bring the lab up first: make up' >&2; exit 2; }
+	@. ./.lab/env && in-lab .lab/venv/bin/python -m verify --stack $(STACK)
+
 destroy: ## take down everything that `make up` made
 	@$(HOST) destroy --stack $(STACK)
 
