@@ -29,6 +29,9 @@ https://kubernetes.io/releases/version-skew-policy/
 OLDEST_API_SERVER = 1
 """Minor versions that one API server may be older than another of the same cluster (the same policy)."""
 
+OVERRIDES = {"kubelet": "kubelet", "kube_proxy": "kubeProxy", "containerd": "containerd", "cni": "cni"}
+"""The attributes of a node that are fields laid over the lab's, and the keys that they come from."""
+
 HOURS_OF_A_CENTURY = 100 * 366 * 24
 
 
@@ -325,7 +328,7 @@ def _node(role: Role, node: Mapping[str, Any], lab: Mapping[str, Any], version: 
         taints=node.get("taints", ()),
         **{
             attribute: merged(lab[name], node[name])
-            for attribute, name in (("kubelet", "kubelet"), ("kube_proxy", "kubeProxy"), ("containerd", "containerd"))
+            for attribute, name in OVERRIDES.items()
             if name in node
         },
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from lab.files import Binary, File, Service, to_json, to_yaml
+from lab.files import Binary, File, Service, overlay, to_json, to_yaml
 from lab.spec import Node, Spec
 from lab.units import unit, unit_path
 from lab.versions import version
@@ -90,7 +90,7 @@ def _pod_network(node: Node) -> dict[str, File]:
     loopback = {"cniVersion": CNI_VERSION, "name": "lo", "type": "loopback"}
     crictl = {"runtime-endpoint": CONTAINERD_SOCKET, "image-endpoint": CONTAINERD_SOCKET}
     return {
-        f"{CNI_CONFIGURATION}/10-bridge.conf": File(content=to_json(bridge)),
+        f"{CNI_CONFIGURATION}/10-bridge.conf": File(content=to_json(overlay(bridge, node.cni))),
         f"{CNI_CONFIGURATION}/99-loopback.conf": File(content=to_json(loopback)),
         "/etc/crictl.yaml": File(content=to_yaml(crictl), mode=0o644),
     }

@@ -50,6 +50,10 @@ FIELDS: Mapping[str, Mapping[Path, str]] = {
         ("version",): FORMAT,
         ("grpc", "address"): "it is where the kubelet reaches containerd",
     },
+    "cni": {
+        **dict.fromkeys((("cniVersion",), ("type",)), FORMAT),
+        ("ipam", "ranges"): "set podCidr of the worker instead",
+    },
 }
 """For each service, the fields that cannot be overridden, and why or what to set instead."""
 

@@ -59,8 +59,8 @@ class Machine:
 class Node:
     """One node: the VM, its place in the networks, and what its services are told.
 
-    `kubelet`, `kube_proxy` and `containerd` are fields laid over the defaults of `lab`, those of the whole lab and
-    those of this node already merged. `pod_cidr` is None for a node that runs no pods (a control plane).
+    `kubelet`, `kube_proxy`, `containerd` and `cni` are fields laid over the defaults of `lab`, those of the whole lab
+    and those of this node already merged. `pod_cidr` is None for a node that runs no pods (a control plane).
     """
 
     name: str
@@ -74,6 +74,7 @@ class Node:
     kubelet: Mapping[str, Any] = field(default_factory=dict)
     kube_proxy: Mapping[str, Any] = field(default_factory=dict)
     containerd: Mapping[str, Any] = field(default_factory=dict)
+    cni: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
