@@ -51,7 +51,7 @@ format: ## bring the sources into their form
 	@.lab/venv-dev/bin/ruff check --fix --quiet && .lab/venv-dev/bin/ruff format --quiet
 
 bench: ## measure the lab: boot, time to Ready, previews, memory, bytes pushed
-	@$(HOST) bench
+	@$(HOST) run -m tests.bench
 
 clean: ## remove .lab: state, private hypervisor and VMs, environment
 	@$(HOST) clean

@@ -39,6 +39,9 @@ def main() -> int:
         case "test":
             tools = prepare_tools(layout, pulumi_home=layout.pulumi_home, development=True)
             return 0 if checks.run(layout, tools, arguments.names or checks.NAMES) else 1
+        case "run":
+            tools = prepare_tools(layout, pulumi_home=layout.pulumi_home, development=True)
+            return checks.python(layout, tools, arguments.arguments)
         case "hypervisor":
             _hypervisor(arguments)
     return 0
@@ -71,6 +74,8 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("clean", help="remove .lab with all in it")
     test = commands.add_parser("test", help="prepare, run checks and tests")
     test.add_argument("names", nargs="*", choices=(*checks.NAMES, []), help="which ones (default: all)")
+    run = commands.add_parser("run", help="run Python as the tests do: with their packages and environment")
+    run.add_argument("arguments", nargs=argparse.REMAINDER, help="Python's arguments, such as -m tests.bench")
     hypervisor = commands.add_parser("hypervisor", help="the private hypervisor alone")
     hypervisor.add_argument("action", choices=("start", "stop", "purge"))
     hypervisor.add_argument("instance", type=Path, help="its folder")

@@ -65,6 +65,12 @@ def run(layout: Layout, tools: Tools, names: Sequence[str]) -> bool:
     return not failed
 
 
+def python(layout: Layout, tools: Tools, arguments: Sequence[str]) -> int:
+    """Runs the Python of the tests with the given arguments, in their environment; returns its exit code."""
+    command = [str(layout.development_venv / "bin/python"), *arguments]
+    return subprocess.run(command, cwd=layout.checkout, env=environment_of(tools), check=False).returncode
+
+
 def lint_commands(layout: Layout) -> dict[str, list[str]]:
     """Name and argument vector of each check of the sources."""
     programs = layout.development_venv / "bin"
