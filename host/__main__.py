@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     test = commands.add_parser("test", help="prepare, run checks and tests")
     test.add_argument("names", nargs="*", choices=(*checks.NAMES, []), help="which ones (default: all)")
     run = commands.add_parser("run", help="run Python as the tests do: with their packages and environment")
-    run.add_argument("arguments", nargs=argparse.REMAINDER, help="Python's arguments, such as -m tests.bench")
+    run.add_argument("arguments", nargs="+", help="after --, what Python is told: -- -m tests.bench")
     hypervisor = commands.add_parser("hypervisor", help="the private hypervisor alone")
     hypervisor.add_argument("action", choices=("start", "stop", "purge"))
     hypervisor.add_argument("instance", type=Path, help="its folder")
