@@ -4,7 +4,7 @@ PYTHON ?= python3
 HOST := $(PYTHON) -m host
 
 .DEFAULT_GOAL := help
-.PHONY: help up preview verify verify access destroy prepare test test-unit test-program test-engine test-e2e lint format bench clean requirements
+.PHONY: help up preview verify access destroy prepare test test-unit test-program test-engine test-e2e lint format bench clean requirements
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
