@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import pulumi
 import pytest
 
 from components.rollout import Rollout
+from lab.spec import Spec
 
 Hook = Callable[[Any], Awaitable[None]]
 
@@ -67,3 +69,14 @@ def test_only_changes_wait_and_never_what_is_first_made_or_taken_away() -> None:
     used = {name for name, hooks in vars(binding).items() if hooks}
     assert isinstance(binding, pulumi.ResourceHookBinding)
     assert used == {"before_update", "after_update"}
+
+
+@pytest.mark.parametrize(
+    ("setting", "workers", "expected"),
+    [(1, 5, 1), (3, 5, 3), ("20%", 5, 1), ("50%", 5, 2), ("1%", 5, 1), ("100%", 5, 5), ("50%", 1, 1)],
+)
+def test_a_share_of_the_workers_is_rounded_down_but_is_at_least_one(
+    setting: int | str, workers: int, expected: int, dev: Spec
+) -> None:
+    some = replace(dev, max_unavailable=setting, workers=dev.workers[:1] * workers)
+    assert some.simultaneous_restarts == expected
