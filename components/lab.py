@@ -1,5 +1,6 @@
 """A whole lab: hypervisor, PKI, control planes, workers."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -83,14 +84,17 @@ class Lab(pulumi.ComponentResource):
         )
 
     def _membership(self, node: Node, worker: NodeServices, control_plane: NodeServices) -> None:
-        """The node's role, which no kubelet may give itself; and its leave of the cluster when it is taken away."""
+        """The node's role, labels and taints; and its leave of the cluster when it is taken away."""
+        labels = ",".join(f"{label}={value}" for label, value in sorted(node.labels.items()))
+        taints = ",".join(map(str, node.taints))
         repair = self._args.repairs.get((node.name, "membership"), "")
         control_plane_machine = self._machines[self._args.spec.control_planes[0].name]
         control_plane_machine.connection.run(
             f"{node.name}-membership",
             parent=worker,
             # A shell takes what follows the sign for a comment; a new one has the command run again.
-            create=f"{PROGRAMS}/membership join {node.name} {node.role}" + (f" # {repair}" if repair else ""),
+            create=shlex.join([f"{PROGRAMS}/membership", "join", node.name, node.role, labels, taints])
+            + (f" # {repair}" if repair else ""),
             delete=f"{PROGRAMS}/membership leave {node.name} {DRAIN_SECONDS}",
             depends_on=[worker.command("kube-proxy"), control_plane.command("cluster-objects")],
         )

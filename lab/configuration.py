@@ -326,11 +326,7 @@ def _node(role: Role, node: Mapping[str, Any], lab: Mapping[str, Any], version: 
         pod_cidr=node.get("podCidr"),
         labels=node.get("labels", {}),
         taints=node.get("taints", ()),
-        **{
-            attribute: merged(lab[name], node[name])
-            for attribute, name in OVERRIDES.items()
-            if name in node
-        },
+        **{attribute: merged(lab[name], node[name]) for attribute, name in OVERRIDES.items() if name in node},
     )
 
 

@@ -36,11 +36,15 @@ class Virtualization(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Taint:
-    """A taint that a kubelet registers its node with."""
+    """A taint of a node."""
 
     key: str
     value: str
     effect: TaintEffect
+
+    def __str__(self) -> str:
+        """The taint as kubectl spells it."""
+        return f"{self.key}={self.value}:{self.effect}" if self.value else f"{self.key}:{self.effect}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -97,8 +97,6 @@ def kubelet(spec: Spec, node: Node) -> Service:
         "node-ip": str(node.address),
         "v": LOG_LEVEL,
     }
-    if node.labels:
-        flags["node-labels"] = ",".join(f"{label}={value}" for label, value in sorted(node.labels.items()))
     return Service(
         name="kubelet",
         unit="kubelet.service",
@@ -209,6 +207,7 @@ def _kubelet_configuration(spec: Spec, node: Node, authority: str, pair: KeyPair
         "systemReserved": {"cpu": "100m", "memory": "128Mi"},
         "kubeReserved": {"cpu": "100m", "memory": "128Mi"},
     }
+    # From its first moment on; changes are the administrator's, see assets/node/membership.
     if node.taints:
         configuration["registerWithTaints"] = [
             {"key": taint.key, "value": taint.value, "effect": str(taint.effect)} for taint in node.taints

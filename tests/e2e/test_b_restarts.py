@@ -1,0 +1,147 @@
+"""A change restarts exactly the services that it is of, and the preview says so beforehand.
+
+Each row is a change on top of those before it, so that every service has had its turn when the last one is through.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.e2e.running_lab import Change, RunningLab, Service
+
+Workers = list[dict[str, Any]]
+BOTH = ("node-0", "node-1")
+ANNOUNCED = re.compile(r"(?P<service>[a-z-]+) on (?P<node>[a-z0-9-]+) will restart: (?P<why>.+)")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A change of the configuration, what restarts by it, and what the preview shows of it.
+
+    change: the keys to lay over the configuration, given the workers as they are.
+    """
+
+    change: Callable[[Workers], dict[str, Any]]
+    restarts: set[Service]
+    shown: tuple[str, ...] = ()
+
+
+def worker(index: int, **fields: Any) -> Callable[[Workers], dict[str, Any]]:
+    """Lays fields over those of one worker."""
+    return lambda workers: {"workers": [one | fields if number == index else one for number, one in enumerate(workers)]}
+
+
+def everywhere(**values: Any) -> Callable[[Workers], dict[str, Any]]:
+    """Lays values over the stack's."""
+    return lambda _: values
+
+
+ROWS = {
+    "nothing": Row(everywhere(), set()),
+    "a kubelet field of one worker": Row(
+        worker(1, kubelet={"maxPods": 50}),
+        {("node-1", "kubelet")},
+        ("kubelet on node-1 will restart: kubelet-config.yaml", "maxPods", "110", "50"),
+    ),
+    "a kubelet field for all": Row(
+        everywhere(kubelet={"containerLogMaxFiles": 3}),
+        {(node, "kubelet") for node in BOTH},
+        ("containerLogMaxFiles",),
+    ),
+    "the containerd configuration": Row(
+        everywhere(containerd={"plugins": {"io.containerd.cri.v1.images": {"max_concurrent_downloads": 5}}}),
+        {(node, "containerd") for node in BOTH},
+        ("max_concurrent_downloads",),
+    ),
+    "the CNI configuration": Row(
+        everywhere(cni={"mtu": 1400}), set(), ("node-setup on node-0 will be reloaded, and nothing restarts", "1400")
+    ),
+    "a kube-proxy field of one worker": Row(
+        worker(0, kubeProxy={"mode": "nftables"}), {("node-0", "kube-proxy")}, ("nftables",)
+    ),
+    "a label of one worker": Row(worker(1, labels={"disk": "ssd"}), set(), ("disk=ssd",)),
+    "a taint of one worker": Row(
+        worker(1, taints=["dedicated=test:PreferNoSchedule"]),
+        {("node-1", "kubelet")},
+        ("dedicated=test:PreferNoSchedule",),
+    ),
+    "a flag of the scheduler": Row(everywhere(schedulerFlags={"v": 3}), {("server", "kube-scheduler")}, ("--v=3",)),
+    "the version of one worker": Row(
+        worker(0, kubernetesVersion="v1.35.4"),
+        {("node-0", "kubelet"), ("node-0", "kube-proxy")},
+        ("v1.36.3", "v1.35.4"),
+    ),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _restored(lab: RunningLab) -> Any:
+    """Puts the configuration back when the rows are through, and the lab with it."""
+    with lab.configured():
+        yield
+    assert lab.up().succeeded
+
+
+def pod_starts(lab: RunningLab) -> str:
+    """When every container of the lab's own pods was started, and how often."""
+    path = "{range .items[*]}{.metadata.uid} {.status.containerStatuses[*].state.running.startedAt}"
+    return lab.kubectl(
+        "get",
+        "pods",
+        "--all-namespaces",
+        f"--output=jsonpath={path} {{.status.containerStatuses[*].restartCount}}{{end}}",
+    )
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_change_restarts_exactly_what_the_preview_announced(lab: RunningLab, name: str) -> None:
+    row = ROWS[name]
+    lab.configure(**row.change(lab.workers))
+    preview = lab.preview()
+    announced = {(found["node"], found["service"]) for found in ANNOUNCED.finditer(preview)}
+    assert announced == row.restarts
+    for text in row.shown:
+        assert text in preview
+
+    pods = pod_starts(lab)
+    changes: list[Change] = []
+    assert lab.restarts(lambda: changes.append(lab.up())) == row.restarts
+    assert changes[0].succeeded, changes[0].output
+    assert pod_starts(lab) == pods
+    assert lab.planned() == {}
+
+
+def test_the_json_preview_carries_the_changed_file_too(lab: RunningLab) -> None:
+    with lab.configured(kubelet={"containerLogMaxFiles": 7}):
+        document = lab.run("pulumi", "preview", "--stack", "dev", "--json", "--non-interactive").stdout
+        assert "containerLogMaxFiles: 7" in document
+        assert "kubelet on node-0 will restart: kubelet-config.yaml" in document
+
+
+def test_a_replaced_certificate_restarts_its_reader_alone(lab: RunningLab) -> None:
+    urn = next(
+        line.split()[-1]
+        for line in lab.run("pulumi", "stack", "--stack", "dev", "--show-urns").stdout.splitlines()
+        if line.endswith("LocallySignedCert::kubelet-node-0")
+    )
+    changes: list[Change] = []
+    assert lab.restarts(lambda: changes.append(lab.up("--replace", urn))) == {("node-0", "kubelet")}
+    assert changes[0].succeeded, changes[0].output
+    assert lab.planned() == {}
+
+
+def test_a_worker_that_comes_or_goes_restarts_nothing_elsewhere(lab: RunningLab) -> None:
+    new = {"name": "node-2", "address": "10.240.0.22", "podCidr": "10.200.2.0/24", "memory": 1024}
+    changes: list[Change] = []
+    with lab.configured(workers=[*lab.workers, new]):
+        assert lab.restarts(lambda: changes.append(lab.up())) == set()
+        assert changes[0].succeeded, changes[0].output
+        assert "node-2" in lab.kubectl("get", "nodes", "--output=name")
+        assert "10.200.2.0/24 via 10.240.0.22" in lab.ssh("node-0", "ip route")
+    assert lab.restarts(lambda: changes.append(lab.up())) == set()
+    assert changes[1].succeeded, changes[1].output
+    assert "node-2" not in lab.kubectl("get", "nodes", "--output=name")
+    assert "10.200.2.0/24" not in lab.ssh("node-0", "ip route")
