@@ -1,0 +1,338 @@
+"""Official releases: used only when they are what was published, and replaced by a build when they can't be had."""
+
+import hashlib
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab import versions
+from lab.versions import Release
+from tests.engine.release_host import ReleaseHost, tarball
+from toolchain import binaries, engine, golang, vm_image
+from toolchain.cache import Cache
+from toolchain.errors import ToolchainError
+from toolchain.release import HOSTS_VARIABLE, NotAvailableError, ReleaseHosts, WrongChecksumError, published_sha256
+from toolchain.workshop import Workshop
+
+VERSION = versions.default_kubernetes_version()
+KUBELET = ("kubelet", VERSION)
+HOSTS = ("dl.k8s.io", "github.com", "go.dev", "dl.google.com")
+RELEASED, BUILT = b"\x7fELF released", b"\x7fELF built"
+
+
+@pytest.fixture
+def host() -> Iterator[ReleaseHost]:
+    server = ReleaseHost()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def hosts(host: ReleaseHost) -> ReleaseHosts:
+    return ReleaseHosts(host.mirrors(*HOSTS))
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Cache:
+    return Cache(tmp_path / "cache")
+
+
+@pytest.fixture
+def workshop(cache: Cache, hosts: ReleaseHosts) -> Workshop:
+    return Workshop(cache, hosts)
+
+
+@pytest.fixture(autouse=True)
+def go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A Go on PATH whose builds take no time; the file returned lists what it was asked to build."""
+    folder, log = tmp_path / "go-bin", tmp_path / "go-log"
+    folder.mkdir()
+    log.touch()
+    (folder / "go").write_text(
+        f"""#!/bin/sh
+case $1 in
+version) echo go version go{versions.go().version} linux/amd64 ;;
+build)
+    for argument; do
+        [ "${{last:-}}" != -o ] || printf '\\177ELF built' > "$argument"
+        last=$argument
+    done
+    echo "$last" >> "{log}" ;;
+list) echo "{folder}" ;;
+esac
+"""
+    )
+    (folder / "go").chmod(0o755)
+    (folder / "python/cmd").mkdir(parents=True)
+    (folder / engine.EXEC_SCRIPT).write_bytes(BUILT)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    monkeypatch.setattr(golang, "USUAL_PLACES", ())
+    return log
+
+
+def unit_of(program: str, version: str) -> binaries.Unit:
+    (unit,) = binaries.units_of([(program, version)])
+    return unit
+
+
+def content_of(members: dict[str, str]) -> bytes:
+    """What a release holds: an archive, or the program itself where it has no name in one."""
+    if "" in members.values():
+        return RELEASED
+    return tarball({member: RELEASED + program.encode() for program, member in members.items()})
+
+
+def everything_in(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("version", versions.kubernetes_versions())
+def test_every_node_binary_is_taken_from_its_official_release(
+    host: ReleaseHost, workshop: Workshop, go: Path, version: str
+) -> None:
+    wanted = list(binaries.programs_of_a_lab(version))
+    for unit in binaries.units_of(wanted):
+        host.publish(unit.release, content_of(unit.members))
+    found = binaries.ensure(wanted, workshop)
+    assert set(found) == set(wanted)
+    for (program, _), binary in found.items():
+        content = binary.path.read_bytes()
+        assert content in (RELEASED, RELEASED + program.encode())
+        assert binary.sha256 == hashlib.sha256(content).hexdigest()
+        assert binary.path.stat().st_mode & stat.S_IXUSR
+    assert go.read_text() == ""
+
+
+def test_engine_and_plugins_are_taken_from_their_official_releases(
+    host: ReleaseHost, workshop: Workshop, go: Path
+) -> None:
+    parts = [engine.engine(), *(engine.plugin(name, version) for name, version in versions.plugins().items())]
+    for part in parts:
+        host.publish(part.release, content_of(part.members))
+        entry = workshop.ensure(part)
+        assert {path.name for path in entry.folder.iterdir()} >= set(part.members)
+    assert go.read_text() == ""
+
+
+def test_go_itself_is_taken_from_its_official_release_where_none_is_installed(
+    host: ReleaseHost, hosts: ReleaseHosts, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    monkeypatch.setattr(golang, "installed", lambda _: None)
+    wanted = versions.go()
+    host.publish(wanted.release, archive := tarball({"go/bin/go": RELEASED}), hashlib.sha256(archive).hexdigest())
+    compiler = golang.compiler(cache, hosts)
+    assert compiler.program.read_bytes() == RELEASED
+    assert compiler.version == wanted.version
+
+
+def test_a_release_is_fetched_once(host: ReleaseHost, workshop: Workshop) -> None:
+    unit = unit_of(*KUBELET)
+    host.publish(unit.release, RELEASED)
+    first = binaries.ensure([KUBELET], workshop)
+    assert binaries.ensure([KUBELET], workshop) == first
+    assert host.was_asked(unit.release.archive) == 1
+
+
+def test_a_truncated_file_in_the_cache_is_fetched_again(host: ReleaseHost, workshop: Workshop) -> None:
+    host.publish(unit_of(*KUBELET).release, RELEASED)
+    path = binaries.ensure([KUBELET], workshop)[KUBELET].path
+    path.write_bytes(RELEASED[:5])
+    assert binaries.ensure([KUBELET], workshop)[KUBELET].path.read_bytes() == RELEASED
+
+
+def wrong_checksum(host: ReleaseHost, release: Release) -> None:
+    host.publish(release, RELEASED, "0" * 64)
+
+
+def truncated_file(host: ReleaseHost, release: Release) -> None:
+    host.publish(release, RELEASED)
+    host.truncate(release.archive)
+
+
+def truncated_checksum_file(host: ReleaseHost, release: Release) -> None:
+    host.publish(release, RELEASED)
+    host.truncate(release.checksum)
+
+
+def missing_file(host: ReleaseHost, release: Release) -> None:
+    host.publish(release, RELEASED)
+    host.withdraw(release.archive)
+
+
+def missing_checksum_file(host: ReleaseHost, release: Release) -> None:
+    host.publish(release, RELEASED)
+    host.withdraw(release.checksum)
+
+
+def checksum_of_another_file(host: ReleaseHost, release: Release) -> None:
+    host.publish(release, RELEASED, f"{hashlib.sha256(RELEASED).hexdigest()}  another-file\n")
+
+
+def page_instead_of_checksum(host: ReleaseHost, release: Release) -> None:
+    host.publish(release, RELEASED, "<!DOCTYPE html><title>Sign in</title>")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        wrong_checksum,
+        truncated_file,
+        truncated_checksum_file,
+        missing_file,
+        missing_checksum_file,
+        checksum_of_another_file,
+        page_instead_of_checksum,
+    ],
+)
+def test_a_release_that_is_not_as_published_is_never_used_and_built_instead(
+    host: ReleaseHost, workshop: Workshop, tmp_path: Path, go: Path, fault: object
+) -> None:
+    assert callable(fault)
+    fault(host, unit_of(*KUBELET).release)
+    assert binaries.ensure([KUBELET], workshop)[KUBELET].path.read_bytes() == BUILT
+    assert go.read_text() == "k8s.io/kubernetes/cmd/kubelet\n"
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file() and RELEASED in path.read_bytes()]
+
+
+def test_a_wrong_checksum_is_reported_with_both_digests(
+    host: ReleaseHost, workshop: Workshop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    release = unit_of(*KUBELET).release
+    host.publish(release, RELEASED, "0" * 64)
+    binaries.ensure([KUBELET], workshop)
+    shown = capsys.readouterr().err
+    assert "WARNING" in shown
+    assert release.archive in shown
+    assert "0" * 64 in shown
+    assert hashlib.sha256(RELEASED).hexdigest() in shown
+
+
+def test_an_archive_that_lacks_a_program_is_not_used(host: ReleaseHost, workshop: Workshop) -> None:
+    unit = unit_of("bridge", versions.version("cni-plugins"))
+    members = dict(unit.members)
+    members.pop("portmap")
+    host.publish(unit.release, content_of(members))
+    found = binaries.ensure([("bridge", unit.version)], workshop)
+    assert found["bridge", unit.version].path.read_bytes() == BUILT
+
+
+def test_what_is_not_an_archive_is_not_used(host: ReleaseHost, workshop: Workshop) -> None:
+    unit = unit_of("etcd", versions.version("etcd"))
+    host.publish(unit.release, b"not an archive at all")
+    assert binaries.ensure([("etcd", unit.version)], workshop)["etcd", unit.version].path.read_bytes() == BUILT
+
+
+def test_what_was_built_is_used_on_even_when_the_release_can_be_reached_again(
+    host: ReleaseHost, workshop: Workshop
+) -> None:
+    built = binaries.ensure([KUBELET], workshop)
+    host.publish(unit_of(*KUBELET).release, RELEASED)
+    assert binaries.ensure([KUBELET], workshop) == built
+
+
+def test_a_host_that_refuses_connections_is_asked_once_a_run(tmp_path: Path) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
+        hosts = ReleaseHosts({"dl.k8s.io": f"http://127.0.0.1:{closed.getsockname()[1]}"})
+        with pytest.raises(NotAvailableError, match=r"dl\.k8s\.io is not reachable"):
+            hosts.fetch(unit_of(*KUBELET).release, tmp_path / "kubelet")
+        with pytest.raises(NotAvailableError, match=r"dl\.k8s\.io is not reachable"):
+            hosts.fetch(unit_of("kubectl", VERSION).release, tmp_path / "kubectl")
+        closed.listen()
+        closed.settimeout(0.2)
+        with pytest.raises(NotAvailableError, match=r"dl\.k8s\.io is not reachable"):
+            hosts.fetch(unit_of("kubectl", VERSION).release, tmp_path / "kubectl")
+        with pytest.raises(TimeoutError):
+            closed.accept()
+
+
+def test_a_host_that_accepts_and_never_answers_counts_as_not_reachable(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        hosts = ReleaseHosts({"dl.k8s.io": f"http://127.0.0.1:{silent.getsockname()[1]}"}, timeout=0.2)
+        with pytest.raises(NotAvailableError, match=r"dl\.k8s\.io is not reachable"):
+            hosts.fetch(unit_of(*KUBELET).release, tmp_path / "kubelet")
+    assert everything_in(tmp_path / "cache") == []
+
+
+def test_a_host_is_given_another_address_by_the_environment(
+    host: ReleaseHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.publish(unit_of(*KUBELET).release, RELEASED)
+    pairs = host.mirrors(*HOSTS).items()
+    monkeypatch.setenv(HOSTS_VARIABLE, " ".join(f"{name}={url}" for name, url in pairs))
+    ReleaseHosts().fetch(unit_of(*KUBELET).release, tmp_path / "kubelet")
+    assert (tmp_path / "kubelet").read_bytes() == RELEASED
+
+
+def test_a_host_that_the_environment_excludes_is_never_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(HOSTS_VARIABLE, "dl.k8s.io=")
+    with pytest.raises(NotAvailableError, match=HOSTS_VARIABLE):
+        ReleaseHosts().fetch(unit_of(*KUBELET).release, tmp_path / "kubelet")
+
+
+def test_a_wrong_checksum_is_an_error_of_its_own(host: ReleaseHost, hosts: ReleaseHosts, tmp_path: Path) -> None:
+    host.publish(unit_of(*KUBELET).release, RELEASED, "0" * 64)
+    with pytest.raises(WrongChecksumError):
+        hosts.fetch(unit_of(*KUBELET).release, tmp_path / "kubelet")
+    assert not (tmp_path / "kubelet").exists()
+
+
+DIGEST = hashlib.sha256(RELEASED).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        DIGEST,
+        f"{DIGEST}\n",
+        f"{DIGEST.upper()}\n",
+        f"{DIGEST}  kubelet\n",
+        f"{DIGEST} *kubelet\n",
+        f"{DIGEST}  ./dist/kubelet\n",
+        f"# sums\n{'1' * 64}  kubectl\n{DIGEST}  kubelet\n",
+    ],
+)
+def test_a_checksum_is_found_in_each_form_that_is_published(text: str) -> None:
+    assert published_sha256(text, "kubelet") == DIGEST
+
+
+@pytest.mark.parametrize("text", ["", "404: Not Found", DIGEST[:-1], f"{DIGEST}  kubectl", f"{DIGEST}a kubelet"])
+def test_a_checksum_of_something_else_is_not_taken(text: str) -> None:
+    with pytest.raises(NotAvailableError, match="kubelet"):
+        published_sha256(text, "kubelet")
+
+
+CLOUD_IMAGE = "https://images.example/debian.raw"
+
+
+@pytest.fixture
+def images(host: ReleaseHost) -> ReleaseHosts:
+    """The host of a cloud image, which publishes a disk of 1 MiB."""
+    host.publish(Release(archive=CLOUD_IMAGE, checksum=f"{CLOUD_IMAGE}.sha256"), bytes(1 << 20))
+    return ReleaseHosts(host.mirrors("images.example"))
+
+
+def test_a_cloud_image_is_downloaded_once_and_becomes_a_qcow2(
+    host: ReleaseHost, images: ReleaseHosts, cache: Cache
+) -> None:
+    first = vm_image.ensure_cloud_image(CLOUD_IMAGE, cache, images)
+    assert first.disk.read_bytes()[:4] == b"QFI\xfb"
+    assert first.kernel is None
+    assert vm_image.ensure_cloud_image(CLOUD_IMAGE, cache, images) == first
+    assert host.was_asked(CLOUD_IMAGE) == 1
+
+
+def test_a_cloud_image_with_another_digest_than_asked_for_is_refused(images: ReleaseHosts, cache: Cache) -> None:
+    with pytest.raises(ToolchainError, match="SHA-256"):
+        vm_image.ensure_cloud_image(f"{CLOUD_IMAGE}#sha256={'0' * 64}", cache, images)
+    pinned = f"{CLOUD_IMAGE}#sha256={hashlib.sha256(bytes(1 << 20)).hexdigest()}"
+    assert vm_image.ensure_cloud_image(pinned, cache, images).disk.exists()
+
+
+def test_a_cloud_image_that_cannot_be_had_is_an_error_that_names_it(images: ReleaseHosts, cache: Cache) -> None:
+    with pytest.raises(ToolchainError, match=r"images\.example/another"):
+        vm_image.ensure_cloud_image("https://images.example/another", cache, images)
