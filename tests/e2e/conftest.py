@@ -1,6 +1,7 @@
 """The one lab of real VMs that all e2e tests share; each test leaves it as it found it."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -8,9 +9,19 @@ from tests.e2e.running_lab import Change, RunningLab
 from toolchain.cache import default_folder
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds the options of these tests."""
+    parser.addoption("--lab", type=Path, help="a checkout whose lab is up, to test instead of a fresh clone")
+    parser.addoption("--rounds", type=int, default=3, help="how many random interruptions and changes to draw")
+    parser.addoption("--seed", type=int, default=1, help="what to draw them from")
+
+
 @pytest.fixture(scope="session")
-def clone() -> Iterator[RunningLab]:
+def clone(request: pytest.FixtureRequest) -> Iterator[RunningLab]:
     """A fresh clone, with nothing made yet."""
+    if folder := request.config.getoption("--lab"):
+        yield RunningLab(folder)
+        return
     lab = RunningLab.clone(default_folder() / "e2e")
     yield lab
     lab.purge()
