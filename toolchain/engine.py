@@ -116,7 +116,8 @@ def installed_plugin(name: str, version: str, pulumi_home: Path) -> Path | None:
     """The plugin's program in the user's own Pulumi folder, in exactly this version, if it is there."""
     for home in _homes_of_the_user(pulumi_home):
         program = _plugin_folder(home, name, version) / f"pulumi-resource-{name}"
-        if os.access(program, os.X_OK) and not program.parent.with_suffix(".partial").exists():
+        # Pulumi itself marks a plugin like this until it is whole.
+        if os.access(program, os.X_OK) and not Path(f"{program.parent}.partial").exists():
             return program
     return None
 
