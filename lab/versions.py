@@ -68,6 +68,11 @@ class Go:
     module: str
     module_sha256: str
 
+    @property
+    def series(self) -> str:
+        """The release series of `minimum`: "1.26" of "1.26.2"."""
+        return ".".join(self.minimum.split(".")[:2])
+
 
 def fill(text: str, version: str, program: str = "") -> str:
     """`text` with its placeholders replaced."""

@@ -68,7 +68,7 @@ class Unit:
         return key(
             self.title.replace(" ", "-"),
             recipe=RECIPE,
-            go=wanted_go().minimum,
+            go=wanted_go().series,
             module=[sha256(self.module / name) for name in ("go.mod", "go.sum")],
             packages=[self.source.programs[name].package for name in self.programs],
             tags=build.tags,

@@ -44,7 +44,7 @@ class Part:
         return key(
             self.title.replace(" ", "-"),
             recipe=RECIPE,
-            go=versions.go().minimum,
+            go=versions.go().series,
             sources=tree_sha256(MODULE, _is_source),
             programs=sorted(self.members),
         )
