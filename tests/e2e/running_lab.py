@@ -51,6 +51,7 @@ class RunningLab:
         self.checkout = folder
         self.layout = Layout(folder)
         self.stack_file = folder / "Pulumi.dev.yaml"
+        self.printed: list[str] = []
 
     @classmethod
     def clone(cls, parent: Path) -> "RunningLab":
@@ -84,11 +85,21 @@ class RunningLab:
 
     def make(self, target: str) -> Change:
         """Runs a target of the Makefile as a user would."""
-        return _outcome(_run(["make", target], self.checkout, check=False))
+        result = _run(["make", target], self.checkout, check=False)
+        self.printed += [result.stdout, result.stderr]
+        return _outcome(result)
 
-    def run(self, *command: str, check: bool = True, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        """Runs a command with the environment of `.lab/env`: pulumi, kubectl, virsh, in-lab …, ssh."""
-        return _run(["env", *command], self.checkout, self.environment, check, stdin)
+    def run(
+        self, *command: str, check: bool = True, stdin: str = "", record: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs a command with the environment of `.lab/env`: pulumi, kubectl, virsh, in-lab …, ssh.
+
+        record: whether what it prints is kept in `printed`; False for what is asked to print secrets.
+        """
+        result = _run(["env", *command], self.checkout, self.environment, check, stdin)
+        if record:
+            self.printed += [result.stdout, result.stderr]
+        return result
 
     def start(self, *command: str, **options: Any) -> subprocess.Popen[str]:
         """Starts a command with the environment of `.lab/env` and does not wait for it."""
@@ -128,18 +139,24 @@ class RunningLab:
 
     def output(self, name: str) -> Any:
         """An output of the stack, secret or not."""
-        return json.loads(
-            self.run("pulumi", "stack", "output", "--stack", "dev", name, "--json", "--show-secrets").stdout
-        )
+        arguments = ("stack", "output", "--stack", "dev", name, "--json", "--show-secrets")
+        return json.loads(self.run("pulumi", *arguments, record=False).stdout)
 
     def kubectl(self, *arguments: str, stdin: str = "", check: bool = True) -> str:
         """What kubectl prints."""
         return self.run("kubectl", *arguments, stdin=stdin, check=check).stdout
 
-    def ssh(self, node: str, script: str, check: bool = True) -> str:
+    def ssh(self, node: str, script: str, check: bool = True, record: bool = True) -> str:
         """What a shell script prints on a node."""
         configuration = str(self.layout.lab / "stacks" / "dev" / "ssh_config")
-        return self.run("ssh", "-F", configuration, node, script, check=check).stdout
+        return self.run("ssh", "-F", configuration, node, script, check=check, record=record).stdout
+
+    def verify(self) -> list[dict[str, str]]:
+        """The differences that verification finds, as `--json` has them."""
+        command = ("in-lab", str(self.layout.venv / "bin" / "python"), "-m", "verify", "--stack", "dev", "--json")
+        document = json.loads(self.run(*command, check=False).stdout)
+        differences: list[dict[str, str]] = document["findings"]
+        return differences
 
     @property
     def nodes(self) -> Mapping[str, Mapping[str, str]]:
