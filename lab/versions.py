@@ -70,7 +70,7 @@ class Go:
 
     @property
     def series(self) -> str:
-        """The release series of `minimum`: "1.26" of "1.26.2"."""
+        """The release series of `minimum`: "1.26" of "1.26.6"."""
         return ".".join(self.minimum.split(".")[:2])
 
 

@@ -68,7 +68,7 @@ def test_an_installed_go_that_is_new_enough_is_used(nothing_installed: Path, tmp
     assert golang.required_packages() == {}
 
 
-@pytest.mark.parametrize("version", ["1.19.8", "1.26", "1.26.1", "0.9"])
+@pytest.mark.parametrize("version", ["1.19.8", "1.26", "1.26.5", "0.9"])
 def test_a_go_that_is_too_old_does_not_build(nothing_installed: Path, version: str) -> None:
     install(nothing_installed, version)
     assert golang.installed(WANTED.minimum) is None
