@@ -75,6 +75,11 @@ FIELDS: Mapping[str, Mapping[Keys, Field]] = {
         (*RUNTIME, "max_container_log_line_size"): Field(UNSET, (8192, 32768)),
         (*RUNTIME, "containerd", "default_runtime_name"): Field("runc", ()),
     },
+    "cni": {
+        ("mtu",): Field(UNSET, (1400, 1450)),
+        ("hairpinMode",): Field(UNSET, (True, False)),
+        ("ipMasq",): Field(True, ()),
+    },
 }
 """For each key of fields, those that a change may set."""
 
@@ -123,7 +128,8 @@ def _told_differently(old: Spec, new: Spec, reads: Reads) -> set[tuple[str, str]
 def _kubelet(spec: Spec, node: Node) -> object:
     taints = [(taint.key, taint.value, taint.effect) for taint in node.taints]
     cluster = (spec.networks.cluster_dns, spec.networks.cluster_domain, _api_server(spec))
-    own = (effective("kubelet", node.kubelet), dict(node.labels), taints, node.kubernetes_version, node.address)
+    # Labels are the administrator's: a kubelet gives its node none after it is there.
+    own = (effective("kubelet", node.kubelet), taints, node.kubernetes_version, node.address)
     return own, cluster, _certificates(spec)
 
 
@@ -163,7 +169,7 @@ def _cluster_objects(spec: Spec, node: Node) -> object:
 
 def _node_setup(spec: Spec, node: Node) -> object:
     routes = [(other.pod_cidr, other.address) for other in spec.workers if other.name != node.name]
-    return routes, node.pod_cidr, MODULES[str(node.kube_proxy.get("mode", "iptables"))]
+    return routes, node.pod_cidr, effective("cni", node.cni), MODULES[str(node.kube_proxy.get("mode", "iptables"))]
 
 
 def _api_server(spec: Spec) -> object:
@@ -389,6 +395,7 @@ KINDS: Mapping[str, Kind] = {
     "kubelet field": _field("kubelet"),
     "kube-proxy field": _field("kubeProxy"),
     "containerd field": _field("containerd"),
+    "CNI field": _field("cni"),
     "control plane flag": _flag,
     "label": _label,
     "taint": _taint,
@@ -422,6 +429,7 @@ ON_A_RUNNING_LAB = (
     "kubelet field",
     "kube-proxy field",
     "containerd field",
+    "CNI field",
     "control plane flag",
     "label",
     "taint",

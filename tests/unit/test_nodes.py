@@ -262,16 +262,13 @@ def test_null_takes_what_hardens_the_kubelet_away(field: str, dev: Spec) -> None
     assert before.keys() - after.keys() == {field}
 
 
-def test_taints_are_registered_and_labels_are_given_by_the_kubelet(dev: Spec) -> None:
+def test_a_kubelet_registers_its_node_with_taints_and_leaves_labels_to_the_administrator(dev: Spec) -> None:
     taint = Taint(key="dedicated", value="ingress", effect=TaintEffect.NO_SCHEDULE)
     assert kubelet_configuration(dev, taints=(taint,))["registerWithTaints"] == [
         {"key": "dedicated", "value": "ingress", "effect": "NoSchedule"}
     ]
-    labelled = replace(dev.workers[0], labels={"b": "2", "a": "1"})
-    assert (
-        "--node-labels=a=1,b=2"
-        in service(dev, labelled, "kubelet").visible_files["/etc/systemd/system/kubelet.service"]
-    )
+    labelled = replace(dev.workers[0], labels={"disk": "ssd"})
+    assert files(dev, labelled) == files(dev, dev.workers[0])
 
 
 def test_the_metrics_and_health_of_kube_proxy_are_on_loopback(dev: Spec) -> None:

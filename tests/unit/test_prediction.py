@@ -112,7 +112,8 @@ ROWS: dict[str, tuple[Callable[[Values], object], Pairs]] = {
         lambda values: values.update(containerd={"oom_score": -500}),
         {(node, "containerd") for node in WORKERS},
     ),
-    "the CNI configuration": (lambda values: values["workers"][1].update(podCidr="10.200.9.0/24"), NO_ROW),
+    "the CNI configuration": (lambda values: values.update(cni={"mtu": 1400}), NO_ROW),
+    "a pod CIDR": (lambda values: values["workers"][1].update(podCidr="10.200.9.0/24"), NO_ROW),
     "every certificate": (lambda values: values.update(certificateValidityHours=4380), EVERY_READER),
     "a binary's version": (
         lambda values: values["workers"][0].update(kubernetesVersion="v1.35.4"),
