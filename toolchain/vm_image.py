@@ -61,7 +61,6 @@ PACKAGES = {
 """The Debian packages of a node's operating system, with what each is for."""
 LEFT_OUT = ("/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/doc/*")
 KEPT = ("/usr/share/doc/*/copyright",)
-MIB = 1 << 20
 
 
 @dataclass(frozen=True)
