@@ -155,7 +155,7 @@ class RunningLab:
         """The differences that verification finds, as `--json` has them."""
         command = ("in-lab", str(self.layout.venv / "bin" / "python"), "-m", "verify", "--stack", "dev", "--json")
         document = json.loads(self.run(*command, check=False).stdout)
-        differences: list[dict[str, str]] = document["findings"]
+        differences: list[dict[str, str]] = document["differences"]
         return differences
 
     @property

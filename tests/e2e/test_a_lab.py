@@ -41,6 +41,7 @@ def pods(lab: RunningLab) -> Iterator[dict[str, str]]:
                         "name": "web",
                         "image": image_reference("busybox"),
                         "imagePullPolicy": "IfNotPresent",
+                        "readinessProbe": {"httpGet": {"path": "/index.html", "port": PORT}, "periodSeconds": 1},
                         "command": ["sh", "-c", f"echo {worker} > /tmp/index.html; exec httpd -f -v -p {PORT} -h /tmp"],
                     }
                 ],
@@ -67,7 +68,8 @@ def pods(lab: RunningLab) -> Iterator[dict[str, str]]:
 
 def fetch(lab: RunningLab, worker: str, url: str) -> str:
     """What a pod on a worker gets from a URL."""
-    return lab.kubectl("exec", f"web-{worker}", "--", "wget", "-q", "-T", "20", "-O", "-", url, check=False).strip()
+    result = lab.run("kubectl", "exec", f"web-{worker}", "--", "timeout", "20", "wget", "-O", "-", url, check=False)
+    return result.stdout.strip() or result.stderr
 
 
 def test_make_up_ends_with_the_nodes_and_how_to_go_on(first_up: Change) -> None:
