@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from host import checks
+from host import checks, leftovers
 from host.environment import Layout
 from host.errors import HostError
 from host.hypervisor import Hypervisor
@@ -34,6 +34,8 @@ def main() -> int:
             Stack(layout, arguments.stack).write_access()
         case "destroy":
             Stack(layout, arguments.stack).destroy()
+        case "settle":
+            leftovers.settle(arguments.checkout, Layout(arguments.checkout).state, arguments.pulumi)
         case "clean":
             clean(layout)
         case "test":
@@ -71,6 +73,9 @@ def _parser() -> argparse.ArgumentParser:
         ("destroy", "take down all that the stack made"),
     ):
         commands.add_parser(name, help=what).add_argument("--stack", default="dev", help="the stack (default: dev)")
+    settle = commands.add_parser("settle", help="take away what a killed engine has left (pulumi of .lab/bin does it)")
+    settle.add_argument("checkout", type=Path, help="where Pulumi.yaml is")
+    settle.add_argument("pulumi", type=Path, help="the engine")
     commands.add_parser("clean", help="remove .lab with all in it")
     test = commands.add_parser("test", help="prepare, run checks and tests")
     test.add_argument("names", nargs="*", choices=(*checks.NAMES, []), help="which ones (default: all)")

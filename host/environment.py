@@ -100,16 +100,13 @@ export HARDWAY_VIRTUALIZATION={virtualization}
 export KUBECONFIG={kubeconfig}
 """
 
-_ENTERED = """\
+_COMMAND = """\
 #!/bin/sh
-# Written by `make prepare`: runs where the lab's VMs can be reached.
-exec {enter} {instance} {python} {command} "$@"
+# Written by `make prepare`: {what}
+exec {words}"$@"
 """
-_PLAIN = """\
-#!/bin/sh
-# Written by `make prepare`: the lab's VMs can be reached from everywhere on this machine.
-exec "$@"
-"""
+_ENTERED = "runs where the lab's VMs can be reached."
+_PLAIN = "the lab's VMs can be reached from everywhere on this machine."
 
 
 def render(layout: Layout, stack: str, virtualization: str) -> str:
@@ -149,25 +146,25 @@ def write(layout: Layout, text: str, commands: Mapping[str, Path], private: bool
     layout.state.mkdir(parents=True, exist_ok=True)
     _make_passphrase(layout.passphrase)
     layout.bin.mkdir(exist_ok=True)
-    for name, program in commands.items():
-        if private:
-            _put(layout.bin / name, _entered(layout, shlex.quote(str(program))))
-        else:
-            _link(layout.bin / name, program)
-    _put(layout.bin / "in-lab", _entered(layout, "") if private else _PLAIN)
+    what, entering = (_ENTERED, _entering(layout)) if private else (_PLAIN, [])
+    programs: dict[str, list[str | Path]] = {name: [program] for name, program in commands.items()}
+    if "pulumi" in programs:
+        programs["pulumi"] = [*_settling(layout), *programs["pulumi"]]
+    for name, words in {**programs, "in-lab": []}.items():
+        quoted = "".join(f"{shlex.quote(str(word))} " for word in [*entering, *words])
+        _put(layout.bin / name, _COMMAND.format(what=what, words=quoted))
     for entry in layout.bin.iterdir():
         if entry.name not in {*commands, "in-lab"}:
             entry.unlink()
     _put(layout.env, text, mode=0o644)
 
 
-def _entered(layout: Layout, command: str) -> str:
-    return _ENTERED.format(
-        enter=shlex.quote(str(Path(__file__).with_name("enter.sh"))),
-        instance=shlex.quote(str(layout.hypervisor)),
-        python=shlex.quote(sys.executable),
-        command=command,
-    )
+def _entering(layout: Layout) -> list[str | Path]:
+    return [Path(__file__).with_name("enter.sh"), layout.hypervisor, sys.executable]
+
+
+def _settling(layout: Layout) -> list[str | Path]:
+    return [Path(__file__).with_name("engine.sh"), layout.checkout, layout.state.as_uri(), sys.executable]
 
 
 def _make_passphrase(path: Path) -> None:
@@ -192,10 +189,4 @@ def _put(path: Path, text: str, mode: int = 0o755) -> None:
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.write_text(text)
     draft.chmod(mode)
-    draft.replace(path)
-
-
-def _link(path: Path, target: Path) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.symlink_to(target)
     draft.replace(path)

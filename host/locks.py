@@ -6,9 +6,15 @@ lock stays, and every later run refuses to start.
 
 from __future__ import annotations
 
+import contextlib
+import getpass
 import json
+import os
 import socket
 import time
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 from host.processes import Process
@@ -35,6 +41,28 @@ def release(state: Path, stack: str) -> int:
         for file in (path, path.with_name(f"{path.name}.attrs")):
             file.unlink(missing_ok=True)
     return len(paths)
+
+
+@contextlib.contextmanager
+def held(state: Path, project: str, stack: str) -> Iterator[bool]:
+    """Keeps engines off the stack by a lock like theirs, without abandoned ones; False where one works on it now."""
+    folder = state / ".pulumi/locks/organization" / project / stack
+    folder.mkdir(parents=True, exist_ok=True)
+    own = folder / f"{uuid.uuid4()}.json"
+    draft = state / ".lock"  # not beside it: an engine takes every file there for a lock
+    content = {
+        "pid": os.getpid(),
+        "username": getpass.getuser(),
+        "hostname": socket.gethostname(),
+        "timestamp": datetime.now(UTC).isoformat(),
+    }
+    draft.write_text(json.dumps(content))
+    draft.replace(own)
+    try:
+        release(state, stack)
+        yield list(folder.glob("*.json")) == [own]
+    finally:
+        own.unlink()
 
 
 def _is_the_holder(pid: int, taken: float) -> bool:

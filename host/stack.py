@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from host import access, environment, locks, stack_file
+from host import access, environment, stack_file
 from host.environment import Layout
 from host.errors import HostError
 from host.steps import step
@@ -39,7 +39,6 @@ class Stack:
         """Brings the stack up, fetches the cluster's kubeconfig, and shows the nodes."""
         with step(f"Stack {self.name}"):
             self._select()
-            self._release_locks()
         with step("pulumi up"):
             self._run("pulumi", "up", *self._stack, "--yes", "--skip-preview", "--suppress-outputs", _OWN_VALIDATION)
         self.write_access()
@@ -66,7 +65,6 @@ class Stack:
 
     def destroy(self) -> None:
         """Takes down all that the stack made, and removes what reaching it took."""
-        self._release_locks()
         if self.name in deployed(self._layout):
             self._run("pulumi", "destroy", *self._stack, "--yes", "--skip-preview")
         else:
@@ -84,11 +82,6 @@ class Stack:
             self._run("pulumi", "stack", "select", "--create", self.name)
         if file.exists():
             stack_file.tell_git(file)
-
-    def _release_locks(self) -> None:
-        """Frees the stack where an engine was killed; in a backend of the user's own, that is for the user to do."""
-        if number := locks.release(self._layout.state, self.name):
-            print(f"    An earlier run was killed: {number} lock(s) of it removed.", flush=True)
 
     def _run(self, *command: str) -> None:
         self._commands.run(*command)
