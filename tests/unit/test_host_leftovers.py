@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from host import environment, leftovers, locks
+from host import environment, leftovers, libvirt_objects, locks
 from host.environment import Layout
 from host.errors import HostError
 from host.libvirt_objects import KINDS, LibvirtObject
@@ -165,7 +165,7 @@ def test_an_object_that_stays_is_named_with_the_reason(virsh: Path, monkeypatch:
     (virsh / "list").write_text("x\n")
     (virsh / "stays").touch()
     monkeypatch.setattr(libvirt_objects, "_PATIENCE", 0.0)
-    with pytest.raises(HostError, match="domain x .* in use"):
+    with pytest.raises(HostError, match=r"domain x .* in use"):
         LibvirtObject(DOMAIN, "x", "", URI).take_away()
 
 
