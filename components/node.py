@@ -61,7 +61,7 @@ class NodeServices(pulumi.ComponentResource):
                     repair=args.repairs.get(service.name, ""),
                     depends_on=[binaries, *needed, *args.waits_for.get(service.name, ())],
                 ),
-                opts=pulumi.ResourceOptions(parent=self),
+                parent=self,
             )
         self.register_outputs({})
 

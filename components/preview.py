@@ -1,4 +1,4 @@
-"""What a change means, in words, while it is previewed and while it is made."""
+"""What a change means, in words, where it is previewed."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,7 +13,7 @@ def hooks(node: str, service: Service) -> pulumi.ResourceHookBinding:
 
     def announce(args: pulumi.ResourceHookArgs) -> None:
         text = sentence(node, service, args.old_inputs or {}, args.new_inputs or {})
-        if text:
+        if text and pulumi.runtime.is_dry_run():
             pulumi.log.info(text)
 
     hook = pulumi.ResourceHook(f"announce-{node}-{service.name}", announce, pulumi.ResourceHookOptions(on_dry_run=True))

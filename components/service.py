@@ -37,18 +37,13 @@ class NodeServiceArgs:
 class NodeService(pulumi.ComponentResource):
     """Applies a service to a node by `assets/node/service`, and removes it there when it leaves the program.
 
-    Its inputs are what a person wants to see of a change: the files, the fingerprints of credentials, the versions
-    of binaries. What is applied travels with the command below it, which shows nothing.
+    Its inputs are what a person wants to see of a change: the files, the fingerprints of credentials, the versions of
+    binaries. What is applied travels with a command beside it, which shows nothing. The component waits for the
+    command: what failed is not recorded, and the next preview shows it again.
     """
 
-    def __init__(self, args: NodeServiceArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(self, args: NodeServiceArgs, parent: pulumi.Resource) -> None:
         service, name = args.service, f"{args.node}-{args.service.name}"
-        super().__init__(
-            "hardway:service:NodeService",
-            name,
-            _visible(args),
-            pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(hooks=preview.hooks(args.node, service))),
-        )
         credentials = [*dict.fromkeys(service.credential_files.values())]
         texts = pulumi.Output.all(*map(args.pki.text, credentials))
 
@@ -61,12 +56,18 @@ class NodeService(pulumi.ComponentResource):
         self.manifest_digest = pulumi.Output.unsecret(texts.apply(lambda texts: digest(listing(texts))))
         self.command = args.connection.run(
             name,
-            parent=self,
+            parent=parent,
             create=f"{PROGRAMS}/service apply {service.name}",
             delete=f"{PROGRAMS}/service remove {service.name}",
             stdin=pulumi.Output.secret(texts.apply(payload)),
             depends_on=args.depends_on,
             hooks=args.rollout.hooks(service.name) if args.rollout else None,
+        )
+        super().__init__(
+            "hardway:service:NodeService",
+            name,
+            _visible(args),
+            pulumi.ResourceOptions(parent=parent, depends_on=[self.command], hooks=preview.hooks(args.node, service)),
         )
         self.register_outputs({})
 
