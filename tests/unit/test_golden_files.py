@@ -42,7 +42,7 @@ def _holds(content: str | Credential) -> str:
 
 def test_each_node_gets_exactly_the_files_that_are_checked_in(dev: Spec, request: pytest.FixtureRequest) -> None:
     expected = GOLDEN / "dev"
-    files = {path: text for path, text in rendered(dev)}
+    files = dict(rendered(dev))
     if request.config.getoption("--update-golden"):
         for path, text in files.items():
             (expected / path).parent.mkdir(parents=True, exist_ok=True)
