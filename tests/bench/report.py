@@ -41,15 +41,16 @@ def table(figures: Sequence[Figure]) -> str:
     return "\n".join(f"{figure.name:<{width}}  {_shown(figure):>18}  {_remark(figure)}".rstrip() for figure in figures)
 
 
-def document(figures: Sequence[Figure], **about: Mapping[str, Any] | str) -> dict[str, Any]:
-    """The figures for programs, values in full; about: what else is to be known of the run."""
+def document(figures: Sequence[Figure], failures: Sequence[str] = (), **about: Mapping[str, str]) -> dict[str, Any]:
+    """The figures for programs, values in full. failures: what was not measured, and why. about: of the run."""
     return about | {
         "figures": [
             {"name": figure.name, "value": figure.value, "unit": figure.unit}
             | ({"goal": figure.goal, "holds": figure.holds} if figure.goal is not None else {})
             | ({"samples": list(figure.samples)} if figure.samples else {})
             for figure in figures
-        ]
+        ],
+        "notMeasured": list(failures),
     }
 
 

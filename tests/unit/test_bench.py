@@ -104,3 +104,8 @@ def test_programs_get_every_sample_and_values_in_full() -> None:
     assert document["figures"][0]["value"] == 2.123456
     assert document["figures"][0]["samples"] == [1.0, 2.123456, 3.0]
     assert document["run"] == {"date": "today"}
+
+
+def test_what_was_not_measured_is_said_so_and_is_no_figure() -> None:
+    document = report.document([], ["a changed field: pulumi up failed"])
+    assert (document["figures"], document["notMeasured"]) == ([], ["a changed field: pulumi up failed"])
