@@ -35,7 +35,8 @@ def main() -> int:
         case "destroy":
             Stack(layout, arguments.stack).destroy()
         case "settle":
-            leftovers.settle(arguments.checkout, Layout(arguments.checkout).state, arguments.pulumi)
+            state = Layout(arguments.checkout).state
+            leftovers.settle(arguments.checkout, state, arguments.pulumi, state_only=arguments.state_only)
         case "clean":
             clean(layout)
         case "test":
@@ -76,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     settle = commands.add_parser("settle", help="take away what a killed engine has left (pulumi of .lab/bin does it)")
     settle.add_argument("checkout", type=Path, help="where Pulumi.yaml is")
     settle.add_argument("pulumi", type=Path, help="the engine")
+    settle.add_argument("--state-only", action="store_true", help="only make the state readable again")
     commands.add_parser("clean", help="remove .lab with all in it")
     test = commands.add_parser("test", help="prepare, run checks and tests")
     test.add_argument("names", nargs="*", choices=(*checks.NAMES, []), help="which ones (default: all)")

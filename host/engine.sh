@@ -22,14 +22,27 @@ changes() {
 
 # Whether a lock or a pending operation is there: of an engine that was killed, or of one that runs.
 unsettled() {
-    for lock in "$state"/.pulumi/locks/*/*/*/*.json; do
+    for lock in "$state"/.pulumi/locks/*/*/*/*.json "$state"/.pulumi/locks/*/*/*/*.tmp; do
         if [ -e "$lock" ]; then return 0; fi
     done
     grep -qs '"pending_operations": *\[{' "$state"/.pulumi/stacks/*/*.json
 }
 
-if [ "${PULUMI_BACKEND_URL:-}" = "$backend" ] && changes "$@" && unsettled; then
-    (cd "$(dirname "$0")/.." && "$python" -m host settle "$checkout" "$pulumi" >&2 </dev/null)
+# Whether an engine was killed over a file of the state, which even commands that only read can't read then.
+torn() {
+    [ -n "$(find "$state/.pulumi" -name '*.attrs' -empty 2>/dev/null)" ]
+}
+
+settle() {
+    (cd "$(dirname "$0")/.." && "$python" -m host settle "$checkout" "$pulumi" "$@" >&2 </dev/null)
+}
+
+if [ "${PULUMI_BACKEND_URL:-}" = "$backend" ]; then
+    if changes "$@"; then
+        if unsettled || torn; then settle; fi
+    elif torn; then
+        settle --state-only
+    fi
 fi
 
 # Start time and boot make the process's id a name that nobody else can have (host/processes.py).

@@ -6,8 +6,9 @@ An engine that ends in its own way, a cancelled one too, leaves none of this. On
 - its plugins: they notice minutes later that nobody asks them any more, and finish what they were doing until then;
 - what they were making or taking away: it stands in the state as a pending operation and not as a resource, so the
   next run finds names of libvirt taken, or objects gone that the state has.
-
-The state's file itself is always whole: the engine writes a draft and renames it.
+- a torn file: the state itself is written as a draft and renamed, so it is whole, but the library beneath writes the
+  file's attributes into `NAME.attrs` in place. Where that is empty every command fails ("failed to load checkpoint:
+  EOF"); where there is none all is well (gocloud.dev/blob/fileblob, getAttrs).
 """
 
 from __future__ import annotations
@@ -30,25 +31,31 @@ from host.processes import Process
 PROJECT = "hardway"
 # Set by engine.sh: the engine that a process belongs to, inherited by all that it starts.
 ENGINE_VARIABLE = "HARDWAY_ENGINE"
+_STATE_FILES = (".json", ".json.gz", ".json.zst")
 _BACKEND_VARIABLE = "PULUMI_BACKEND_URL"
 
 
-def settle(checkout: Path, state: Path, pulumi: Path) -> None:
+def settle(checkout: Path, state: Path, pulumi: Path, *, state_only: bool = False) -> None:
     """Takes away what killed engines have left of the project's stacks in the file backend `state`; says what that was.
 
     A stack that an engine works on at this moment is left alone. To be run where libvirt can be reached and with the
     environment of `.lab/env`.
 
-    checkout: where Pulumi.yaml is.
-    pulumi:   the engine.
+    checkout:   where Pulumi.yaml is.
+    pulumi:     the engine.
+    state_only: whether just the state's own files are to be made readable, for a command that changes nothing.
 
     Raises HostError where something could not be taken away. It can be run again after any interruption.
     """
     with _one_at_a_time(state):
-        processes.end(_orphans(state.as_uri()))
+        if not state_only:
+            processes.end(_orphans(state.as_uri()))
         for stack in _stacks(state):
             with locks.held(state, PROJECT, stack) as held:
                 if not held:
+                    continue
+                _mend(state, stack)
+                if state_only:
                     continue
                 deployment = _exported(checkout, pulumi, stack)
                 pending = deployment.get("pending_operations") or []
@@ -103,8 +110,16 @@ def _orphans(backend: str) -> list[Process]:
 
 
 def _stacks(state: Path) -> list[str]:
-    files = (state / ".pulumi/stacks" / PROJECT).glob("*.json*")
-    return sorted({file.name.partition(".json")[0] for file in files})
+    files = (state / ".pulumi/stacks" / PROJECT).iterdir()
+    return sorted({file.name.partition(".json")[0] for file in files if file.name.endswith(_STATE_FILES)})
+
+
+def _mend(state: Path, stack: str) -> None:
+    """Removes the torn attributes of the stack's files: of its state, history and backups."""
+    for attributes in (state / ".pulumi").rglob("*.attrs"):
+        of_the_stack = attributes.parent.name == stack or attributes.name.startswith(f"{stack}.json")
+        if PROJECT in attributes.parts and of_the_stack and attributes.stat().st_size == 0:
+            attributes.unlink()
 
 
 def _exported(checkout: Path, pulumi: Path, stack: str) -> Mapping[str, Any]:

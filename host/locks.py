@@ -19,15 +19,25 @@ from pathlib import Path
 
 from host.processes import Process
 
+# The draft of a lock that an engine was killed over is a lock to the next one, too.
+_DRAFT = ".tmp"
+_LOCKS = (".json", _DRAFT)
+# Seconds after which a draft is not being written any more: that takes an engine less than a millisecond.
+_WRITING = 5.0
+
 
 def abandoned(state: Path, stack: str) -> list[Path]:
     """The stack's lock files whose engine ran on this machine and does not run any more."""
     found = []
-    for path in sorted((state / ".pulumi/locks").glob(f"**/{stack}/*.json")):
+    for path in sorted((state / ".pulumi/locks").glob(f"**/{stack}/*")):
+        if path.suffix not in _LOCKS:
+            continue
         try:
             lock = json.loads(path.read_text())
             holder, host, taken = int(lock["pid"]), lock["hostname"], path.stat().st_mtime
         except (OSError, ValueError, TypeError, KeyError):
+            if path.suffix == _DRAFT and _cut_short(path):
+                found.append(path)
             continue  # released meanwhile, or of another make: not ours to judge
         if host == socket.gethostname() and not _is_the_holder(holder, taken):
             found.append(path)
@@ -60,7 +70,7 @@ def held(state: Path, project: str, stack: str) -> Iterator[bool]:
     draft.replace(own)
     try:
         release(state, stack)
-        yield list(folder.glob("*.json")) == [own]
+        yield [path for path in folder.iterdir() if path.suffix in _LOCKS] == [own]
     finally:
         own.unlink()
 
@@ -69,3 +79,9 @@ def _is_the_holder(pid: int, taken: float) -> bool:
     """Whether the process with this id can have taken a lock at that time (seconds since the epoch)."""
     process = Process.of(pid)
     return process is not None and time.time() - process.age() <= taken + 1
+
+
+def _cut_short(draft: Path) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return time.time() - draft.stat().st_mtime > _WRITING
+    return False

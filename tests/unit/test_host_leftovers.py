@@ -251,6 +251,53 @@ def test_where_nothing_was_left_the_engine_is_all_that_runs(layout: Layout) -> N
     assert pulumi(layout, "up") == ["up"]
 
 
+@pytest.mark.parametrize("arguments", [("stack", "ls"), ("stack", "select", "dev"), ("up",)])
+def test_a_torn_file_of_the_state_stops_no_command(layout: Layout, arguments: tuple[str, ...]) -> None:
+    lock(layout).unlink()
+    attributes = layout.state / ".pulumi/stacks/hardway/dev.json.attrs"
+    attributes.touch()
+    assert pulumi(layout, *arguments)[-1] == " ".join(arguments)
+    assert not attributes.exists()
+
+
+def test_a_file_that_a_running_engine_is_writing_is_left_alone(layout: Layout) -> None:
+    lock(layout).write_text(json.dumps({"pid": os.getpid(), "hostname": socket.gethostname()}))
+    attributes = layout.state / ".pulumi/stacks/hardway/dev.json.attrs"
+    attributes.touch()
+    pulumi(layout, "stack", "ls")
+    assert attributes.exists()
+
+
+def test_a_whole_file_of_the_state_and_one_of_another_project_are_left_alone(layout: Layout) -> None:
+    whole = layout.state / ".pulumi/stacks/hardway/dev.json.attrs"
+    whole.write_text("{}")
+    other = layout.state / ".pulumi/stacks/other/dev.json.attrs"
+    other.parent.mkdir()
+    other.touch()
+    pulumi(layout, "up")
+    assert whole.exists()
+    assert other.exists()
+
+
+def test_the_draft_of_a_killed_engines_lock_is_removed(layout: Layout) -> None:
+    draft = lock(layout).with_name("lock.json.18ea.tmp")
+    lock(layout).rename(draft)
+    pulumi(layout, "up")
+    assert not draft.exists()
+
+
+@pytest.mark.parametrize(("age", "stays"), [(0, True), (60, False)])
+def test_a_draft_that_was_cut_short_is_removed_once_nobody_can_be_writing_it(
+    layout: Layout, age: int, stays: bool
+) -> None:
+    lock(layout).unlink()
+    draft = lock(layout).with_name("lock.json.18ea.tmp")
+    draft.write_text('{"pid":')
+    os.utime(draft, (draft.stat().st_mtime - age,) * 2)
+    pulumi(layout, "up")
+    assert draft.exists() == stays
+
+
 def test_a_pending_operation_without_a_lock_is_settled_as_well(layout: Layout) -> None:
     lock(layout).unlink()
     stack = layout.state / ".pulumi/stacks/hardway/dev.json"
