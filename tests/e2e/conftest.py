@@ -38,6 +38,7 @@ def first_up(clone: RunningLab) -> Change:
 
 @pytest.fixture(scope="session")
 def lab(clone: RunningLab, first_up: Change) -> RunningLab:
-    """The lab, up."""
+    """The lab, up and settled: its own pods run."""
     assert first_up.succeeded
+    clone.kubectl("--namespace=kube-system", "rollout", "status", "deployment/coredns", "--timeout=900s")
     return clone
