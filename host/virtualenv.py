@@ -13,6 +13,9 @@ from host.errors import HostError
 
 _STAMP = "made-of"
 
+# Not by way of an environment that this one may be called from, and may be about to make anew.
+_PYTHON = Path(sys.executable).resolve()
+
 
 def ensure(folder: Path, requirements: Path) -> bool:
     """Makes `folder` a virtual environment with what `requirements` lists (with hashes); says whether it had to.
@@ -27,7 +30,7 @@ def ensure(folder: Path, requirements: Path) -> bool:
     if folder.exists():
         shutil.rmtree(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    _run([sys.executable, "-m", "venv", str(folder)])
+    _run([str(_PYTHON), "-m", "venv", str(folder)])
     pip = [str(folder / "bin/python"), "-m", "pip", "--quiet", "--no-input", "--disable-pip-version-check"]
     _run([*pip, "install", "--require-hashes", "--requirement", str(requirements)])
     stamp.write_text(key)
@@ -36,7 +39,7 @@ def ensure(folder: Path, requirements: Path) -> bool:
 
 def _key(folder: Path, requirements: Path) -> str:
     """What the environment is made of. Its own place counts: the programs in it name their interpreter by full path."""
-    parts = (requirements.read_bytes(), os.fsencode(folder.resolve()), sys.version.encode(), sys.executable.encode())
+    parts = (requirements.read_bytes(), os.fsencode(folder.resolve()), sys.version.encode(), os.fsencode(_PYTHON))
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 

@@ -125,8 +125,9 @@ class RunningLab:
         return _outcome(self.run("pulumi", *arguments, check=False))
 
     def preview(self) -> str:
-        """What `pulumi preview --diff` prints."""
-        return self.run("pulumi", "preview", "--stack", "dev", "--diff", "--non-interactive").stdout
+        """What `pulumi preview --diff` prints: the diff, and in words what it means."""
+        result = self.run("pulumi", "preview", "--stack", "dev", "--diff", "--non-interactive")
+        return result.stdout + result.stderr
 
     def planned(self) -> dict[str, set[str]]:
         """What `pulumi preview --json` would do: operation to the URNs' names, `same` left out."""

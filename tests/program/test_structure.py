@@ -145,7 +145,7 @@ def test_a_node_joins_after_its_services_and_leaves_by_a_control_plane(program: 
 def test_what_is_applied_is_taken_away_by_a_delete_of_its_own(program: Program) -> None:
     for component in program.of_type("hardway:service:NodeService"):
         command = program.command(component.name)
-        assert command.parent == component.urn
+        assert command.parent == component.parent
         service = command.inputs["create"].rpartition(" ")[2]
         assert command.inputs["delete"].endswith(f"service remove {service}")
 
