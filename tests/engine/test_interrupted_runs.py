@@ -173,6 +173,8 @@ def kill_before_it_notices(engine: subprocess.Popen[str], begun: Callable[[], bo
     deadline = time.monotonic() + 120
     while True:
         engine.send_signal(signal.SIGSTOP)
+        # The signal is only sent then: what runs on until it stops could still be written down.
+        os.waitid(os.P_PID, engine.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
         if begun() and comes_true(done):
             break
         assert engine.poll() is None, "the engine ended before"
