@@ -12,8 +12,6 @@ from toolchain.cache import default_folder
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Adds the options of these tests."""
     parser.addoption("--lab", type=Path, help="a checkout whose lab is up, to test instead of a fresh clone")
-    parser.addoption("--rounds", type=int, default=3, help="how many random interruptions and changes to draw")
-    parser.addoption("--seed", type=int, default=1, help="what to draw them from")
 
 
 @pytest.fixture(scope="session")
