@@ -6,14 +6,13 @@ from lab.credentials import KeyPair, authority_file
 from lab.files import Binary, Credential, File, Part, Service, to_yaml
 from lab.node_setup import PROGRAMS, node_setup
 from lab.pki import SERVICE_ACCOUNTS, Authority, etcd_identity
-from lab.spec import Node, Spec
+from lab.spec import API_PORT, Node, Spec
 from lab.units import command, unit, unit_path
 from lab.versions import version
 from lab.worker import BINARIES, CIPHER_SUITES, LOG_LEVEL
 
 KUBERNETES = "/var/lib/kubernetes"
 ETCD = "/etc/etcd"
-API_PORT = 6443
 ETCD_HEALTH = "http://127.0.0.1:2381"
 AUTHORITY = f"{KUBERNETES}/ca.crt"
 

@@ -10,6 +10,9 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
+API_PORT = 6443
+"""Where every API server listens."""
+
 
 class Role(StrEnum):
     """What a node is for. The value is also its `node-role.kubernetes.io/` label."""
@@ -163,7 +166,7 @@ class Spec:
     @property
     def api_endpoint(self) -> str:
         """The URL of the API server as nodes and users see it."""
-        return f"https://{self.api_server}:6443"
+        return f"https://{self.api_server}:{API_PORT}"
 
     @property
     def simultaneous_restarts(self) -> int:
