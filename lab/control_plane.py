@@ -55,7 +55,6 @@ def etcd(spec: Spec, node: Node) -> Service:
     return Service(
         name="etcd",
         unit="etcd.service",
-        needs=("node-setup",),
         files={
             unit_path("etcd.service"): File(
                 content=unit("etcd.service", command=command(f"{BINARIES}/etcd", {**flags, **spec.flags.etcd}))
@@ -101,6 +100,8 @@ def kube_apiserver(spec: Spec, node: Node) -> Service:
         "service-account-signing-key-file": service_accounts,
         "service-cluster-ip-range": str(spec.networks.service_cidr),
         "service-node-port-range": "30000-32767",
+        # Without it a stop takes the minute of --request-timeout, for open watches never end by themselves.
+        "shutdown-watch-termination-grace-period": "3s",
         "v": LOG_LEVEL,
     }
     return Service(

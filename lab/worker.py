@@ -38,7 +38,7 @@ def worker_services(spec: Spec, node: Node) -> tuple[Service, ...]:
 
 
 def containerd(node: Node) -> Service:
-    """The container runtime: containerd with runc, cgroups left to systemd, and the images that it starts with."""
+    """The container runtime: containerd with runc, cgroups left to systemd."""
     path = "/etc/containerd/config.toml"
     configuration: dict[str, Any] = {
         "version": 3,
@@ -70,10 +70,6 @@ def containerd(node: Node) -> Service:
             unit_path("containerd.service"): File(
                 content=unit("containerd.service", command=command("/bin/containerd", {"config": path}))
             ),
-            unit_path("containerd-images.service"): File(
-                content=unit("containerd-images.service", program=f"{PROGRAMS}/import-images containerd"),
-                restarts=False,
-            ),
             path: File(content=tomli_w.dumps(overlay(configuration, node.containerd))),
         },
         binaries={
@@ -81,14 +77,16 @@ def containerd(node: Node) -> Service:
             "/bin/ctr": Binary(name="ctr", version=version("containerd")),
             f"{BINARIES}/runc": Binary(name="runc", version=version("runc")),
         },
-        images=tuple(Image(name=name, version=version(name)) for name in ("pause", "busybox", "coredns")),
         check=f'"$STAGED/bin/containerd" --config "$STAGED{path}" config dump',
         health=f"{PROGRAMS}/containerd-healthy",
     )
 
 
 def kubelet(spec: Spec, node: Node) -> Service:
-    """The node agent. Its one certificate is its client certificate and its serving certificate."""
+    """The node agent, and the images that its pods start from.
+
+    Its one certificate is its client certificate and its serving certificate.
+    """
     authority, pair = f"{KUBELET}/ca.crt", KeyPair.of(kubelet_identity(node), folder=KUBELET, name="kubelet")
     flags = {
         "config": f"{KUBELET}/kubelet-config.yaml",
@@ -104,6 +102,10 @@ def kubelet(spec: Spec, node: Node) -> Service:
         files={
             unit_path("kubelet.service"): File(
                 content=unit("kubelet.service", command=command(f"{BINARIES}/kubelet", flags))
+            ),
+            unit_path("kubelet-images.service"): File(
+                content=unit("kubelet-images.service", program=f"{PROGRAMS}/import-images kubelet"),
+                restarts=False,
             ),
             flags["config"]: File(
                 content=to_yaml(overlay(_kubelet_configuration(spec, node, authority, pair), node.kubelet))
@@ -121,6 +123,7 @@ def kubelet(spec: Spec, node: Node) -> Service:
             **pair.files,
         },
         binaries={f"{BINARIES}/kubelet": Binary(name="kubelet", version=node.kubernetes_version)},
+        images=tuple(Image(name=name, version=version(name)) for name in ("pause", "busybox", "coredns")),
         check=f'"$STAGED{BINARIES}/kubelet" --version',
         health=f"{PROGRAMS}/kubelet-healthy {node.name} {spec.api_endpoint} {authority} {pair.certificate} {pair.key}",
     )
