@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -66,6 +67,9 @@ class Layout:
     def kubeconfig(self, stack: str) -> Path:
         return self.access(stack) / "kubeconfig"
 
+
+_ENTER = "in-lab"
+"""The command of `.lab/bin` that runs any other one inside."""
 
 _ENV = """\
 # The lab's environment, written by `make prepare`. Use it in your shell: . ./.lab/env
@@ -137,6 +141,13 @@ def pulumi_home(layout: Layout) -> Path:
     return Path(evaluate(render(layout, "", "")).get("PULUMI_HOME") or Path.home() / ".pulumi")
 
 
+def program(name: str) -> Path | None:
+    """A program on PATH that is none of a lab's own commands, which would lead back to themselves."""
+    folders = [folder for folder in os.get_exec_path() if not (Path(folder) / _ENTER).exists()]
+    found = shutil.which(name, path=os.pathsep.join(folders))
+    return Path(found) if found else None
+
+
 def write(layout: Layout, text: str, commands: Mapping[str, Path], private: bool) -> None:
     """Writes `.lab/env` with the given text, `.lab/bin` and, once, the passphrase.
 
@@ -147,14 +158,14 @@ def write(layout: Layout, text: str, commands: Mapping[str, Path], private: bool
     _make_passphrase(layout.passphrase)
     layout.bin.mkdir(exist_ok=True)
     what, entering = (_ENTERED, _entering(layout)) if private else (_PLAIN, [])
-    programs: dict[str, list[str | Path]] = {name: [program] for name, program in commands.items()}
+    programs: dict[str, list[str | Path]] = {name: [path] for name, path in commands.items()}
     if "pulumi" in programs:
         programs["pulumi"] = [*_settling(layout), *programs["pulumi"]]
-    for name, words in {**programs, "in-lab": []}.items():
+    for name, words in {**programs, _ENTER: []}.items():
         quoted = "".join(f"{shlex.quote(str(word))} " for word in [*entering, *words])
         _put(layout.bin / name, _COMMAND.format(what=what, words=quoted))
     for entry in layout.bin.iterdir():
-        if entry.name not in {*commands, "in-lab"}:
+        if entry.name not in {*commands, _ENTER}:
             entry.unlink()
     _put(layout.env, text, mode=0o644)
 

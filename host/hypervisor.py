@@ -63,17 +63,15 @@ def system_libvirt_answers() -> bool:
     """Whether systemd runs here and the system's libvirtd answers this user."""
     if not Path("/run/systemd/system").is_dir() or shutil.which("virsh") is None:
         return False
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        return _virsh_answers([])
-    return False
+    return _virsh_answers([])
 
 
 def _virsh_answers(prefix: Sequence[str]) -> bool:
     command = [*prefix, "virsh", "--connect", URI, "uri"]
-    result = subprocess.run(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=30, check=False
-    )
-    return result.returncode == 0
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        answer = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False)
+        return answer.returncode == 0
+    return False
 
 
 class Hypervisor:

@@ -75,9 +75,9 @@ def prepare(layout: Layout, stack: str) -> None:
             print(f"    a private one in {layout.hypervisor}" if private else "    the system's libvirtd")
         with step("Environment"):
             commands = {"pulumi": tools.bin / "pulumi", "kubectl": tools.kubectl}
-            virsh = shutil.which("virsh")
+            virsh = environment.program("virsh")
             if virsh is not None:
-                commands["virsh"] = Path(virsh)
+                commands["virsh"] = virsh
             text = environment.render(layout, stack, tools.virtualization)
             environment.write(layout, text, commands, private)
             stack_file.set_up_filter(layout.checkout)

@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lab import versions
@@ -28,15 +28,34 @@ SDK_MODULE = "github.com/pulumi/pulumi/sdk/v3"
 EXEC_SCRIPT = "python/cmd/pulumi-language-python-exec"
 """Within the SDK's Go module: what the language host starts a program with."""
 
+PATCHES = {
+    # What reads from libvirtd passes answers on under a lock, which whoever waited for one takes to sign off. After a
+    # stream libvirtd may send an answer more than is waited for: both stand still for ever then, and so does every
+    # operation. With room for the answer nobody waits.
+    "libvirt": (
+        golang.Patch(
+            module="github.com/digitalocean/go-libvirt",
+            file="rpc.go",
+            before="c := make(chan response)",
+            after="c := make(chan response, 16)",
+        ),
+    ),
+}
+"""By plugin, what is built otherwise than its modules have it."""
+
 
 @dataclass(frozen=True)
 class Part:
-    """The engine or one plugin; see `toolchain.workshop.Product`. builder: builds its programs into a folder."""
+    """The engine or one plugin; see `toolchain.workshop.Product`.
+
+    builder: builds its programs into a folder. patches: what it builds otherwise than the modules have it.
+    """
 
     title: str
     release: Release
     members: dict[str, str]
     builder: Callable[[golang.Compiler, Path], None]
+    patches: tuple[golang.Patch, ...] = ()
 
     @property
     def build_key(self) -> Key:
@@ -47,6 +66,7 @@ class Part:
             go=versions.go().series,
             sources=tree_sha256(MODULE, _is_source),
             programs=sorted(self.members),
+            **({"patches": list(map(asdict, self.patches))} if self.patches else {}),
         )
 
     def build(self, go: golang.Compiler, folder: Path) -> None:
@@ -88,12 +108,12 @@ def engine() -> Part:
 
 def plugin(name: str, version: str) -> Part:
     """A resource plugin."""
-    program = f"pulumi-resource-{name}"
+    program, patches = f"pulumi-resource-{name}", PATCHES.get(name, ())
 
     def build(go: golang.Compiler, folder: Path) -> None:
-        go.build(MODULE, f"./cmd/{program}", folder / program)
+        go.build(MODULE, f"./cmd/{program}", folder / program, patches=patches)
 
-    return Part(f"{program} {version}", versions.plugin_release().at(version, name), {program: program}, build)
+    return Part(f"{program} {version}", versions.plugin_release().at(version, name), {program: program}, build, patches)
 
 
 def installed_engine() -> Path | None:

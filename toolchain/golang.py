@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
+import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +23,16 @@ from toolchain.release import NotAvailableError, ReleaseHosts
 DEBIAN_PACKAGE = "golang-go"
 """Debian's Go, too old to build with, but a client that fetches a newer one as a module and checks it."""
 USUAL_PLACES = ("/usr/local/go/bin/go", "/usr/lib/go/bin/go")
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A text in a file of a required module, and what is built in its place: for a fault that no release mends."""
+
+    module: str
+    file: str
+    before: str
+    after: str
 
 
 @dataclass(frozen=True)
@@ -39,10 +51,12 @@ class Compiler:
         tags: tuple[str, ...] = (),
         variables: Mapping[str, str] | None = None,
         cgo: bool = False,
+        patches: Sequence[Patch] = (),
     ) -> None:
         """Builds a package of the module in a folder: static, stripped, without the builder's paths.
 
-        variables: string variables set by the linker. cgo: C code is linked, statically too. Raises ToolchainError.
+        variables: string variables set by the linker. cgo: C code is linked, statically too. patches: what is built
+        otherwise than the modules have it. Raises ToolchainError.
         """
         flags = ["-s", "-w"]
         if cgo:
@@ -50,12 +64,34 @@ class Compiler:
         for name, value in (variables or {}).items():
             flags.append(f"-X={name}={value}")
         command = ["build", "-trimpath", "-buildvcs=false", f"-tags={','.join(tags)}", f"-ldflags={' '.join(flags)}"]
-        run(
-            [*_politely(), self.program, *command, "-o", target, package],
-            why=f"building {package}",
-            folder=module,
-            environment={"CGO_ENABLED": "1" if cgo else "0", "GOFLAGS": "", "GOTOOLCHAIN": "local", "GOWORK": "off"},
-        )
+        with tempfile.TemporaryDirectory() as folder:
+            overlay = [f"-overlay={self._overlay(module, patches, Path(folder))}"] if patches else []
+            run(
+                [*_politely(), self.program, *command, *overlay, "-o", target, package],
+                why=f"building {package}",
+                folder=module,
+                environment={
+                    "CGO_ENABLED": "1" if cgo else "0",
+                    "GOFLAGS": "",
+                    "GOTOOLCHAIN": "local",
+                    "GOWORK": "off",
+                },
+            )
+
+    def _overlay(self, module: Path, patches: Sequence[Patch], folder: Path) -> Path:
+        """Writes the patched files, and the list of them that `go help build` describes under -overlay."""
+        replaced = {}
+        for number, patch in enumerate(patches):
+            source = self.module_folder(module, patch.module) / patch.file
+            text = source.read_text()
+            if text.count(patch.before) != 1:
+                raise ToolchainError(f"{patch.module}: {patch.file} has changed, and the patch to it does not fit.")
+            patched = folder / f"{number}-{source.name}"
+            patched.write_text(text.replace(patch.before, patch.after))
+            replaced[str(source)] = str(patched)
+        listing = folder / "overlay.json"
+        listing.write_text(json.dumps({"Replace": replaced}))
+        return listing
 
     def module_folder(self, module: Path, path: str) -> Path:
         """Where the sources of a module are that `module` requires. Raises ToolchainError."""

@@ -130,3 +130,14 @@ def test_a_command_that_is_no_longer_offered_goes_away(layout: Layout) -> None:
     (layout.bin / "stale").symlink_to("/bin/true")
     written(layout)
     assert sorted(entry.name for entry in layout.bin.iterdir()) == ["in-lab", "kubectl", "pulumi"]
+
+
+def test_a_labs_own_command_is_never_taken_for_the_program_that_it_runs(
+    layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = tmp_path / "virsh"
+    real.write_text("#!/bin/sh\n")
+    real.chmod(0o755)
+    environment.write(layout, "", {"virsh": real}, private=True)
+    monkeypatch.setenv("PATH", f"{layout.bin}:{tmp_path}")
+    assert environment.program("virsh") == real

@@ -98,3 +98,27 @@ def test_without_any_go_the_error_says_what_to_install(tmp_path: Path) -> None:
     with pytest.raises(ToolchainError, match=rf"Go {WANTED.minimum} or newer .*{golang.DEBIAN_PACKAGE}"):
         golang.compiler(Cache(tmp_path / "cache"), ReleaseHosts(NO_HOSTS))
     assert list(golang.required_packages()) == [golang.DEBIAN_PACKAGE]
+
+
+def test_a_patch_is_built_in_the_place_of_the_text_that_it_is_for(tmp_path: Path) -> None:
+    source = tmp_path / "sources"
+    source.mkdir()
+    (source / "rpc.go").write_text("c := make(chan int)\n")
+    go = tmp_path / "go"
+    go.write_text(
+        f"""#!/bin/sh
+for word; do
+    case $word in
+    list) echo {source} ;;
+    -overlay=*) cp "$(dirname "${{word#-overlay=}}")"/* {tmp_path} ;;
+    esac
+done
+"""
+    )
+    go.chmod(0o755)
+    patch = golang.Patch(module="example.org/m", file="rpc.go", before="make(chan int)", after="make(chan int, 1)")
+    Compiler(go, "1.26.8").build(tmp_path, "./x", tmp_path / "x", patches=[patch])
+    assert (tmp_path / "0-rpc.go").read_text() == "c := make(chan int, 1)\n"
+    assert str(source / "rpc.go") in (tmp_path / "overlay.json").read_text()
+    with pytest.raises(ToolchainError, match="has changed"):
+        Compiler(go, "1.26.8").build(tmp_path, "./x", tmp_path / "x", patches=[replace(patch, before="nothing")])
