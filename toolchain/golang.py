@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -65,9 +64,9 @@ class Compiler:
             flags.append(f"-X={name}={value}")
         command = ["build", "-trimpath", "-buildvcs=false", f"-tags={','.join(tags)}", f"-ldflags={' '.join(flags)}"]
         with tempfile.TemporaryDirectory() as folder:
-            overlay = [f"-overlay={self._overlay(module, patches, Path(folder))}"] if patches else []
+            patched = [f"-modfile={self._patched(module, patches, Path(folder))}"] if patches else []
             run(
-                [*_politely(), self.program, *command, *overlay, "-o", target, package],
+                [*_politely(), self.program, *command, *patched, "-o", target, package],
                 why=f"building {package}",
                 folder=module,
                 environment={
@@ -78,20 +77,21 @@ class Compiler:
                 },
             )
 
-    def _overlay(self, module: Path, patches: Sequence[Patch], folder: Path) -> Path:
-        """Writes the patched files, and the list of them that `go help build` describes under -overlay."""
-        replaced = {}
-        for number, patch in enumerate(patches):
-            source = self.module_folder(module, patch.module) / patch.file
-            text = source.read_text()
+    def _patched(self, module: Path, patches: Sequence[Patch], folder: Path) -> Path:
+        """Copies what is patched into a folder, and writes the module file there that has the copies in its place."""
+        for name in ("go.mod", "go.sum"):
+            shutil.copyfile(module / name, folder / name)
+        for patch in patches:
+            copy = folder / patch.module
+            if not copy.exists():
+                shutil.copytree(self.module_folder(module, patch.module), copy, copy_function=shutil.copyfile)
+                replace = f"-replace={patch.module}={copy}"
+                run([self.program, "mod", "edit", replace, folder / "go.mod"], why=f"patching {patch.module}")
+            text = (copy / patch.file).read_text()
             if text.count(patch.before) != 1:
                 raise ToolchainError(f"{patch.module}: {patch.file} has changed, and the patch to it does not fit.")
-            patched = folder / f"{number}-{source.name}"
-            patched.write_text(text.replace(patch.before, patch.after))
-            replaced[str(source)] = str(patched)
-        listing = folder / "overlay.json"
-        listing.write_text(json.dumps({"Replace": replaced}))
-        return listing
+            (copy / patch.file).write_text(text.replace(patch.before, patch.after))
+        return folder / "go.mod"
 
     def module_folder(self, module: Path, path: str) -> Path:
         """Where the sources of a module are that `module` requires. Raises ToolchainError."""

@@ -104,13 +104,16 @@ def test_a_patch_is_built_in_the_place_of_the_text_that_it_is_for(tmp_path: Path
     source = tmp_path / "sources"
     source.mkdir()
     (source / "rpc.go").write_text("c := make(chan int)\n")
+    for name in ("go.mod", "go.sum"):
+        (tmp_path / name).touch()
     go = tmp_path / "go"
     go.write_text(
         f"""#!/bin/sh
 for word; do
     case $word in
     list) echo {source} ;;
-    -overlay=*) cp "$(dirname "${{word#-overlay=}}")"/* {tmp_path} ;;
+    -replace=*) echo "$word" >{tmp_path}/replaced ;;
+    -modfile=*) cp "$(dirname "${{word#-modfile=}}")"/example.org/m/rpc.go {tmp_path} ;;
     esac
 done
 """
@@ -118,7 +121,8 @@ done
     go.chmod(0o755)
     patch = golang.Patch(module="example.org/m", file="rpc.go", before="make(chan int)", after="make(chan int, 1)")
     Compiler(go, "1.26.8").build(tmp_path, "./x", tmp_path / "x", patches=[patch])
-    assert (tmp_path / "0-rpc.go").read_text() == "c := make(chan int, 1)\n"
-    assert str(source / "rpc.go") in (tmp_path / "overlay.json").read_text()
+    assert (tmp_path / "rpc.go").read_text() == "c := make(chan int, 1)\n"
+    assert (tmp_path / "replaced").read_text().startswith("-replace=example.org/m=")
+    assert (source / "rpc.go").read_text() == "c := make(chan int)\n"
     with pytest.raises(ToolchainError, match="has changed"):
         Compiler(go, "1.26.8").build(tmp_path, "./x", tmp_path / "x", patches=[replace(patch, before="nothing")])
