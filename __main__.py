@@ -4,7 +4,7 @@ import pulumi
 
 from components import artifacts
 from components.lab import Lab, LabArgs
-from components.repairs import recorded_repairs
+from host.repairs import recorded_repairs
 from lab.configuration import ConfigurationError, parse
 from lab.nodes import things_of
 from toolchain.errors import ToolchainError

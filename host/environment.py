@@ -141,6 +141,11 @@ def pulumi_home(layout: Layout) -> Path:
     return Path(evaluate(render(layout, "", "")).get("PULUMI_HOME") or Path.home() / ".pulumi")
 
 
+def uses_own_passphrase(layout: Layout, text: str) -> bool:
+    """Whether secrets are encrypted by the lab's passphrase with `text`, which is that of `.lab/env`."""
+    return evaluate(text).get("PULUMI_CONFIG_PASSPHRASE_FILE") == str(layout.passphrase)
+
+
 def program(name: str) -> Path | None:
     """A program on PATH that is none of a lab's own commands, which would lead back to themselves."""
     folders = [folder for folder in os.get_exec_path() if not (Path(folder) / _ENTER).exists()]

@@ -6,6 +6,8 @@ An engine that ends in its own way, a cancelled one too, leaves none of this. On
 - its plugins: they notice minutes later that nobody asks them any more, and finish what they were doing until then;
 - what they were making or taking away: it stands in the state as a pending operation and not as a resource, so the
   next run finds names of libvirt taken, or objects gone that the state has.
+- a change of a service half done: the state still has the old one, so a configuration put back to that would show no
+  change, whatever the node runs. The next run is told to set it right.
 - a torn file: the state itself is written as a draft and renamed, so it is whole, but the library beneath writes the
   file's attributes into `NAME.attrs` in place. Where that is empty every command fails ("failed to load checkpoint:
   EOF"); where there is none all is well (gocloud.dev/blob/fileblob, getAttrs).
@@ -19,6 +21,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +29,14 @@ from host import libvirt_objects, locks, processes
 from host.errors import HostError
 from host.libvirt_objects import LibvirtObject
 from host.processes import Process
+from host.repairs import record_repairs
 
 # The name in Pulumi.yaml.
 PROJECT = "hardway"
 # Set by engine.sh: the engine that a process belongs to, inherited by all that it starts.
 ENGINE_VARIABLE = "HARDWAY_ENGINE"
+INTERRUPTED = "an interrupted change"
+_MACHINE, _COMMAND = "hardway:machine:Machine", "command:remote:Command"
 _STATE_FILES = (".json", ".json.gz", ".json.zst")
 _BACKEND_VARIABLE = "PULUMI_BACKEND_URL"
 
@@ -61,6 +67,7 @@ def settle(checkout: Path, state: Path, pulumi: Path, *, state_only: bool = Fals
                 pending = deployment.get("pending_operations") or []
                 for found in unfinished(deployment):
                     _say(found.take_away())
+                record_repairs(stack, {pair: [INTERRUPTED] for pair in half_done(deployment)}, datetime.now(UTC))
             if pending:
                 _forget(checkout, pulumi, stack, deployment)
                 _say(f"stack {stack}: {len(pending)} interrupted operation(s) cleared from the state")
@@ -85,6 +92,29 @@ def unfinished(deployment: Mapping[str, Any]) -> list[LibvirtObject]:
         if operation["type"] == "deleting" or (operation["type"] == "creating" and subject not in recorded):
             found.add(subject)
     return sorted(found, key=libvirt_objects.order)
+
+
+def half_done(deployment: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Node and service of every command on a node that was being changed or undone.
+
+    deployment: the stack, as `pulumi stack export` prints it.
+    """
+    resources = deployment.get("resources") or []
+    nodes = [_name(each) for each in resources if each["type"] == _MACHINE]
+    found = set()
+    for operation in deployment.get("pending_operations") or []:
+        if operation["type"] not in ("updating", "deleting") or operation["resource"]["type"] != _COMMAND:
+            continue
+        name = _name(operation["resource"])
+        # The longest, for a node's name may begin with another's.
+        node = max((node for node in nodes if name.startswith(f"{node}-")), key=len, default="")
+        if node:
+            found.add((node, name.removeprefix(f"{node}-")))
+    return sorted(found)
+
+
+def _name(resource: Mapping[str, Any]) -> str:
+    return str(resource["urn"]).rpartition("::")[2]
 
 
 def _orphans(backend: str) -> list[Process]:

@@ -79,6 +79,8 @@ def prepare(layout: Layout, stack: str) -> None:
             if virsh is not None:
                 commands["virsh"] = virsh
             text = environment.render(layout, stack, tools.virtualization)
+            if not layout.passphrase.exists() and environment.uses_own_passphrase(layout, text):
+                stack_file.forget_salts(layout.checkout)
             environment.write(layout, text, commands, private)
             stack_file.set_up_filter(layout.checkout)
 

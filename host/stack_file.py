@@ -47,6 +47,19 @@ def tell_git(stack_file: Path) -> None:
         subprocess.run([*git, "update-index", "--", stack_file.name], capture_output=True, check=False)
 
 
+def forget_salts(checkout: Path) -> None:
+    """Takes the salt out of every stack file that holds no encrypted value: for when its passphrase is gone.
+
+    The engine refuses to make a stack with the salt of another passphrase, and makes a new one where there is none.
+    """
+    for file in checkout.glob("Pulumi.*.yaml"):
+        lines = file.read_text().splitlines(keepends=True)
+        kept = [line for line in lines if not line.startswith(_SALT)]
+        if kept != lines and not any("secure:" in line for line in kept):
+            _replace(file, "".join(kept))
+            tell_git(file)
+
+
 @contextlib.contextmanager
 def text_kept(stack_file: Path) -> Iterator[None]:
     """Keeps the file's text as it is, but for the salt, over a step in which the engine may write it.
@@ -59,7 +72,10 @@ def text_kept(stack_file: Path) -> Iterator[None]:
         return
     salt = [line for line in stack_file.read_text().splitlines() if line.startswith(_SALT)]
     kept = [line for line in before.splitlines() if not line.startswith(_SALT)]
-    after = "\n".join([*kept, *salt]) + "\n"
+    _replace(stack_file, "\n".join([*kept, *salt]) + "\n")
+
+
+def _replace(stack_file: Path, text: str) -> None:
     draft = stack_file.with_name(f".{stack_file.name}.new")
-    draft.write_text(after)
+    draft.write_text(text)
     draft.replace(stack_file)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
-from components.repairs import record_repairs
+from host.repairs import record_repairs
 from verify import cluster, node, stack
 from verify.commands import CommandError, Commands
 from verify.findings import Finding, Verdict

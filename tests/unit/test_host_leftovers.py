@@ -74,6 +74,21 @@ def test_a_whole_and_an_empty_stack_have_nothing_left_over() -> None:
     assert leftovers.unfinished({}) == []
 
 
+def test_a_service_that_was_being_changed_or_removed_waits_to_be_set_right() -> None:
+    machines = [resource("hardway:machine:Machine", name) for name in ("node", "node-1")]
+    commands = {
+        name: resource("command:remote:Command", name) for name in ("node-kubelet", "node-1-kube-proxy", "node-etcd")
+    }
+    pending = [
+        ("updating", commands["node-1-kube-proxy"]),
+        ("deleting", commands["node-kubelet"]),
+        ("creating", commands["node-etcd"]),
+        ("updating", resource(DOMAIN, "node-1-domain")),
+    ]
+    found = leftovers.half_done(deployment([*machines, *commands.values()], *pending))
+    assert found == [("node", "kubelet"), ("node-1", "kube-proxy")]
+
+
 def test_what_uses_another_is_taken_away_before_it() -> None:
     pending = [("creating", resource(type_, "x", pool="lab")) for type_ in reversed(list(KINDS))]
     kinds = [KINDS[each.type].what for each in leftovers.unfinished(deployment([], *pending))]

@@ -113,3 +113,19 @@ def test_a_file_that_the_engine_made_is_the_engines(tmp_path: Path) -> None:
     with stack_file.text_kept(file):
         file.write_text(SALT)
     assert file.read_text() == SALT
+
+
+def test_the_salt_of_a_lost_passphrase_is_forgotten(checkout: Path) -> None:
+    stack_file.set_up_filter(checkout)
+    file = checkout / "Pulumi.dev.yaml"
+    file.write_text(f"{TEXT}{SALT}\n")
+    stack_file.forget_salts(checkout)
+    assert file.read_text() == TEXT
+    assert git(checkout, "status", "--porcelain") == ""
+
+
+def test_the_salt_stays_while_a_value_is_encrypted_by_it(checkout: Path) -> None:
+    file = checkout / "Pulumi.dev.yaml"
+    file.write_text(text := f"{TEXT}  hardway:key:\n    secure: v1:abc\n{SALT}\n")
+    stack_file.forget_salts(checkout)
+    assert file.read_text() == text

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 import pytest
 
-from components import repairs
-from components.repairs import record_repairs, recorded_repairs
 from components.ssh import Login
+from host import repairs
+from host.repairs import record_repairs, recorded_repairs
 from verify import cluster, node, stack
 from verify.__main__ import main
 from verify.commands import CommandError, Commands
