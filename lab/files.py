@@ -75,7 +75,8 @@ class Service:
     activation: how the unit takes a change: `restart`, or `reload` for a unit that only applies settings.
     check: shell that fails, saying why, where the staged files cannot be right. `$STAGED` is the folder that they
         stand in, under their full paths.
-    health: shell that exits 0 once the service does its work, and otherwise says what it lacks on its output.
+    health: shell that exits 0 once the service does its work, and otherwise says what it lacks on its output; 3 where
+        it never will do its work as it is.
     """
 
     name: str
