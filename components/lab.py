@@ -52,13 +52,13 @@ class Lab(pulumi.ComponentResource):
             opts=self._child(),
         )
         self._machines = {node.name: self._machine(node) for node in spec.nodes}
-        control_planes = [self._node(node) for node in spec.control_planes]
-        rollout = Rollout(spec.simultaneous_restarts)
-        api_servers = [control_plane.command("kube-apiserver") for control_plane in control_planes]
-        workers = [self._node(node, rollout=rollout, waits_for={"kubelet": api_servers}) for node in spec.workers]
-        for node, worker in zip(spec.workers, workers, strict=True):
-            self._membership(node, worker, control_planes[0])
-        self._nodes = dict(zip([node.name for node in spec.nodes], control_planes + workers, strict=True))
+        one_by_one, several = Rollout(1), Rollout(spec.simultaneous_restarts)
+        self._nodes = {node.name: self._node(node, rollout=one_by_one) for node in spec.control_planes}
+        api_servers = [node.command("kube-apiserver") for node in self._nodes.values()]
+        for node in spec.workers:
+            self._nodes[node.name] = self._node(node, rollout=several, waits_for={"kubelet": api_servers})
+        for node in spec.kubelets:
+            self._membership(node)
         self.outputs = self._outputs()
         self.register_outputs(self.outputs)
 
@@ -83,20 +83,23 @@ class Lab(pulumi.ComponentResource):
             opts=self._child(),
         )
 
-    def _membership(self, node: Node, worker: NodeServices, control_plane: NodeServices) -> None:
+    def _membership(self, node: Node) -> None:
         """The node's role, labels and taints; and its leave of the cluster when it is taken away."""
         labels = ",".join(f"{label}={value}" for label, value in sorted(node.labels.items()))
         taints = ",".join(map(str, node.taints))
         repair = self._args.repairs.get((node.name, "membership"), "")
-        control_plane_machine = self._machines[self._args.spec.control_planes[0].name]
-        control_plane_machine.connection.run(
+        administrator = self._args.spec.control_planes[0].name
+        self._machines[administrator].connection.run(
             f"{node.name}-membership",
-            parent=worker,
+            parent=self._nodes[node.name],
             # A shell takes what follows the sign for a comment; a new one has the command run again.
             create=shlex.join([f"{PROGRAMS}/membership", "join", node.name, node.role, labels, taints])
             + (f" # {repair}" if repair else ""),
             delete=f"{PROGRAMS}/membership leave {node.name} {DRAIN_SECONDS}",
-            depends_on=[worker.command("kube-proxy"), control_plane.command("cluster-objects")],
+            depends_on=[
+                self._nodes[node.name].command("kube-proxy"),
+                self._nodes[administrator].command("cluster-objects"),
+            ],
         )
 
     def _outputs(self) -> dict[str, pulumi.Input[Any]]:

@@ -61,7 +61,7 @@ class NodeService(pulumi.ComponentResource):
             delete=f"{PROGRAMS}/service remove {service.name}",
             stdin=pulumi.Output.secret(texts.apply(payload)),
             depends_on=args.depends_on,
-            hooks=args.rollout.hooks(service.name) if args.rollout else None,
+            hooks=args.rollout.hooks(args.node, service.name) if args.rollout else None,
         )
         super().__init__(
             "hardway:service:NodeService",

@@ -154,4 +154,4 @@ def _check_room_for_pods(key: str, node: Mapping[str, Any], fields: Mapping[str,
 
 
 def _of_nodes(nodes: Sequence[NodeFields], name: str) -> Iterator[tuple[str, Any]]:
-    return ((key, node[name]) for key, node in nodes if name in node)
+    return ((key, node[name]) for key, node in nodes if node.get(name) is not None)

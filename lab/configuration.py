@@ -109,6 +109,11 @@ def between(least: int, most: int, unit: str = "", reason: str = "") -> Reader:
     return read
 
 
+def _none_if_empty(reader: Reader) -> Reader:
+    """What reads as another does, and an empty text as None."""
+    return lambda value: reader(value) if value else None
+
+
 def _one_of(choices: Sequence[str], convert: Callable[[str], Any] = str) -> Reader:
     def read(value: str) -> Any:
         if value not in choices:
@@ -175,6 +180,9 @@ _NODE: Mapping[str, Reader] = {
     "vcpus": between(1, 128),
     "disk": between(4, 16384, "GiB", "; the image and the node's binaries take about 2 GiB"),
     "kubernetesVersion": _kubernetes_version,
+    "labels": labels,
+    "taints[]": taint,
+    "taints": taints,
 }
 
 _MOST_MEMORY = 1024 * 1024
@@ -187,10 +195,8 @@ READERS: Mapping[str, Reader] = {
     "controlPlanes[].memory": between(1024, _MOST_MEMORY, "MiB", "; etcd and the API server need that much"),
     **{f"workers[].{name}": reader for name, reader in _NODE.items()},
     "workers[].memory": between(512, _MOST_MEMORY, "MiB", "; kubelet, kube-proxy and containerd need that much"),
+    "controlPlanes[].podCidr": _none_if_empty(ipv4_network(8, 30)),
     "workers[].podCidr": ipv4_network(8, 30),
-    "workers[].labels": labels,
-    "workers[].taints[]": taint,
-    "workers[].taints": taints,
     "networkCidr": ipv4_network(8, 29),
     "clusterCidr": ipv4_network(8, 30),
     "serviceCidr": ipv4_network(12, 29, ", which is what the API server takes"),
@@ -323,10 +329,10 @@ def _node(role: Role, node: Mapping[str, Any], lab: Mapping[str, Any], version: 
         address=node["address"],
         machine=Machine(vcpus=node["vcpus"], memory=node["memory"], disk=node["disk"]),
         kubernetes_version=node["kubernetesVersion"] or version,
-        pod_cidr=node.get("podCidr"),
-        labels=node.get("labels", {}),
-        taints=node.get("taints", ()),
-        **{attribute: merged(lab[name], node[name]) for attribute, name in OVERRIDES.items() if name in node},
+        pod_cidr=node["podCidr"],
+        labels=node["labels"],
+        taints=node["taints"],
+        **{attribute: merged(lab[name], node[name]) for attribute, name in OVERRIDES.items()},
     )
 
 

@@ -4,7 +4,7 @@ from lab import kubeconfig
 from lab.cluster_objects import cluster_objects
 from lab.credentials import KeyPair, authority_file
 from lab.files import Binary, Credential, File, Part, Service, to_yaml
-from lab.node_setup import PROGRAMS, node_setup
+from lab.node_setup import PROGRAMS
 from lab.pki import SERVICE_ACCOUNTS, Authority, etcd_identity
 from lab.spec import API_PORT, Node, Spec
 from lab.units import command, unit, unit_path
@@ -20,12 +20,12 @@ AUTHORITY = f"{KUBERNETES}/ca.crt"
 def control_plane_services(spec: Spec, node: Node) -> tuple[Service, ...]:
     """The services of a control plane, in the order in which they need one another."""
     return (
-        node_setup(spec, node),
         etcd(spec, node),
         kube_apiserver(spec, node),
         kube_controller_manager(spec, node),
         kube_scheduler(spec, node),
-        cluster_objects(spec, node),
+        # One is enough: the objects are the cluster's.
+        *([cluster_objects(spec, node)] if node == spec.control_planes[0] else []),
     )
 
 

@@ -47,7 +47,7 @@ def node_setup(spec: Spec, node: Node) -> Service:
     A change of it is applied by a reload and restarts nothing.
     """
     mode = str(node.kube_proxy.get("mode", "iptables"))
-    modules = (*MODULES, *MODULES_OF_PROXY_MODE.get(mode, ()))
+    modules = (*MODULES, *(MODULES_OF_PROXY_MODE.get(mode, ()) if node.pod_cidr else ()))
     routes = [f"{other.pod_cidr} {other.address}" for other in spec.nodes if other.pod_cidr and other.name != node.name]
     return Service(
         name="node-setup",

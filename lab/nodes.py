@@ -1,16 +1,25 @@
 """The services of a node, by what the node is for."""
 
+from collections.abc import Iterator
+
 from lab.control_plane import control_plane_services
 from lab.files import Binary, Image, Service
+from lab.node_setup import node_setup
 from lab.spec import Node, Role, Spec
-from lab.worker import worker_services
+from lab.worker import pod_services
 
 
 def services_of(spec: Spec, node: Node) -> tuple[Service, ...]:
     """Everything that runs on a node, each service after those that it needs."""
+    return tuple(_services(spec, node))
+
+
+def _services(spec: Spec, node: Node) -> Iterator[Service]:
+    yield node_setup(spec, node)
     if node.role is Role.CONTROL_PLANE:
-        return control_plane_services(spec, node)
-    return worker_services(spec, node)
+        yield from control_plane_services(spec, node)
+    if node.pod_cidr:
+        yield from pod_services(spec, node)
 
 
 def things_of(spec: Spec) -> set[Binary | Image]:

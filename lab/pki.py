@@ -98,7 +98,7 @@ def identities(spec: Spec) -> dict[str, Identity]:
             addresses=(node.address, LOOPBACK),
             authority=Authority.ETCD,
         )
-    for node in spec.workers:
+    for node in spec.kubelets:
         table[kubelet_identity(node)] = Identity(
             common_name=f"system:node:{node.name}",
             organization="system:nodes",

@@ -67,7 +67,8 @@ class Node:
     """One node: the VM, its place in the networks, and what its services are told.
 
     `kubelet`, `kube_proxy`, `containerd` and `cni` are fields laid over the defaults of `lab`, those of the whole lab
-    and those of this node already merged. `pod_cidr` is None for a node that runs no pods (a control plane).
+    and those of this node already merged. `pod_cidr` is None for a control plane that runs no pods, and is
+    no node of the cluster then.
     """
 
     name: str
@@ -157,6 +158,11 @@ class Spec:
     def nodes(self) -> tuple[Node, ...]:
         """Every node, control planes first."""
         return self.control_planes + self.workers
+
+    @property
+    def kubelets(self) -> tuple[Node, ...]:
+        """The nodes that run pods: every worker, and the control planes that are nodes of the cluster too."""
+        return tuple(node for node in self.nodes if node.pod_cidr)
 
     @property
     def api_server(self) -> IPv4Address:

@@ -1,4 +1,4 @@
-"""What a worker is made of: containerd, kubelet and kube-proxy, hardened, as plain files and systemd units."""
+"""What runs pods on a node: containerd, kubelet and kube-proxy, hardened, as plain files and systemd units."""
 
 from typing import Any
 
@@ -7,9 +7,9 @@ import tomli_w
 from lab import kubeconfig
 from lab.credentials import KeyPair, authority_file
 from lab.files import Binary, File, Image, Service, overlay, to_yaml
-from lab.node_setup import CNI_CONFIGURATION, CNI_PLUGINS, CONTAINERD_SOCKET, PROGRAMS, node_setup
+from lab.node_setup import CNI_CONFIGURATION, CNI_PLUGINS, CONTAINERD_SOCKET, PROGRAMS
 from lab.pki import kubelet_identity
-from lab.spec import Node, Spec
+from lab.spec import Node, Role, Spec
 from lab.units import command, unit, unit_path
 from lab.versions import image_reference, version
 
@@ -32,9 +32,9 @@ CIPHER_SUITES = [
 """What the CIS Kubernetes Benchmark allows a kubelet for TLS 1.2; those of TLS 1.3 cannot be chosen."""
 
 
-def worker_services(spec: Spec, node: Node) -> tuple[Service, ...]:
-    """The services of a worker, in the order in which they need one another."""
-    return (node_setup(spec, node), containerd(node), kubelet(spec, node), kube_proxy(spec, node))
+def pod_services(spec: Spec, node: Node) -> tuple[Service, ...]:
+    """What runs pods on a node, in the order in which they need one another."""
+    return (containerd(node), kubelet(spec, node), kube_proxy(spec, node))
 
 
 def containerd(node: Node) -> Service:
@@ -98,7 +98,7 @@ def kubelet(spec: Spec, node: Node) -> Service:
     return Service(
         name="kubelet",
         unit="kubelet.service",
-        needs=("containerd",),
+        needs=("containerd", *(("kube-apiserver",) if node.role is Role.CONTROL_PLANE else ())),
         files={
             unit_path("kubelet.service"): File(
                 content=unit("kubelet.service", command=command(f"{BINARIES}/kubelet", flags))

@@ -163,12 +163,16 @@ def _scheduler(spec: Spec, node: Node) -> object:
 
 
 def _cluster_objects(spec: Spec, node: Node) -> object:
+    if node.name != spec.control_planes[0].name:
+        return None
     dns = (spec.networks.cluster_dns, spec.networks.cluster_domain) if spec.dns_addon else None
     return dns, node.kubernetes_version, _certificates(spec)
 
 
 def _node_setup(spec: Spec, node: Node) -> object:
-    routes = [(other.pod_cidr, other.address) for other in spec.workers if other.name != node.name]
+    routes = [(other.pod_cidr, other.address) for other in spec.kubelets if other.name != node.name]
+    if not node.pod_cidr:
+        return routes
     return routes, node.pod_cidr, effective("cni", node.cni), MODULES[str(node.kube_proxy.get("mode", "iptables"))]
 
 

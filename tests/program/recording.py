@@ -172,6 +172,9 @@ class Hooks:
     def register_resource_hook(self, hook: pulumi.ResourceHook) -> None:
         """Takes a hook that nobody will call."""
 
+    def register_error_hook(self, hook: pulumi.ErrorHook) -> None:
+        """Takes a hook that nobody will call."""
+
 
 class Provider(mocks.Mocks):
     """The plugins: what a resource of each type would have come to. Equal inputs come to equal outputs."""

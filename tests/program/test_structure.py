@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lab.nodes import services_of
 from lab.spec import Spec
 from tests.program.recording import IMAGE, Program, Resource, record
 from tests.program.stack import NEW_WORKER, changed
@@ -163,7 +164,6 @@ def test_a_newer_image_changes_no_machine(program: Program, dev: Spec) -> None:
     assert record(dev, image=newer).changed_since(program) == set()
 
 
-def test_only_workers_take_turns(program: Program) -> None:
+def test_the_changes_of_every_service_take_turns(program: Program, dev: Spec) -> None:
     in_turn = {command.name for command in remote(program) if any("before_update" in name for name in command.hooks)}
-    services = {"node-setup", "containerd", "kubelet", "kube-proxy"}
-    assert in_turn == {f"{node}-{service}" for node in ("node-0", "node-1") for service in services}
+    assert in_turn == {f"{node.name}-{service.name}" for node in dev.nodes for service in services_of(dev, node)}

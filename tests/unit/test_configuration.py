@@ -68,7 +68,7 @@ REFUSED = {
         "workers[1].vcpu",
         "did you mean vcpus?",
     ),
-    "labels on a control plane": Refused(server(labels={}), "controlPlanes[0].labels", "unknown key; known are name,"),
+    "unknown key of a control plane": Refused(server(size=1), "controlPlanes[0].size", "unknown key; known are name,"),
     # Types
     "text for a number": Refused({"healthTimeoutSeconds": "soon"}, "healthTimeoutSeconds", "must be a whole number"),
     "true for a number": Refused({"healthTimeoutSeconds": True}, "healthTimeoutSeconds", "must be a whole number"),

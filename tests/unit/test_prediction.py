@@ -145,7 +145,7 @@ def test_routes_and_pod_networks_are_reloaded() -> None:
 
 def test_a_service_that_reads_what_it_should_not_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The comparison can fail: here containerd is told a field of the kubelet."""
-    right = worker.worker_services
+    right = worker.pod_services
 
     def wrong(spec: Spec, node: Node) -> tuple[Service, ...]:
         services = []
@@ -156,7 +156,7 @@ def test_a_service_that_reads_what_it_should_not_is_noticed(monkeypatch: pytest.
             services.append(service)
         return tuple(services)
 
-    monkeypatch.setattr(nodes, "worker_services", wrong)
+    monkeypatch.setattr(nodes, "pod_services", wrong)
     values = default_configuration()
     values["kubelet"] = {"maxPods": 50}
     old, new = spec_of(default_configuration()), spec_of(values)

@@ -8,15 +8,22 @@ from typing import Any, cast
 import pulumi
 import pytest
 
-from components.rollout import Rollout
+from components.rollout import Rollout, StoppedError
 from lab.spec import Spec
+
+
+@pytest.fixture(autouse=True)
+def _no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine is told of a hook when it is made; there is none here."""
+    monkeypatch.setattr("pulumi.resource_hooks.register_error_hook", lambda _: None)
+
 
 Hook = Callable[[Any], Awaitable[None]]
 
 
 def gates(rollout: Rollout, service: str) -> tuple[Hook, Hook]:
     """What a worker passes before and after its change."""
-    binding = rollout.hooks(service)
+    binding = rollout.hooks("node", service)
     [before], [after] = binding.before_update or [], binding.after_update or []
     return cast(Hook, before), cast(Hook, after)
 
@@ -65,10 +72,25 @@ def test_the_remaining_workers_wait_for_one_that_does_not_finish() -> None:
 
 
 def test_only_changes_wait_and_never_what_is_first_made_or_taken_away() -> None:
-    binding = Rollout(1).hooks("kubelet")
+    binding = Rollout(1).hooks("node", "kubelet")
     used = {name for name, hooks in vars(binding).items() if hooks}
     assert isinstance(binding, pulumi.ResourceHookBinding)
-    assert used == {"before_update", "after_update"}
+    assert used == {"before_update", "after_update", "on_error"}
+
+
+def test_after_a_failure_those_that_wait_are_told_and_change_nothing() -> None:
+    async def run() -> str:
+        rollout = Rollout(1)
+        failing, waiting = rollout.hooks("node-0", "kubelet"), rollout.hooks("node-1", "kubelet")
+        await cast(Hook, (failing.before_update or [])[0])(None)
+        later = asyncio.ensure_future(cast(Any, (waiting.before_update or [])[0])(None))
+        await asyncio.sleep(0)
+        assert not await cast(Any, (failing.on_error or [])[0].callback(cast(Any, None)))
+        with pytest.raises(StoppedError) as stopped:
+            await later
+        return str(stopped.value)
+
+    assert asyncio.run(run()) == "kubelet on node-0 failed, so kubelet on node-1 is left as it is"
 
 
 @pytest.mark.parametrize(
