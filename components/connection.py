@@ -1,5 +1,6 @@
 """Talking to a node. Nobody else opens a connection."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address
 
@@ -33,17 +34,19 @@ class Connection:
         key: tls.PrivateKey,
         host_key: tls.PrivateKey,
         machine: pulumi.Resource,
+        packages: Sequence[str],
         parent: pulumi.Resource,
     ) -> None:
         """node: the node's name. address: where it answers. key: the key that it lets in.
 
         host_key: the key that it must prove to have. machine: what carries it; with that gone, nothing on it needs
-        undoing. parent: of the command that makes it ready.
+        undoing. packages: what it needs besides what all nodes do. parent: of the command that makes it ready.
         """
         self._node, self._address, self._key, self._host_key, self._machine = node, address, key, host_key, machine
         self.ready = self._command(
             f"{node}-prepared",
-            create=f"mkdir -p {PROGRAMS} && base64 -d | tar -x -C {PROGRAMS} && {PROGRAMS}/prepare-node",
+            create=f"mkdir -p {PROGRAMS} && base64 -d | tar -x -C {PROGRAMS} && "
+            + shlex.join([f"{PROGRAMS}/prepare-node", *packages]),
             stdin=archive({path.name: Packed(content=path.read_bytes(), mode=0o755) for path in PROGRAM_FILES}),
             parent=parent,
             depends_on=[machine],

@@ -8,6 +8,7 @@ from typing import Any
 import pulumi
 import pulumi_tls as tls
 
+from components.host_routes import host_routes
 from components.hypervisor import Hypervisor, HypervisorArgs
 from components.machine import Machine, MachineArgs
 from components.node import NodeArgs, NodeServices
@@ -16,7 +17,7 @@ from components.rollout import Rollout
 from lab import kubeconfig
 from lab.files import Binary, Credential, Image, Part
 from lab.node_setup import PROGRAMS
-from lab.nodes import services_of
+from lab.nodes import packages_of, services_of
 from lab.pki import ADMIN
 from lab.spec import Node, Spec
 from toolchain.vm_image import VmImage
@@ -54,16 +55,27 @@ class Lab(pulumi.ComponentResource):
         self._machines = {node.name: self._machine(node) for node in spec.nodes}
         one_by_one, several = Rollout(1), Rollout(spec.simultaneous_restarts)
         self._nodes = {node.name: self._node(node, rollout=one_by_one) for node in spec.control_planes}
-        api_servers = [node.command("kube-apiserver") for node in self._nodes.values()]
+        api_servers = [node.command(spec.api_service) for node in self._nodes.values()]
         for node in spec.workers:
             self._nodes[node.name] = self._node(node, rollout=several, waits_for={"kubelet": api_servers})
         for node in spec.kubelets:
             self._membership(node)
+        if spec.host_routes:
+            domains = [machine.domain for machine in self._machines.values()]
+            host_routes(f"{name}-host-routes", spec, parent=self, depends_on=domains)
         self.outputs = self._outputs()
         self.register_outputs(self.outputs)
 
     def _machine(self, node: Node) -> Machine:
-        return Machine(MachineArgs(node=node, hypervisor=self._hypervisor, key=self._key), opts=self._child())
+        return Machine(
+            MachineArgs(
+                node=node,
+                hypervisor=self._hypervisor,
+                key=self._key,
+                packages=packages_of(self._args.spec, node),
+            ),
+            opts=self._child(),
+        )
 
     def _node(self, node: Node, **others: Any) -> NodeServices:
         spec = self._args.spec

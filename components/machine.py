@@ -13,11 +13,12 @@ from lab.spec import Node
 
 @dataclass(frozen=True, kw_only=True)
 class MachineArgs:
-    """node: whose VM it is. key: the key that it lets in as root."""
+    """node: whose VM it is. key: the key that it lets in as root. packages: what it needs besides what all nodes do."""
 
     node: Node
     hypervisor: Hypervisor
     key: tls.PrivateKey
+    packages: tuple[str, ...] = ()
 
 
 class Machine(pulumi.ComponentResource):
@@ -32,7 +33,13 @@ class Machine(pulumi.ComponentResource):
         ).apply(lambda keys: _user_data(name, *keys))
         self.domain = args.hypervisor.machine(args.node, pulumi.Output.secret(user_data), parent=self)
         self.connection = Connection(
-            name, args.node.address, key=args.key, host_key=host_key, machine=self.domain, parent=self
+            name,
+            args.node.address,
+            key=args.key,
+            host_key=host_key,
+            machine=self.domain,
+            packages=args.packages,
+            parent=self,
         )
         self.host_key = host_key.public_key_openssh.apply(str.strip)
         self.register_outputs({"address": str(args.node.address)})

@@ -65,7 +65,10 @@ def check_address_plan(
     _check_ranges(namespace, fields, problems)
     _check_cluster_dns(namespace, fields, problems)
     if "networkCidr" in fields:
-        _check_node_addresses(fields["networkCidr"], nodes, problems)
+        addresses = [(f"{key}.address", address) for key, address in _of_nodes(nodes, "address")]
+        if fields.get("apiAddress"):
+            addresses.append((f"{namespace}:apiAddress", fields["apiAddress"]))
+        _check_addresses(fields["networkCidr"], addresses, problems)
     _check_pod_cidrs(fields, nodes, problems)
 
 
@@ -97,24 +100,24 @@ def _check_cluster_dns(namespace: str, fields: Mapping[str, Any], problems: Prob
         )
 
 
-def _check_node_addresses(network: IPv4Network, nodes: Sequence[NodeFields], problems: Problems) -> None:
+def _check_addresses(network: IPv4Network, addresses: Sequence[tuple[str, IPv4Address]], problems: Problems) -> None:
     taken = {
         network[0]: "the network's own address",
         network[1]: "the host's address on the network",
         network[-1]: "the network's broadcast address",
     }
     holders: dict[IPv4Address, str] = {}
-    for key, address in _of_nodes(nodes, "address"):
+    for key, address in addresses:
         explanation = ""
         if address not in network:
             explanation = f"is outside networkCidr {network}"
         elif address in taken:
             explanation = f"is {taken[address]}"
         elif address in holders:
-            explanation = f"is already the address of {holders[address]}"
+            explanation = f"is already the address of {holders[address].removesuffix('.address')}"
         if explanation:
             choice = f"choose a free one from {network[2]} to {network[-2]}"
-            problems.add(f"{key}.address", str(address), f"{explanation}; {choice}")
+            problems.add(key, str(address), f"{explanation}; {choice}")
         holders.setdefault(address, key)
 
 

@@ -9,7 +9,7 @@ from lab.files import Binary, File, Service
 from lab.kubeconfig import referring
 from lab.node_setup import PROGRAMS
 from lab.pki import ADMIN
-from lab.spec import API_PORT, Node, Spec
+from lab.spec import Node, Spec
 from lab.units import unit, unit_path
 from lab.versions import image_reference
 
@@ -34,7 +34,7 @@ def cluster_objects(spec: Spec, node: Node) -> Service:
             f"{FOLDER}/objects.yaml": File(content=yaml.safe_dump_all(map(_owned, objects), sort_keys=False)),
             ADMIN_KUBECONFIG: File(
                 content=referring(
-                    server=f"https://127.0.0.1:{API_PORT}",
+                    server=node.api_server,
                     authority=authority,
                     certificate=pair.certificate,
                     key=pair.key,

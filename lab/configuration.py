@@ -198,6 +198,7 @@ READERS: Mapping[str, Reader] = {
     "controlPlanes[].podCidr": _none_if_empty(ipv4_network(8, 30)),
     "workers[].podCidr": ipv4_network(8, 30),
     "networkCidr": ipv4_network(8, 29),
+    "apiAddress": _none_if_empty(ipv4_address),
     "clusterCidr": ipv4_network(8, 30),
     "serviceCidr": ipv4_network(12, 29, ", which is what the API server takes"),
     "clusterDns": ipv4_address,
@@ -319,6 +320,8 @@ def _spec(fields: Mapping[str, Any]) -> Spec:
         libvirt_uri=fields["libvirtUri"],
         image=fields["image"],
         dns_addon=fields["clusterDnsAddon"],
+        api_address=fields["apiAddress"],
+        host_routes=fields["hostRoutes"],
     )
 
 

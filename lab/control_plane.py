@@ -1,9 +1,10 @@
-"""What a control plane is made of: etcd, the API server, the controller manager and the scheduler."""
+"""What a control plane is made of: etcd, the API server, the controller manager, the scheduler, a load balancer."""
 
 from lab import kubeconfig
 from lab.cluster_objects import cluster_objects
 from lab.credentials import KeyPair, authority_file
 from lab.files import Binary, Credential, File, Part, Service, to_yaml
+from lab.load_balancer import load_balancer
 from lab.node_setup import PROGRAMS
 from lab.pki import SERVICE_ACCOUNTS, Authority, etcd_identity
 from lab.spec import API_PORT, Node, Spec
@@ -24,6 +25,7 @@ def control_plane_services(spec: Spec, node: Node) -> tuple[Service, ...]:
         kube_apiserver(spec, node),
         kube_controller_manager(spec, node),
         kube_scheduler(spec, node),
+        *load_balancer(spec, node),
         # One is enough: the objects are the cluster's.
         *([cluster_objects(spec, node)] if node == spec.control_planes[0] else []),
     )
@@ -76,7 +78,8 @@ def kube_apiserver(spec: Spec, node: Node) -> Service:
     etcd_authority, service_accounts = f"{KUBERNETES}/etcd-ca.crt", f"{KUBERNETES}/service-accounts.key"
     flags = {
         "advertise-address": str(node.address),
-        "bind-address": "0.0.0.0",
+        # Not everywhere: on the load balancer's address another program listens.
+        "bind-address": str(node.address),
         "secure-port": str(API_PORT),
         "allow-privileged": "true",
         "authorization-mode": "Node,RBAC",
@@ -123,7 +126,7 @@ def kube_apiserver(spec: Spec, node: Node) -> Service:
             **etcd_client.files,
         },
         binaries=_kubernetes_binary(node, "kube-apiserver"),
-        health=f"{PROGRAMS}/endpoint-healthy https://127.0.0.1:{API_PORT}/readyz --cacert {AUTHORITY}"
+        health=f"{PROGRAMS}/endpoint-healthy {node.api_server}/readyz --cacert {AUTHORITY}"
         f" --cert {kubelet_client.certificate} --key {kubelet_client.key}",
     )
 
@@ -202,7 +205,7 @@ def _client_of_api_server(
             ),
             f"{folder}/kubeconfig": File(
                 content=kubeconfig.referring(
-                    server=f"https://127.0.0.1:{API_PORT}",
+                    server=node.api_server,
                     authority=authority,
                     certificate=pair.certificate,
                     key=pair.key,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from lab import load_balancer
 from lab.control_plane import control_plane_services
 from lab.files import Binary, Image, Service
 from lab.node_setup import node_setup
@@ -20,6 +21,11 @@ def _services(spec: Spec, node: Node) -> Iterator[Service]:
         yield from control_plane_services(spec, node)
     if node.pod_cidr:
         yield from pod_services(spec, node)
+
+
+def packages_of(spec: Spec, node: Node) -> tuple[str, ...]:
+    """The Debian packages that a node needs besides those that every node needs, each named as its command."""
+    return load_balancer.PACKAGES if node.role is Role.CONTROL_PLANE and spec.api_address else ()
 
 
 def things_of(spec: Spec) -> set[Binary | Image]:

@@ -79,7 +79,12 @@ def identities(spec: Spec) -> dict[str, Identity]:
                 f"kubernetes.default.svc.{networks.cluster_domain}",
                 *(node.name for node in spec.control_planes),
             ),
-            addresses=(networks.api_service, LOOPBACK, *(node.address for node in spec.control_planes)),
+            addresses=(
+                networks.api_service,
+                LOOPBACK,
+                *(node.address for node in spec.control_planes),
+                *([spec.api_address] if spec.api_address else []),
+            ),
         ),
         "kube-apiserver-kubelet-client": Identity(common_name="kubernetes", uses=(Use.CLIENT,)),
         "kube-apiserver-etcd-client": Identity(

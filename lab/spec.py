@@ -84,6 +84,11 @@ class Node:
     containerd: Mapping[str, Any] = field(default_factory=dict)
     cni: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def api_server(self) -> str:
+        """The URL of the API server on this very node, a control plane."""
+        return f"https://{self.address}:{API_PORT}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Networks:
@@ -138,6 +143,8 @@ class Spec:
     workers such as "25%".
     health_timeout: seconds that a service may take until it is healthy.
     image: URL or path of a cloud image for the VMs; None for the one that the lab builds.
+    api_address: the address of the load balancer before the API servers; None where there is none.
+    host_routes: whether the host gets routes to the pods.
     """
 
     name: str
@@ -153,6 +160,8 @@ class Spec:
     libvirt_uri: str
     image: str | None
     dns_addon: bool
+    api_address: IPv4Address | None = None
+    host_routes: bool = False
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -167,7 +176,12 @@ class Spec:
     @property
     def api_server(self) -> IPv4Address:
         """The address at which nodes and users reach the API server."""
-        return self.control_planes[0].address
+        return self.api_address or self.control_planes[0].address
+
+    @property
+    def api_service(self) -> str:
+        """The service of a control plane by which the API server is reached there, once it is healthy."""
+        return "haproxy" if self.api_address else "kube-apiserver"
 
     @property
     def api_endpoint(self) -> str:

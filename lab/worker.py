@@ -98,7 +98,7 @@ def kubelet(spec: Spec, node: Node) -> Service:
     return Service(
         name="kubelet",
         unit="kubelet.service",
-        needs=("containerd", *(("kube-apiserver",) if node.role is Role.CONTROL_PLANE else ())),
+        needs=("containerd", *((spec.api_service,) if node.role is Role.CONTROL_PLANE else ())),
         files={
             unit_path("kubelet.service"): File(
                 content=unit("kubelet.service", command=command(f"{BINARIES}/kubelet", flags))

@@ -155,18 +155,19 @@ def _api_server_itself(spec: Spec, node: Node) -> object:
 def _controller_manager(spec: Spec, node: Node) -> object:
     networks = (spec.networks.service_cidr, spec.networks.cluster_cidr)
     flags = _flags("controllerManagerFlags", spec.flags.kube_controller_manager)
-    return flags, networks, node.kubernetes_version, _certificates(spec)
+    return flags, networks, node.address, node.kubernetes_version, _certificates(spec)
 
 
 def _scheduler(spec: Spec, node: Node) -> object:
-    return _flags("schedulerFlags", spec.flags.kube_scheduler), node.kubernetes_version, _certificates(spec)
+    flags = _flags("schedulerFlags", spec.flags.kube_scheduler)
+    return flags, node.address, node.kubernetes_version, _certificates(spec)
 
 
 def _cluster_objects(spec: Spec, node: Node) -> object:
     if node.name != spec.control_planes[0].name:
         return None
     dns = (spec.networks.cluster_dns, spec.networks.cluster_domain) if spec.dns_addon else None
-    return dns, node.kubernetes_version, _certificates(spec)
+    return dns, node.address, node.kubernetes_version, _certificates(spec)
 
 
 def _node_setup(spec: Spec, node: Node) -> object:

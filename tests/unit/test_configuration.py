@@ -69,6 +69,18 @@ REFUSED = {
         "did you mean vcpus?",
     ),
     "unknown key of a control plane": Refused(server(size=1), "controlPlanes[0].size", "unknown key; known are name,"),
+    # The load balancer's address
+    "API address outside the network": Refused({"apiAddress": "10.1.1.1"}, "apiAddress", "is outside networkCidr"),
+    "API address of a node": Refused(
+        {"apiAddress": "10.240.0.10"}, "apiAddress", "already the address of hardway:controlPlanes[0]"
+    ),
+    "API address that is none": Refused({"apiAddress": "api"}, "apiAddress", "must be an IPv4 address"),
+    "pod CIDR of a control plane outside": Refused(
+        server(podCidr="10.9.0.0/24"), "controlPlanes[0].podCidr", "is outside clusterCidr"
+    ),
+    "pod CIDR of a control plane that a worker has": Refused(
+        server(podCidr="10.200.0.0/24"), "workers[0].podCidr", "overlaps the pod CIDR 10.200.0.0/24 of"
+    ),
     # Types
     "text for a number": Refused({"healthTimeoutSeconds": "soon"}, "healthTimeoutSeconds", "must be a whole number"),
     "true for a number": Refused({"healthTimeoutSeconds": True}, "healthTimeoutSeconds", "must be a whole number"),

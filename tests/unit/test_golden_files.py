@@ -1,15 +1,18 @@
-"""What stands on each node of the default stack, as files that a person can read: tests/golden/."""
+"""What stands on each node of each stack, as files that a person can read: tests/golden/."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from lab.configuration import load
 from lab.files import Credential, Service
 from lab.nodes import services_of
 from lab.spec import Spec
 
 GOLDEN = Path(__file__).parent.parent / "golden"
+CHECKOUT = GOLDEN.parent.parent
+STACKS = sorted(file.name.split(".")[1] for file in CHECKOUT.glob("Pulumi.*.yaml"))
 
 
 def rendered(spec: Spec) -> Iterator[tuple[Path, str]]:
@@ -40,9 +43,10 @@ def _holds(content: str | Credential) -> str:
     return "" if isinstance(content, str) else f"  <- {content.part} of {content.identity}"
 
 
-def test_each_node_gets_exactly_the_files_that_are_checked_in(dev: Spec, request: pytest.FixtureRequest) -> None:
-    expected = GOLDEN / "dev"
-    files = dict(rendered(dev))
+@pytest.mark.parametrize("stack", STACKS)
+def test_each_node_gets_exactly_the_files_that_are_checked_in(stack: str, request: pytest.FixtureRequest) -> None:
+    expected = GOLDEN / stack
+    files = dict(rendered(load(CHECKOUT / f"Pulumi.{stack}.yaml")))
     if request.config.getoption("--update-golden"):
         for path, text in files.items():
             (expected / path).parent.mkdir(parents=True, exist_ok=True)

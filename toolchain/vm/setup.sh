@@ -18,6 +18,8 @@ chroot "$root" systemctl mask \
     getty.target getty@tty1.service serial-getty@ttyS0.service \
     ipvsadm.service systemd-binfmt.service systemd-pstore.service systemd-update-utmp.service \
     systemd-update-utmp-runlevel.service
+# Only where the lab says so, and by units of its own.
+chroot "$root" systemctl disable haproxy.service keepalived.service
 # kube-proxy and the CNI plugins make their rules themselves: this unit would flush them.
 chroot "$root" systemctl mask nftables.service
 

@@ -1,0 +1,29 @@
+"""Routes from the machine that carries the lab to the pods."""
+
+import shlex
+from collections.abc import Sequence
+
+import pulumi
+import pulumi_command as command
+
+from lab.spec import Spec
+from lab.units import ASSETS
+
+
+def host_routes(
+    name: str, spec: Spec, *, parent: pulumi.Resource, depends_on: Sequence[pulumi.Resource]
+) -> command.local.Command:
+    """Makes the routes, through each node to its pods; they go when the lab does.
+
+    depends_on: what must be there before, so that the network is.
+    """
+    program, gateway = str(ASSETS / "host" / "pod-routes"), str(spec.networks.gateway)
+    routes = [f"{node.pod_cidr},{node.address}" for node in spec.kubelets]
+    return command.local.Command(
+        name,
+        create=shlex.join([program, gateway, *routes]),
+        delete=shlex.join([program, gateway]),
+        logging=command.local.Logging.NONE,
+        add_previous_output_in_env=False,
+        opts=pulumi.ResourceOptions(parent=parent, depends_on=list(depends_on)),
+    )
