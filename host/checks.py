@@ -17,7 +17,7 @@ from lab import versions
 from toolchain import golang
 
 # In the order they run: what is quick to fail comes first.
-TESTS = ("unit", "program", "engine", "e2e")
+TESTS = ("unit", "program", "engine", "e2e", "profiles")
 NAMES = ("lint", *TESTS)
 
 # gofmt lists what it would change and calls that a success.

@@ -47,15 +47,16 @@ class Change:
 class RunningLab:
     """A clone of this checkout with a private hypervisor of its own; `make up` is not run yet."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, stack: str = "dev") -> None:
         self.checkout = folder
+        self.stack = stack
         self.layout = Layout(folder)
-        self.stack_file = folder / "Pulumi.dev.yaml"
+        self.stack_file = self.layout.stack_file(stack)
         self.printed: list[str] = []
 
     @classmethod
-    def clone(cls, parent: Path) -> "RunningLab":
-        """Clones what Git has or would add of this checkout into a folder of `parent`.
+    def clone(cls, parent: Path, stack: str = "dev") -> "RunningLab":
+        """Clones what Git has or would add of this checkout into a folder of `parent`, to run a stack from there.
 
         What runs that died have left in `parent` is ended and removed first.
         """
@@ -73,7 +74,7 @@ class RunningLab:
                 shutil.copy2(CHECKOUT / name, folder / name)
         for command in ("init --quiet", "add --all", "-c user.name=e2e -c user.email=e2e commit --quiet -m clone"):
             _run(["git", *command.split()], folder)
-        lab = cls(folder)
+        lab = cls(folder, stack)
         lab.layout.lab.mkdir()
         Hypervisor(lab.layout.hypervisor).start(owner=os.getpid())
         return lab
@@ -85,7 +86,7 @@ class RunningLab:
 
     def make(self, target: str) -> Change:
         """Runs a target of the Makefile as a user would."""
-        result = _run(["make", target], self.checkout, check=False)
+        result = _run(["make", target, f"STACK={self.stack}"], self.checkout, check=False)
         self.printed += [result.stdout, result.stderr]
         return _outcome(result)
 
@@ -121,17 +122,19 @@ class RunningLab:
 
     def up(self, *options: str) -> Change:
         """`pulumi up`, yes to everything."""
-        arguments = ("up", "--stack", "dev", "--yes", "--skip-preview", "--non-interactive", *options)
+        arguments = ("up", "--stack", self.stack, "--yes", "--skip-preview", "--non-interactive", *options)
         return _outcome(self.run("pulumi", *arguments, check=False))
 
     def preview(self) -> str:
         """What `pulumi preview --diff` prints: the diff, and in words what it means."""
-        result = self.run("pulumi", "preview", "--stack", "dev", "--diff", "--non-interactive")
+        result = self.run("pulumi", "preview", "--stack", self.stack, "--diff", "--non-interactive")
         return result.stdout + result.stderr
 
     def planned(self) -> dict[str, set[str]]:
         """What `pulumi preview --json` would do: operation to the URNs' names, `same` left out."""
-        document = json.loads(self.run("pulumi", "preview", "--stack", "dev", "--json", "--non-interactive").stdout)
+        document = json.loads(
+            self.run("pulumi", "preview", "--stack", self.stack, "--json", "--non-interactive").stdout
+        )
         operations: dict[str, set[str]] = {}
         for step in document["steps"]:
             if step["op"] != "same":
@@ -140,7 +143,7 @@ class RunningLab:
 
     def output(self, name: str) -> Any:
         """An output of the stack, secret or not."""
-        arguments = ("stack", "output", "--stack", "dev", name, "--json", "--show-secrets")
+        arguments = ("stack", "output", "--stack", self.stack, name, "--json", "--show-secrets")
         return json.loads(self.run("pulumi", *arguments, record=False).stdout)
 
     def kubectl(self, *arguments: str, stdin: str = "", check: bool = True) -> str:
@@ -149,12 +152,12 @@ class RunningLab:
 
     def ssh(self, node: str, script: str, check: bool = True, record: bool = True) -> str:
         """What a shell script prints on a node."""
-        configuration = str(self.layout.lab / "stacks" / "dev" / "ssh_config")
+        configuration = str(self.layout.access(self.stack) / "ssh_config")
         return self.run("ssh", "-F", configuration, node, script, check=check, record=record).stdout
 
     def verify(self) -> list[dict[str, str]]:
         """The differences that verification finds, as `--json` has them."""
-        command = ("in-lab", str(self.layout.venv / "bin" / "python"), "-m", "verify", "--stack", "dev", "--json")
+        command = ("in-lab", str(self.layout.venv / "bin" / "python"), "-m", "verify", "--stack", self.stack, "--json")
         document = json.loads(self.run(*command, check=False).stdout)
         differences: list[dict[str, str]] = document["differences"]
         return differences
@@ -185,10 +188,22 @@ class RunningLab:
                 document["config"][f"hardway:{key}"] = value
         self.stack_file.write_text(yaml.safe_dump(document, sort_keys=False))
 
+    def configure_all(self, values: dict[str, Any]) -> None:
+        """Writes these values, by key without namespace, and no others into the stack file."""
+        document = yaml.safe_load(self.stack_file.read_text())
+        document["config"] = {f"hardway:{key}": value for key, value in values.items()}
+        self.stack_file.write_text(yaml.safe_dump(document, sort_keys=False))
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """The values that the stack file has, by key without namespace."""
+        configured = yaml.safe_load(self.stack_file.read_text())["config"]
+        return {key.removeprefix("hardway:"): value for key, value in configured.items()}
+
     @property
     def workers(self) -> list[dict[str, Any]]:
         """The workers as the stack file has them, to change and to hand to `configure`."""
-        workers: list[dict[str, Any]] = yaml.safe_load(self.stack_file.read_text())["config"]["hardway:workers"]
+        workers: list[dict[str, Any]] = self.configuration["workers"]
         return workers
 
     def invocations(self) -> dict[Service, str]:

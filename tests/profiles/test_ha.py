@@ -1,0 +1,61 @@
+"""Three control planes behind one address: pods on every node, and the loss of any control plane is not noticed."""
+
+import json
+
+import pytest
+
+from tests.e2e.running_lab import RunningLab, wait_for
+from tests.e2e.test_a_lab import ready
+
+CONTROL_PLANES = ("control0", "control1", "control2")
+TAINT = "node-role.kubernetes.io/control-plane"
+
+
+def smaller(lab: RunningLab) -> None:
+    """Fewer and smaller machines than the stack has, for where two CPUs are emulated."""
+    lab.configure(
+        controlPlanes=[{**node, "memory": 1536} for node in lab.configuration["controlPlanes"]],
+        workers=lab.configuration["workers"][:1],
+    )
+
+
+def test_every_control_plane_is_a_tainted_node(lab: RunningLab) -> None:
+    assert ready(lab) == {*CONTROL_PLANES, "worker0"}
+    nodes = json.loads(lab.kubectl("get", "nodes", "--output=json"))["items"]
+    tainted = {
+        node["metadata"]["name"]
+        for node in nodes
+        for taint in node["spec"].get("taints", [])
+        if taint["key"] == TAINT and taint["effect"] == "NoSchedule"
+    }
+    assert tainted == set(CONTROL_PLANES)
+
+
+def test_etcd_has_a_member_on_each_control_plane(lab: RunningLab) -> None:
+    for name in CONTROL_PLANES:
+        assert lab.ssh(name, "curl -s http://127.0.0.1:2381/readyz").startswith("ok")
+
+
+def test_this_machine_routes_to_the_pods(lab: RunningLab) -> None:
+    routes = lab.run("in-lab", "ip", "route").stdout
+    for number, address in enumerate((11, 12, 13, 14), start=1):
+        assert f"10.{number}.0.0/16 via 192.168.101.{address}" in routes
+
+
+@pytest.mark.parametrize("lost", CONTROL_PLANES)
+def test_the_api_outlives_any_control_plane(lab: RunningLab, lost: str) -> None:
+    before = heartbeat(lab)
+    lab.run("virsh", "destroy", f"hardway-ha-{lost}")
+    try:
+        # A client polls all the while; the kubelet of the worker reports through the address, too, and is never missed.
+        wait_for("the worker's kubelet reports", lambda: heartbeat(lab) not in ("", before))
+        assert "worker0" in ready(lab)
+    finally:
+        lab.run("virsh", "start", f"hardway-ha-{lost}")
+    wait_for(f"{lost} is Ready again", lambda: lost in ready(lab))
+
+
+def heartbeat(lab: RunningLab) -> str:
+    """When the worker's kubelet renewed its lease last; empty while the API does not answer."""
+    arguments = ("--request-timeout=10s", "--namespace=kube-node-lease", "get", "lease", "worker0")
+    return lab.kubectl(*arguments, "--output=jsonpath={.spec.renewTime}", check=False)
