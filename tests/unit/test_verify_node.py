@@ -169,6 +169,11 @@ def test_an_interrupted_change_is_found(node: Node) -> None:
     assert node.differences() == [": an interrupted change waits to be undone or finished"]
 
 
+def test_a_change_that_was_undone_without_a_restart_since_is_found(node: Node) -> None:
+    (node.state / "unsettled").touch()
+    assert node.differences() == [": an interrupted change waits to be undone or finished"]
+
+
 def test_a_change_that_was_interrupted_after_its_end_is_none(node: Node) -> None:
     (node.state / "before").mkdir()
     (node.state / "before/committed").touch()

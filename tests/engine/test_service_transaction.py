@@ -1,0 +1,522 @@
+"""Applying a service to a node: the program itself, in a root file system of its own. Needs root."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import os
+import random
+import shutil
+import socket
+import tarfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lab.files import Binary, Credential, File, Part, Service, digest
+from tests.engine.service_sandbox import STATE, SUFFIX, UNIT, Node, Run, files_of
+
+UNIT_FILE = f"/etc/systemd/system/{UNIT}"
+CONFIGURATION = "/etc/tool/configuration"
+KEY = "/etc/tool/key.pem"
+WATCHED = "/etc/tool/watched.d/settings"
+TOOL = "/opt/tool/bin/tool"
+HELPER = "/opt/tool/bin/helper"
+OBSOLETE = "/etc/tool/obsolete"
+ADDED = "/srv/a/new folder/added"
+
+OLD_TOOL, NEW_TOOL, SAME_HELPER = (
+    Binary(name="tool", version="1"),
+    Binary(name="tool", version="2"),
+    Binary(name="helper", version="1"),
+)
+SEED = 20
+
+
+def configuration(version: str, behaviour: str = "works") -> File:
+    return File(content=f"version: {version}\nbehaviour: {behaviour}\n")
+
+
+def unit_file(description: str) -> File:
+    return File(content=f"[Unit]\nDescription={description}\n[Service]\nExecStart={TOOL} {CONFIGURATION}\n", mode=0o644)
+
+
+OLD = Service(
+    name="tool",
+    unit=UNIT,
+    files={
+        UNIT_FILE: unit_file("old"),
+        CONFIGURATION: configuration("old"),
+        KEY: File(content=Credential(identity="tool", part=Part.KEY), mode=0o640, owner="root:daemon"),
+        WATCHED: File(content="old settings\n", mode=0o644, restarts=False),
+        OBSOLETE: File(content="goes\n", mode=0o644),
+    },
+    binaries={TOOL: OLD_TOOL, HELPER: SAME_HELPER},
+    health=f"/test/healthy {UNIT}",
+)
+
+
+def changed(files: Mapping[str, File | None], service: Service = OLD) -> Service:
+    """The service with other files; None is for one that goes."""
+    return replace(service, files={path: file for path, file in {**service.files, **files}.items() if file})
+
+
+# Everything that can change does.
+NEW = replace(
+    changed(
+        {
+            UNIT_FILE: unit_file("new"),
+            CONFIGURATION: configuration("new"),
+            WATCHED: File(content="new settings\n", mode=0o600, restarts=False),
+            OBSOLETE: None,
+            ADDED: File(content="added\n" * 2000, mode=0o644, owner="daemon:daemon"),
+        }
+    ),
+    binaries={TOOL: NEW_TOOL, HELPER: SAME_HELPER},
+)
+
+
+def behaving(behaviour: str) -> Service:
+    """The new version, but one that does not work."""
+    return changed({CONFIGURATION: configuration("new", behaviour)}, NEW)
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Iterator[Node]:
+    """A node to which nothing was applied. Its store has all binaries."""
+    node = Node(tmp_path / "root")
+    node.store(OLD_TOOL, NEW_TOOL, SAME_HELPER)
+    yield node
+    node.close()
+
+
+@pytest.fixture
+def node(empty: Node) -> Node:
+    """A node with the old version."""
+    empty.applied(OLD)
+    return empty
+
+
+# What is done for which change.
+
+
+def test_the_first_time_everything_is_put_in_place_and_started(empty: Node) -> None:
+    assert empty.applied(OLD) == "tool: restart"
+    empty.assert_at(OLD)
+    assert empty.starts() == 1
+
+
+def test_the_same_again_changes_and_restarts_nothing(node: Node) -> None:
+    inodes = {path: node.path(path).stat().st_ino for path in node.files()}
+    assert node.applied(OLD) == "tool: unchanged"
+    node.assert_at(OLD)
+    assert node.starts() == 1
+    assert inodes == {path: node.path(path).stat().st_ino for path in node.files()}
+
+
+def test_many_changes_restart_once(node: Node) -> None:
+    assert node.applied(NEW) == "tool: restart"
+    node.assert_at(NEW)
+    assert node.starts() == 2
+
+
+@pytest.mark.parametrize(
+    "service",
+    [
+        changed({CONFIGURATION: configuration("new")}),
+        changed({CONFIGURATION: replace(configuration("old"), mode=0o644)}),
+        changed({CONFIGURATION: replace(configuration("old"), owner="daemon:root")}),
+        changed({KEY: File(content=Credential(identity="another", part=Part.KEY), mode=0o640, owner="root:daemon")}),
+        changed({OBSOLETE: None}),
+        changed({ADDED: File(content="added")}),
+        replace(OLD, binaries={TOOL: NEW_TOOL, HELPER: SAME_HELPER}),
+        replace(OLD, binaries={TOOL: OLD_TOOL}),
+    ],
+    ids=["content", "mode", "owner", "credential", "file removed", "file added", "binary", "binary removed"],
+)
+def test_one_change_restarts_once_and_reloads_no_units(node: Node, service: Service) -> None:
+    result = node.apply(service)
+    assert result.output == "tool: restart\n"
+    assert "systemctl daemon-reload" not in result.calls
+    node.assert_at(service)
+    assert node.starts() == 2
+
+
+def test_a_file_that_the_service_watches_restarts_nothing(node: Node) -> None:
+    service = changed({WATCHED: File(content="new settings\n", restarts=False)})
+    assert node.applied(service) == "tool: unchanged"
+    node.assert_at(service)
+    assert node.starts() == 1
+
+
+def test_a_changed_unit_file_is_loaded_before_the_restart(node: Node) -> None:
+    service = changed({UNIT_FILE: unit_file("new")})
+    result = node.apply(service)
+    assert result.calls.index("systemctl daemon-reload") < result.calls.index(f"systemctl restart --no-block {UNIT}")
+    node.assert_at(service)
+
+
+def test_a_service_that_reloads_is_not_restarted(node: Node) -> None:
+    service = replace(changed({CONFIGURATION: configuration("new")}), activation="reload")
+    assert node.applied(service) == "tool: reload"
+    node.assert_at(service)
+    assert node.starts() == 1
+
+
+def test_files_without_a_unit_need_no_systemd(empty: Node) -> None:
+    service = Service(name="tool", files={ADDED: File(content="added\n")})
+    assert empty.applied(service) == "tool: unchanged"
+    empty.assert_at(service)
+    assert empty.of_unit("active") == ""
+    assert empty.remove().code == 0
+    assert empty.files() == {}
+
+
+def test_another_check_health_or_timeout_restarts_nothing(node: Node) -> None:
+    service = replace(OLD, check="[ -d $STAGED ]", health="[ -e / ]")
+    result = node.apply(service, timeout=7)
+    assert result.output == "tool: unchanged\n"
+    assert node.starts() == 1
+    applied = node.path(f"{STATE}/applied")
+    assert (applied / "health").read_text() == "[ -e / ]"
+    assert (applied / "timeout").read_text() == "7"
+
+
+def test_a_unit_that_does_not_run_is_started(node: Node) -> None:
+    node.path(f"/test/units/{UNIT}/active").write_text("failed\n")
+    assert node.applied(OLD) == "tool: start"
+    node.assert_at(OLD)
+
+
+def test_a_service_that_is_unhealthy_is_restarted_when_it_is_to_be_repaired(node: Node) -> None:
+    node.path(f"/test/units/{UNIT}/configuration").write_text("behaviour: ill\n")
+    assert node.applied(OLD) == "tool: unchanged"
+    assert node.applied(OLD, repair="found ill") == "tool: restart"
+    node.assert_at(OLD)
+    assert node.applied(OLD, repair="found otherwise") == "tool: unchanged"
+
+
+def test_the_health_of_what_ran_before_does_not_count(node: Node) -> None:
+    node.path("/test/delay").write_text("3\n")
+    result = node.apply(behaving("hopeless"))
+    assert result.code != 0
+    assert "does not know its configuration" in result.error
+    node.assert_at(OLD)
+
+
+# What somebody changed by hand.
+
+
+@pytest.mark.parametrize("path", [CONFIGURATION, WATCHED, UNIT_FILE, TOOL])
+def test_a_changed_mode_is_set_right_without_a_restart(node: Node, path: str) -> None:
+    node.path(path).chmod(0o666)
+    assert node.applied(OLD) == "tool: unchanged"
+    node.assert_at(OLD)
+    assert node.starts() == 1
+
+
+@pytest.mark.parametrize("path", [CONFIGURATION, WATCHED, TOOL])
+def test_a_changed_owner_is_set_right_without_a_restart(node: Node, path: str) -> None:
+    os.chown(node.path(path), 1, 1)
+    assert node.applied(OLD) == "tool: unchanged"
+    node.assert_at(OLD)
+    assert node.starts() == 1
+
+
+@pytest.mark.parametrize(("path", "starts"), [(CONFIGURATION, 2), (WATCHED, 1)])
+@pytest.mark.parametrize("how", [lambda path: path.write_text("by hand"), Path.unlink], ids=["changed", "missing"])
+def test_a_changed_or_missing_file_is_put_back(
+    node: Node, path: str, starts: int, how: Callable[[Path], object]
+) -> None:
+    how(node.path(path))
+    assert node.applied(OLD) == ("tool: restart" if starts == 2 else "tool: unchanged")
+    node.assert_at(OLD)
+    assert node.starts() == starts
+
+
+@pytest.mark.parametrize("also_its_time", [True, False])
+def test_a_binary_that_was_exchanged_is_put_back(node: Node, also_its_time: bool) -> None:
+    node.path(TOOL).unlink()
+    node.path(TOOL).write_text("#!/bin/sh\n# by hand\n")
+    node.path(TOOL).chmod(0o755)
+    if also_its_time:
+        os.utime(node.path(TOOL), (1, 1))
+    assert node.applied(OLD) == "tool: restart"
+    node.assert_at(OLD)
+
+
+def test_a_link_in_the_place_of_a_file_is_replaced(node: Node) -> None:
+    shutil.copy2(node.path(CONFIGURATION), node.path("/tmp/elsewhere"))
+    node.path(CONFIGURATION).unlink()
+    node.path(CONFIGURATION).symlink_to("/tmp/elsewhere")
+    node.applied(OLD)
+    assert not node.path(CONFIGURATION).is_symlink()
+    node.assert_at(OLD)
+
+
+# What is refused before anything is touched.
+
+
+def test_a_check_that_fails_changes_nothing(node: Node) -> None:
+    staged = f'cat "$STAGED{CONFIGURATION}"; exit 1'
+    result = node.apply(replace(NEW, check=staged))
+    assert result.code == 1
+    assert f"tool on {socket.gethostname()}: refused before anything was changed: version: new" in result.error
+    node.assert_at(OLD)
+    assert node.starts() == 1
+
+
+def test_a_binary_that_is_not_on_the_node_changes_nothing(node: Node) -> None:
+    result = node.apply(replace(NEW, binaries={TOOL: Binary(name="tool", version="3")}))
+    assert result.code == 1
+    assert f"tool on {socket.gethostname()}: the binary for {TOOL} is not on this node" in result.error
+    node.assert_at(OLD)
+
+
+def test_a_payload_that_is_cut_off_changes_nothing(node: Node) -> None:
+    whole = base64.b64decode(node.payload(NEW))
+    # Between two blocks a tar can be cut off without looking so.
+    for length in range(0, len(whole), tarfile.BLOCKSIZE):
+        result = node.run("apply", "tool", stdin=base64.b64encode(whole[:length]).decode())
+        if result.code == 0:
+            break
+        node.assert_at(OLD)
+        assert node.starts() == 1
+    # Only what fills up the last record was cut off.
+    assert not any(whole[length:])
+    node.assert_at(NEW)
+
+
+# What does not become healthy.
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "reason"),
+    [
+        ("ill", f"not healthy after 1 s: {UNIT} is active; does not answer"),
+        ("hopeless", "does not know its configuration"),
+        ("fails", f"{UNIT} failed"),
+        ("exits", f"{UNIT} exits again and again"),
+    ],
+)
+def test_an_unhealthy_version_is_put_back(node: Node, behaviour: str, reason: str) -> None:
+    result = node.apply(behaving(behaviour))
+    assert result.code == 1
+    assert result.output == ""
+    assert result.error.startswith(f"tool on {socket.gethostname()}: {reason}\n")
+    assert result.error.endswith("The version before it was put back and is healthy.\n")
+    node.assert_at(OLD)
+    assert node.starts() == 3
+    assert node.applied(OLD) == "tool: unchanged"
+    assert node.applied(NEW) == "tool: restart"
+    node.assert_at(NEW)
+
+
+def test_the_last_lines_of_the_journal_are_told(node: Node) -> None:
+    error = node.apply(behaving("fails")).error
+    assert "The last lines of its journal:\n  cannot use the configuration\n" in error
+    assert "Started" not in error
+
+
+def test_what_never_will_be_healthy_is_not_waited_for(node: Node) -> None:
+    # A test that waited would never end.
+    assert "does not know" in node.apply(behaving("hopeless"), timeout=100_000).error
+
+
+def test_what_was_changed_by_hand_comes_back_with_the_version_before(node: Node) -> None:
+    node.path(WATCHED).write_text("by hand\n")
+    node.path(WATCHED).chmod(0o604)
+    assert node.apply(behaving("hopeless")).code == 1
+    assert node.files() == {**files_of(OLD), WATCHED: ("by hand\n", 0o604, "root:root")}
+    assert node.leftovers() == []
+
+
+def test_a_first_version_that_is_unhealthy_is_removed_again(empty: Node) -> None:
+    error = empty.apply(behaving("hopeless")).error
+    assert "There was no version before it, so it was removed again." in error
+    assert empty.files() == {}
+    assert empty.leftovers() == []
+    assert empty.of_unit("active") == "inactive"
+    empty.applied(OLD)
+    empty.assert_at(OLD)
+
+
+def test_the_reason_is_told_where_the_version_before_is_unhealthy_too(node: Node) -> None:
+    node.path(f"{STATE}/applied/health").write_text("echo the cluster is away; exit 1")
+    error = node.apply(behaving("hopeless")).error
+    assert "does not know its configuration" in error
+    assert "is not healthy either" in error
+    assert "the cluster is away" in error
+    assert node.leftovers() == []
+
+
+def test_the_reason_is_told_where_the_version_before_cannot_be_reloaded_either(empty: Node) -> None:
+    reloads = replace(OLD, activation="reload")
+    empty.applied(reloads)
+    empty.path("/test/reloads-fail").touch()
+    result = empty.apply(changed({CONFIGURATION: configuration("new")}, reloads))
+    assert result.error.startswith(f"tool on {socket.gethostname()}: Job for {UNIT} failed.\n")
+    assert f"is not healthy either: Job for {UNIT} failed." in result.error
+    empty.path("/test/reloads-fail").unlink()
+    assert empty.applied(reloads) == "tool: reload"
+    empty.assert_at(reloads)
+
+
+# What is interrupted.
+
+
+def moments(run: Run, draws: int = 10) -> Iterator[tuple[tuple[int, str], random.Random]]:
+    """Draws so many moments at which to kill the same run; with each comes the chance to draw what comes after it."""
+    every = [(call, how) for call in range(1, len(run.calls) + 1) for how in ("before", "during")]
+    chance = random.Random(SEED)
+    chance.shuffle(every)
+    return ((moment, chance) for moment in every[:draws])
+
+
+def assert_whole(node: Node, *versions: Service) -> None:
+    """Each file is as one of the versions has it, and those that all of them have are there."""
+    found = {path: file for path, file in node.files().items() if not path.endswith(SUFFIX)}
+    wanted = [files_of(version) for version in versions]
+    for path, file in found.items():
+        assert file in [files[path] for files in wanted if path in files], path
+    assert set.intersection(*map(set, wanted)) <= set(found)
+
+
+def test_no_file_is_ever_seen_half_written_or_missing(node: Node) -> None:
+    for versions in ([OLD, NEW], [NEW, OLD], [OLD, behaving("hopeless")]):
+        seen = node.watched(versions[1], set(OLD.files) & set(NEW.files) | {TOOL})
+        for path, digests in seen.items():
+            assert digests <= {digest(files_of(version)[path][0]) for version in versions}, path
+            assert len(digests) == len({files_of(version)[path][0] for version in versions})
+
+
+@pytest.mark.parametrize("new", [NEW, behaving("hopeless")], ids=["works", "hopeless"])
+def test_a_change_that_was_killed_is_finished_or_undone_by_the_next(node: Node, new: Service) -> None:
+    run = node.apply(new)
+    node.applied(OLD)
+    for moment, chance in moments(run, draws=25 if new == NEW else 10):
+        assert node.apply(new, kill=moment).killed
+        assert_whole(node, OLD, new)
+        following = chance.choice([OLD, NEW])
+        node.applied(following)
+        node.assert_at(following)
+        node.applied(OLD)
+
+
+def test_a_first_version_that_was_killed_is_finished_or_removed_by_the_next(empty: Node) -> None:
+    run = empty.apply(NEW)
+    empty.remove()
+    for moment, chance in moments(run):
+        assert empty.apply(NEW, kill=moment).killed
+        assert_whole(empty, Service(name="tool", files={}), NEW)
+        following = chance.choice([NEW, OLD, None])
+        if following:
+            empty.applied(following)
+            empty.assert_at(following)
+        assert empty.remove().code == 0
+        empty.assert_gone()
+
+
+def test_a_removal_finishes_what_was_killed(node: Node) -> None:
+    run = node.apply(NEW)
+    node.applied(OLD)
+    for moment, _ in moments(run):
+        assert node.apply(NEW, kill=moment).killed
+        assert node.remove().code == 0
+        node.assert_gone()
+        node.applied(OLD)
+
+
+def test_a_removal_that_was_killed_is_finished_or_undone_by_the_next(node: Node) -> None:
+    run = node.remove()
+    for moment, chance in moments(run):
+        node.applied(OLD)
+        assert node.remove(kill=moment).killed
+        if chance.choice([True, False]):
+            node.applied(NEW)
+            node.assert_at(NEW)
+        assert node.remove().code == 0
+        node.assert_gone()
+
+
+def test_killed_again_and_again_it_still_ends_at_the_last_version(node: Node) -> None:
+    run = node.apply(NEW)
+    node.applied(OLD)
+    for moment, chance in moments(run):
+        node.apply(NEW, kill=moment)
+        for _ in range(2):
+            node.apply(chance.choice([OLD, NEW]), kill=(chance.randint(1, len(run.calls)), "during"))
+            assert_whole(node, OLD, NEW)
+        node.applied(OLD)
+        node.assert_at(OLD)
+
+
+def test_a_reload_that_was_killed_is_undone_by_the_version_before(empty: Node) -> None:
+    old = replace(OLD, activation="reload")
+    new = changed({CONFIGURATION: configuration("new")}, old)
+    empty.applied(old)
+    run = empty.apply(new)
+    empty.applied(old)
+    for moment, _ in moments(run):
+        assert empty.apply(new, kill=moment).killed
+        empty.applied(old)
+        empty.assert_at(old)
+    assert empty.starts() == 1
+
+
+def test_what_was_killed_is_undone_by_the_version_before_though_a_version_was_refused_since(node: Node) -> None:
+    run = node.apply(NEW)
+    node.applied(OLD)
+    for moment, _ in moments(run):
+        assert node.apply(NEW, kill=moment).killed
+        node.apply(replace(NEW, check="false"))
+        assert_whole(node, OLD, NEW)
+        node.applied(OLD)
+        node.assert_at(OLD)
+
+
+def test_a_run_without_changes_that_was_killed_restarts_nothing(node: Node) -> None:
+    run = node.apply(OLD)
+    for moment, _ in moments(run):
+        assert node.apply(OLD, kill=moment).killed
+        assert node.applied(OLD) == "tool: unchanged"
+        node.assert_at(OLD)
+    assert node.starts() == 1
+
+
+# What there is no space for.
+
+
+def test_a_full_disk_leaves_the_version_before_in_place_and_running(node: Node) -> None:
+    for blocks in itertools.count():
+        node.leave_free(blocks)
+        result = node.apply(NEW)
+        node.free()
+        if result.code == 0:
+            break
+        assert "No space left on device" in result.error
+        node.assert_at(OLD)
+        assert node.starts() == 1
+    assert blocks > 10
+    node.assert_at(NEW)
+
+
+# What is removed.
+
+
+def test_removing_leaves_nothing(node: Node) -> None:
+    assert node.remove().code == 0
+    node.assert_gone()
+
+
+def test_removing_what_is_not_there_does_nothing(empty: Node) -> None:
+    assert empty.remove().code == 0
+    empty.assert_gone()
+
+
+def test_removing_leaves_what_others_put_there(node: Node) -> None:
+    node.path("/etc/tool/other").write_text("not ours\n")
+    node.remove()
+    assert list(node.files()) == ["/etc/tool/other"]
