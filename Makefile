@@ -4,13 +4,14 @@ PYTHON ?= python3
 HOST := $(PYTHON) -m host
 
 .DEFAULT_GOAL := help
-.PHONY: help up preview verify access destroy prepare test test-unit test-program test-engine test-e2e lint format bench clean requirements
+.PHONY: help up preview verify smoke access destroy prepare test test-unit test-program test-engine test-e2e lint format bench clean requirements
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-up: ## bring the lab up on this machine, whatever is missing first; show the nodes
+up: ## bring the lab up on this machine, whatever is missing first; show the nodes (SMOKE=1: make smoke then)
 	@$(HOST) up --stack $(STACK)
+	@$(if $(SMOKE),$(MAKE) --no-print-directory smoke)
 
 preview: ## show what `make up` would change
 	@$(HOST) preview --stack $(STACK)
@@ -22,6 +23,11 @@ access: ## write kubeconfig and SSH configuration of the lab into .lab/stacks/ (
 verify: ## compare each node with what the stack says; show what differs
 	@test -e .lab/env || { echo 'hardway: .lab/env is not there. Bring the lab up first: make up' >&2; exit 2; }
 	@. ./.lab/env && in-lab .lab/venv/bin/python -m verify --stack $(STACK)
+
+# Prepares nothing and leaves nothing behind. Exit codes as those of verify.
+smoke: ## try pods, Services, names, logs and commands in pods on every node of a lab that is up
+	@test -e .lab/env || { echo 'hardway: .lab/env is not there. Bring the lab up first: make up' >&2; exit 2; }
+	@. ./.lab/env && in-lab .lab/venv/bin/python -m smoke --stack $(STACK)
 
 destroy: ## take down everything that `make up` made
 	@$(HOST) destroy --stack $(STACK)

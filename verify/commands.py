@@ -30,12 +30,12 @@ class Commands:
 
     def selected_stack(self) -> str:
         """The name of the stack that is selected."""
-        return _output(["pulumi", "stack", "--show-name"]).strip()
+        return output(["pulumi", "stack", "--show-name"]).strip()
 
     def outputs(self, stack: str) -> Mapping[str, Any]:
         """The outputs of a stack, its secrets included."""
         answer: Mapping[str, Any] = json.loads(
-            _output(["pulumi", "stack", "output", "--stack", stack, "--json", "--show-secrets"])
+            output(["pulumi", "stack", "output", "--stack", stack, "--json", "--show-secrets"])
         )
         return answer
 
@@ -43,7 +43,7 @@ class Commands:
         """What a node prints about itself."""
         with tempfile.TemporaryDirectory(prefix="hardway-verify-") as folder:
             try:
-                return _output([*ssh.command(Path(folder), login), f"{PROGRAMS}/verify-node"])
+                return output([*ssh.command(Path(folder), login), f"{PROGRAMS}/verify-node"])
             except CommandError as error:
                 if error.exit_code == NOT_FOUND:
                     raise CommandError("it was made by an older program; run pulumi up first") from None
@@ -55,15 +55,24 @@ class Commands:
             file.write(kubeconfig)
             file.flush()
             question = ["get", "nodes", "--output", "json", "--request-timeout", "30s"]
-            answer: Mapping[str, Any] = json.loads(_output(["kubectl", "--kubeconfig", file.name, *question]))
+            answer: Mapping[str, Any] = json.loads(output(["kubectl", "--kubeconfig", file.name, *question]))
             return answer
 
 
-def _output(command: Sequence[str]) -> str:
-    """A command's standard output; its last words on standard error are the reason where it fails."""
+def output(command: Sequence[str], *, stdin: str = "", own_session: bool = False) -> str:
+    """A command's standard output; its last words on standard error are the reason where it fails.
+
+    own_session: out of reach of what is typed at the terminal.
+    """
     try:
         result = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE, check=False
+            command,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+            start_new_session=own_session,
         )
     except FileNotFoundError:
         raise CommandError(f"{command[0]} is not on PATH; have . ./.lab/env in this shell") from None

@@ -1,0 +1,72 @@
+"""What is made in the cluster to try it out: a namespace with a web server on every node, and a Service over them."""
+
+from typing import Any
+
+import yaml
+
+from lab.versions import image_reference
+
+WEB = "web"
+"""The web servers, in the pod network; also the Service over them."""
+
+HOST = "host"
+"""The pods in the network of their node, which see it as the node itself does."""
+
+PORT = 8080
+SERVING = "serving as"
+"""What a web server says first in its log, before its pod's name."""
+
+
+def manifest(namespace: str) -> str:
+    """All of it as YAML, the namespace first."""
+    objects = (
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}},
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": WEB, "namespace": namespace},
+            "spec": {"selector": {"app": WEB}, "ports": [{"port": 80, "targetPort": PORT}]},
+        },
+        _daemon_set(
+            namespace,
+            WEB,
+            f'echo "{SERVING} $POD" && echo "$POD" >/tmp/index.html && exec httpd -f -p {PORT} -h /tmp',
+            {"readinessProbe": {"httpGet": {"path": "/index.html", "port": PORT}, "periodSeconds": 2}},
+        ),
+        _daemon_set(namespace, HOST, "while true; do sleep 3600; done", {}, hostNetwork=True),
+    )
+    return yaml.safe_dump_all(objects, sort_keys=False)
+
+
+def _daemon_set(namespace: str, name: str, script: str, container: dict[str, Any], **pod: Any) -> dict[str, Any]:
+    """A pod on every node, tainted or not, that runs a shell script."""
+    labels = {"app": name}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "DaemonSet",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {
+            "selector": {"matchLabels": labels},
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {
+                    "tolerations": [{"operator": "Exists"}],
+                    "terminationGracePeriodSeconds": 1,
+                    "automountServiceAccountToken": False,
+                    "enableServiceLinks": False,
+                    "containers": [
+                        {
+                            "name": name,
+                            "image": image_reference("busybox"),
+                            # The nodes were given it, and no registry may be reachable.
+                            "imagePullPolicy": "IfNotPresent",
+                            "command": ["sh", "-c", script],
+                            "env": [{"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
+                            **container,
+                        }
+                    ],
+                    **pod,
+                },
+            },
+        },
+    }
