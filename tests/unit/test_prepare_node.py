@@ -1,0 +1,85 @@
+"""What becomes of swap on a machine that is to be a node: `assets/node/prepare-node`, over programs that note calls."""
+
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(__file__).parent.parent.parent / "assets/node/prepare-node"
+FSTAB = "# /etc/fstab\nUUID=1 / ext4 defaults 0 1\nUUID=2 none swap sw 0 0\n/swapfile\tnone\tswap\tsw\t0\t0\n"
+
+
+@dataclass
+class Machine:
+    """A machine in a folder: its fstab, and whether swap is on."""
+
+    folder: Path
+
+    @property
+    def fstab(self) -> Path:
+        return self.folder / "fstab"
+
+    def prepare(self, *, swap: bool) -> tuple[str, list[str]]:
+        """What is printed, and the calls of what concerns swap."""
+        log = self.folder / "log"
+        log.write_text("")
+        bodies = {
+            "stat": "echo cgroup2fs",
+            "swapon": f"[ -e {self.folder}/off ] || echo /swapfile file 1G" if swap else "",
+            "swapoff": f'echo swapoff "$@" >>{log}; touch {self.folder}/off',
+            "systemctl": f'echo systemctl "$@" >>{log}',
+            "mkdir": "",
+        }
+        wanted = re.search(r"<<'LIST'\n(.*?)LIST", PROGRAM.read_text(), re.DOTALL)
+        assert wanted
+        bodies |= {line.split()[0]: "" for line in wanted[1].splitlines()}
+        for name, body in bodies.items():
+            (self.folder / name).write_text(f"#!/bin/sh\n{body}\n")
+            (self.folder / name).chmod(0o755)
+        program = PROGRAM.read_text().replace("/etc/fstab", str(self.fstab))
+        result = subprocess.run(
+            ["bash", "-c", program],
+            env={"PATH": f"{self.folder}:/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert result.returncode == 0, result.stderr
+        return result.stdout, log.read_text().splitlines()
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    """A machine with swap in its fstab."""
+    machine = Machine(tmp_path)
+    machine.fstab.write_text(FSTAB)
+    return machine
+
+
+def test_swap_that_is_found_on_is_switched_off_for_good(machine: Machine) -> None:
+    said, calls = machine.prepare(swap=True)
+    assert "swap was found on" in said
+    assert calls == ["swapoff -a", "systemctl daemon-reload", "systemctl mask --quiet swap.target"]
+    assert machine.fstab.read_text().splitlines() == [
+        "# /etc/fstab",
+        "UUID=1 / ext4 defaults 0 1",
+        "# UUID=2 none swap sw 0 0",
+        "# /swapfile\tnone\tswap\tsw\t0\t0",
+    ]
+
+
+def test_swap_that_would_come_back_at_the_next_boot_is_switched_off_too(machine: Machine) -> None:
+    said, calls = machine.prepare(swap=False)
+    assert "swap was found on" in said
+    assert "swapoff -a" in calls
+
+
+def test_a_machine_without_swap_is_left_alone(machine: Machine) -> None:
+    machine.prepare(swap=True)
+    fstab = machine.fstab.read_text()
+    said, calls = machine.prepare(swap=False)
+    assert said == ""
+    assert calls == ["systemctl mask --quiet swap.target"]
+    assert machine.fstab.read_text() == fstab
