@@ -16,7 +16,7 @@ from components.pki import Pki, PkiArgs
 from components.rollout import Rollout
 from lab import kubeconfig
 from lab.files import Binary, Credential, Image, Part
-from lab.node_setup import PROGRAMS
+from lab.node_setup import PROGRAMS, user_data
 from lab.nodes import packages_of, services_of
 from lab.pki import ADMIN
 from lab.spec import Node, Spec
@@ -73,6 +73,7 @@ class Lab(pulumi.ComponentResource):
                 hypervisor=self._hypervisor,
                 key=self._key,
                 packages=packages_of(self._args.spec, node),
+                user_data=user_data(self._args.spec, node),
             ),
             opts=self._child(),
         )

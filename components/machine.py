@@ -1,6 +1,8 @@
 """The VM of a node, and the connection to it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import pulumi
 import pulumi_tls as tls
@@ -13,12 +15,16 @@ from lab.spec import Node
 
 @dataclass(frozen=True, kw_only=True)
 class MachineArgs:
-    """node: whose VM it is. key: the key that it lets in as root. packages: what it needs besides what all nodes do."""
+    """node: whose VM it is. key: the key that it lets in as root. packages: what it needs besides what all nodes do.
+
+    user_data: what its user-data holds besides what is for cloud-init, which passes over keys that it does not know.
+    """
 
     node: Node
     hypervisor: Hypervisor
     key: tls.PrivateKey
     packages: tuple[str, ...] = ()
+    user_data: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Machine(pulumi.ComponentResource):
@@ -30,7 +36,7 @@ class Machine(pulumi.ComponentResource):
         host_key = tls.PrivateKey(f"{name}-host-key", algorithm="ED25519", opts=pulumi.ResourceOptions(parent=self))
         user_data = pulumi.Output.all(
             args.key.public_key_openssh, host_key.private_key_openssh, host_key.public_key_openssh
-        ).apply(lambda keys: _user_data(name, *keys))
+        ).apply(lambda keys: _user_data(name, args.user_data, *keys))
         self.domain = args.hypervisor.machine(args.node, pulumi.Output.secret(user_data), parent=self)
         self.connection = Connection(
             name,
@@ -45,8 +51,11 @@ class Machine(pulumi.ComponentResource):
         self.register_outputs({"address": str(args.node.address)})
 
 
-def _user_data(name: str, authorized_key: str, host_key: str, public_host_key: str) -> str:
-    """What cloud-init is to do. It stays the same for the life of the VM: a change of it replaces the VM."""
+def _user_data(name: str, others: Mapping[str, Any], authorized_key: str, host_key: str, public_host_key: str) -> str:
+    """What cloud-init is to do, and what else the node is told.
+
+    It stays the same for the life of the VM: a change of it replaces the VM.
+    """
     document = {
         "hostname": name,
         "disable_root": False,
@@ -54,5 +63,6 @@ def _user_data(name: str, authorized_key: str, host_key: str, public_host_key: s
         # A locked account could not log in by key either, where sshd works without PAM.
         "users": [{"name": "root", "lock_passwd": False, "ssh_authorized_keys": [authorized_key.strip()]}],
         "ssh_keys": {"ed25519_private": host_key, "ed25519_public": public_host_key.strip()},
+        **others,
     }
     return "#cloud-config\n" + yaml.safe_dump(document, sort_keys=False)

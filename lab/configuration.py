@@ -322,6 +322,7 @@ def _spec(fields: Mapping[str, Any]) -> Spec:
         dns_addon=fields["clusterDnsAddon"],
         api_address=fields["apiAddress"],
         host_routes=fields["hostRoutes"],
+        identity_from_user_data=fields["identityFromUserData"],
     )
 
 

@@ -1,6 +1,8 @@
 """What every node has before any service of Kubernetes: kernel modules, kernel settings, routes, pod networking."""
 
+import posixpath
 from collections.abc import Iterable
+from typing import Any
 
 from lab.files import Binary, File, Service, overlay, to_json, to_yaml
 from lab.spec import Node, Spec
@@ -16,7 +18,20 @@ STORE = "/var/lib/hardway/store"
 CONTAINERD_SOCKET = "unix:///run/containerd/containerd.sock"
 CNI_PLUGINS = "/opt/cni/bin"
 CNI_CONFIGURATION = "/etc/cni/net.d"
+CNI_BRIDGE = f"{CNI_CONFIGURATION}/10-bridge.conf"
 CNI_VERSION = "1.0.0"
+
+TEMPLATES = "/etc/kubernetes/templates"
+"""Where files stand that a node fills in with what its user-data says."""
+
+POD_CIDR_OF_USER_DATA = "@POD_CIDR@"
+"""What stands for the pod CIDR in a template: see assets/node/user-data."""
+
+NODE_ENVIRONMENT = "/etc/kubernetes/node.env"
+"""The environment file that a node makes of its user-data."""
+
+WORKER_NAME = "WORKER_NAME"
+"""The variable in it that has the node's name."""
 
 MODULES = ("br_netfilter", "overlay", "nf_conntrack")
 MODULES_OF_PROXY_MODE = {
@@ -48,32 +63,63 @@ def node_setup(spec: Spec, node: Node) -> Service:
     """
     mode = str(node.kube_proxy.get("mode", "iptables"))
     modules = (*MODULES, *(MODULES_OF_PROXY_MODE.get(mode, ()) if node.pod_cidr else ()))
+    from_user_data = _from_user_data(spec, node)
     routes = [f"{other.pod_cidr} {other.address}" for other in spec.nodes if other.pod_cidr and other.name != node.name]
     return Service(
         name="node-setup",
         unit="node-setup.service",
         activation="reload",
         files={
-            unit_path("node-setup.service"): File(content=unit("node-setup.service", program=f"{PROGRAMS}/node-setup")),
+            unit_path("node-setup.service"): File(
+                content=unit("node-setup.service", program=" ".join([f"{PROGRAMS}/node-setup", *from_user_data]))
+            ),
             "/etc/modules-load.d/kubernetes.conf": File(content=_lines(modules), mode=0o644),
             "/etc/sysctl.d/kubernetes.conf": File(
                 content=_lines(f"{name} = {value}" for name, value in KERNEL_SETTINGS.items()), mode=0o644
             ),
             "/etc/kubernetes/pod-routes": File(content=_lines(routes), mode=0o644),
-            **_pod_network(node),
+            **_pod_network(spec, node),
         },
         binaries=_pod_network_programs(node),
-        check=f'{PROGRAMS}/check-json "$STAGED{CNI_CONFIGURATION}"',
+        check=" && ".join(
+            f'{PROGRAMS}/check-json "$STAGED{folder}"'
+            for folder in (CNI_CONFIGURATION, *([TEMPLATES] if from_user_data else []))
+        ),
+        health=" ".join([f"{PROGRAMS}/user-data check", *from_user_data]) if from_user_data else "true",
     )
 
 
-def _pod_network(node: Node) -> dict[str, File]:
+def user_data(spec: Spec, node: Node) -> dict[str, Any]:
+    """What the user-data of a node says to the node itself, beside what it says to cloud-init."""
+    if not reads_user_data(spec, node):
+        return {}
+    return {"hardway": {"name": node.name, "pod-cidr": str(node.pod_cidr)}}
+
+
+def reads_user_data(spec: Spec, node: Node) -> bool:
+    """Whether a node takes its name and pod CIDR from its user-data."""
+    return spec.identity_from_user_data and node.pod_cidr is not None
+
+
+def _from_user_data(spec: Spec, node: Node) -> tuple[str, ...]:
+    """What is made from user-data: template, the file made from it, environment file. Empty where nothing is."""
+    if not reads_user_data(spec, node):
+        return ()
+    return (_template(CNI_BRIDGE), CNI_BRIDGE, NODE_ENVIRONMENT)
+
+
+def _template(path: str) -> str:
+    return f"{TEMPLATES}/{posixpath.basename(path)}"
+
+
+def _pod_network(spec: Spec, node: Node) -> dict[str, File]:
     """The CNI configuration: a bridge with the node's pod CIDR, and the loopback interface of each pod.
 
     containerd watches the folder, so pods that start later use what stands there then.
     """
     if node.pod_cidr is None:
         return {}
+    filled_in = reads_user_data(spec, node)
     bridge = {
         "cniVersion": CNI_VERSION,
         "name": "bridge",
@@ -83,14 +129,14 @@ def _pod_network(node: Node) -> dict[str, File]:
         "ipMasq": True,
         "ipam": {
             "type": "host-local",
-            "ranges": [[{"subnet": str(node.pod_cidr)}]],
+            "ranges": [[{"subnet": POD_CIDR_OF_USER_DATA if filled_in else str(node.pod_cidr)}]],
             "routes": [{"dst": "0.0.0.0/0"}],
         },
     }
     loopback = {"cniVersion": CNI_VERSION, "name": "lo", "type": "loopback"}
     crictl = {"runtime-endpoint": CONTAINERD_SOCKET, "image-endpoint": CONTAINERD_SOCKET}
     return {
-        f"{CNI_CONFIGURATION}/10-bridge.conf": File(content=to_json(overlay(bridge, node.cni))),
+        _template(CNI_BRIDGE) if filled_in else CNI_BRIDGE: File(content=to_json(overlay(bridge, node.cni))),
         f"{CNI_CONFIGURATION}/99-loopback.conf": File(content=to_json(loopback)),
         "/etc/crictl.yaml": File(content=to_yaml(crictl), mode=0o644),
     }

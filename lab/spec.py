@@ -145,6 +145,7 @@ class Spec:
     image: URL or path of a cloud image for the VMs; None for the one that the lab builds.
     api_address: the address of the load balancer before the API servers; None where there is none.
     host_routes: whether the host gets routes to the pods.
+    identity_from_user_data: whether the nodes that run pods take name and pod CIDR from their user-data.
     """
 
     name: str
@@ -162,6 +163,7 @@ class Spec:
     dns_addon: bool
     api_address: IPv4Address | None = None
     host_routes: bool = False
+    identity_from_user_data: bool = False
 
     @property
     def nodes(self) -> tuple[Node, ...]:

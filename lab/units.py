@@ -22,9 +22,19 @@ def unit(name: str, **values: str) -> str:
     return Template(_text(name)).substitute(values)
 
 
-def command(program: str, flags: Mapping[str, str]) -> str:
-    """A program and its flags as ExecStart has them: a flag a line, so that a change shows as one line."""
-    return " \\\n  ".join([program, *(_argument(f"--{name}={value}") for name, value in flags.items())])
+def command(program: str, flags: Mapping[str, str], variables: Mapping[str, str] | None = None) -> str:
+    """A program and its flags as ExecStart has them: a flag a line, so that a change shows as one line.
+
+    variables: flags whose value is that of an environment variable, by the variable's name.
+    """
+    arguments = [_argument(f"--{name}={value}") for name, value in flags.items()]
+    arguments += [f"--{name}=${{{variable}}}" for name, variable in (variables or {}).items()]
+    return " \\\n  ".join([program, *arguments])
+
+
+def environment_file(path: str | None) -> str:
+    """The line by which a unit reads environment variables from a file; nothing where there is no file."""
+    return f"EnvironmentFile={path}\n" if path else ""
 
 
 def _argument(text: str) -> str:

@@ -7,10 +7,18 @@ import tomli_w
 from lab import kubeconfig
 from lab.credentials import KeyPair, authority_file
 from lab.files import Binary, File, Image, Service, overlay, to_yaml
-from lab.node_setup import CNI_CONFIGURATION, CNI_PLUGINS, CONTAINERD_SOCKET, PROGRAMS
+from lab.node_setup import (
+    CNI_CONFIGURATION,
+    CNI_PLUGINS,
+    CONTAINERD_SOCKET,
+    NODE_ENVIRONMENT,
+    PROGRAMS,
+    WORKER_NAME,
+    reads_user_data,
+)
 from lab.pki import kubelet_identity
 from lab.spec import Node, Role, Spec
-from lab.units import command, unit, unit_path
+from lab.units import command, environment_file, unit, unit_path
 from lab.versions import image_reference, version
 
 BINARIES = "/usr/local/bin"
@@ -87,11 +95,12 @@ def kubelet(spec: Spec, node: Node) -> Service:
 
     Its one certificate is its client certificate and its serving certificate.
     """
+    variables, environment = _name_from_user_data(spec, node)
     authority, pair = f"{KUBELET}/ca.crt", KeyPair.of(kubelet_identity(node), folder=KUBELET, name="kubelet")
     flags = {
         "config": f"{KUBELET}/kubelet-config.yaml",
         "kubeconfig": f"{KUBELET}/kubeconfig",
-        "hostname-override": node.name,
+        **({} if variables else {"hostname-override": node.name}),
         "node-ip": str(node.address),
         "v": LOG_LEVEL,
     }
@@ -101,7 +110,11 @@ def kubelet(spec: Spec, node: Node) -> Service:
         needs=("containerd", *((spec.api_service,) if node.role is Role.CONTROL_PLANE else ())),
         files={
             unit_path("kubelet.service"): File(
-                content=unit("kubelet.service", command=command(f"{BINARIES}/kubelet", flags))
+                content=unit(
+                    "kubelet.service",
+                    command=command(f"{BINARIES}/kubelet", flags, variables),
+                    environment=environment,
+                )
             ),
             unit_path("kubelet-images.service"): File(
                 content=unit("kubelet-images.service", program=f"{PROGRAMS}/import-images kubelet"),
@@ -133,13 +146,15 @@ def kube_proxy(spec: Spec, node: Node) -> Service:
     """The network proxy: the rules by which a Service's address leads to its pods."""
     authority, pair = f"{KUBE_PROXY}/ca.crt", KeyPair.of("kube-proxy", folder=KUBE_PROXY)
     path = f"{KUBE_PROXY}/kube-proxy-config.yaml"
+    variables, environment = _name_from_user_data(spec, node)
     configuration = {
         "kind": "KubeProxyConfiguration",
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "clientConnection": {"kubeconfig": f"{KUBE_PROXY}/kubeconfig"},
         "mode": "iptables",
         "clusterCIDR": str(spec.networks.cluster_cidr),
-        "hostnameOverride": node.name,
+        # Of all flags beside a configuration file, this is the one that goes before it.
+        **({} if variables else {"hostnameOverride": node.name}),
         "metricsBindAddress": KUBE_PROXY_METRICS,
         "healthzBindAddress": KUBE_PROXY_HEALTH,
     }
@@ -150,7 +165,9 @@ def kube_proxy(spec: Spec, node: Node) -> Service:
         files={
             unit_path("kube-proxy.service"): File(
                 content=unit(
-                    "kube-proxy.service", command=command(f"{BINARIES}/kube-proxy", {"config": path, "v": LOG_LEVEL})
+                    "kube-proxy.service",
+                    command=command(f"{BINARIES}/kube-proxy", {"config": path, "v": LOG_LEVEL}, variables),
+                    environment=environment,
                 )
             ),
             path: File(content=to_yaml(overlay(configuration, node.kube_proxy))),
@@ -170,6 +187,13 @@ def kube_proxy(spec: Spec, node: Node) -> Service:
         check=f'"$STAGED{BINARIES}/kube-proxy" --version',
         health=f"{PROGRAMS}/endpoint-healthy http://{KUBE_PROXY_HEALTH}/healthz",
     )
+
+
+def _name_from_user_data(spec: Spec, node: Node) -> tuple[dict[str, str], str]:
+    """The flag whose value a unit takes from the node's environment, and the unit's line for that; else nothing."""
+    if not reads_user_data(spec, node):
+        return {}, environment_file(None)
+    return {"hostname-override": WORKER_NAME}, environment_file(NODE_ENVIRONMENT)
 
 
 def _kubelet_configuration(spec: Spec, node: Node, authority: str, pair: KeyPair) -> dict[str, Any]:

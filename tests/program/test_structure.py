@@ -10,7 +10,7 @@ import yaml
 from lab.nodes import services_of
 from lab.spec import Spec
 from tests.program.recording import IMAGE, Program, Resource, record
-from tests.program.stack import NEW_WORKER, changed
+from tests.program.stack import NEW_WORKER, changed, setting
 
 MOST_RESOURCES_OF_A_WORKER = 20
 MOST_CONNECTIONS_OF_A_WORKER = 8
@@ -156,6 +156,15 @@ def test_cloud_init_holds_only_what_never_changes(program: Program) -> None:
         document = yaml.safe_load(disk.inputs["userData"])
         assert document.keys() == {"hostname", "disable_root", "ssh_pwauth", "users", "ssh_keys"}
         assert disk.delete_before_replace
+
+
+def test_cloud_init_carries_what_a_node_is_to_find_out_itself(program: Program) -> None:
+    told = record(changed(setting("identityFromUserData", True)))
+    for name, said in (("node-1", {"name": "node-1", "pod-cidr": "10.200.1.0/24"}), ("server", None)):
+        disk = f"libvirt:index/cloudInitDisk:CloudInitDisk {name}-cloud-init"
+        document = yaml.safe_load(told.by_identity[disk].inputs["userData"])
+        assert document.pop("hardway", None) == said
+        assert document.keys() == yaml.safe_load(program.by_identity[disk].inputs["userData"]).keys()
 
 
 def test_a_newer_image_changes_no_machine(program: Program, dev: Spec) -> None:
