@@ -4,7 +4,7 @@ PYTHON ?= python3
 HOST := $(PYTHON) -m host
 
 .DEFAULT_GOAL := help
-.PHONY: help up preview verify smoke access destroy prepare test test-unit test-program test-engine test-e2e lint format bench clean requirements
+.PHONY: help up preview verify smoke access destroy prepare test test-unit test-program test-engine test-e2e test-profiles test-all lint format bench clean requirements
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,12 @@ test-engine: ## test with the real engine, plugins and hypervisor
 
 test-e2e: ## test with real VMs
 	@$(HOST) test e2e
+
+test-profiles: ## test one of the other stacks with real VMs
+	@$(HOST) test profiles
+
+test-all: ## run all checks and tests, with every stack and more random draws
+	@$(HOST) test --thorough
 
 lint: ## check style, types and shell programs
 	@$(HOST) test lint

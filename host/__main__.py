@@ -41,7 +41,7 @@ def main() -> int:
             clean(layout)
         case "test":
             tools = prepare_tools(layout, pulumi_home=layout.pulumi_home, development=True)
-            return 0 if checks.run(layout, tools, arguments.names or checks.NAMES) else 1
+            return 0 if checks.run(layout, tools, arguments.names or checks.NAMES, thorough=arguments.thorough) else 1
         case "run":
             tools = prepare_tools(layout, pulumi_home=layout.pulumi_home, development=True)
             return checks.python(layout, tools, arguments.arguments)
@@ -81,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("clean", help="remove .lab with all in it")
     test = commands.add_parser("test", help="prepare, run checks and tests")
     test.add_argument("names", nargs="*", choices=(*checks.NAMES, []), help="which ones (default: all)")
+    test.add_argument("--thorough", action="store_true", help="bring up every stack, and draw more changes")
     run = commands.add_parser("run", help="run Python as the tests do: with their packages and environment")
     run.add_argument("arguments", nargs="+", help="after --, what Python is told: -- -m tests.bench")
     hypervisor = commands.add_parser("hypervisor", help="the private hypervisor alone")

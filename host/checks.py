@@ -19,6 +19,8 @@ from toolchain import golang
 # In the order they run: what is quick to fail comes first.
 TESTS = ("unit", "program", "engine", "e2e", "profiles")
 NAMES = ("lint", *TESTS)
+THOROUGH = {"e2e": ("--rounds=10",), "profiles": ("--stacks=all",)}
+"""What each is told where there is time."""
 
 # gofmt lists what it would change and calls that a success.
 _GOFMT = 'unformatted=$("$0" -l "$1") && printf "%s" "$unformatted" && test -z "$unformatted"'
@@ -45,8 +47,10 @@ class Count:
             self.passed += max(total - failed - skipped, 0)
 
 
-def run(layout: Layout, tools: Tools, names: Sequence[str]) -> bool:
+def run(layout: Layout, tools: Tools, names: Sequence[str], *, thorough: bool = False) -> bool:
     """Runs the named checks, all of them even where one fails, and says whether all were well.
+
+    thorough: every stack instead of one that is drawn, and more random draws.
 
     The last line printed is the count of tests, where any was asked for.
     """
@@ -55,7 +59,11 @@ def run(layout: Layout, tools: Tools, names: Sequence[str]) -> bool:
     for name in names:
         print(f"==> {name}", flush=True)
         started = time.monotonic()
-        well = _lint(layout, tools) if name == "lint" else _pytest(layout, tools, name, count)
+        well = (
+            _lint(layout, tools)
+            if name == "lint"
+            else _pytest(layout, tools, name, count, THOROUGH.get(name, ()) if thorough else ())
+        )
         print(f"==> {name}: {'ok' if well else 'FAILED'} in {time.monotonic() - started:.1f} s", flush=True)
         if not well:
             failed.append(name)
@@ -113,10 +121,17 @@ def _command(layout: Layout, tools: Tools, name: str, command: Sequence[str]) ->
     return subprocess.run(command, cwd=layout.checkout, env=environment_of(tools), check=False).returncode == 0
 
 
-def _pytest(layout: Layout, tools: Tools, name: str, count: Count) -> bool:
+def _pytest(layout: Layout, tools: Tools, name: str, count: Count, options: Sequence[str]) -> bool:
     report = layout.lab / "reports" / f"{name}.xml"
     report.unlink(missing_ok=True)
-    command = [str(layout.development_venv / "bin/python"), "-m", "pytest", f"tests/{name}", f"--junitxml={report}"]
+    command = [
+        str(layout.development_venv / "bin/python"),
+        "-m",
+        "pytest",
+        f"tests/{name}",
+        f"--junitxml={report}",
+        *options,
+    ]
     result = subprocess.run(
         command, cwd=layout.checkout, env=environment_of(tools), stdin=subprocess.DEVNULL, check=False
     )
