@@ -367,7 +367,7 @@ def test_the_reason_is_told_where_the_version_before_cannot_be_reloaded_either(e
 # What is interrupted.
 
 
-def moments(run: Run, draws: int = 10) -> Iterator[tuple[tuple[int, str], random.Random]]:
+def moments(run: Run, draws: int = 6) -> Iterator[tuple[tuple[int, str], random.Random]]:
     """Draws so many moments at which to kill the same run; with each comes the chance to draw what comes after it."""
     every = [(call, how) for call in range(1, len(run.calls) + 1) for how in ("before", "during")]
     chance = random.Random(SEED)
@@ -396,7 +396,7 @@ def test_no_file_is_ever_seen_half_written_or_missing(node: Node) -> None:
 def test_a_change_that_was_killed_is_finished_or_undone_by_the_next(node: Node, new: Service) -> None:
     run = node.apply(new)
     node.applied(OLD)
-    for moment, chance in moments(run, draws=25 if new == NEW else 10):
+    for moment, chance in moments(run, draws=25 if new == NEW else 6):
         assert node.apply(new, kill=moment).killed
         assert_whole(node, OLD, new)
         following = chance.choice([OLD, NEW])
