@@ -43,10 +43,19 @@ def pods_of(items: Iterable[Mapping[str, Any]], nodes: Iterable[str]) -> dict[tu
     found = {(app, node): Pod(app=app, node=node, trouble="there is no pod") for node in nodes for app in PLACES}
     for item in items:
         if item["kind"] == "Pod":
-            key = item["metadata"]["labels"]["app"], item["spec"].get("nodeName", "")
+            key = item["metadata"]["labels"]["app"], _node(item["spec"])
             if key in found:
                 found[key] = _pod(*key, item)
     return found
+
+
+def _node(spec: Mapping[str, Any]) -> str:
+    """The node that a pod of a DaemonSet is for, be it on it already or not."""
+    if "nodeName" in spec:
+        return str(spec["nodeName"])
+    [term] = spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    [field] = term["matchFields"]
+    return str(field["values"][0])
 
 
 def _pod(app: str, node: str, item: Mapping[str, Any]) -> Pod:
@@ -59,17 +68,18 @@ def _pod(app: str, node: str, item: Mapping[str, Any]) -> Pod:
         name=item["metadata"]["name"],
         address=status.get("podIP", ""),
         seconds=_seconds(item["metadata"]["creationTimestamp"], ready["lastTransitionTime"]) if is_ready else None,
-        trouble="" if is_ready else _trouble(status, ready),
+        trouble="" if is_ready else _trouble(status),
     )
 
 
-def _trouble(status: Mapping[str, Any], ready: Mapping[str, Any]) -> str:
+def _trouble(status: Mapping[str, Any]) -> str:
     """What a container waits for, else what the pod says of itself."""
     for container in status.get("containerStatuses", ()):
         waiting = container.get("state", {}).get("waiting")
         if waiting:
             return ": ".join(filter(None, (waiting.get("reason"), waiting.get("message"))))
-    return f"is {status.get('phase', 'Pending')}, not ready: {ready.get('message', 'it never said why')}"
+    messages = [condition["message"] for condition in status.get("conditions", ()) if condition.get("message")]
+    return f"is {status.get('phase', 'Pending')}, not ready: {'; '.join(messages) or 'it never said why'}"
 
 
 def _seconds(began: str, ended: str) -> float:

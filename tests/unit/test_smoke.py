@@ -272,6 +272,24 @@ def test_a_node_without_a_pod_fails(run: Run, capsys: pytest.CaptureFixture[str]
     assert (failed["to"], failed["reason"]) == ("pod on node-1", "there is no pod")
 
 
+def test_a_pod_that_is_on_no_node_yet_is_told_by_the_node_that_it_is_for(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab = Lab()
+    del lab.items[1]["spec"]["nodeName"]
+    terms = [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["node-1"]}]}]
+    lab.items[1]["spec"]["affinity"] = {
+        "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
+    }
+    lab.items[1]["status"] = {
+        "phase": "Pending",
+        "conditions": [{"type": "PodScheduled", "status": "False", "message": "1 Too many pods"}],
+    }
+    assert run(lab, "--stack", "dev", "--json") == 1
+    [failed] = [row for row in rows(capsys.readouterr().out) if row["result"] == "failed"]
+    assert (failed["to"], failed["reason"]) == ("pod on node-1", "is Pending, not ready: 1 Too many pods")
+
+
 def test_a_command_that_cannot_be_run_in_a_pod_fails_and_so_does_what_it_was_to_fetch(
     run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
