@@ -58,7 +58,7 @@ class Hypervisor(pulumi.ComponentResource):
             f"{name}-network",
             name=args.spec.name,
             mode="nat",
-            domain=f"{args.spec.name}.local",
+            domain=args.spec.domain,
             addresses=[str(args.spec.networks.network_cidr)],
             dhcp=libvirt.NetworkDhcpArgs(enabled=True),
             dns=libvirt.NetworkDnsArgs(enabled=True),

@@ -15,6 +15,7 @@ from components.node import NodeArgs, NodeServices
 from components.pki import Pki, PkiArgs
 from components.rollout import Rollout
 from lab import kubeconfig
+from lab.bootstrap import token_id
 from lab.files import Binary, Credential, Image, Part
 from lab.node_setup import PROGRAMS, user_data
 from lab.nodes import packages_of, services_of
@@ -54,10 +55,13 @@ class Lab(pulumi.ComponentResource):
         )
         self._machines = {node.name: self._machine(node) for node in spec.nodes}
         one_by_one, several = Rollout(1), Rollout(spec.simultaneous_restarts)
-        self._nodes = {node.name: self._node(node, rollout=one_by_one) for node in spec.control_planes}
+        self._nodes: dict[str, NodeServices] = {}
+        for node in spec.control_planes:
+            self._nodes[node.name] = self._node(node, rollout=one_by_one, waits_for={"kubelet": self._admission()})
         api_servers = [node.command(spec.api_service) for node in self._nodes.values()]
         for node in spec.workers:
-            self._nodes[node.name] = self._node(node, rollout=several, waits_for={"kubelet": api_servers})
+            before = [*api_servers, *self._admission()]
+            self._nodes[node.name] = self._node(node, rollout=several, waits_for={"kubelet": before})
         for node in spec.kubelets:
             self._membership(node)
         if spec.host_routes:
@@ -96,17 +100,23 @@ class Lab(pulumi.ComponentResource):
             opts=self._child(),
         )
 
+    def _admission(self) -> list[pulumi.Resource]:
+        """What lets in kubelets that have no certificate yet. The first control plane's own needs it as its service."""
+        first = self._nodes.get(self._args.spec.control_planes[0].name)
+        return [first.command("node-admission")] if first and self._args.spec.tls_bootstrap else []
+
     def _membership(self, node: Node) -> None:
         """The node's role, labels and taints; and its leave of the cluster when it is taken away."""
         labels = ",".join(f"{label}={value}" for label, value in sorted(node.labels.items()))
         taints = ",".join(map(str, node.taints))
+        token = [token_id(node.name)] if self._args.spec.tls_bootstrap else []
         repair = self._args.repairs.get((node.name, "membership"), "")
         administrator = self._args.spec.control_planes[0].name
         self._machines[administrator].connection.run(
             f"{node.name}-membership",
             parent=self._nodes[node.name],
             # A shell takes what follows the sign for a comment; a new one has the command run again.
-            create=shlex.join([f"{PROGRAMS}/membership", "join", node.name, node.role, labels, taints])
+            create=shlex.join([f"{PROGRAMS}/membership", "join", node.name, node.role, labels, taints, *token])
             + (f" # {repair}" if repair else ""),
             delete=f"{PROGRAMS}/membership leave {node.name} {DRAIN_SECONDS}",
             depends_on=[

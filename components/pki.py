@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_tls as tls
 
+from lab.bootstrap import token
 from lab.files import Credential, Part
-from lab.pki import SERVICE_ACCOUNTS, Authority, Identity, authority_identity, identities
+from lab.pki import BOOTSTRAP_TOKENS, SERVICE_ACCOUNTS, Authority, Identity, authority_identity, identities
 from lab.spec import Spec
 
 CURVE = "P256"
@@ -35,6 +36,8 @@ class Pki(pulumi.ComponentResource):
         for authority in Authority:
             self._add_authority(authority)
         self._key(SERVICE_ACCOUNTS)
+        if args.spec.tls_bootstrap:
+            self._key(BOOTSTRAP_TOKENS)
         for identity_name, identity in identities(args.spec).items():
             self._add(identity_name, identity)
         self.register_outputs({"authority": self.authority})
@@ -45,13 +48,17 @@ class Pki(pulumi.ComponentResource):
         return self._certificates[authority_identity(Authority.KUBERNETES)]
 
     def text(self, credential: Credential) -> pulumi.Output[str]:
-        """The PEM text of a credential; that of a key is secret."""
+        """The PEM text of a credential, or the token; keys and tokens are secret."""
+        if credential.part is Part.TOKEN:
+            return self._keys[BOOTSTRAP_TOKENS].private_key_pem.apply(lambda key: token(key, credential.identity))
         if credential.part is Part.KEY:
             return self._keys[credential.identity].private_key_pem
         return self._certificates[credential.identity]
 
     def fingerprint(self, credential: Credential) -> pulumi.Output[str]:
         """What a credential is told apart by, without telling what it is."""
+        if credential.part is Part.TOKEN:
+            return self._keys[BOOTSTRAP_TOKENS].public_key_fingerprint_sha256
         if credential.part is Part.KEY:
             return self._keys[credential.identity].public_key_fingerprint_sha256
         return self._certificates[credential.identity].apply(_certificate_fingerprint)

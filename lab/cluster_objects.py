@@ -4,6 +4,7 @@ from typing import Any
 
 import yaml
 
+from lab import bootstrap
 from lab.credentials import KeyPair, authority_file
 from lab.files import Binary, File, Service
 from lab.kubeconfig import referring
@@ -22,7 +23,11 @@ OWNED = {"app.kubernetes.io/managed-by": "hardway"}
 def cluster_objects(spec: Spec, node: Node) -> Service:
     """The objects, and the unit that applies them on a control plane."""
     authority, pair = f"{FOLDER}/ca.crt", KeyPair.of(ADMIN, folder=FOLDER)
-    objects = [*_kubelet_access(), *(_cluster_dns(spec) if spec.dns_addon else [])]
+    objects = [
+        *_kubelet_access(),
+        *(bootstrap.access() if spec.tls_bootstrap else []),
+        *(_cluster_dns(spec) if spec.dns_addon else []),
+    ]
     return Service(
         name="cluster-objects",
         unit="cluster-objects.service",

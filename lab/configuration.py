@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from lab import paths
 from lab.address_plan import check_address_plan, ipv4_address, ipv4_network
 from lab.kubernetes_syntax import dns_label, dns_subdomain, labels, taint, taints
 from lab.overrides import check_overrides
@@ -59,6 +60,7 @@ def parse(values: Mapping[str, Any]) -> Spec:
     check_overrides(namespace, fields, nodes, problems)
     _check_versions(fields, control_planes, workers, problems)
     _check_certificates(namespace, fields, problems)
+    paths.check_paths(namespace, fields, nodes, problems)
     problems.raise_any()
     return _spec(fields)
 
@@ -203,6 +205,7 @@ READERS: Mapping[str, Reader] = {
     "serviceCidr": ipv4_network(12, 29, ", which is what the API server takes"),
     "clusterDns": ipv4_address,
     "clusterDomain": dns_subdomain,
+    **paths.READERS,
     "certificateAuthorityValidityHours": between(2, HOURS_OF_A_CENTURY, "hours"),
     "certificateValidityHours": between(2, HOURS_OF_A_CENTURY, "hours"),
     "certificateRenewalHours": between(1, HOURS_OF_A_CENTURY, "hours"),
@@ -320,6 +323,10 @@ def _spec(fields: Mapping[str, Any]) -> Spec:
         libvirt_uri=fields["libvirtUri"],
         image=fields["image"],
         dns_addon=fields["clusterDnsAddon"],
+        tls_bootstrap=fields["tlsBootstrap"],
+        layout=paths.layout(fields["layout"]),
+        system_user=fields["systemUser"],
+        node_folders=tuple(fields["nodeFolders"]),
         api_address=fields["apiAddress"],
         host_routes=fields["hostRoutes"],
         identity_from_user_data=fields["identityFromUserData"],

@@ -1,6 +1,6 @@
 """What a control plane is made of: etcd, the API server, the controller manager, the scheduler, a load balancer."""
 
-from lab import kubeconfig
+from lab import bootstrap, kubeconfig
 from lab.cluster_objects import cluster_objects
 from lab.credentials import KeyPair, authority_file
 from lab.files import Binary, Credential, File, Part, Service, to_yaml
@@ -10,8 +10,9 @@ from lab.pki import SERVICE_ACCOUNTS, Authority, etcd_identity
 from lab.spec import API_PORT, Node, Spec
 from lab.units import command, unit, unit_path
 from lab.versions import version
-from lab.worker import BINARIES, CIPHER_SUITES, LOG_LEVEL
+from lab.worker import CIPHER_SUITES, LOG_LEVEL
 
+BINARIES = "/usr/local/bin"
 KUBERNETES = "/var/lib/kubernetes"
 ETCD = "/etc/etcd"
 ETCD_HEALTH = "http://127.0.0.1:2381"
@@ -26,8 +27,8 @@ def control_plane_services(spec: Spec, node: Node) -> tuple[Service, ...]:
         kube_controller_manager(spec, node),
         kube_scheduler(spec, node),
         *load_balancer(spec, node),
-        # One is enough: the objects are the cluster's.
-        *([cluster_objects(spec, node)] if node == spec.control_planes[0] else []),
+        # One is enough: the objects and the tokens are the cluster's.
+        *([cluster_objects(spec, node), *bootstrap.node_admission(spec)] if node == spec.control_planes[0] else []),
     )
 
 
@@ -105,6 +106,7 @@ def kube_apiserver(spec: Spec, node: Node) -> Service:
         "service-node-port-range": "30000-32767",
         # Without it a stop takes the minute of --request-timeout, for open watches never end by themselves.
         "shutdown-watch-termination-grace-period": "3s",
+        **(bootstrap.API_SERVER_FLAGS if spec.tls_bootstrap else {}),
         "v": LOG_LEVEL,
     }
     return Service(
@@ -149,6 +151,7 @@ def kube_controller_manager(spec: Spec, node: Node) -> Service:
         "service-account-private-key-file": service_accounts,
         "service-cluster-ip-range": str(spec.networks.service_cidr),
         "use-service-account-credentials": "true",
+        **(bootstrap.controller_manager_flags(spec) if spec.tls_bootstrap else {}),
         "v": LOG_LEVEL,
     }
     return _client_of_api_server(

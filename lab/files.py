@@ -13,10 +13,11 @@ from lab.versions import image_reference
 
 
 class Part(StrEnum):
-    """The halves of a credential."""
+    """What of a credential a file holds: its halves, or the bootstrap token of the node that it names."""
 
     CERTIFICATE = "certificate"
     KEY = "key"
+    TOKEN = "token"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,12 +39,19 @@ class File:
     mode: permission bits; only root reads by default.
     owner: `user:group`.
     restarts: whether the service must be restarted to see a change of it.
+    transient: whether it is there only until the service is healthy, which starts by it and needs it no more then.
     """
 
     content: str | Credential
     mode: int = 0o600
     owner: str = "root:root"
     restarts: bool = True
+    transient: bool = False
+
+    @property
+    def effect(self) -> str:
+        """What a change of it does, as a manifest says it."""
+        return "transient" if self.transient else "restart" if self.restarts else "keep"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,19 +126,19 @@ def manifest(
     credentials: gives the PEM text of a credential.
     binary_digests: gives the SHA-256 of a binary or image archive.
 
-    The fields of a line are separated by tabs: kind, whether a change restarts, mode, owner, SHA-256, path. Lines are
+    The fields of a line are separated by tabs: kind, what a change does, mode, owner, SHA-256, path. Lines are
     sorted, so that equal services have equal manifests.
     """
     lines = [
-        _line("file", file.restarts, f"{file.mode:04o}", file.owner, digest(_text(file, credentials)), path)
+        _line("file", file.effect, f"{file.mode:04o}", file.owner, digest(_text(file, credentials)), path)
         for path, file in service.files.items()
     ]
     lines += [
-        _line("binary", True, "0755", "root:root", binary_digests(binary), path)
+        _line("binary", "restart", "0755", "root:root", binary_digests(binary), path)
         for path, binary in service.binaries.items()
     ]
     lines += [
-        _line("image", False, "-", "-", binary_digests(image), image_reference(image.name)) for image in service.images
+        _line("image", "keep", "-", "-", binary_digests(image), image_reference(image.name)) for image in service.images
     ]
     return "".join(sorted(lines))
 
@@ -170,8 +178,8 @@ def overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _line(kind: str, restarts: bool, *fields: str) -> str:
-    return "\t".join([kind, "restart" if restarts else "keep", *fields]) + "\n"
+def _line(*fields: str) -> str:
+    return "\t".join(fields) + "\n"
 
 
 def _text(file: File, credentials: Callable[[Credential], str]) -> str:

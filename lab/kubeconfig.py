@@ -20,6 +20,11 @@ def referring(*, server: str, authority: str, certificate: str, key: str, user: 
     )
 
 
+def bootstrapping(*, server: str, authority: str, token: str, user: str) -> str:
+    """A kubeconfig that names the file of a token, so that it holds no secret either; arguments as above."""
+    return _kubeconfig(server, {"certificate-authority": authority}, user, {"tokenFile": token})
+
+
 def embedding(*, server: str, texts: Mapping[str, str], user: str, cluster: str) -> str:
     """A kubeconfig that carries its credentials, for use away from the nodes. Secret.
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from lab.files import Binary, File, Service, overlay, to_json, to_yaml
-from lab.spec import Node, Spec
+from lab.spec import Layout, Node, Spec
 from lab.units import unit, unit_path
 from lab.versions import version
 
@@ -18,7 +18,6 @@ STORE = "/var/lib/hardway/store"
 CONTAINERD_SOCKET = "unix:///run/containerd/containerd.sock"
 CNI_PLUGINS = "/opt/cni/bin"
 CNI_CONFIGURATION = "/etc/cni/net.d"
-CNI_BRIDGE = f"{CNI_CONFIGURATION}/10-bridge.conf"
 CNI_VERSION = "1.0.0"
 
 TEMPLATES = "/etc/kubernetes/templates"
@@ -32,6 +31,9 @@ NODE_ENVIRONMENT = "/etc/kubernetes/node.env"
 
 WORKER_NAME = "WORKER_NAME"
 """The variable in it that has the node's name."""
+
+KERNEL_SETTINGS_FILE = "/etc/sysctl.d/kubernetes.conf"
+"""What assets/node/node-setup applies unless it is told another file."""
 
 MODULES = ("br_netfilter", "overlay", "nf_conntrack")
 MODULES_OF_PROXY_MODE = {
@@ -61,9 +63,12 @@ def node_setup(spec: Spec, node: Node) -> Service:
 
     A change of it is applied by a reload and restarts nothing.
     """
+    layout = spec.layout.of(node)
+    settings = layout.kernel_settings
     mode = str(node.kube_proxy.get("mode", "iptables"))
     modules = (*MODULES, *(MODULES_OF_PROXY_MODE.get(mode, ()) if node.pod_cidr else ()))
     from_user_data = _from_user_data(spec, node)
+    arguments = ([] if settings == KERNEL_SETTINGS_FILE else ["--kernel-settings", settings]) + [*from_user_data]
     routes = [f"{other.pod_cidr} {other.address}" for other in spec.nodes if other.pod_cidr and other.name != node.name]
     return Service(
         name="node-setup",
@@ -71,16 +76,15 @@ def node_setup(spec: Spec, node: Node) -> Service:
         activation="reload",
         files={
             unit_path("node-setup.service"): File(
-                content=unit("node-setup.service", program=" ".join([f"{PROGRAMS}/node-setup", *from_user_data]))
+                content=unit("node-setup.service", program=" ".join([f"{PROGRAMS}/node-setup", *arguments]))
             ),
             "/etc/modules-load.d/kubernetes.conf": File(content=_lines(modules), mode=0o644),
-            "/etc/sysctl.d/kubernetes.conf": File(
-                content=_lines(f"{name} = {value}" for name, value in KERNEL_SETTINGS.items()), mode=0o644
-            ),
+            settings: File(content=_lines(f"{name} = {value}" for name, value in KERNEL_SETTINGS.items()), mode=0o644),
             "/etc/kubernetes/pod-routes": File(content=_lines(routes), mode=0o644),
-            **_pod_network(spec, node),
+            **_pod_network(spec, node, layout),
+            **_users_and_folders(spec),
         },
-        binaries=_pod_network_programs(node),
+        binaries=_pod_network_programs(node, layout),
         check=" && ".join(
             f'{PROGRAMS}/check-json "$STAGED{folder}"'
             for folder in (CNI_CONFIGURATION, *([TEMPLATES] if from_user_data else []))
@@ -105,14 +109,27 @@ def _from_user_data(spec: Spec, node: Node) -> tuple[str, ...]:
     """What is made from user-data: template, the file made from it, environment file. Empty where nothing is."""
     if not reads_user_data(spec, node):
         return ()
-    return (_template(CNI_BRIDGE), CNI_BRIDGE, NODE_ENVIRONMENT)
+    bridge = spec.layout.of(node).cni_bridge
+    return (_template(bridge), bridge, NODE_ENVIRONMENT)
 
 
 def _template(path: str) -> str:
     return f"{TEMPLATES}/{posixpath.basename(path)}"
 
 
-def _pod_network(spec: Spec, node: Node) -> dict[str, File]:
+def _users_and_folders(spec: Spec) -> dict[str, File]:
+    """What systemd makes of users and folders, at every boot too: sysusers.d(5), tmpfiles.d(5)."""
+    files = {}
+    if user := spec.system_user:
+        lines = [f"g {user.name} {user.id}", f"u {user.name} {user.id}:{user.id} - {user.home}"]
+        files["/etc/sysusers.d/kubernetes.conf"] = File(content=_lines(lines), mode=0o644)
+    if spec.node_folders:
+        lines = [f"d {folder.path} {folder.mode:04o} {folder.owner.replace(':', ' ')}" for folder in spec.node_folders]
+        files["/etc/tmpfiles.d/kubernetes.conf"] = File(content=_lines(lines), mode=0o644)
+    return files
+
+
+def _pod_network(spec: Spec, node: Node, layout: Layout) -> dict[str, File]:
     """The CNI configuration: a bridge with the node's pod CIDR, and the loopback interface of each pod.
 
     containerd watches the folder, so pods that start later use what stands there then.
@@ -136,20 +153,22 @@ def _pod_network(spec: Spec, node: Node) -> dict[str, File]:
     loopback = {"cniVersion": CNI_VERSION, "name": "lo", "type": "loopback"}
     crictl = {"runtime-endpoint": CONTAINERD_SOCKET, "image-endpoint": CONTAINERD_SOCKET}
     return {
-        _template(CNI_BRIDGE) if filled_in else CNI_BRIDGE: File(content=to_json(overlay(bridge, node.cni))),
+        _template(layout.cni_bridge) if filled_in else layout.cni_bridge: File(
+            content=to_json(overlay(bridge, node.cni))
+        ),
         f"{CNI_CONFIGURATION}/99-loopback.conf": File(content=to_json(loopback)),
         "/etc/crictl.yaml": File(content=to_yaml(crictl), mode=0o644),
     }
 
 
-def _pod_network_programs(node: Node) -> dict[str, Binary]:
+def _pod_network_programs(node: Node, layout: Layout) -> dict[str, Binary]:
     if node.pod_cidr is None:
         return {}
     plugins = {
         f"{CNI_PLUGINS}/{name}": Binary(name=name, version=version("cni-plugins"))
         for name in ("bridge", "loopback", "host-local", "portmap")
     }
-    return plugins | {"/usr/local/bin/crictl": Binary(name="crictl", version=version("crictl"))}
+    return plugins | {f"{layout.binaries}/crictl": Binary(name="crictl", version=version("crictl"))}
 
 
 def _lines(lines: Iterable[str]) -> str:

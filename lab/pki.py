@@ -43,6 +43,9 @@ class Identity:
 SERVICE_ACCOUNTS = "service-accounts"
 """The identity that is a key alone: it signs service account tokens, and nothing signs it."""
 
+BOOTSTRAP_TOKENS = "bootstrap-tokens"
+"""The identity that is a key alone, too: the nodes' bootstrap tokens follow from it."""
+
 ADMIN = "admin"
 
 
@@ -107,8 +110,9 @@ def identities(spec: Spec) -> dict[str, Identity]:
         table[kubelet_identity(node)] = Identity(
             common_name=f"system:node:{node.name}",
             organization="system:nodes",
-            uses=(Use.SERVER, Use.CLIENT),
-            dns_names=(node.name,),
+            # Where the cluster issues the client certificate, this one is to let nobody in.
+            uses=(Use.SERVER,) if spec.tls_bootstrap else (Use.SERVER, Use.CLIENT),
+            dns_names=(node.name, f"{node.name}.{spec.domain}"),
             addresses=(node.address,),
         )
     return table

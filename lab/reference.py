@@ -61,11 +61,13 @@ def with_section(text: str, name: str, content: str) -> str:
 
 
 def reference(namespace: str, settings: Mapping[str, Setting]) -> str:
-    """Every key in tables: those of the stack, then those of each kind of node."""
+    """Every key in tables: those of the stack, then those within each of these."""
     tables = [_table(settings, f"{namespace}:")]
     for name, setting in settings.items():
         if setting.items and setting.items.properties:
             tables.append(f"Each of `{namespace}:{name}`:\n\n{_table(setting.items.properties)}")
+        elif setting.properties:
+            tables.append(f"Keys of `{namespace}:{name}`:\n\n{_table(setting.properties)}")
     return "\n".join(tables)
 
 
@@ -86,7 +88,7 @@ def _default(setting: Setting) -> str:
     if default is ABSENT:
         return "required"
     if setting.items and setting.items.properties:
-        return ", ".join(f"`{node['name']}`" for node in default) or "none"
+        return ", ".join(f"`{item['name']}`" for item in default) or "none"
     if default == "":
         return "empty"
     return f"`{default}`" if isinstance(default, str) else f"`{json.dumps(default)}`"

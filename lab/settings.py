@@ -3,7 +3,7 @@
 The engine knows the types `string`, `integer`, `boolean`, `array` and `object` of top-level keys, checks them before
 the program runs (one problem at a time; `--skip-config-validation` leaves that to the program), and fills in their
 defaults. It looks at nothing inside an object, so the fields of a node stand under `properties`, in the manner of a
-JSON schema, and are read here alone.
+JSON schema, and are read here alone; those of an object, for which the engine takes none, under its `items`.
 """
 
 import difflib
@@ -77,12 +77,14 @@ def _settings(declared: Mapping[str, Any]) -> dict[str, Setting]:
 
 
 def _setting(declared: Mapping[str, Any]) -> Setting:
+    items: Mapping[str, Any] = declared.get("items", {})
+    of_object = items if declared["type"] == "object" else {}
     return Setting(
         type=declared["type"],
         description=declared.get("description", ""),
         default=declared.get("default", ABSENT),
-        items=_setting(declared["items"]) if "items" in declared else None,
-        properties=_settings(declared.get("properties", {})),
+        items=_setting(items) if items and not of_object else None,
+        properties=_settings((of_object or declared).get("properties", {})),
     )
 
 

@@ -5,7 +5,7 @@ from it, and `components` makes resources from it. Nothing here changes once mad
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
@@ -136,6 +136,63 @@ class ControlPlaneFlags:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Where the files of what runs pods stand on a node: absolute paths, in which `{name}` stands for the node's name.
+
+    binaries: a folder. kubelet_client_certificates: the folder in which the kubelet keeps the certificates that the
+    cluster issues to it.
+    """
+
+    binaries: str
+    kubelet_configuration: str
+    kubelet_kubeconfig: str
+    kubelet_bootstrap_kubeconfig: str
+    kubelet_client_certificates: str
+    kubelet_certificate: str
+    kubelet_key: str
+    kubelet_certificate_authority: str
+    kube_proxy_configuration: str
+    kube_proxy_kubeconfig: str
+    kube_proxy_certificate: str
+    kube_proxy_key: str
+    kube_proxy_certificate_authority: str
+    cni_bridge: str
+    kernel_settings: str
+
+    def of(self, node: Node) -> "Layout":
+        """The layout on one node."""
+        return Layout(**{name: path.replace("{name}", node.name) for name, path in self.paths.items()})
+
+    @property
+    def paths(self) -> dict[str, str]:
+        """Every path by the name of what stands there."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @property
+    def kubelet_client_certificate(self) -> str:
+        """The file that always holds the last certificate that the cluster issued to the kubelet, with its key."""
+        return f"{self.kubelet_client_certificates}/kubelet-client-current.pem"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SystemUser:
+    """A system user, and the group of its name. id: the number of both. home: its home folder."""
+
+    name: str
+    id: int
+    home: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folder:
+    """A folder that a node has. mode: permission bits. owner: `user:group`."""
+
+    path: str
+    mode: int
+    owner: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Spec:
     """A whole lab.
 
@@ -143,6 +200,8 @@ class Spec:
     workers such as "25%".
     health_timeout: seconds that a service may take until it is healthy.
     image: URL or path of a cloud image for the VMs; None for the one that the lab builds.
+    tls_bootstrap: whether the cluster issues the kubelets' client certificates, rather than the lab.
+    system_user, node_folders: what every node has beside what its services need; None and empty for nothing.
     api_address: the address of the load balancer before the API servers; None where there is none.
     host_routes: whether the host gets routes to the pods.
     identity_from_user_data: whether the nodes that run pods take name and pod CIDR from their user-data.
@@ -161,6 +220,10 @@ class Spec:
     libvirt_uri: str
     image: str | None
     dns_addon: bool
+    tls_bootstrap: bool
+    layout: Layout
+    system_user: SystemUser | None
+    node_folders: tuple[Folder, ...]
     api_address: IPv4Address | None = None
     host_routes: bool = False
     identity_from_user_data: bool = False
@@ -174,6 +237,11 @@ class Spec:
     def kubelets(self) -> tuple[Node, ...]:
         """The nodes that run pods: every worker, and the control planes that are nodes of the cluster too."""
         return tuple(node for node in self.nodes if node.pod_cidr)
+
+    @property
+    def domain(self) -> str:
+        """The DNS domain of the VMs' network."""
+        return f"{self.name}.local"
 
     @property
     def api_server(self) -> IPv4Address:

@@ -4,7 +4,7 @@ from typing import Any
 
 import tomli_w
 
-from lab import kubeconfig
+from lab import bootstrap, kubeconfig
 from lab.credentials import KeyPair, authority_file
 from lab.files import Binary, File, Image, Service, overlay, to_yaml
 from lab.node_setup import (
@@ -17,13 +17,10 @@ from lab.node_setup import (
     reads_user_data,
 )
 from lab.pki import kubelet_identity
-from lab.spec import Node, Role, Spec
+from lab.spec import Layout, Node, Role, Spec
 from lab.units import command, environment_file, unit, unit_path
 from lab.versions import image_reference, version
 
-BINARIES = "/usr/local/bin"
-KUBELET = "/var/lib/kubelet"
-KUBE_PROXY = "/var/lib/kube-proxy"
 KUBE_PROXY_METRICS = "127.0.0.1:10249"
 KUBE_PROXY_HEALTH = "127.0.0.1:10256"
 KUBELET_HEALTH_PORT = 10248
@@ -42,12 +39,12 @@ CIPHER_SUITES = [
 
 def pod_services(spec: Spec, node: Node) -> tuple[Service, ...]:
     """What runs pods on a node, in the order in which they need one another."""
-    return (containerd(node), kubelet(spec, node), kube_proxy(spec, node))
+    return (containerd(spec, node), kubelet(spec, node), kube_proxy(spec, node))
 
 
-def containerd(node: Node) -> Service:
+def containerd(spec: Spec, node: Node) -> Service:
     """The container runtime: containerd with runc, cgroups left to systemd."""
-    path = "/etc/containerd/config.toml"
+    path, runc = "/etc/containerd/config.toml", f"{spec.layout.of(node).binaries}/runc"
     configuration: dict[str, Any] = {
         "version": 3,
         "plugins": {
@@ -62,7 +59,7 @@ def containerd(node: Node) -> Service:
                     "runtimes": {
                         "runc": {
                             "runtime_type": "io.containerd.runc.v2",
-                            "options": {"SystemdCgroup": True, "BinaryName": f"{BINARIES}/runc"},
+                            "options": {"SystemdCgroup": True, "BinaryName": runc},
                         }
                     },
                 },
@@ -83,7 +80,7 @@ def containerd(node: Node) -> Service:
         binaries={
             **{path: Binary(name=name, version=version("containerd")) for path, name in programs.items()},
             "/bin/ctr": Binary(name="ctr", version=version("containerd")),
-            f"{BINARIES}/runc": Binary(name="runc", version=version("runc")),
+            runc: Binary(name="runc", version=version("runc")),
         },
         check=f'"$STAGED/bin/containerd" --config "$STAGED{path}" config dump',
         health=f"{PROGRAMS}/containerd-healthy",
@@ -93,13 +90,20 @@ def containerd(node: Node) -> Service:
 def kubelet(spec: Spec, node: Node) -> Service:
     """The node agent, and the images that its pods start from.
 
-    Its one certificate is its client certificate and its serving certificate.
+    Its serving certificate is its client certificate too, unless that comes from the cluster.
     """
     variables, environment = _name_from_user_data(spec, node)
-    authority, pair = f"{KUBELET}/ca.crt", KeyPair.of(kubelet_identity(node), folder=KUBELET, name="kubelet")
+    layout = spec.layout.of(node)
+    program, authority = f"{layout.binaries}/kubelet", layout.kubelet_certificate_authority
+    pair = KeyPair(identity=kubelet_identity(node), certificate=layout.kubelet_certificate, key=layout.kubelet_key)
+    if spec.tls_bootstrap:
+        certificate = key = layout.kubelet_client_certificate
+    else:
+        certificate, key = pair.certificate, pair.key
     flags = {
-        "config": f"{KUBELET}/kubelet-config.yaml",
-        "kubeconfig": f"{KUBELET}/kubeconfig",
+        "config": layout.kubelet_configuration,
+        "kubeconfig": layout.kubelet_kubeconfig,
+        **(_bootstrap_flags(layout) if spec.tls_bootstrap else {}),
         **({} if variables else {"hostname-override": node.name}),
         "node-ip": str(node.address),
         "v": LOG_LEVEL,
@@ -107,12 +111,12 @@ def kubelet(spec: Spec, node: Node) -> Service:
     return Service(
         name="kubelet",
         unit="kubelet.service",
-        needs=("containerd", *((spec.api_service,) if node.role is Role.CONTROL_PLANE else ())),
+        needs=("containerd", *_comes_after(spec, node)),
         files={
             unit_path("kubelet.service"): File(
                 content=unit(
                     "kubelet.service",
-                    command=command(f"{BINARIES}/kubelet", flags, variables),
+                    command=command(program, flags, variables),
                     environment=environment,
                 )
             ),
@@ -120,37 +124,48 @@ def kubelet(spec: Spec, node: Node) -> Service:
                 content=unit("kubelet-images.service", program=f"{PROGRAMS}/import-images kubelet"),
                 restarts=False,
             ),
-            flags["config"]: File(
+            layout.kubelet_configuration: File(
                 content=to_yaml(overlay(_kubelet_configuration(spec, node, authority, pair), node.kubelet))
             ),
-            flags["kubeconfig"]: File(
+            layout.kubelet_kubeconfig: File(
                 content=kubeconfig.referring(
                     server=spec.api_endpoint,
                     authority=authority,
-                    certificate=pair.certificate,
-                    key=pair.key,
+                    certificate=certificate,
+                    key=key,
                     user=f"system:node:{node.name}",
                 )
             ),
             authority: authority_file(),
             **pair.files,
+            **(_bootstrap_files(spec, node, layout) if spec.tls_bootstrap else {}),
         },
-        binaries={f"{BINARIES}/kubelet": Binary(name="kubelet", version=node.kubernetes_version)},
+        binaries={program: Binary(name="kubelet", version=node.kubernetes_version)},
         images=tuple(Image(name=name, version=version(name)) for name in ("pause", "busybox", "coredns")),
-        check=f'"$STAGED{BINARIES}/kubelet" --version',
-        health=f"{PROGRAMS}/kubelet-healthy {node.name} {spec.api_endpoint} {authority} {pair.certificate} {pair.key}",
+        check=f'"$STAGED{program}" --version',
+        health=f"{PROGRAMS}/kubelet-healthy {node.name} {spec.api_endpoint} {authority} {certificate} {key}",
     )
+
+
+def _comes_after(spec: Spec, node: Node) -> tuple[str, ...]:
+    """The services of a control plane that its kubelet works with."""
+    if node.role is not Role.CONTROL_PLANE:
+        return ()
+    admits = spec.tls_bootstrap and node == spec.control_planes[0]
+    return (spec.api_service, *(("node-admission",) if admits else ()))
 
 
 def kube_proxy(spec: Spec, node: Node) -> Service:
     """The network proxy: the rules by which a Service's address leads to its pods."""
-    authority, pair = f"{KUBE_PROXY}/ca.crt", KeyPair.of("kube-proxy", folder=KUBE_PROXY)
-    path = f"{KUBE_PROXY}/kube-proxy-config.yaml"
+    layout = spec.layout.of(node)
+    program, path = f"{layout.binaries}/kube-proxy", layout.kube_proxy_configuration
+    authority = layout.kube_proxy_certificate_authority
+    pair = KeyPair(identity="kube-proxy", certificate=layout.kube_proxy_certificate, key=layout.kube_proxy_key)
     variables, environment = _name_from_user_data(spec, node)
     configuration = {
         "kind": "KubeProxyConfiguration",
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
-        "clientConnection": {"kubeconfig": f"{KUBE_PROXY}/kubeconfig"},
+        "clientConnection": {"kubeconfig": layout.kube_proxy_kubeconfig},
         "mode": "iptables",
         "clusterCIDR": str(spec.networks.cluster_cidr),
         # Of all flags beside a configuration file, this is the one that goes before it.
@@ -166,12 +181,12 @@ def kube_proxy(spec: Spec, node: Node) -> Service:
             unit_path("kube-proxy.service"): File(
                 content=unit(
                     "kube-proxy.service",
-                    command=command(f"{BINARIES}/kube-proxy", {"config": path, "v": LOG_LEVEL}, variables),
+                    command=command(program, {"config": path, "v": LOG_LEVEL}, variables),
                     environment=environment,
                 )
             ),
             path: File(content=to_yaml(overlay(configuration, node.kube_proxy))),
-            f"{KUBE_PROXY}/kubeconfig": File(
+            layout.kube_proxy_kubeconfig: File(
                 content=kubeconfig.referring(
                     server=spec.api_endpoint,
                     authority=authority,
@@ -183,8 +198,8 @@ def kube_proxy(spec: Spec, node: Node) -> Service:
             authority: authority_file(),
             **pair.files,
         },
-        binaries={f"{BINARIES}/kube-proxy": Binary(name="kube-proxy", version=node.kubernetes_version)},
-        check=f'"$STAGED{BINARIES}/kube-proxy" --version',
+        binaries={program: Binary(name="kube-proxy", version=node.kubernetes_version)},
+        check=f'"$STAGED{program}" --version',
         health=f"{PROGRAMS}/endpoint-healthy http://{KUBE_PROXY_HEALTH}/healthz",
     )
 
@@ -194,6 +209,28 @@ def _name_from_user_data(spec: Spec, node: Node) -> tuple[dict[str, str], str]:
     if not reads_user_data(spec, node):
         return {}, environment_file(None)
     return {"hostname-override": WORKER_NAME}, environment_file(NODE_ENVIRONMENT)
+
+
+def _bootstrap_flags(layout: Layout) -> dict[str, str]:
+    return {
+        "bootstrap-kubeconfig": layout.kubelet_bootstrap_kubeconfig,
+        "cert-dir": layout.kubelet_client_certificates,
+    }
+
+
+def _bootstrap_files(spec: Spec, node: Node, layout: Layout) -> dict[str, File]:
+    """What a kubelet without a client certificate asks for one by; one that has its certificate reads none of it."""
+    return {
+        layout.kubelet_bootstrap_kubeconfig: File(
+            content=kubeconfig.bootstrapping(
+                server=spec.api_endpoint,
+                authority=layout.kubelet_certificate_authority,
+                token=bootstrap.TOKEN_FILE,
+                user="kubelet-bootstrap",
+            )
+        ),
+        bootstrap.TOKEN_FILE: bootstrap.token_file(node, transient=True),
+    }
 
 
 def _kubelet_configuration(spec: Spec, node: Node, authority: str, pair: KeyPair) -> dict[str, Any]:
@@ -234,6 +271,8 @@ def _kubelet_configuration(spec: Spec, node: Node, authority: str, pair: KeyPair
         "systemReserved": {"cpu": "100m", "memory": "128Mi"},
         "kubeReserved": {"cpu": "100m", "memory": "128Mi"},
     }
+    if spec.tls_bootstrap:
+        configuration["rotateCertificates"] = True
     # From its first moment on; changes are the administrator's, see assets/node/membership.
     if node.taints:
         configuration["registerWithTaints"] = [

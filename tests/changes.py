@@ -115,14 +115,15 @@ def predict_reloads(old: Spec, new: Spec) -> set[tuple[str, str]]:
 
 
 def _told_differently(old: Spec, new: Spec, reads: Reads) -> set[tuple[str, str]]:
+    """None is what a service is told that is not there."""
     before = {node.name: node for node in old.nodes}
-    return {
-        (node.name, service)
-        for node in new.nodes
-        if node.name in before
-        for service, told in reads[node.role].items()
-        if told(old, before[node.name]) != told(new, node)
-    }
+    different = set()
+    for node in new.nodes:
+        for service, told in {**reads[node.role], **(reads[Role.WORKER] if node.pod_cidr else {})}.items():
+            pair = (told(old, before[node.name]), told(new, node)) if node.name in before else (None, None)
+            if None not in pair and pair[0] != pair[1]:
+                different.add((node.name, service))
+    return different
 
 
 def _kubelet(spec: Spec, node: Node) -> object:
@@ -130,16 +131,17 @@ def _kubelet(spec: Spec, node: Node) -> object:
     cluster = (spec.networks.cluster_dns, spec.networks.cluster_domain, _api_server(spec))
     # Labels are the administrator's: a kubelet gives its node none after it is there.
     own = (effective("kubelet", node.kubelet), taints, node.kubernetes_version, node.address)
-    return own, cluster, _certificates(spec)
+    return own, cluster, _certificates(spec), _places(spec, node, "binaries", "kubelet"), spec.tls_bootstrap
 
 
 def _kube_proxy(spec: Spec, node: Node) -> object:
     own = (effective("kubeProxy", node.kube_proxy), node.kubernetes_version)
-    return own, spec.networks.cluster_cidr, _api_server(spec), _certificates(spec)
+    places = _places(spec, node, "binaries", "kube_proxy")
+    return own, spec.networks.cluster_cidr, _api_server(spec), _certificates(spec), places
 
 
-def _containerd(_: Spec, node: Node) -> object:
-    return effective("containerd", node.containerd)
+def _containerd(spec: Spec, node: Node) -> object:
+    return effective("containerd", node.containerd), _places(spec, node, "binaries")
 
 
 def _etcd(spec: Spec, _: Node) -> object:
@@ -149,13 +151,13 @@ def _etcd(spec: Spec, _: Node) -> object:
 def _api_server_itself(spec: Spec, node: Node) -> object:
     networks = (spec.networks.service_cidr, spec.networks.cluster_domain)
     flags = _flags("apiServerFlags", spec.flags.kube_apiserver)
-    return flags, networks, _members(spec), node.kubernetes_version, _certificates(spec)
+    return flags, networks, _members(spec), node.kubernetes_version, _certificates(spec), spec.tls_bootstrap
 
 
 def _controller_manager(spec: Spec, node: Node) -> object:
     networks = (spec.networks.service_cidr, spec.networks.cluster_cidr)
     flags = _flags("controllerManagerFlags", spec.flags.kube_controller_manager)
-    return flags, networks, node.address, node.kubernetes_version, _certificates(spec)
+    return flags, networks, node.address, node.kubernetes_version, _certificates(spec), spec.tls_bootstrap
 
 
 def _scheduler(spec: Spec, node: Node) -> object:
@@ -167,14 +169,28 @@ def _cluster_objects(spec: Spec, node: Node) -> object:
     if node.name != spec.control_planes[0].name:
         return None
     dns = (spec.networks.cluster_dns, spec.networks.cluster_domain) if spec.dns_addon else None
-    return dns, node.address, node.kubernetes_version, _certificates(spec)
+    return dns, node.address, node.kubernetes_version, _certificates(spec), spec.tls_bootstrap
+
+
+def _node_admission(spec: Spec, node: Node) -> object:
+    admits = spec.tls_bootstrap and node.name == spec.control_planes[0].name
+    return {kubelet.name for kubelet in spec.kubelets} if admits else None
 
 
 def _node_setup(spec: Spec, node: Node) -> object:
     routes = [(other.pod_cidr, other.address) for other in spec.kubelets if other.name != node.name]
+    of_all = (routes, spec.system_user, spec.node_folders, _places(spec, node, "kernel_settings"))
     if not node.pod_cidr:
-        return routes
-    return routes, node.pod_cidr, effective("cni", node.cni), MODULES[str(node.kube_proxy.get("mode", "iptables"))]
+        return of_all
+    mode = MODULES[str(node.kube_proxy.get("mode", "iptables"))]
+    return of_all, node.pod_cidr, effective("cni", node.cni), mode, _places(spec, node, "binaries", "cni_bridge")
+
+
+def _places(spec: Spec, node: Node, *names: str) -> object:
+    """Where the layout has that whose names begin so; nothing of what only a bootstrap needs, where there is none."""
+    unused = () if spec.tls_bootstrap else ("kubelet_bootstrap_kubeconfig", "kubelet_client_certificates")
+    paths = spec.layout.of(node).paths
+    return {name: path for name, path in paths.items() if name.startswith(names) and name not in unused}
 
 
 def _api_server(spec: Spec) -> object:
@@ -197,6 +213,7 @@ READS: Reads = {
         "kube-controller-manager": _controller_manager,
         "kube-scheduler": _scheduler,
         "cluster-objects": _cluster_objects,
+        "node-admission": _node_admission,
     },
     Role.WORKER: {"containerd": _containerd, "kubelet": _kubelet, "kube-proxy": _kube_proxy},
 }
@@ -396,6 +413,23 @@ def _pod_cidr(values: Values, rng: random.Random) -> str:
     return f"podCidr of {worker['name']}: {worker['podCidr']}"
 
 
+def _layout(values: Values, rng: random.Random) -> str:
+    key, path = rng.choice(
+        [
+            ("binaries", "/usr/local/sbin"),
+            ("kubeletConfiguration", "/etc/kubernetes/kubelet.yaml"),
+            ("kubeletClientCertificates", "/etc/kubernetes/pki"),
+            ("kubeletKey", "/etc/kubernetes/pki/{name}.key"),
+            ("kubeProxyKubeconfig", "/etc/kubernetes/kube-proxy.kubeconfig"),
+            ("cniBridge", "/etc/cni/net.d/10-bridge-of-{name}.conf"),
+            ("kernelSettings", "/etc/sysctl.d/90-{name}.conf"),
+        ]
+    )
+    path = rng.choice([path, GONE])
+    _set(values, ("layout", key), path)
+    return f"layout.{key}: {path}"
+
+
 KINDS: Mapping[str, Kind] = {
     "kubelet field": _field("kubelet"),
     "kube-proxy field": _field("kubeProxy"),
@@ -427,6 +461,14 @@ KINDS: Mapping[str, Kind] = {
         }
     ),
     "control plane": _control_plane,
+    "TLS bootstrap": _one_of({"tlsBootstrap": (True, False)}),
+    "layout": _layout,
+    "users and folders": _one_of(
+        {
+            "systemUser": ({}, {"name": "kubernetes"}),
+            "nodeFolders": ([], [{"path": "/etc/kubernetes", "mode": "0750"}]),
+        }
+    ),
 }
 """What a change can be."""
 

@@ -86,6 +86,8 @@ def test_values_mean_the_same_through_the_engine_and_without_it(folder: Path) ->
         {
             "hardway:maxUnavailable": "50%",
             "hardway:clusterDnsAddon": False,
+            "hardway:tlsBootstrap": True,
+            "hardway:layout": {"kubeletKey": "/etc/kubernetes/pki/{name}.key"},
             "hardway:certificateRenewalHours": 24,
             "hardway:kubelet": {"maxPods": 50, "seccompDefault": None, "imageGCLowThresholdPercent": 70},
             "hardway:etcdFlags": {"quota-backend-bytes": 4294967296, "pre-vote": True},

@@ -1,4 +1,4 @@
-"""What the unit tests share: the lab of the default stack."""
+"""What the unit tests share: the labs of two stacks."""
 
 from pathlib import Path
 
@@ -19,3 +19,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def dev() -> Spec:
     """The spec of the default stack."""
     return load(CHECKOUT / "Pulumi.dev.yaml")
+
+
+@pytest.fixture(scope="session")
+def bootstrap() -> Spec:
+    """The spec of the stack whose kubelets join by a bootstrap token."""
+    return load(CHECKOUT / "Pulumi.bootstrap.yaml")

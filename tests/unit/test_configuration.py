@@ -13,7 +13,7 @@ import pytest
 from lab.configuration import ConfigurationError, load, parse
 from lab.kubernetes_syntax import LABELS_OF_KUBELET
 from lab.overrides import FIELDS, FLAGS
-from lab.spec import Machine, Role, Spec, Taint, TaintEffect, Virtualization
+from lab.spec import Folder, Machine, Role, Spec, SystemUser, Taint, TaintEffect, Virtualization
 from lab.versions import default_kubernetes_version, kubernetes_versions
 
 CHECKOUT = Path(__file__).parents[2]
@@ -322,6 +322,82 @@ REFUSED = {
     "empty libvirt URI": Refused({"libvirtUri": ""}, "libvirtUri", "qemu:///system"),
     "image by FTP": Refused({"image": "ftp://example.org/image"}, "image", "http://, https:// or file://"),
     "image with a space before it": Refused({"image": " image.qcow2"}, "image", "spaces"),
+    # Users, folders, layout
+    "text for TLS bootstrap": Refused({"tlsBootstrap": "yes"}, "tlsBootstrap", "must be true or false"),
+    "user with a capital": Refused({"systemUser": {"name": "Kubernetes"}}, "systemUser.name", "a letter first"),
+    "user with the number of a person": Refused(
+        {"systemUser": {"name": "kubernetes", "id": 1000}}, "systemUser.id", "from 100 to 999"
+    ),
+    "user with an unknown key": Refused({"systemUser": {"uid": 900}}, "systemUser.uid", "did you mean id?"),
+    "home that is no path": Refused({"systemUser": {"home": "kubernetes"}}, "systemUser.home", "absolute path"),
+    "folder without a path": Refused({"nodeFolders": [{"mode": "0755"}]}, "nodeFolders[0].path", "is missing"),
+    "relative folder": Refused({"nodeFolders": [{"path": "pki"}]}, "nodeFolders[0].path", "absolute path"),
+    "folder that leads elsewhere": Refused(
+        {"nodeFolders": [{"path": "/var/run/kubernetes"}]}, "nodeFolders[0].path", "choose /run/kubernetes"
+    ),
+    "folder of every node": Refused({"nodeFolders": [{"path": "/etc/{name}"}]}, "nodeFolders[0].path", "placeholder"),
+    "folder twice": Refused(
+        {"nodeFolders": [{"path": "/etc/kubernetes"}] * 2}, "nodeFolders[1].path", "path of nodeFolders[0]"
+    ),
+    "mode in words": Refused({"nodeFolders": [{"path": "/a", "mode": "rwx"}]}, "nodeFolders[0].mode", "octal"),
+    "mode as a number": Refused({"nodeFolders": [{"path": "/a", "mode": 755}]}, "nodeFolders[0].mode", "in quotes"),
+    "owner without a group": Refused(
+        {"nodeFolders": [{"path": "/a", "owner": "root"}]}, "nodeFolders[0].owner", "user:group"
+    ),
+    "owner whom nobody makes": Refused(
+        {"nodeFolders": [{"path": "/a", "owner": "kubernetes:root"}]},
+        "nodeFolders[0].owner",
+        "has an unknown name; known are root",
+    ),
+    "unknown place": Refused({"layout": {"kubelet": "/etc/kubelet"}}, "layout.kubelet", "did you mean kubelet"),
+    "relative place": Refused({"layout": {"binaries": "bin"}}, "layout.binaries", "absolute path"),
+    "folder above": Refused({"layout": {"binaries": "/opt/../bin"}}, "layout.binaries", "simplest form, as /bin"),
+    "slash at the end": Refused({"layout": {"binaries": "/opt/bin/"}}, "layout.binaries", "absolute path"),
+    "place with a space": Refused({"layout": {"kubeletKey": "/etc/a b"}}, "layout.kubeletKey", "absolute path"),
+    "place with another placeholder": Refused(
+        {"layout": {"kubeletKey": "/etc/{node}.key"}}, "layout.kubeletKey", "absolute path"
+    ),
+    "programs of the system": Refused({"layout": {"binaries": "/usr/bin"}}, "layout.binaries", "not be in /usr/bin"),
+    "place that a reboot empties": Refused(
+        {"layout": {"kubeletKubeconfig": "/run/kubeconfig"}}, "layout.kubeletKubeconfig", "must not be in /run"
+    ),
+    "place of the lab's own": Refused(
+        {"layout": {"kubeletConfiguration": "/etc/systemd/system/kubelet.service"}},
+        "layout.kubeletConfiguration",
+        "must not be in /etc/systemd",
+    ),
+    "two files in one place": Refused(
+        {"layout": {"kubeletKey": "/var/lib/kubelet/kubelet.crt"}},
+        "layout.kubeletKey",
+        "is the place of layout.kubeletCertificate, /var/lib/kubelet/kubelet.crt",
+    ),
+    "two files in one place on one node": Refused(
+        {"layout": {"kubeletKey": "/etc/{name}.key", "kubeProxyKey": "/etc/node-1.key"}},
+        "layout.kubeProxyKey",
+        "is the place of layout.kubeletKey",
+    ),
+    "file within a file": Refused(
+        {"layout": {"kubeletKey": "/etc/kubelet", "kubeletCertificate": "/etc/kubelet/crt"}},
+        "layout.kubeletKey",
+        "is the place of layout.kubeletCertificate",
+    ),
+    "file among programs": Refused(
+        {"layout": {"kubeProxyKey": "/usr/local/bin/key"}}, "layout.kubeProxyKey", "the place of layout.binaries"
+    ),
+    "file where the cluster's certificate comes": Refused(
+        {"layout": {"kubeletKey": "/var/lib/kubelet/pki/kubelet-client-current.pem"}},
+        "layout.kubeletKey",
+        "the place of layout.kubeletClientCertificates",
+    ),
+    "bridge where nobody looks": Refused(
+        {"layout": {"cniBridge": "/etc/cni/bridge.conf"}}, "layout.cniBridge", "must be a file in /etc/cni/net.d"
+    ),
+    "bridge after loopback": Refused(
+        {"layout": {"cniBridge": "/etc/cni/net.d/99-loopback.conf"}}, "layout.cniBridge", "before 99-loopback.conf"
+    ),
+    "kernel settings where nobody looks": Refused(
+        {"layout": {"kernelSettings": "/etc/sysctl.d/kubernetes"}}, "layout.kernelSettings", "ends with .conf"
+    ),
     # Overrides and flags
     "flag with its dashes": Refused({"etcdFlags": {"--snapshot-count": 5}}, "etcdFlags.--snapshot-count", "dashes"),
     "flag with underscores": Refused({"apiServerFlags": {"max_requests": 5}}, "apiServerFlags.max_requests", "as max-"),
@@ -472,6 +548,26 @@ ACCEPTED: dict[str, tuple[Values, Callable[[Spec], object], object]] = {
         },
         lambda spec: (str(spec.networks.gateway), str(spec.networks.api_service), str(spec.workers[0].pod_cidr)),
         ("192.168.1.1", "10.32.0.1", "10.4.0.0/16"),
+    ),
+    "TLS bootstrap": ({"tlsBootstrap": True}, lambda spec: spec.tls_bootstrap, True),
+    "no system user": ({"systemUser": {}}, lambda spec: spec.system_user, None),
+    "system user": (
+        {"systemUser": {"name": "kubernetes", "home": "/etc/kubernetes"}},
+        lambda spec: spec.system_user,
+        SystemUser(name="kubernetes", id=900, home="/etc/kubernetes"),
+    ),
+    "folder of the system user": (
+        {
+            "systemUser": {"name": "kubernetes"},
+            "nodeFolders": [{"path": "/run/kubernetes", "owner": "root:kubernetes"}],
+        },
+        lambda spec: spec.node_folders,
+        (Folder(path="/run/kubernetes", mode=0o755, owner="root:kubernetes"),),
+    ),
+    "place named after the node": (
+        {"layout": {"kubeletKey": "/etc/kubernetes/pki/{name}.key"}},
+        lambda spec: [spec.layout.of(node).kubelet_key for node in spec.workers],
+        ["/etc/kubernetes/pki/node-0.key", "/etc/kubernetes/pki/node-1.key"],
     ),
     "no DNS": ({"clusterDnsAddon": False}, lambda spec: spec.dns_addon, False),
     "unknown kubelet fields, which the kubelet itself refuses": (

@@ -40,7 +40,7 @@ def test_a_certificate_says_who_its_holder_is_and_what_for(name: str, dev: Spec)
 
 
 def test_a_kubelet_answers_to_its_name_and_address(dev: Spec) -> None:
-    assert names(identities(dev)["kubelet-node-1"]) == {"node-1", "10.240.0.21"}
+    assert names(identities(dev)["kubelet-node-1"]) == {"node-1", "node-1.hardway.local", "10.240.0.21"}
 
 
 def test_the_api_server_answers_to_every_name_that_it_is_reached_by(dev: Spec) -> None:

@@ -27,8 +27,8 @@ def credentials(spec: Spec) -> Callable[[Credential], str]:
     signed = f"{spec.certificates.authority_validity} {spec.certificates.validity}"
 
     def text(credential: Credential) -> str:
-        if credential.part is Part.KEY:
-            return f"key of {credential.identity}"
+        if credential.part is not Part.CERTIFICATE:
+            return f"{credential.part} of {credential.identity}"
         return f"{credential.identity} {table.get(credential.identity)} {signed}"
 
     return text

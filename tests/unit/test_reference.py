@@ -40,7 +40,7 @@ def test_the_reference_lists_every_key() -> None:
     text = reference.reference("hardway", project().settings)
     for name, setting in project().settings.items():
         assert f"| `hardway:{name}` | {setting.type}" in text
-        for field in setting.items.properties if setting.items else ():
+        for field in (setting.items or setting).properties:
             assert f"| `{field}` |" in text
 
 

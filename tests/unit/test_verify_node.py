@@ -100,6 +100,13 @@ def test_a_changed_file_is_found(node: Node) -> None:
     assert node.differences() == [f"{node.file}: content differs"]
 
 
+def test_what_is_there_only_for_a_start_is_not_missed(node: Node) -> None:
+    manifest = node.state / "applied/manifest"
+    token = f"file\ttransient\t0600\t{OWNER}\t{'0' * 64}\t{node.folder / 'token'}\n"
+    manifest.write_text(f"{manifest.read_text()}{token}")
+    assert node.differences() == []
+
+
 def test_a_missing_file_is_found(node: Node) -> None:
     node.file.unlink()
     assert node.differences() == [f"{node.file}: missing"]

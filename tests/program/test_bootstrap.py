@@ -1,0 +1,90 @@
+"""The stack whose kubelets join by a bootstrap token: what it registers, in what order, and where tokens never show."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lab.bootstrap import token, token_id
+from lab.configuration import load
+from lab.spec import Spec
+from tests.changes import spec_of
+from tests.program.payload import files
+from tests.program.recording import Program, record
+from tests.program.test_structure import MOST_CONNECTIONS_OF_A_WORKER, MOST_RESOURCES_OF_A_WORKER
+
+STACK_FILE = Path(__file__).parents[2] / "Pulumi.bootstrap.yaml"
+NEW_WORKER = {"name": "worker3", "address": "10.241.0.23", "podCidr": "10.244.4.0/24"}
+
+
+@pytest.fixture(scope="module")
+def spec() -> Spec:
+    return load(STACK_FILE)
+
+
+@pytest.fixture(scope="module")
+def run(spec: Spec) -> Program:
+    return record(spec)
+
+
+@pytest.fixture(scope="module")
+def wider() -> Program:
+    """The stack with one worker more."""
+    declared = yaml.safe_load(STACK_FILE.read_text(encoding="utf-8"))["config"]
+    values = {key.removeprefix("hardway:"): value for key, value in declared.items()}
+    values["workers"].append(NEW_WORKER)
+    return record(spec_of(values))
+
+
+def tokens(run: Program, spec: Spec) -> dict[str, str]:
+    """The token of each node, as the first control plane has it."""
+    admission = files(run.command("cp1-node-admission").inputs["stdin"])
+    return {node.name: admission[f"root/var/lib/node-admission/{node.name}"] for node in spec.nodes}
+
+
+def test_a_worker_stays_within_what_any_worker_may_take(run: Program, wider: Program) -> None:
+    added = wider.added_since(run)
+    assert all(NEW_WORKER["name"] in name for name in added)
+    assert len(added) <= MOST_RESOURCES_OF_A_WORKER, sorted(added)
+    assert len([name for name in added if wider.by_identity[name].is_command]) <= MOST_CONNECTIONS_OF_A_WORKER
+
+
+def test_a_worker_added_changes_only_routes_and_who_is_admitted(run: Program, wider: Program, spec: Spec) -> None:
+    changed = {name.partition(" ")[2] for name in wider.changed_since(run)}
+    assert changed == {"cp1-node-admission", *(f"{node.name}-node-setup" for node in spec.nodes)}
+
+
+def test_each_node_is_sent_its_own_token_and_no_other(run: Program, spec: Spec) -> None:
+    known = tokens(run, spec)
+    [key] = {key for key in run.private for node, text in known.items() if token(key, node) == text}
+    assert known == {node.name: token(key, node.name) for node in spec.nodes}
+    for node in spec.nodes:
+        sent = files(run.command(f"{node.name}-kubelet").inputs["stdin"])
+        assert sent["root/run/hardway/bootstrap-token"] == known[node.name]
+        assert not [other for other in known if other != node.name and known[other] in "".join(sent.values())]
+
+
+def test_no_token_shows_anywhere_and_none_travels_but_by_standard_input(run: Program, spec: Spec) -> None:
+    secrets = [text.partition(".")[2] for text in tokens(run, spec).values()]
+    assert len(set(secrets)) == len(spec.nodes)
+    assert not [secret for secret in secrets if secret in json.dumps(run.shown_outputs)]
+    for resource in run:
+        assert not [secret for secret in secrets if secret in json.dumps(resource.shown)], resource
+        packed = resource.shown.get("stdin", "[secret]")
+        assert packed in ("", "[secret]") or not [
+            secret for secret in secrets if secret in json.dumps(files(packed))
+        ], resource
+        others = {name: value for name, value in resource.inputs.items() if name != "stdin"}
+        assert not [secret for secret in secrets if secret in json.dumps(others)], resource
+
+
+def test_every_kubelet_waits_until_it_is_admitted(run: Program, spec: Spec) -> None:
+    for node in spec.nodes:
+        assert "cp1-node-admission" in run.needed_by(run.command(f"{node.name}-kubelet"))
+    assert "cp1-cluster-objects" in run.needed_by(run.command("cp1-node-admission"))
+
+
+def test_a_node_that_joins_gives_back_its_token(run: Program, spec: Spec) -> None:
+    for node in spec.nodes:
+        assert run.command(f"{node.name}-membership").inputs["create"].endswith(f" {token_id(node.name)}")
