@@ -28,7 +28,19 @@ LABS_OWN = (
     "/var/lib/hardway",
     "/var/lib/kube-controller-manager",
     "/var/lib/kube-scheduler",
-    "/var/lib/kubernetes",
+    *(
+        f"/var/lib/kubernetes/{name}"
+        for name in (
+            "ca.crt",
+            "etcd-ca.crt",
+            "service-accounts.key",
+            *(
+                f"kube-apiserver{client}.{half}"
+                for client in ("", "-etcd-client", "-kubelet-client")
+                for half in ("crt", "key")
+            ),
+        )
+    ),
     "/var/lib/node-admission",
 )
 """Where the lab puts what has no place in a layout."""

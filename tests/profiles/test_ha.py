@@ -42,6 +42,16 @@ def test_this_machine_routes_to_the_pods(lab: RunningLab) -> None:
         assert f"10.{number}.0.0/16 via 192.168.101.{address}" in routes
 
 
+def test_pods_and_services_work(lab: RunningLab) -> None:
+    tried = lab.make("smoke")
+    assert tried.succeeded, tried.output
+
+
+def test_nothing_would_change_and_nothing_differs(lab: RunningLab) -> None:
+    assert lab.planned() == {}
+    assert lab.verify() == []
+
+
 @pytest.mark.parametrize("lost", CONTROL_PLANES)
 def test_the_api_outlives_any_control_plane(lab: RunningLab, lost: str) -> None:
     before = heartbeat(lab)

@@ -1,0 +1,59 @@
+"""Kubelets join by a token that is gone once it is used; ipvs; files where the configuration says."""
+
+from tests.e2e.running_lab import RunningLab
+from tests.e2e.test_a_lab import ready
+
+NODES = {"cp1", "cp2", "worker1"}
+
+
+def smaller(lab: RunningLab) -> None:
+    """Fewer and smaller machines than the stack has, for where two CPUs are emulated."""
+    lab.configure(
+        controlPlanes=[{**node, "memory": 1536} for node in lab.configuration["controlPlanes"]],
+        workers=[{**node, "memory": 1024} for node in lab.configuration["workers"][:1]],
+    )
+
+
+def test_every_node_is_ready(lab: RunningLab) -> None:
+    assert ready(lab) == NODES
+
+
+def test_the_cluster_issued_the_kubelets_client_certificate(lab: RunningLab) -> None:
+    for node in NODES:
+        shown = lab.ssh(node, "openssl x509 -noout -subject -in /etc/kubernetes/pki/kubelet-client-current.pem")
+        assert f"system:node:{node}" in shown
+    assert lab.kubectl("get", "certificatesigningrequests", "--output=name").count("\n") >= len(NODES)
+
+
+def test_no_token_is_left_once_it_is_used(lab: RunningLab) -> None:
+    kind = "--field-selector=type=bootstrap.kubernetes.io/token"
+    assert lab.kubectl("--namespace=kube-system", "get", "secrets", kind, "--output=name") == ""
+    for node in NODES:
+        assert lab.ssh(node, "ls /run/hardway/bootstrap-token 2>/dev/null || true") == ""
+
+
+def test_folders_and_the_system_user_are_as_configured(lab: RunningLab) -> None:
+    for node in NODES:
+        shown = lab.ssh(node, "stat --printf '%a %U:%G %n\\n' /etc/kubernetes /etc/kubernetes/pki /run/kubernetes")
+        assert shown.splitlines() == [
+            "755 kubernetes:kubernetes /etc/kubernetes",
+            "700 kubernetes:kubernetes /etc/kubernetes/pki",
+            "755 kubernetes:kubernetes /run/kubernetes",
+        ]
+        assert lab.ssh(node, "stat --printf %G /run/containerd/containerd.sock") == "kubernetes"
+        assert lab.ssh(node, "ls /usr/local/sbin/kubelet /usr/local/sbin/kube-proxy").count("\n") == 2
+
+
+def test_services_are_balanced_by_ipvs(lab: RunningLab) -> None:
+    for node in NODES:
+        assert "10.32.0.1:443" in lab.ssh(node, "ipvsadm --list --numeric")
+
+
+def test_pods_and_services_work(lab: RunningLab) -> None:
+    tried = lab.make("smoke")
+    assert tried.succeeded, tried.output
+
+
+def test_nothing_would_change_and_nothing_differs(lab: RunningLab) -> None:
+    assert lab.planned() == {}
+    assert lab.verify() == []
