@@ -15,7 +15,7 @@ from toolchain.cache import default_folder
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Adds the options of these tests."""
     parser.addoption("--lab", type=Path, help="a checkout whose lab is up, to test instead of a fresh clone")
-    parser.addoption("--rounds", type=int, default=2, help="how many faults, interruptions and changes to draw")
+    parser.addoption("--rounds", type=int, default=1, help="how many faults, interruptions and changes to draw")
     parser.addoption("--seed", default=None, help="what to draw them from (default: what is checked out)")
 
 

@@ -3,13 +3,14 @@
 import random
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.e2e.running_lab import CHECKOUT, RunningLab
 from toolchain.cache import default_folder
 
-STACKS = sorted(name for file in CHECKOUT.glob("Pulumi.*.yaml") if (name := file.name.split(".")[1]) != "dev")
+STACKS = sorted(file.stem.removeprefix("test_") for file in Path(__file__).parent.glob("test_*.py"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
