@@ -41,7 +41,8 @@ def main() -> int:
             clean(layout)
         case "test":
             tools = prepare_tools(layout, pulumi_home=layout.pulumi_home, development=True)
-            return 0 if checks.run(layout, tools, arguments.names or checks.NAMES, thorough=arguments.thorough) else 1
+            everything = (*checks.NAMES, checks.PROFILES) if arguments.thorough else checks.NAMES
+            return 0 if checks.run(layout, tools, arguments.names or everything, thorough=arguments.thorough) else 1
         case "run":
             tools = prepare_tools(layout, pulumi_home=layout.pulumi_home, development=True)
             return checks.python(layout, tools, arguments.arguments)
@@ -80,7 +81,9 @@ def _parser() -> argparse.ArgumentParser:
     settle.add_argument("--state-only", action="store_true", help="only make the state readable again")
     commands.add_parser("clean", help="remove .lab with all in it")
     test = commands.add_parser("test", help="prepare, run checks and tests")
-    test.add_argument("names", nargs="*", choices=(*checks.NAMES, []), help="which ones (default: all)")
+    test.add_argument(
+        "names", nargs="*", choices=(*checks.NAMES, checks.PROFILES, []), help="which ones (default: all)"
+    )
     test.add_argument("--thorough", action="store_true", help="bring up every stack, and draw more changes")
     run = commands.add_parser("run", help="run Python as the tests do: with their packages and environment")
     run.add_argument("arguments", nargs="+", help="after --, what Python is told: -- -m tests.bench")

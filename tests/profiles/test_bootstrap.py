@@ -8,10 +8,7 @@ NODES = {"cp1", "cp2", "worker1"}
 
 def smaller(lab: RunningLab) -> None:
     """Fewer and smaller machines than the stack has, for where two CPUs are emulated."""
-    lab.configure(
-        controlPlanes=[{**node, "memory": 1536} for node in lab.configuration["controlPlanes"]],
-        workers=[{**node, "memory": 1024} for node in lab.configuration["workers"][:1]],
-    )
+    lab.configure(workers=[{**node, "memory": 1024} for node in lab.configuration["workers"][:1]])
 
 
 def test_every_node_is_ready(lab: RunningLab) -> None:

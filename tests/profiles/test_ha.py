@@ -13,10 +13,7 @@ TAINT = "node-role.kubernetes.io/control-plane"
 
 def smaller(lab: RunningLab) -> None:
     """Fewer and smaller machines than the stack has, for where two CPUs are emulated."""
-    lab.configure(
-        controlPlanes=[{**node, "memory": 1536} for node in lab.configuration["controlPlanes"]],
-        workers=lab.configuration["workers"][:1],
-    )
+    lab.configure(workers=lab.configuration["workers"][:1])
 
 
 def test_every_control_plane_is_a_tainted_node(lab: RunningLab) -> None:
