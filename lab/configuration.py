@@ -360,5 +360,7 @@ def merged(lab: Mapping[str, Any], node: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _flags(given: Mapping[str, Any]) -> dict[str, str]:
-    """Flags with their values as they stand on a command line."""
-    return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in given.items()}
+    """Flags with their values as they stand on a command line, sorted: the order in which they came means nothing."""
+    return {
+        name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in sorted(given.items())
+    }
