@@ -85,6 +85,11 @@ def _restored(lab: RunningLab) -> Any:
     assert lab.up().succeeded
 
 
+def announced(preview: str) -> set[Service]:
+    """The services that a preview says will restart."""
+    return {(found["node"], found["service"]) for found in ANNOUNCED.finditer(preview)}
+
+
 def pod_starts(lab: RunningLab) -> str:
     """When every container of the lab's own pods was started, and how often."""
     path = "{range .items[*]}{.metadata.uid} {.status.containerStatuses[*].state.running.startedAt}"
@@ -101,8 +106,7 @@ def test_a_change_restarts_exactly_what_the_preview_announced(lab: RunningLab, n
     row = ROWS[name]
     lab.configure(**row.change(lab.workers))
     preview = lab.preview()
-    announced = {(found["node"], found["service"]) for found in ANNOUNCED.finditer(preview)}
-    assert announced == row.restarts
+    assert announced(preview) == row.restarts
     for text in row.shown:
         assert text in preview
 
@@ -131,3 +135,23 @@ def test_a_replaced_certificate_restarts_its_reader_alone(lab: RunningLab) -> No
     assert lab.restarts(lambda: changes.append(lab.up("--replace", urn))) == {("node-0", "kubelet")}
     assert changes[0].succeeded, changes[0].output
     assert lab.planned() == {}
+
+
+def test_a_worker_that_comes_or_goes_restarts_nothing_elsewhere(lab: RunningLab) -> None:
+    new = {"name": "node-2", "address": "10.240.0.22", "podCidr": "10.200.2.0/24", "memory": 1024}
+    changes: list[Change] = []
+
+    def up() -> None:
+        changes.append(lab.up())
+        # What reaching the nodes takes, for the one that is new.
+        assert lab.make("access").succeeded
+
+    with lab.configured(workers=[*lab.workers, new]):
+        assert lab.restarts(up) == set()
+        assert changes[0].succeeded, changes[0].output
+        assert "node-2" in lab.kubectl("get", "nodes", "--output=name")
+        assert "10.200.2.0/24 via 10.240.0.22" in lab.ssh("node-0", "ip route")
+    assert lab.restarts(up) == set()
+    assert changes[1].succeeded, changes[1].output
+    assert "node-2" not in lab.kubectl("get", "nodes", "--output=name")
+    assert "10.200.2.0/24" not in lab.ssh("node-0", "ip route")
