@@ -28,7 +28,7 @@ def sentence(node: str, service: Service, old: Mapping[str, Any], new: Mapping[s
     changed = list(dict.fromkeys(_changed(old, new)))
     if not changed:
         return ""
-    quiet = {("files", path) for path, file in service.files.items() if not file.restarts}
+    quiet = {("files", path) for path, file in service.files.items() if file.effect != "restart"}
     restarting = [name for kind, name in changed if kind not in ("images", "settings") and ("files", name) not in quiet]
     if service.unit and restarting:
         does = "will be reloaded, and nothing restarts" if service.activation == "reload" else "will restart"

@@ -41,8 +41,7 @@ def main() -> int:
             clean(layout)
         case "test":
             tools = prepare_tools(layout, pulumi_home=layout.pulumi_home, development=True)
-            everything = (*checks.NAMES, checks.PROFILES) if arguments.thorough else checks.NAMES
-            return 0 if checks.run(layout, tools, arguments.names or everything, thorough=arguments.thorough) else 1
+            return 0 if checks.run(layout, tools, arguments.names, thorough=arguments.thorough) else 1
         case "run":
             tools = prepare_tools(layout, pulumi_home=layout.pulumi_home, development=True)
             return checks.python(layout, tools, arguments.arguments)

@@ -51,10 +51,11 @@ class Count:
 def run(layout: Layout, tools: Tools, names: Sequence[str], *, thorough: bool = False) -> bool:
     """Runs the named checks, all of them even where one fails, and says whether all were well.
 
-    thorough: every stack instead of one that is drawn, and more random draws.
+    names: none for all. thorough: the other stacks too, every one of them, and more random draws.
 
     The last line printed is the count of tests, where any was asked for.
     """
+    names = names or (*NAMES, *([PROFILES] if thorough else []))
     count = Count()
     failed = []
     for name in names:

@@ -6,6 +6,7 @@ from typing import Any
 
 from lab.files import Credential, File, Part, Service
 from lab.node_setup import PROGRAMS
+from lab.rbac import cluster_role_binding, group
 from lab.spec import Node, Spec
 from lab.units import unit, unit_path
 
@@ -41,7 +42,7 @@ def token(key: str, node: str) -> str:
 
 def token_file(node: Node, *, transient: bool = False) -> File:
     """A file that holds a node's token."""
-    return File(content=Credential(identity=node.name, part=Part.TOKEN), transient=transient, restarts=not transient)
+    return File(content=Credential(identity=node.name, part=Part.TOKEN), transient=transient)
 
 
 def node_admission(spec: Spec) -> tuple[Service, ...]:
@@ -65,24 +66,13 @@ def node_admission(spec: Spec) -> tuple[Service, ...]:
 
 def access() -> list[dict[str, Any]]:
     """The objects by which kubelets with a token get a certificate, and those with a certificate the next one."""
-    bootstrappers, nodes = GROUP, "system:nodes"
+    bootstrappers, nodes = group(GROUP), group("system:nodes")
     requests = "system:certificates.k8s.io:certificatesigningrequests"
     return [
-        _binding("hardway:bootstrappers-request-certificates", "system:node-bootstrapper", bootstrappers),
-        _binding("hardway:first-certificates-are-approved", f"{requests}:nodeclient", bootstrappers),
-        _binding("hardway:next-certificates-are-approved", f"{requests}:selfnodeclient", nodes),
+        cluster_role_binding("hardway:bootstrappers-request-certificates", "system:node-bootstrapper", bootstrappers),
+        cluster_role_binding("hardway:first-certificates-are-approved", f"{requests}:nodeclient", bootstrappers),
+        cluster_role_binding("hardway:next-certificates-are-approved", f"{requests}:selfnodeclient", nodes),
     ]
-
-
-def _binding(name: str, role: str, group: str) -> dict[str, Any]:
-    api_group = "rbac.authorization.k8s.io"
-    return {
-        "apiVersion": f"{api_group}/v1",
-        "kind": "ClusterRoleBinding",
-        "metadata": {"name": name},
-        "roleRef": {"apiGroup": api_group, "kind": "ClusterRole", "name": role},
-        "subjects": [{"apiGroup": api_group, "kind": "Group", "name": group}],
-    }
 
 
 def _digest(text: str) -> str:

@@ -4,7 +4,7 @@ from typing import Any
 
 import yaml
 
-from lab import bootstrap
+from lab import bootstrap, rbac
 from lab.credentials import KeyPair, authority_file
 from lab.files import Binary, File, Service
 from lab.kubeconfig import referring
@@ -62,21 +62,14 @@ def _kubelet_access() -> list[dict[str, Any]]:
     """What lets the API server fetch logs, run commands and forward ports through kubelets."""
     name = "system:kube-apiserver-to-kubelet"
     resources = ["nodes/proxy", "nodes/stats", "nodes/log", "nodes/spec", "nodes/metrics"]
-    group = "rbac.authorization.k8s.io"
     return [
         {
-            "apiVersion": f"{group}/v1",
+            "apiVersion": f"{rbac.API_GROUP}/v1",
             "kind": "ClusterRole",
             "metadata": {"name": name, "annotations": {"rbac.authorization.kubernetes.io/autoupdate": "true"}},
             "rules": [{"apiGroups": [""], "resources": resources, "verbs": ["*"]}],
         },
-        {
-            "apiVersion": f"{group}/v1",
-            "kind": "ClusterRoleBinding",
-            "metadata": {"name": "system:kube-apiserver"},
-            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": name},
-            "subjects": [{"apiGroup": group, "kind": "User", "name": "kubernetes"}],
-        },
+        rbac.cluster_role_binding("system:kube-apiserver", name, rbac.user("kubernetes")),
     ]
 
 
@@ -86,11 +79,10 @@ def _cluster_dns(spec: Spec) -> list[dict[str, Any]]:
     labels = {"k8s-app": "kube-dns"}
     in_system = {"name": "coredns", "namespace": "kube-system"}
     role = "system:coredns"
-    group = "rbac.authorization.k8s.io"
     return [
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": in_system},
         {
-            "apiVersion": f"{group}/v1",
+            "apiVersion": f"{rbac.API_GROUP}/v1",
             "kind": "ClusterRole",
             "metadata": {"name": role},
             "rules": [
@@ -102,13 +94,7 @@ def _cluster_dns(spec: Spec) -> list[dict[str, Any]]:
                 {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]},
             ],
         },
-        {
-            "apiVersion": f"{group}/v1",
-            "kind": "ClusterRoleBinding",
-            "metadata": {"name": role},
-            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": role},
-            "subjects": [{"kind": "ServiceAccount", **in_system}],
-        },
+        rbac.cluster_role_binding(role, role, {"kind": "ServiceAccount", **in_system}),
         {
             "apiVersion": "v1",
             "kind": "ConfigMap",

@@ -26,7 +26,7 @@ def control_plane_services(spec: Spec, node: Node) -> tuple[Service, ...]:
         kube_apiserver(spec, node),
         kube_controller_manager(spec, node),
         kube_scheduler(spec, node),
-        *load_balancer(spec, node),
+        *load_balancer(spec, node, AUTHORITY),
         # One is enough: the objects and the tokens are the cluster's.
         *([cluster_objects(spec, node), *bootstrap.node_admission(spec)] if node == spec.control_planes[0] else []),
     )

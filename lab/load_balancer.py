@@ -12,7 +12,6 @@ from lab.units import unit, unit_path
 PACKAGES = ("haproxy", "keepalived")
 """The Debian packages that a control plane needs for it, each named as the command that it brings."""
 
-AUTHORITY = "/var/lib/kubernetes/ca.crt"
 KEEPALIVED = "/etc/keepalived/keepalived.conf"
 HAPROXY = "/etc/haproxy/haproxy.cfg"
 INTERFACE = "/run/keepalived-interface.conf"
@@ -20,11 +19,14 @@ ROUTER = 51
 """What tells one group of keepalived from another on the same network; a lab has a network of its own."""
 
 
-def load_balancer(spec: Spec, node: Node) -> tuple[Service, ...]:
-    """The two services, on a control plane of a lab that has an address for its API servers; none elsewhere."""
+def load_balancer(spec: Spec, node: Node, authority: str) -> tuple[Service, ...]:
+    """The two services, on a control plane of a lab that has an address for its API servers; none elsewhere.
+
+    authority: where the certificate of the API servers' authority stands there.
+    """
     if spec.api_address is None:
         return ()
-    return (_keepalived(spec, node), _haproxy(spec))
+    return (_keepalived(spec, node), _haproxy(spec, authority))
 
 
 def _keepalived(spec: Spec, node: Node) -> Service:
@@ -78,10 +80,10 @@ vrrp_instance api {{
     )
 
 
-def _haproxy(spec: Spec) -> Service:
+def _haproxy(spec: Spec, authority: str) -> Service:
     """What takes connections on the address and passes each to a sound API server."""
     servers = "".join(
-        f"    server {node.name} {node.address}:{API_PORT} check check-ssl verify required ca-file {AUTHORITY}"
+        f"    server {node.name} {node.address}:{API_PORT} check check-ssl verify required ca-file {authority}"
         " inter 3s fall 2 rise 1 on-marked-down shutdown-sessions\n"
         for node in spec.control_planes
     )
@@ -122,5 +124,5 @@ backend api-servers
             HAPROXY: File(content=configuration),
         },
         check=f'/usr/sbin/haproxy -c -f "$STAGED{HAPROXY}"',
-        health=f"{PROGRAMS}/endpoint-healthy {spec.api_endpoint}/readyz --cacert {AUTHORITY}",
+        health=f"{PROGRAMS}/endpoint-healthy {spec.api_endpoint}/readyz --cacert {authority}",
     )

@@ -1,14 +1,13 @@
 """The one lab of real VMs that all e2e tests share; each test leaves it as it found it."""
 
 import random
-import subprocess
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.running_lab import CHECKOUT, Change, RunningLab
+from tests.e2e.running_lab import Change, RunningLab, checked_out
 from toolchain.cache import default_folder
 
 
@@ -23,8 +22,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Declares the marker, and takes the commit for a seed, so that each draws its own."""
     config.addinivalue_line("markers", "drawn: of whose cases as many are run as --rounds says")
     if config.getoption("--seed") is None:
-        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=CHECKOUT, capture_output=True, text=True, check=False)
-        config.option.seed = head.stdout.strip()
+        config.option.seed = checked_out()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

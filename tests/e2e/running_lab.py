@@ -180,13 +180,8 @@ class RunningLab:
 
     def configure(self, **values: Any) -> None:
         """Lays values over the stack file's, by key without namespace; None takes a key away."""
-        document = yaml.safe_load(self.stack_file.read_text())
-        for key, value in values.items():
-            if value is None:
-                document["config"].pop(f"hardway:{key}", None)
-            else:
-                document["config"][f"hardway:{key}"] = value
-        self.stack_file.write_text(yaml.safe_dump(document, sort_keys=False))
+        both = self.configuration | values
+        self.configure_all({key: value for key, value in both.items() if value is not None})
 
     def configure_all(self, values: dict[str, Any]) -> None:
         """Writes these values, by key without namespace, and no others into the stack file."""
@@ -222,6 +217,11 @@ class RunningLab:
         action()
         after = self.invocations()
         return {service for service in before.keys() & after.keys() if before[service] != after[service]}
+
+
+def checked_out() -> str:
+    """The commit that this checkout is at: a seed that each commit has of its own. Empty where there is none."""
+    return _run(["git", "rev-parse", "HEAD"], CHECKOUT, check=False).stdout.strip()
 
 
 def wait_for(what: str, condition: Callable[[], bool], patience: float = PATIENCE) -> None:

@@ -1,13 +1,12 @@
 """A lab of each stack but the default one, in turn: what it shows is held on real VMs, and then it goes."""
 
 import random
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.running_lab import CHECKOUT, RunningLab
+from tests.e2e.running_lab import RunningLab, checked_out
 from toolchain.cache import default_folder
 
 STACKS = sorted(file.stem.removeprefix("test_") for file in Path(__file__).parent.glob("test_*.py"))
@@ -32,8 +31,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def asked_for(option: str) -> list[str]:
     """The stacks that an option names. One is drawn by what is checked out, so that each commit has its own."""
     if option == "draw":
-        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=CHECKOUT, capture_output=True, text=True, check=True)
-        return [random.Random(head.stdout).choice(STACKS)]
+        return [random.Random(checked_out()).choice(STACKS)]
     return STACKS if option == "all" else option.split(",")
 
 

@@ -1,4 +1,4 @@
-"""What the unit tests share: the labs of two stacks."""
+"""What the unit tests share: the labs of two stacks, and a place for programs that stand for others."""
 
 from pathlib import Path
 
@@ -25,3 +25,10 @@ def dev() -> Spec:
 def bootstrap() -> Spec:
     """The spec of the stack whose kubelets join by a bootstrap token."""
     return load(CHECKOUT / "Pulumi.bootstrap.yaml")
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the programs that are found, none but the shell's at first."""
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    return tmp_path

@@ -8,21 +8,8 @@ import pytest
 
 from smoke.cluster import Cluster
 from smoke.trial import FETCH
+from tests.unit.fake_programs import put
 from verify.commands import CommandError
-
-
-@pytest.fixture
-def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of the programs that are found, none but the shell's at first."""
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    return tmp_path
-
-
-def put(programs: Path, name: str, body: str) -> None:
-    """Puts a shell program where it is found."""
-    (programs / name).write_text(f"#!/bin/sh\n{body}\n")
-    (programs / name).chmod(0o755)
-
 
 CLUSTER = Cluster(Path("/the/kubeconfig"), "the-namespace")
 

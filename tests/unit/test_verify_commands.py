@@ -5,22 +5,10 @@ from pathlib import Path
 import pytest
 
 from components.ssh import Login
+from tests.unit.fake_programs import put
 from verify.commands import CommandError, Commands
 
 LOGIN = Login(address="10.0.0.20", key="private key\n", host_key="ssh-ed25519 key")
-
-
-@pytest.fixture
-def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of the programs that are found, none but the shell's at first."""
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    return tmp_path
-
-
-def put(programs: Path, name: str, body: str) -> None:
-    """Puts a shell program where it is found."""
-    (programs / name).write_text(f"#!/bin/sh\n{body}\n")
-    (programs / name).chmod(0o755)
 
 
 def test_a_node_is_asked_with_its_key_and_its_host_key_and_neither_stays(programs: Path) -> None:
