@@ -56,9 +56,10 @@ class Node:
         (self.programs / name).write_text(f"#!/bin/sh\n{body}\n")
         (self.programs / name).chmod(0o755)
 
-    def unit(self, active: str, enabled: str) -> None:
-        """Has systemd say this of the unit."""
-        self.program("systemctl", f"printf 'Id=kubelet.service\\nActiveState={active}\\nUnitFileState={enabled}\\n'")
+    def unit(self, active: str, enabled: str, remembered: str = "") -> None:
+        """Has systemd say this of the unit; `remembered` is what it goes on saying of whether it is enabled."""
+        said = f"Id=kubelet.service\\nActiveState={active}\\nUnitFileState={remembered or enabled}\\n"
+        self.program("systemctl", f"case $1 in show) printf '{said}' ;; is-enabled) echo {enabled} ;; esac")
 
     def differences(self) -> list[str]:
         """What the program finds."""
@@ -133,6 +134,11 @@ def test_a_link_in_place_of_a_file_is_found(node: Node) -> None:
     node.file.rename(node.folder / "elsewhere")
     node.file.symlink_to(node.folder / "elsewhere")
     assert node.differences() == [f"{node.file}: is a symbolic link, not a file"]
+
+
+def test_a_unit_that_was_enabled_since_systemd_looked_is_enabled(node: Node) -> None:
+    node.unit("active", "enabled", remembered="disabled")
+    assert node.differences() == []
 
 
 def test_a_unit_that_does_not_run_is_found_and_not_asked_for_its_health(node: Node) -> None:
