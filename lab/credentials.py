@@ -8,11 +8,15 @@ from lab.pki import Authority, authority_identity
 
 @dataclass(frozen=True, kw_only=True)
 class KeyPair:
-    """The paths of a certificate and its key on a node, and the identity that they are of."""
+    """The paths of a certificate and its key on a node, and the identity that they are of.
+
+    restarts: whether who reads them must be restarted to see a change of them.
+    """
 
     identity: str
     certificate: str
     key: str
+    restarts: bool = True
 
     @classmethod
     def of(cls, identity: str, *, folder: str, name: str | None = None) -> "KeyPair":
@@ -24,8 +28,8 @@ class KeyPair:
     def files(self) -> dict[str, File]:
         """The two files, readable by root alone."""
         return {
-            self.certificate: File(content=Credential(identity=self.identity, part=Part.CERTIFICATE)),
-            self.key: File(content=Credential(identity=self.identity, part=Part.KEY)),
+            path: File(content=Credential(identity=self.identity, part=part), restarts=self.restarts)
+            for path, part in ((self.certificate, Part.CERTIFICATE), (self.key, Part.KEY))
         }
 
 

@@ -95,7 +95,12 @@ def kubelet(spec: Spec, node: Node) -> Service:
     variables, environment = _name_from_user_data(spec, node)
     layout = spec.layout.of(node)
     program, authority = f"{layout.binaries}/kubelet", layout.kubelet_certificate_authority
-    pair = KeyPair(identity=kubelet_identity(node), certificate=layout.kubelet_certificate, key=layout.kubelet_key)
+    pair = KeyPair(
+        identity=kubelet_identity(node),
+        certificate=layout.kubelet_certificate,
+        key=layout.kubelet_key,
+        restarts=not _rereads_certificate(node),
+    )
     if spec.tls_bootstrap:
         certificate = key = layout.kubelet_client_certificate
     else:
@@ -145,6 +150,17 @@ def kubelet(spec: Spec, node: Node) -> Service:
         check=f'"$STAGED{program}" --version',
         health=f"{PROGRAMS}/kubelet-healthy {node.name} {spec.api_endpoint} {authority} {certificate} {key}",
     )
+
+
+def _rereads_certificate(node: Node) -> bool:
+    """Whether the kubelet takes a renewed certificate without a restart.
+
+    As a server it does since v1.31, unless that feature gate is off: https://kubernetes.io/docs/reference/
+    command-line-tools-reference/feature-gates/. As a client it does within five minutes, as client-go does with every
+    certificate that a kubeconfig names by its file.
+    """
+    gates: dict[str, Any] = node.kubelet.get("featureGates") or {}
+    return gates.get("ReloadKubeletServerCertificateFile") is not False
 
 
 def _comes_after(spec: Spec, node: Node) -> tuple[str, ...]:

@@ -125,16 +125,35 @@ def test_the_json_preview_carries_the_changed_file_too(lab: RunningLab) -> None:
         assert "kubelet on node-0 will restart: kubelet-config.yaml" in document
 
 
-def test_a_replaced_certificate_restarts_its_reader_alone(lab: RunningLab) -> None:
+def replaced(lab: RunningLab, certificate: str) -> set[Service]:
+    """What restarts when a certificate is signed anew."""
     urn = next(
         line.split()[-1]
         for line in lab.run("pulumi", "stack", "--stack", "dev", "--show-urns").stdout.splitlines()
-        if line.endswith("LocallySignedCert::kubelet-node-0")
+        if line.endswith(f"LocallySignedCert::{certificate}")
     )
     changes: list[Change] = []
-    assert lab.restarts(lambda: changes.append(lab.up("--replace", urn))) == {("node-0", "kubelet")}
+    restarted = lab.restarts(lambda: changes.append(lab.up("--replace", urn)))
     assert changes[0].succeeded, changes[0].output
     assert lab.planned() == {}
+    return restarted
+
+
+def test_a_replaced_certificate_restarts_its_readers(lab: RunningLab) -> None:
+    assert replaced(lab, "kube-proxy") == {(worker, "kube-proxy") for worker in WORKERS}
+
+
+def test_a_kubelet_serves_its_new_certificate_without_a_restart(lab: RunningLab) -> None:
+    def served() -> str:
+        script = "openssl s_client -connect 10.240.0.20:10250 </dev/null 2>/dev/null | openssl x509 -serial -noout"
+        return lab.ssh("node-0", script)
+
+    before = served()
+    assert replaced(lab, "kubelet-node-0") == set()
+    signed = lab.ssh("node-0", "openssl x509 -serial -noout -in /var/lib/kubelet/kubelet.crt")
+    assert signed != before
+    wait_for("the new certificate is served", lambda: served() == signed)
+    assert lab.kubectl("get", "--raw", "/api/v1/nodes/node-0/proxy/healthz") == "ok"
 
 
 def test_a_worker_that_comes_or_goes_restarts_nothing_elsewhere(lab: RunningLab) -> None:
