@@ -2,13 +2,14 @@
 
 import pulumi
 
-from components import artifacts
+from components import artifacts, debug_log
 from components.lab import Lab, LabArgs
 from host.repairs import recorded_repairs
 from lab.configuration import ConfigurationError, parse
 from lab.nodes import things_of
 from toolchain.errors import ToolchainError
 
+debug_log.without_outputs()
 try:
     spec = parse(pulumi.runtime.config.CONFIG.get())
     lab = Lab(

@@ -1,0 +1,94 @@
+"""Whatever interrupts a change, `pulumi up` again ends converged, with no manual step and nothing half-written.
+
+The ways of interrupting and the moments are drawn from `--seed`, the more the higher `--rounds` is.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.e2e.running_lab import RunningLab, wait_for
+from tests.e2e.test_a_lab import WORKERS, ready
+
+NODE = "node-0"
+LATEST = 25.0
+"""Seconds into a change within which it is interrupted; a change takes about that long on an emulated machine."""
+
+
+def kill_engine(_: RunningLab, engine: subprocess.Popen[str]) -> None:
+    """The engine ends without a chance to say goodbye."""
+    os.kill(engine.pid, signal.SIGKILL)
+
+
+def cut_connections(lab: RunningLab, _: subprocess.Popen[str]) -> None:
+    """Every SSH connection to the node is cut, the one that asks for it too."""
+    lab.ssh(NODE, "pkill --exact sshd --oldest --parent 1 --signal 0; pkill --full 'sshd: root@'", check=False)
+
+
+def cut_power(lab: RunningLab, _: subprocess.Popen[str]) -> None:
+    """The VM's power is cut, and comes back."""
+    lab.run("virsh", "destroy", f"hardway-{NODE}")
+    lab.run("virsh", "start", f"hardway-{NODE}")
+
+
+INTERRUPTIONS: dict[str, Callable[[RunningLab, subprocess.Popen[str]], None]] = {
+    "the engine is killed": kill_engine,
+    "the connection is cut": cut_connections,
+    "the power is cut": cut_power,
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _restored(lab: RunningLab) -> Iterator[None]:
+    """Puts the configuration back in the end."""
+    with lab.configured():
+        yield
+    assert lab.up().succeeded
+
+
+def assert_converged(lab: RunningLab) -> None:
+    """Holds that `pulumi up` goes through now, and that the nodes are then what the stack says and nothing more."""
+    change = lab.up()
+    assert change.succeeded, change.output
+    assert lab.planned() == {}
+    assert ready(lab) == set(WORKERS)
+    left = "find / -xdev -name '*.hardway-new'; ls -d /var/lib/hardway/services/*/{before,next}* 2>/dev/null || true"
+    assert lab.ssh(NODE, left) == ""
+    assert lab.verify() == []
+
+
+@pytest.mark.drawn
+@pytest.mark.parametrize("name", INTERRUPTIONS)
+def test_up_again_converges_after(lab: RunningLab, name: str, request: pytest.FixtureRequest) -> None:
+    draw = random.Random(f"{request.config.getoption('--seed')} {name}")
+    for number in range(max(1, request.config.getoption("--rounds") // len(INTERRUPTIONS))):
+        lab.configure(
+            kubelet={"containerLogMaxFiles": draw.choice([4, 6, 8, 10]) + number}, cni={"mtu": draw.randint(1300, 1490)}
+        )
+        moment = draw.uniform(0, LATEST)
+        print(f"{name} {moment:.1f} s into the change")
+        engine = lab.start("pulumi", "up", "--stack", "dev", "--yes", "--skip-preview", "--non-interactive")
+        # The moment itself is what is drawn: there is no condition to wait for.
+        time.sleep(moment)
+        INTERRUPTIONS[name](lab, engine)
+        engine.communicate()
+        wait_for(f"{NODE} answers", lambda: lab.ssh(NODE, "echo here", check=False).strip() == "here")
+        assert_converged(lab)
+
+
+def test_up_again_converges_after_a_full_disk(lab: RunningLab) -> None:
+    lab.ssh(
+        NODE,
+        "fallocate -l $(($(df --output=avail -B1 / | tail -1) - 4096)) /full || true; cat /dev/zero > /full2 || true",
+    )
+    lab.configure(kubelet={"containerLogMaxFiles": 19})
+    change = lab.up()
+    lab.ssh(NODE, "rm -f /full /full2")
+    assert not change.succeeded
+    assert "No space left on device" in change.output or "no space left" in change.output
+    assert_converged(lab)
