@@ -1,21 +1,22 @@
 """A lab of each stack but the default one, in turn: what it shows is held on real VMs, and then it goes."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.running_lab import RunningLab, checked_out
+from tests.e2e.running_lab import CHECKOUT, RunningLab, checked_out
 from toolchain.cache import default_folder
 
-STACKS = sorted(file.stem.removeprefix("test_") for file in Path(__file__).parent.glob("test_*.py"))
+PROFILES = sorted(file.stem.removeprefix("test_") for file in Path(__file__).parent.glob("test_*.py"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Adds the option of these tests."""
     parser.addoption(
-        "--stacks", default="draw", help="the stacks to bring up: names with commas between, all, or draw (one of them)"
+        "--stacks", default="draw", help="what to bring up: names with commas between, all, or draw (one of the stacks)"
     )
 
 
@@ -31,19 +32,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def asked_for(option: str) -> list[str]:
     """The stacks that an option names. One is drawn by what is checked out, so that each commit has its own."""
     if option == "draw":
-        return [random.Random(checked_out()).choice(STACKS)]
-    return STACKS if option == "all" else option.split(",")
+        stacks = [profile for profile in PROFILES if (CHECKOUT / f"Pulumi.{profile}.yaml").exists()]
+        return [random.Random(checked_out()).choice(stacks)]
+    return PROFILES if option == "all" else option.split(",")
 
 
-@pytest.fixture(scope="module")
-def lab(request: pytest.FixtureRequest) -> Iterator[RunningLab]:
-    """The stack that the test's file is named after, up, with what the file says is laid over its configuration."""
-    stack = request.path.stem.removeprefix("test_")
+@contextmanager
+def brought_up(stack: str, adjust: Callable[[RunningLab], object]) -> Iterator[RunningLab]:
+    """A fresh clone in which a stack is up. `make destroy` takes it down in the end.
+
+    adjust: what is done to the clone before.
+    """
     running = RunningLab.clone(default_folder() / "profiles", stack)
     try:
-        smaller = getattr(request.module, "smaller", None)
-        if smaller:
-            smaller(running)
+        adjust(running)
         change = running.make("up")
         assert change.succeeded, change.output
         yield running
@@ -51,3 +53,11 @@ def lab(request: pytest.FixtureRequest) -> Iterator[RunningLab]:
         assert gone.succeeded, gone.output
     finally:
         running.purge()
+
+
+@pytest.fixture(scope="module")
+def lab(request: pytest.FixtureRequest) -> Iterator[RunningLab]:
+    """The stack that the test's file is named after, as small as that file says."""
+    smaller = getattr(request.module, "smaller", lambda _: None)
+    with brought_up(request.path.stem.removeprefix("test_"), smaller) as running:
+        yield running

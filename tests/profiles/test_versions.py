@@ -1,0 +1,50 @@
+"""Older versions of Kubernetes: the default stack with another version is a cluster just as well."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.running_lab import RunningLab
+from tests.e2e.test_a_lab import ready
+from tests.profiles.conftest import brought_up
+
+VERSIONS = ("v1.31.0", "v1.32.3")
+
+
+@pytest.fixture(scope="module", params=VERSIONS)
+def version(request: pytest.FixtureRequest) -> str:
+    """The version that the lab has."""
+    chosen: str = request.param
+    return chosen
+
+
+@pytest.fixture(scope="module")
+def lab(version: str) -> Iterator[RunningLab]:
+    """A lab of that version, with one worker."""
+
+    def configure(running: RunningLab) -> None:
+        running.configure(kubernetesVersion=version, workers=running.workers[:1])
+
+    with brought_up("dev", configure) as running:
+        yield running
+
+
+def test_every_program_of_kubernetes_is_of_that_version(lab: RunningLab, version: str) -> None:
+    assert ready(lab) == {"node-0"}
+    for node, programs in {
+        "server": ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"),
+        "node-0": ("kubelet", "kube-proxy"),
+    }.items():
+        for program in programs:
+            asked = f"{program} version --client" if program == "kubectl" else f"{program} --version"
+            assert version in lab.ssh(node, asked)
+
+
+def test_pods_and_services_work(lab: RunningLab) -> None:
+    tried = lab.make("smoke")
+    assert tried.succeeded, tried.output
+
+
+def test_nothing_would_change_and_nothing_differs(lab: RunningLab) -> None:
+    assert lab.planned() == {}
+    assert lab.verify() == []
