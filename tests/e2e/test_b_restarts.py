@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.running_lab import Change, RunningLab, Service
+from tests.e2e.running_lab import Change, RunningLab, Service, wait_for
+from tests.e2e.test_a_lab import WORKERS
 
 Workers = list[dict[str, Any]]
-BOTH = ("node-0", "node-1")
 ANNOUNCED = re.compile(r"(?P<service>[a-z-]+) on (?P<node>[a-z0-9-]+) will restart: (?P<why>.+)")
 
 
@@ -48,12 +48,12 @@ ROWS = {
     ),
     "a kubelet field for all": Row(
         everywhere(kubelet={"containerLogMaxFiles": 3}),
-        {(node, "kubelet") for node in BOTH},
+        {(node, "kubelet") for node in WORKERS},
         ("containerLogMaxFiles",),
     ),
     "the containerd configuration": Row(
         everywhere(containerd={"plugins": {"io.containerd.cri.v1.images": {"max_concurrent_downloads": 5}}}),
-        {(node, "containerd") for node in BOTH},
+        {(node, "containerd") for node in WORKERS},
         ("max_concurrent_downloads",),
     ),
     "the CNI configuration": Row(
