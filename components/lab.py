@@ -13,6 +13,7 @@ from components.hypervisor import Hypervisor, HypervisorArgs
 from components.machine import Machine, MachineArgs
 from components.node import NodeArgs, NodeServices
 from components.pki import Pki, PkiArgs
+from components.preview import Announcer
 from components.rollout import Rollout
 from lab import kubeconfig
 from lab.bootstrap import token_id
@@ -54,7 +55,8 @@ class Lab(pulumi.ComponentResource):
             opts=self._child(),
         )
         self._machines = {node.name: self._machine(node) for node in spec.nodes}
-        one_by_one, several = Rollout(1), Rollout(spec.simultaneous_restarts)
+        self._announcer = Announcer()
+        one_by_one, several = Rollout("control-planes", 1), Rollout("workers", spec.simultaneous_restarts)
         self._nodes: dict[str, NodeServices] = {}
         for node in spec.control_planes:
             self._nodes[node.name] = self._node(node, rollout=one_by_one, waits_for={"kubelet": self._admission()})
@@ -92,6 +94,7 @@ class Lab(pulumi.ComponentResource):
                 services=services_of(spec, node),
                 digests=self._args.digests,
                 health_timeout=spec.health_timeout,
+                announcer=self._announcer,
                 repairs={
                     service: repair for (name, service), repair in self._args.repairs.items() if name == node.name
                 },

@@ -7,6 +7,7 @@ import pulumi
 
 from components.machine import Machine
 from components.pki import Pki
+from components.preview import Announcer
 from components.rollout import Rollout
 from components.service import NodeService, NodeServiceArgs
 from lab.files import Binary, Image, Service
@@ -17,9 +18,10 @@ from lab.spec import Node
 class NodeArgs:
     """node: which. machine: what carries it. services: what runs there.
 
-    digests: SHA-256 of every binary and image. health_timeout: seconds. rollout: how many nodes at a time may restart
-    a service, None for as they come. waits_for: a service's name to what must be there before it is applied, besides
-    what it needs on the node itself. repairs: a service's name to what changes when the node was found to differ.
+    digests: SHA-256 of every binary and image. health_timeout: seconds. announcer: says in a preview what a change of a
+    service does. rollout: how many nodes at a time may restart a service, None for as they come. waits_for: a service's
+    name to what must be there before it is applied, besides what it needs on the node itself. repairs: a service's name
+    to what changes when the node was found to differ.
     """
 
     node: Node
@@ -28,6 +30,7 @@ class NodeArgs:
     services: Sequence[Service]
     digests: Mapping[Binary | Image, str]
     health_timeout: int
+    announcer: Announcer
     rollout: Rollout | None = None
     waits_for: Mapping[str, Sequence[pulumi.Resource]] = field(default_factory=dict)
     repairs: Mapping[str, str] = field(default_factory=dict)
@@ -57,6 +60,7 @@ class NodeServices(pulumi.ComponentResource):
                     pki=args.pki,
                     digests=args.digests,
                     timeout=args.health_timeout,
+                    announcer=args.announcer,
                     rollout=args.rollout,
                     repair=args.repairs.get(service.name, ""),
                     depends_on=[binaries, *needed, *args.waits_for.get(service.name, ())],

@@ -8,16 +8,26 @@ import pulumi
 from lab.files import Service
 
 
-def hooks(node: str, service: Service) -> pulumi.ResourceHookBinding:
+class Announcer:
     """Says which service on which node will restart and which of its files, credentials or binaries are why."""
 
-    def announce(args: pulumi.ResourceHookArgs) -> None:
-        text = sentence(node, service, args.old_inputs or {}, args.new_inputs or {})
+    def __init__(self) -> None:
+        self._services: dict[str, tuple[str, Service]] = {}
+        # The same for all, as each hook costs calls of the engine; the resource's name says whose change it is.
+        options = pulumi.ResourceHookOptions(on_dry_run=True)
+        self._hooks = pulumi.ResourceHookBinding(
+            before_update=[pulumi.ResourceHook("announce", self._announce, options)]
+        )
+
+    def hooks(self, resource: str, node: str, service: Service) -> pulumi.ResourceHookBinding:
+        """What announces a change of the resource of that name, whose inputs are what the service is made of."""
+        self._services[resource] = node, service
+        return self._hooks
+
+    def _announce(self, args: pulumi.ResourceHookArgs) -> None:
+        text = sentence(*self._services[args.name], args.old_inputs or {}, args.new_inputs or {})
         if text and pulumi.runtime.is_dry_run():
             pulumi.log.info(text)
-
-    hook = pulumi.ResourceHook(f"announce-{node}-{service.name}", announce, pulumi.ResourceHookOptions(on_dry_run=True))
-    return pulumi.ResourceHookBinding(before_update=[hook])
 
 
 def sentence(node: str, service: Service, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

@@ -17,29 +17,36 @@ class Rollout:
     told, so the remaining workers keep what they have.
     """
 
-    def __init__(self, simultaneous: int) -> None:
-        """simultaneous: how many workers, at least one."""
+    def __init__(self, name: str, simultaneous: int) -> None:
+        """name: what tells it from other rollouts. simultaneous: how many workers, at least one."""
         self._places: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(simultaneous))
+        self._changes: dict[str, tuple[str, str]] = {}
         self._failed = ""
-
-    def hooks(self, node: str, service: str) -> pulumi.ResourceHookBinding:
-        """What a worker's change of the service must pass through."""
-        places = self._places[service]
-
-        async def wait(_: pulumi.ResourceHookArgs) -> None:
-            await places.acquire()
-            if self._failed:
-                places.release()
-                raise StoppedError(f"{self._failed} failed, so {service} on {node} is left as it is")
-
-        async def leave(_: pulumi.ResourceHookArgs) -> None:
-            places.release()
-
-        async def stop(_: pulumi.ErrorHookArgs) -> bool:
-            self._failed = self._failed or f"{service} on {node}"
-            places.release()
-            return False
-
-        return pulumi.ResourceHookBinding(
-            before_update=[wait], after_update=[leave], on_error=[pulumi.ErrorHook(f"stop-{node}-{service}", stop)]
+        # The same for all, as each hook costs calls of the engine; the resource's name says whose change it is.
+        self._hooks = pulumi.ResourceHookBinding(
+            before_update=[pulumi.ResourceHook(f"wait-{name}", self._wait)],
+            after_update=[pulumi.ResourceHook(f"leave-{name}", self._leave)],
+            on_error=[pulumi.ErrorHook(f"stop-{name}", self._stop)],
         )
+
+    def hooks(self, resource: str, node: str, service: str) -> pulumi.ResourceHookBinding:
+        """What a worker's change of the service must pass through. resource: the name of the resource that makes it."""
+        self._changes[resource] = node, service
+        return self._hooks
+
+    async def _wait(self, args: pulumi.ResourceHookArgs) -> None:
+        node, service = self._changes[args.name]
+        await self._places[service].acquire()
+        if self._failed:
+            self._places[service].release()
+            raise StoppedError(f"{self._failed} failed, so {service} on {node} is left as it is")
+
+    async def _leave(self, args: pulumi.ResourceHookArgs) -> None:
+        _, service = self._changes[args.name]
+        self._places[service].release()
+
+    async def _stop(self, args: pulumi.ErrorHookArgs) -> bool:
+        node, service = self._changes[args.name]
+        self._failed = self._failed or f"{service} on {node}"
+        self._places[service].release()
+        return False

@@ -6,10 +6,10 @@ from typing import Any
 
 import pulumi
 
-from components import preview
 from components.archive import Link, Packed, archive
 from components.connection import Connection
 from components.pki import Pki
+from components.preview import Announcer
 from components.rollout import Rollout
 from lab.files import Binary, Credential, Image, Service, contents, digest, manifest
 from lab.node_setup import PROGRAMS, STORE
@@ -20,7 +20,8 @@ class NodeServiceArgs:
     """node: the node's name. service: what it is made of. timeout: seconds until it must be healthy.
 
     digests: SHA-256 of each of its binaries and images. rollout: how many nodes at a time may restart it.
-    repair: changes when the node was found to differ, so that the service is applied again.
+    announcer: says in a preview what a change does. repair: changes when the node was found to differ, so that the
+    service is applied again.
     """
 
     node: str
@@ -29,6 +30,7 @@ class NodeServiceArgs:
     pki: Pki
     digests: Mapping[Binary | Image, str]
     timeout: int
+    announcer: Announcer
     rollout: Rollout | None = None
     repair: str = ""
     depends_on: Sequence[pulumi.Resource] = field(default=())
@@ -61,13 +63,15 @@ class NodeService(pulumi.ComponentResource):
             delete=f"{PROGRAMS}/service remove {service.name}",
             stdin=pulumi.Output.secret(texts.apply(payload)),
             depends_on=args.depends_on,
-            hooks=args.rollout.hooks(args.node, service.name) if args.rollout else None,
+            hooks=args.rollout.hooks(name, args.node, service.name) if args.rollout else None,
         )
         super().__init__(
             "hardway:service:NodeService",
             name,
             _visible(args),
-            pulumi.ResourceOptions(parent=parent, depends_on=[self.command], hooks=preview.hooks(args.node, service)),
+            pulumi.ResourceOptions(
+                parent=parent, depends_on=[self.command], hooks=args.announcer.hooks(name, args.node, service)
+            ),
         )
         self.register_outputs({})
 

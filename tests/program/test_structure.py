@@ -174,5 +174,10 @@ def test_a_newer_image_changes_no_machine(program: Program, dev: Spec) -> None:
 
 
 def test_the_changes_of_every_service_take_turns(program: Program, dev: Spec) -> None:
-    in_turn = {command.name for command in remote(program) if any("before_update" in name for name in command.hooks)}
+    in_turn = {command.name for command in remote(program) if any(name.startswith("wait-") for name in command.hooks)}
     assert in_turn == {f"{node.name}-{service.name}" for node in dev.nodes for service in services_of(dev, node)}
+
+
+def test_more_nodes_do_not_mean_more_hooks(program: Program, wider: Program) -> None:
+    hooks, of_wider = ({hook for resource in run for hook in resource.hooks} for run in (program, wider))
+    assert of_wider == hooks

@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pulumi
@@ -15,53 +17,64 @@ from lab.spec import Spec
 @pytest.fixture(autouse=True)
 def _no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine is told of a hook when it is made; there is none here."""
-    monkeypatch.setattr("pulumi.resource_hooks.register_error_hook", lambda _: None)
+    for kind in ("resource", "error"):
+        monkeypatch.setattr(f"pulumi.resource_hooks.register_{kind}_hook", lambda _: None)
 
 
-Hook = Callable[[Any], Awaitable[None]]
+Gate = Callable[[], Awaitable[Any]]
 
 
-def gates(rollout: Rollout, service: str) -> tuple[Hook, Hook]:
-    """What a worker passes before and after its change."""
-    binding = rollout.hooks("node", service)
-    [before], [after] = binding.before_update or [], binding.after_update or []
-    return cast(Hook, before), cast(Hook, after)
+@dataclass
+class Gates:
+    """What a node's change of a service passes before and after it, and when it fails."""
+
+    before: Gate
+    after: Gate
+    failed: Gate
+
+
+def gates(rollout: Rollout, node: str, service: str) -> Gates:
+    """The gates as an engine calls them: with the name of the resource whose turn it is."""
+    binding = rollout.hooks(f"{node}-{service}", node, service)
+    called_with = cast(Any, SimpleNamespace(name=f"{node}-{service}"))
+    [before], [after], [failed] = binding.before_update or [], binding.after_update or [], binding.on_error or []
+    return Gates(*(partial(cast(Any, hook), called_with) for hook in (before, after, failed)))
 
 
 async def at_once(rollout: Rollout, services: list[str]) -> int:
     """How many of workers that change at the same time were ever at it together."""
     working = most = 0
 
-    async def change(service: str) -> None:
+    async def change(number: int, service: str) -> None:
         nonlocal working, most
-        before, after = gates(rollout, service)
-        await before(None)
+        passed = gates(rollout, f"node-{number}", service)
+        await passed.before()
         working += 1
         most = max(most, working)
         # Everybody else gets as far as they are let.
         for _ in range(10 * len(services)):
             await asyncio.sleep(0)
         working -= 1
-        await after(None)
+        await passed.after()
 
-    await asyncio.gather(*map(change, services))
+    await asyncio.gather(*(change(*each) for each in enumerate(services)))
     return most
 
 
 @pytest.mark.parametrize("simultaneous", [1, 2, 5])
 def test_only_so_many_workers_change_a_service_at_once(simultaneous: int) -> None:
-    assert asyncio.run(at_once(Rollout(simultaneous), ["kubelet"] * 5)) == simultaneous
+    assert asyncio.run(at_once(Rollout("workers", simultaneous), ["kubelet"] * 5)) == simultaneous
 
 
 def test_services_do_not_wait_for_one_another() -> None:
-    assert asyncio.run(at_once(Rollout(1), ["kubelet", "kube-proxy", "containerd"])) == 3
+    assert asyncio.run(at_once(Rollout("workers", 1), ["kubelet", "kube-proxy", "containerd"])) == 3
 
 
 def test_the_remaining_workers_wait_for_one_that_does_not_finish() -> None:
     async def run() -> bool:
-        rollout = Rollout(1)
-        await gates(rollout, "kubelet")[0](None)
-        waiting = asyncio.ensure_future(cast(Any, gates(rollout, "kubelet")[0](None)))
+        rollout = Rollout("workers", 1)
+        await gates(rollout, "node-0", "kubelet").before()
+        waiting = asyncio.ensure_future(gates(rollout, "node-1", "kubelet").before())
         for _ in range(10):
             await asyncio.sleep(0)
         held = not waiting.done()
@@ -72,7 +85,7 @@ def test_the_remaining_workers_wait_for_one_that_does_not_finish() -> None:
 
 
 def test_only_changes_wait_and_never_what_is_first_made_or_taken_away() -> None:
-    binding = Rollout(1).hooks("node", "kubelet")
+    binding = Rollout("workers", 1).hooks("node-kubelet", "node", "kubelet")
     used = {name for name, hooks in vars(binding).items() if hooks}
     assert isinstance(binding, pulumi.ResourceHookBinding)
     assert used == {"before_update", "after_update", "on_error"}
@@ -80,12 +93,12 @@ def test_only_changes_wait_and_never_what_is_first_made_or_taken_away() -> None:
 
 def test_after_a_failure_those_that_wait_are_told_and_change_nothing() -> None:
     async def run() -> str:
-        rollout = Rollout(1)
-        failing, waiting = rollout.hooks("node-0", "kubelet"), rollout.hooks("node-1", "kubelet")
-        await cast(Hook, (failing.before_update or [])[0])(None)
-        later = asyncio.ensure_future(cast(Any, (waiting.before_update or [])[0])(None))
+        rollout = Rollout("workers", 1)
+        failing, waiting = gates(rollout, "node-0", "kubelet"), gates(rollout, "node-1", "kubelet")
+        await failing.before()
+        later = asyncio.ensure_future(waiting.before())
         await asyncio.sleep(0)
-        assert not await cast(Any, (failing.on_error or [])[0].callback(cast(Any, None)))
+        assert not await failing.failed()
         with pytest.raises(StoppedError) as stopped:
             await later
         return str(stopped.value)
