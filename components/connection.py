@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
+from functools import cache
 from ipaddress import IPv4Address
 
 import pulumi
@@ -13,7 +14,6 @@ from components.artifacts import Thing, to_line
 from lab.node_setup import PROGRAMS
 from lab.units import ASSETS
 
-PROGRAM_FILES = sorted((ASSETS / "node").iterdir())
 DIAL_ATTEMPTS_UNTIL_BOOTED = 120
 DIAL_ATTEMPTS = 10
 DIAL_TIMEOUT = 15
@@ -45,9 +45,9 @@ class Connection:
         self._node, self._address, self._key, self._host_key, self._machine = node, address, key, host_key, machine
         self.ready = self._command(
             f"{node}-prepared",
-            create=f"mkdir -p {PROGRAMS} && base64 -d | tar -x -C {PROGRAMS} && "
+            create=f"mkdir -p {PROGRAMS} && base64 -d | tar -x -z -C {PROGRAMS} && "
             + shlex.join([f"{PROGRAMS}/prepare-node", *packages]),
-            stdin=archive({path.name: Packed(content=path.read_bytes(), mode=0o755) for path in PROGRAM_FILES}),
+            stdin=_programs(),
             parent=parent,
             depends_on=[machine],
             dial_attempts=DIAL_ATTEMPTS_UNTIL_BOOTED,
@@ -138,3 +138,11 @@ class Connection:
                 parent=parent, depends_on=list(depends_on), deleted_with=self._machine, hooks=hooks
             ),
         )
+
+
+@cache
+def _programs() -> str:
+    """The archive of the programs that every node has."""
+    return archive(
+        {path.name: Packed(content=path.read_bytes(), mode=0o755) for path in sorted((ASSETS / "node").iterdir())}
+    )

@@ -6,7 +6,7 @@ import tarfile
 
 
 def files(payload: str) -> dict[str, str]:
-    """Path to content of the files in a base64 tar; links are shown by their target."""
+    """Path to content of the files in a base64 gzipped tar; links are shown by their target."""
     with tarfile.open(fileobj=io.BytesIO(base64.b64decode(payload))) as tar:
         return {member.name: _text(tar, member) for member in tar if not member.isdir()}
 
