@@ -9,7 +9,7 @@ from lab.configuration import ConfigurationError, parse
 from lab.nodes import things_of
 from toolchain.errors import ToolchainError
 
-debug_log.without_properties()
+debug_log.silence()
 try:
     spec = parse(pulumi.runtime.config.CONFIG.get())
     lab = Lab(

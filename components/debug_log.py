@@ -1,15 +1,15 @@
-"""What the program itself logs for `--debug`."""
+"""What the SDK logs of a run of the program, for `--debug`."""
 
 import pulumi
 
-FOLLOWS = ", props="
-"""What the properties follow in the messages of the SDK that have a stack's outputs. They stand there unencrypted:
-https://github.com/pulumi/pulumi/blob/master/sdk/python/lib/pulumi/runtime/resource.py."""
 
+def silence() -> None:
+    """Has the SDK log nothing on its own account; what the engine and the plugins log for `--debug` stays.
 
-def without_properties() -> None:
-    """Has the SDK log what it registers, but not with which properties: kubeconfig and SSH key are among them."""
-    log = pulumi.log.debug
+    Its messages hold the outputs of the stack in plain text, the kubeconfig and the SSH key among them. And there are
+    some five for each resource, told to the engine whether or not it shows them, while the whole program waits:
+    https://github.com/pulumi/pulumi/blob/master/sdk/python/lib/pulumi/log.py.
+    """
 
     def debug(
         msg: str,
@@ -17,6 +17,6 @@ def without_properties() -> None:
         stream_id: int | None = None,
         ephemeral: bool | None = None,
     ) -> None:
-        log(msg.partition(FOLLOWS)[0], resource, stream_id, ephemeral)
+        pass
 
     pulumi.log.debug = debug

@@ -41,7 +41,7 @@ def test_no_private_key_shows_in_any_output_journal_process_list_or_state(lab: R
     verbose = ("--debug", "--verbose=7", "--logtostderr")
     change = lab.up(*verbose)
     assert change.succeeded, change.output
-    assert "register resource outputs prepared" in change.output
+    assert "ResourceMonitor.RegisterResourceOutputs received" in change.output
     with lab.configured(kubelet={"noSuchField": 1}):
         lab.run("pulumi", "preview", "--stack", "dev", "--diff", "--non-interactive", *verbose)
         assert not lab.up(*verbose).succeeded
