@@ -24,12 +24,14 @@ Rendered = dict[tuple[str, str], tuple[Service, str]]
 def credentials(spec: Spec) -> Callable[[Credential], str]:
     """Stands for the PKI: equal certificates have equal texts, and a key stays while its name does."""
     table = identities(spec)
-    signed = f"{spec.certificates.authority_validity} {spec.certificates.validity}"
+    authority, signed = spec.certificates.authority_validity, spec.certificates.validity
 
     def text(credential: Credential) -> str:
         if credential.part is not Part.CERTIFICATE:
             return f"{credential.part} of {credential.identity}"
-        return f"{credential.identity} {table.get(credential.identity)} {signed}"
+        if credential.identity not in table:
+            return f"{credential.identity} {authority}"
+        return f"{credential.identity} {table[credential.identity]} {authority} {signed}"
 
     return text
 
@@ -91,7 +93,8 @@ def test_the_same_seed_draws_the_same_changes() -> None:
 
 NO_ROW: Pairs = set()
 WORKERS = ("node-0", "node-1")
-EVERY_READER = {(node, service) for node in WORKERS for service in ("kubelet", "kube-proxy")} | {
+KUBELETS = {(node, "kubelet") for node in WORKERS}
+EVERY_READER = {(node, "kube-proxy") for node in WORKERS} | {
     ("server", name)
     for name in ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "cluster-objects")
 }
@@ -114,7 +117,20 @@ ROWS: dict[str, tuple[Callable[[Values], object], Pairs]] = {
     ),
     "the CNI configuration": (lambda values: values.update(cni={"mtu": 1400}), NO_ROW),
     "a pod CIDR": (lambda values: values["workers"][1].update(podCidr="10.200.9.0/24"), NO_ROW),
-    "every certificate": (lambda values: values.update(certificateValidityHours=4380), EVERY_READER),
+    "every certificate, of which kubelets reread their own": (
+        lambda values: values.update(certificateValidityHours=4380),
+        EVERY_READER,
+    ),
+    "every certificate, where kubelets may not reread their own": (
+        lambda values: values.update(
+            certificateValidityHours=4380, kubelet={"featureGates": {"ReloadKubeletServerCertificateFile": False}}
+        ),
+        EVERY_READER | KUBELETS,
+    ),
+    "the certificate authority": (
+        lambda values: values.update(certificateAuthorityValidityHours=43800),
+        EVERY_READER | KUBELETS,
+    ),
     "a binary's version": (
         lambda values: values["workers"][0].update(kubernetesVersion="v1.35.4"),
         {("node-0", "kubelet"), ("node-0", "kube-proxy")},
