@@ -10,8 +10,10 @@ from lab.nodes import things_of
 from toolchain.errors import ToolchainError
 
 debug_log.silence()
+configuration = pulumi.runtime.config.CONFIG.get()
+
 try:
-    spec = parse(pulumi.runtime.config.CONFIG.get())
+    spec = parse(configuration, secret=filter(pulumi.runtime.config.is_config_secret, configuration))
     lab = Lab(
         spec.name,
         LabArgs(

@@ -63,8 +63,11 @@ class Connection:
         delete: str | None = None,
         depends_on: Sequence[pulumi.Resource] = (),
         hooks: pulumi.ResourceHookBinding | None = None,
+        lasting: bool = False,
     ) -> command.remote.Command:
         """Runs `create` on the node now, and again whenever it or `stdin` changes; `delete` when it is taken away.
+
+        lasting: whether what it does outlasts the machine, so that it must be undone before that goes.
 
         What is run must converge: it may be cut off and run again, and a change runs it over what is there.
         """
@@ -77,6 +80,7 @@ class Connection:
             depends_on=[self.ready, *depends_on],
             dial_attempts=DIAL_ATTEMPTS,
             hooks=hooks,
+            lasting=lasting,
         )
 
     def push_binaries(
@@ -118,6 +122,7 @@ class Connection:
         stdin: pulumi.Input[str] | None = None,
         delete: str | None = None,
         hooks: pulumi.ResourceHookBinding | None = None,
+        lasting: bool = False,
     ) -> command.remote.Command:
         return command.remote.Command(
             name,
@@ -135,7 +140,10 @@ class Connection:
             logging=command.remote.Logging.NONE,
             add_previous_output_in_env=False,
             opts=pulumi.ResourceOptions(
-                parent=parent, depends_on=list(depends_on), deleted_with=self._machine, hooks=hooks
+                parent=parent,
+                depends_on=list(depends_on),
+                deleted_with=None if lasting else self._machine,
+                hooks=hooks,
             ),
         )
 

@@ -47,7 +47,8 @@ class HypervisorArgs:
 class Hypervisor(pulumi.ComponentResource):
     """A storage pool with the base image, and a network that gives every node the address of the spec.
 
-    Both come back by themselves when the host reboots. The image is what a lab was born with: a newer one is for
+    The network may be one that is there already: it learns the addresses of the nodes, and stays as it is else. All of
+    it comes back by itself when the host reboots. The image is what a lab was born with: a newer one is for
     machines of a new lab, and never replaces those that run.
     """
 
@@ -64,22 +65,13 @@ class Hypervisor(pulumi.ComponentResource):
             target=libvirt.PoolTargetArgs(path=f"{POOLS}/{args.spec.name}"),
             opts=self._options(),
         )
-        self._network = libvirt.Network(
-            f"{name}-network",
-            name=args.spec.name,
-            mode="nat",
-            domain=args.spec.domain,
-            addresses=[str(args.spec.networks.network_cidr)],
-            dhcp=libvirt.NetworkDhcpArgs(enabled=True),
-            dns=libvirt.NetworkDnsArgs(enabled=True),
-            autostart=True,
-            opts=self._options(),
-        )
+        self._network = None if args.spec.network else self._make_network(f"{name}-network")
         self._image = args.image
         self._base = self._volume(f"{name}-base", args.image.disk)
         self._kernel = self._volume(f"{name}-kernel", args.image.kernel) if args.image.kernel else None
         self._initrd = self._volume(f"{name}-initrd", args.image.initrd) if args.image.initrd else None
-        self.register_outputs({"network": self._network.name, "pool": self._pool.name})
+        network = self._network.name if self._network else args.spec.network
+        self.register_outputs({"network": network, "pool": self._pool.name})
 
     def machine(self, node: Node, user_data: pulumi.Input[str], parent: pulumi.Resource) -> libvirt.Domain:
         """The VM of a node, with a disk over the base image and what cloud-init is to know.
@@ -122,7 +114,8 @@ class Hypervisor(pulumi.ComponentResource):
             ],
             network_interfaces=[
                 libvirt.DomainNetworkInterfaceArgs(
-                    network_id=self._network.id,
+                    network_id=self._network.id if self._network else None,
+                    network_name=self._spec.network,
                     hostname=node.name,
                     addresses=[str(node.address)],
                     mac=mac_address(node),
@@ -134,6 +127,19 @@ class Hypervisor(pulumi.ComponentResource):
             # The provider reads back leases for addresses, and there are none before the VM has booted.
             # Another address is another MAC address too, and that replaces the VM.
             opts=self._options(parent, delete_before_replace=True, ignore_changes=["networkInterfaces[0].addresses"]),
+        )
+
+    def _make_network(self, name: str) -> libvirt.Network:
+        return libvirt.Network(
+            name,
+            name=self._spec.name,
+            mode="nat",
+            domain=self._spec.domain,
+            addresses=[str(self._spec.networks.network_cidr)],
+            dhcp=libvirt.NetworkDhcpArgs(enabled=True),
+            dns=libvirt.NetworkDnsArgs(enabled=True),
+            autostart=True,
+            opts=self._options(),
         )
 
     def _command_lines(self) -> list[dict[str, str]] | None:

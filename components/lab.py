@@ -64,8 +64,10 @@ class Lab(pulumi.ComponentResource):
         for node in spec.workers:
             before = [*api_servers, *self._admission()]
             self._nodes[node.name] = self._node(node, rollout=several, waits_for={"kubelet": before})
-        for node in spec.kubelets:
-            self._membership(node)
+        self._kubeconfig = self._administrators_kubeconfig() if spec.administered else None
+        if spec.administered:
+            for node in spec.kubelets:
+                self._membership(node)
         if spec.host_routes:
             domains = [machine.domain for machine in self._machines.values()]
             host_routes(f"{name}-host-routes", spec, parent=self, depends_on=domains)
@@ -105,42 +107,58 @@ class Lab(pulumi.ComponentResource):
 
     def _admission(self) -> list[pulumi.Resource]:
         """What lets in kubelets that have no certificate yet. The first control plane's own needs it as its service."""
-        first = self._nodes.get(self._args.spec.control_planes[0].name)
-        return [first.command("node-admission")] if first and self._args.spec.tls_bootstrap else []
+        spec = self._args.spec
+        first = self._nodes.get(spec.control_planes[0].name) if spec.control_planes else None
+        return [first.command("node-admission")] if first and spec.tls_bootstrap else []
 
     def _membership(self, node: Node) -> None:
-        """The node's role, labels and taints; and its leave of the cluster when it is taken away."""
+        """The node's role, labels and taints; and its leave of the cluster when it is taken away.
+
+        It is an administrator's work, done on the first control plane; on the node itself where the cluster is another
+        one's. Of the kubeconfig that it is done by, nothing stays there.
+        """
+        spec = self._args.spec
         labels = ",".join(f"{label}={value}" for label, value in sorted(node.labels.items()))
         taints = ",".join(map(str, node.taints))
-        token = [token_id(node.name)] if self._args.spec.tls_bootstrap else []
+        token = [token_id(node.name)] if spec.tls_bootstrap and not spec.join else []
         repair = self._args.repairs.get((node.name, "membership"), "")
-        administrator = self._args.spec.control_planes[0].name
-        self._machines[administrator].connection.run(
+        program = [f"{PROGRAMS}/membership", *(["--kubeconfig-from-stdin"] if spec.join else [])]
+        place = node if spec.join else spec.control_planes[0]
+        depends_on = [self._nodes[node.name].command("kube-proxy")]
+        if not spec.join:
+            depends_on.append(self._nodes[place.name].command("cluster-objects"))
+        self._machines[place.name].connection.run(
             f"{node.name}-membership",
             parent=self._nodes[node.name],
             # A shell takes what follows the sign for a comment; a new one has the command run again.
-            create=shlex.join([f"{PROGRAMS}/membership", "join", node.name, node.role, labels, taints, *token])
+            create=shlex.join([*program, "join", node.name, node.role, labels, taints, *token])
             + (f" # {repair}" if repair else ""),
-            delete=f"{PROGRAMS}/membership leave {node.name} {DRAIN_SECONDS}",
-            depends_on=[
-                self._nodes[node.name].command("kube-proxy"),
-                self._nodes[administrator].command("cluster-objects"),
-            ],
+            delete=shlex.join([*program, "leave", node.name, str(DRAIN_SECONDS)]),
+            stdin=self._kubeconfig if spec.join else None,
+            depends_on=depends_on,
+            lasting=spec.join is not None,
         )
 
-    def _outputs(self) -> dict[str, pulumi.Input[Any]]:
+    def _administrators_kubeconfig(self) -> pulumi.Output[str]:
         spec = self._args.spec
-        admin = pulumi.Output.all(
+        if spec.join and spec.join.kubeconfig:
+            return pulumi.Output.secret(spec.join.kubeconfig)
+        embedded = pulumi.Output.all(
             authority=self._pki.authority,
             certificate=self._pki.text(Credential(identity=ADMIN, part=Part.CERTIFICATE)),
             key=self._pki.text(Credential(identity=ADMIN, part=Part.KEY)),
         ).apply(
             lambda texts: kubeconfig.embedding(server=spec.api_endpoint, user=ADMIN, cluster=spec.name, texts=texts)
         )
+        return pulumi.Output.secret(embedded)
+
+    def _outputs(self) -> dict[str, pulumi.Input[Any]]:
+        spec = self._args.spec
         return {
-            "kubeconfig": pulumi.Output.secret(admin),
+            **({"kubeconfig": self._kubeconfig} if self._kubeconfig else {}),
             "apiEndpoint": spec.api_endpoint,
             "certificateAuthority": self._pki.authority,
+            **({} if spec.join else {"certificateAuthorityKey": pulumi.Output.secret(self._pki.authority_key)}),
             "nodes": {
                 node.name: {
                     "role": str(node.role),

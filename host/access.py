@@ -28,6 +28,8 @@ _CONNECT_INSIDE = """\
 def write(folder: Path, outputs: Mapping[str, Any], python: str, in_lab: Path | None) -> None:
     """Writes kubeconfig, ssh-key, known_hosts and ssh_config, each whole or not at all.
 
+    A lab without an administrator of its cluster has no kubeconfig.
+
     outputs: the stack's, with secrets. python: an interpreter.
     in_lab:  the command that enters a private hypervisor's namespaces, where the nodes are in one.
     """
@@ -46,12 +48,15 @@ def write(folder: Path, outputs: Mapping[str, Any], python: str, in_lab: Path | 
             connect=_ssh_word(Path(__file__).with_name("connect.py")),
         )
     for name, text, mode in (
-        ("kubeconfig", outputs["kubeconfig"], 0o600),
+        ("kubeconfig", outputs.get("kubeconfig"), 0o600),
         ("ssh-key", outputs["sshKey"], 0o600),
         ("known_hosts", outputs["knownHosts"], 0o644),
         ("ssh_config", ssh_config, 0o644),
     ):
-        _put(folder / name, text, mode)
+        if text is None:
+            (folder / name).unlink(missing_ok=True)
+        else:
+            _put(folder / name, text, mode)
 
 
 def _ssh_path(path: Path) -> str:

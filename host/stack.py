@@ -36,14 +36,16 @@ class Stack:
         self._commands = _Commands(layout)
 
     def up(self) -> None:
-        """Brings the stack up, fetches the cluster's kubeconfig, and shows the nodes."""
+        """Brings the stack up, fetches the cluster's kubeconfig, and shows the nodes, where there is one."""
         with step(f"Stack {self.name}"):
             self._select()
         with step("pulumi up"):
             self._run("pulumi", "up", *self._stack, "--yes", "--skip-preview", "--suppress-outputs", _OWN_VALIDATION)
         self.write_access()
         print(flush=True)
-        self._run("kubectl", "--kubeconfig", str(self._layout.kubeconfig(self.name)), "get", "nodes", "--output=wide")
+        kubeconfig = self._layout.kubeconfig(self.name)
+        if kubeconfig.exists():
+            self._run("kubectl", "--kubeconfig", str(kubeconfig), "get", "nodes", "--output=wide")
         ssh_config = _shown(self._layout.access(self.name) / "ssh_config")
         hints = (f". {_shown(self._layout.env)}", "kubectl get nodes", "pulumi preview", f"ssh -F {ssh_config} NODE")
         print("\nGo on with:", *hints, sep="\n  ", flush=True)
@@ -53,7 +55,7 @@ class Stack:
         outputs = json.loads(
             self._commands.output("pulumi", "stack", "output", *self._stack, "--show-secrets", "--json")
         )
-        if "kubeconfig" not in outputs:
+        if "nodes" not in outputs:
             raise HostError(f"Stack {self.name} has no cluster yet. Bring it up: make up STACK={self.name}")
         in_lab = self._layout.bin / "in-lab" if self._layout.hypervisor.exists() else None
         access.write(self._layout.access(self.name), outputs, sys.executable, in_lab)

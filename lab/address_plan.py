@@ -64,12 +64,24 @@ def check_address_plan(
     """Checks ranges against one another, nodes against the ranges, and nodes against one another."""
     _check_ranges(namespace, fields, problems)
     _check_cluster_dns(namespace, fields, problems)
+    routes = [(f"{namespace}:podRoutes[{index}]", route) for index, route in enumerate(fields.get("podRoutes", ()))]
     if "networkCidr" in fields:
         addresses = [(f"{key}.address", address) for key, address in _of_nodes(nodes, "address")]
         if fields.get("apiAddress"):
             addresses.append((f"{namespace}:apiAddress", fields["apiAddress"]))
+        # Through one node there may be several.
+        through = {address: (f"{key}.address", address) for key, address in _of_nodes(routes, "address")}
+        addresses += through.values()
         _check_addresses(fields["networkCidr"], addresses, problems)
-    _check_pod_cidrs(fields, nodes, problems)
+    _check_pod_cidrs(fields, [*nodes, *routes], problems)
+    for key, node in nodes:
+        _check_room_for_pods(key, node, fields, problems)
+    if fields.get("network") and fields.get("hostRoutes"):
+        problems.add(
+            f"{namespace}:hostRoutes",
+            True,
+            "is for a lab with a network of its own; have the lab of that network make the routes, by its podRoutes",
+        )
 
 
 def _check_ranges(namespace: str, fields: Mapping[str, Any], problems: Problems) -> None:
@@ -134,8 +146,6 @@ def _check_pod_cidrs(fields: Mapping[str, Any], nodes: Sequence[NodeFields], pro
         if explanation:
             problems.add(f"{key}.podCidr", str(network), explanation)
         holders[key] = network
-    for key, node in nodes:
-        _check_room_for_pods(key, node, fields, problems)
 
 
 def _check_room_for_pods(key: str, node: Mapping[str, Any], fields: Mapping[str, Any], problems: Problems) -> None:

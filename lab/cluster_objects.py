@@ -8,7 +8,7 @@ from lab import bootstrap, rbac
 from lab.credentials import KeyPair, authority_file
 from lab.files import Binary, File, Service
 from lab.kubeconfig import referring
-from lab.node_setup import PROGRAMS
+from lab.node_setup import KUBECTL, PROGRAMS
 from lab.pki import ADMIN
 from lab.spec import Node, Spec
 from lab.units import unit, unit_path
@@ -49,7 +49,7 @@ def cluster_objects(spec: Spec, node: Node) -> Service:
             authority: authority_file(),
             **pair.files,
         },
-        binaries={"/usr/local/bin/kubectl": Binary(name="kubectl", version=node.kubernetes_version)},
+        binaries={KUBECTL: Binary(name="kubectl", version=node.kubernetes_version)},
     )
 
 

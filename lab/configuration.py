@@ -4,19 +4,19 @@ Everything that can be known to be wrong before a VM exists is refused here, all
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from lab import paths
+from lab import join, paths
 from lab.address_plan import check_address_plan, ipv4_address, ipv4_network
 from lab.kubernetes_syntax import dns_label, dns_subdomain, labels, taint, taints
 from lab.overrides import check_overrides
 from lab.problems import ABSENT, ConfigurationError, NodeFields, Problem, Problems
 from lab.settings import Reader, Values, decode, project, suggestion
-from lab.spec import Certificates, ControlPlaneFlags, Machine, Networks, Node, Role, Spec, Virtualization
+from lab.spec import Certificates, ControlPlaneFlags, Machine, Networks, Node, PodRoute, Role, Spec, Virtualization
 from lab.versions import default_kubernetes_version, kubernetes_versions
 
 __all__ = ["ConfigurationError", "Problem", "load", "parse"]
@@ -36,26 +36,28 @@ OVERRIDES = {"kubelet": "kubelet", "kube_proxy": "kubeProxy", "containerd": "con
 HOURS_OF_A_CENTURY = 100 * 366 * 24
 
 
-def parse(values: Mapping[str, Any]) -> Spec:
+def parse(values: Mapping[str, Any], secret: Iterable[str] = ()) -> Spec:
     """The lab that a stack's configuration describes.
 
     values: configuration keys, with or without the project's namespace, to values as the engine hands them to a
     program (scalars as text, everything else as JSON text) or as YAML has them. Keys of other namespaces are left
     alone; a key that is not there has the default that Pulumi.yaml declares.
+    secret: those of the keys whose values are secret, wholly or in part. What joins a cluster always is.
 
     Raises ConfigurationError, which lists every problem found.
     """
-    problems = Problems()
     settings, namespace = project().settings, project().name
+    problems = Problems({f"{namespace}:join", *(key if ":" in key else f"{namespace}:{key}" for key in secret)})
     given = _own(values, namespace, problems)
     decoded = {name: decode(settings[name], value) if name in settings else value for name, value in given.items()}
-    fields = Values(READERS, problems).read(settings, decoded, f"{namespace}:")
+    fields = Values(READERS, problems).read(settings, join.with_own_control_planes(decoded), f"{namespace}:")
     control_planes, workers = (
         [(f"{namespace}:{name}[{index}]", node) for index, node in enumerate(fields.get(name, ()))]
         for name in ("controlPlanes", "workers")
     )
     nodes = control_planes + workers
     _check_names(nodes, problems)
+    join.check_join(namespace, fields, workers, problems)
     check_address_plan(namespace, fields, nodes, problems)
     check_overrides(namespace, fields, nodes, problems)
     _check_versions(fields, control_planes, workers, problems)
@@ -153,9 +155,9 @@ def _max_unavailable(value: str) -> int | str:
     raise ValueError("must be a whole number of workers from 1, or a percentage from 1% to 100%")
 
 
-def _control_planes(value: list[Any]) -> list[Any]:
-    if not value:
-        raise ValueError("is empty; a lab needs at least one control plane")
+def _network(value: str) -> str | None:
+    if not re.fullmatch(r"[^/\s][^/]*", value):
+        raise ValueError("must be the name of a libvirt network, as `virsh net-list` has it")
     return value
 
 
@@ -192,14 +194,17 @@ _MOST_MEMORY = 1024 * 1024
 READERS: Mapping[str, Reader] = {
     "name": dns_label,
     "kubernetesVersion": _kubernetes_version,
-    "controlPlanes": _control_planes,
     **{f"controlPlanes[].{name}": reader for name, reader in _NODE.items()},
     "controlPlanes[].memory": between(1024, _MOST_MEMORY, "MiB", "; etcd and the API server need that much"),
     **{f"workers[].{name}": reader for name, reader in _NODE.items()},
     "workers[].memory": between(512, _MOST_MEMORY, "MiB", "; kubelet, kube-proxy and containerd need that much"),
     "controlPlanes[].podCidr": _none_if_empty(ipv4_network(8, 30)),
     "workers[].podCidr": ipv4_network(8, 30),
+    **join.READERS,
+    "podRoutes[].podCidr": ipv4_network(8, 30),
+    "podRoutes[].address": ipv4_address,
     "networkCidr": ipv4_network(8, 29),
+    "network": _none_if_empty(_network),
     "apiAddress": _none_if_empty(ipv4_address),
     "clusterCidr": ipv4_network(8, 30),
     "serviceCidr": ipv4_network(12, 29, ", which is what the API server takes"),
@@ -235,8 +240,8 @@ def _check_versions(
     workers: Sequence[NodeFields],
     problems: Problems,
 ) -> None:
-    """Holds the nodes' versions against the version skew policy."""
-    if "kubernetesVersion" not in fields:
+    """Holds the nodes' versions against the version skew policy; of a cluster that is joined the lab knows none."""
+    if "kubernetesVersion" not in fields or fields.get("join"):
         return
     lab = fields["kubernetesVersion"] or default_kubernetes_version()
 
@@ -294,6 +299,7 @@ def _check_certificates(namespace: str, fields: Mapping[str, Any], problems: Pro
 
 def _spec(fields: Mapping[str, Any]) -> Spec:
     version = fields["kubernetesVersion"] or default_kubernetes_version()
+    cluster = join.join(fields["join"])
     return Spec(
         name=fields["name"],
         kubernetes_version=version,
@@ -323,13 +329,16 @@ def _spec(fields: Mapping[str, Any]) -> Spec:
         libvirt_uri=fields["libvirtUri"],
         image=fields["image"],
         dns_addon=fields["clusterDnsAddon"],
-        tls_bootstrap=fields["tlsBootstrap"],
+        tls_bootstrap=fields["tlsBootstrap"] or bool(cluster and cluster.bootstrap_token),
         layout=paths.layout(fields["layout"]),
         system_user=fields["systemUser"],
         node_folders=tuple(fields["nodeFolders"]),
         api_address=fields["apiAddress"],
         host_routes=fields["hostRoutes"],
         identity_from_user_data=fields["identityFromUserData"],
+        join=cluster,
+        network=fields["network"],
+        pod_routes=tuple(PodRoute(pod_cidr=of["podCidr"], address=of["address"]) for of in fields["podRoutes"]),
     )
 
 

@@ -12,6 +12,9 @@ from lab.versions import version
 PROGRAMS = "/usr/local/lib/hardway"
 """Where the shell programs of `assets/node` stand on a node."""
 
+KUBECTL = "/usr/local/bin/kubectl"
+"""Where kubectl stands on a node that does an administrator's work."""
+
 STORE = "/var/lib/hardway/store"
 """Where a node keeps binaries and image archives, each under its SHA-256."""
 
@@ -69,7 +72,7 @@ def node_setup(spec: Spec, node: Node) -> Service:
     modules = (*MODULES, *(MODULES_OF_PROXY_MODE.get(mode, ()) if node.pod_cidr else ()))
     from_user_data = _from_user_data(spec, node)
     arguments = ([] if settings == KERNEL_SETTINGS_FILE else ["--kernel-settings", settings]) + [*from_user_data]
-    routes = [f"{other.pod_cidr} {other.address}" for other in spec.nodes if other.pod_cidr and other.name != node.name]
+    routes = [f"{route.pod_cidr} {route.address}" for route in spec.routes if route.address != node.address]
     return Service(
         name="node-setup",
         unit="node-setup.service",
@@ -84,7 +87,7 @@ def node_setup(spec: Spec, node: Node) -> Service:
             **_pod_network(spec, node, layout),
             **_users_and_folders(spec),
         },
-        binaries=_pod_network_programs(node, layout),
+        binaries={**_pod_network_programs(node, layout), **_administration(spec, node)},
         check=" && ".join(
             f'{PROGRAMS}/check-json "$STAGED{folder}"'
             for folder in (CNI_CONFIGURATION, *([TEMPLATES] if from_user_data else []))
@@ -169,6 +172,13 @@ def _pod_network_programs(node: Node, layout: Layout) -> dict[str, Binary]:
         for name in ("bridge", "loopback", "host-local", "portmap")
     }
     return plugins | {f"{layout.binaries}/crictl": Binary(name="crictl", version=version("crictl"))}
+
+
+def _administration(spec: Spec, node: Node) -> dict[str, Binary]:
+    """What does an administrator's work on a worker, where there is no control plane to do it on."""
+    if not (spec.join and spec.administered):
+        return {}
+    return {KUBECTL: Binary(name="kubectl", version=node.kubernetes_version)}
 
 
 def _lines(lines: Iterable[str]) -> str:

@@ -47,6 +47,7 @@ BOOTSTRAP_TOKENS = "bootstrap-tokens"
 """The identity that is a key alone, too: the nodes' bootstrap tokens follow from it."""
 
 ADMIN = "admin"
+KUBE_PROXY_USER = "system:kube-proxy"
 
 
 def authority_identity(authority: Authority) -> str:
@@ -59,13 +60,36 @@ def kubelet_identity(node: Node) -> str:
     return f"kubelet-{node.name}"
 
 
+def kubelet_user(node: str) -> str:
+    """The user that a node's kubelet is, by the node's name
+    (https://kubernetes.io/docs/reference/access-authn-authz/node/)."""
+    return f"system:node:{node}"
+
+
 def etcd_identity(node: Node) -> str:
     """The name of a control plane's etcd member among the identities."""
     return f"etcd-{node.name}"
 
 
 def identities(spec: Spec) -> dict[str, Identity]:
-    """Every certificate of the lab that an authority signs, by name.
+    """Every certificate of the lab, by name, but for those of its authorities.
+
+    An authority of the lab signs them; where it joins a cluster, they are given, unless the authority's key is.
+    """
+    if not spec.join:
+        return _of_control_planes(spec) | {ADMIN: _ADMINISTRATOR} | _of_pods(spec)
+    if spec.join.ca_key:
+        return ({} if spec.join.kubeconfig else {ADMIN: _ADMINISTRATOR}) | _of_pods(spec)
+    return {
+        name: identity for name, identity in _of_pods(spec).items() if identity.common_name in spec.join.certificates
+    }
+
+
+_ADMINISTRATOR = Identity(common_name="admin", organization="system:masters", uses=(Use.CLIENT,))
+
+
+def _of_control_planes(spec: Spec) -> dict[str, Identity]:
+    """What only control planes have.
 
     The names that the API server answers to are those of
     https://kubernetes.io/docs/setup/best-practices/certificates/, its addresses those of all control planes.
@@ -95,8 +119,6 @@ def identities(spec: Spec) -> dict[str, Identity]:
         ),
         "kube-controller-manager": Identity(common_name="system:kube-controller-manager", uses=(Use.CLIENT,)),
         "kube-scheduler": Identity(common_name="system:kube-scheduler", uses=(Use.CLIENT,)),
-        "kube-proxy": Identity(common_name="system:kube-proxy", organization="system:node-proxier", uses=(Use.CLIENT,)),
-        ADMIN: Identity(common_name="admin", organization="system:masters", uses=(Use.CLIENT,)),
     }
     for node in spec.control_planes:
         table[etcd_identity(node)] = Identity(
@@ -106,9 +128,17 @@ def identities(spec: Spec) -> dict[str, Identity]:
             addresses=(node.address, LOOPBACK),
             authority=Authority.ETCD,
         )
+    return table
+
+
+def _of_pods(spec: Spec) -> dict[str, Identity]:
+    """What runs pods: kube-proxy, and each kubelet."""
+    table = {
+        "kube-proxy": Identity(common_name=KUBE_PROXY_USER, organization="system:node-proxier", uses=(Use.CLIENT,))
+    }
     for node in spec.kubelets:
         table[kubelet_identity(node)] = Identity(
-            common_name=f"system:node:{node.name}",
+            common_name=kubelet_user(node.name),
             organization="system:nodes",
             # Where the cluster issues the client certificate, this one is to let nobody in.
             uses=(Use.SERVER,) if spec.tls_bootstrap else (Use.SERVER, Use.CLIENT),

@@ -1,7 +1,8 @@
 """What is wrong with a configuration: collected, so that a person sees all of it at once."""
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
@@ -54,12 +55,15 @@ class ConfigurationError(Exception):
 class Problems:
     """The problems found so far, in the order in which they were found."""
 
-    def __init__(self) -> None:
+    def __init__(self, secret: Collection[str] = ()) -> None:
+        """secret: the top-level keys in whose values secrets may be, so that no part of them is shown."""
         self._found: list[Problem] = []
+        self._secret = secret
 
     def add(self, key: str, value: Any, explanation: str) -> None:
         """Notes a problem; see `Problem` for what the arguments are."""
-        self._found.append(Problem(key=key, value=value, explanation=explanation))
+        shows = re.split(r"[.\[]", key, maxsplit=1)[0] not in self._secret
+        self._found.append(Problem(key=key, value=value if shows else ABSENT, explanation=explanation))
 
     def raise_any(self) -> None:
         """Raises ConfigurationError if a problem was found."""

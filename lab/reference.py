@@ -62,13 +62,17 @@ def with_section(text: str, name: str, content: str) -> str:
 
 def reference(namespace: str, settings: Mapping[str, Setting]) -> str:
     """Every key in tables: those of the stack, then those within each of these."""
-    tables = [_table(settings, f"{namespace}:")]
-    for name, setting in settings.items():
-        if setting.items and setting.items.properties:
-            tables.append(f"Each of `{namespace}:{name}`:\n\n{_table(setting.items.properties)}")
-        elif setting.properties:
-            tables.append(f"Keys of `{namespace}:{name}`:\n\n{_table(setting.properties)}")
+    tables = [_table(settings, f"{namespace}:"), *_tables_within(settings, f"{namespace}:")]
     return "\n".join(tables)
+
+
+def _tables_within(settings: Mapping[str, Setting], prefix: str) -> Iterator[str]:
+    for name, setting in settings.items():
+        each = setting.items or setting
+        if each.properties:
+            what = "Each" if setting.items else "Keys"
+            yield f"{what} of `{prefix}{name}`:\n\n{_table(each.properties)}"
+            yield from _tables_within(each.properties, f"{prefix}{name}.")
 
 
 def _table(settings: Mapping[str, Setting], prefix: str = "") -> str:

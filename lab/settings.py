@@ -46,6 +46,7 @@ class Setting:
 
     type: one of KINDS.
     default: ABSENT for a key that must be given.
+    multiline: whether its text may have several lines, as PEM has.
     items: what an array holds.
     properties: the keys of an object; empty for a free-form one.
     """
@@ -53,6 +54,7 @@ class Setting:
     type: str
     description: str = ""
     default: Any = ABSENT
+    multiline: bool = False
     items: "Setting | None" = None
     properties: Mapping[str, "Setting"] = field(default_factory=dict)
 
@@ -85,6 +87,7 @@ def _setting(declared: Mapping[str, Any]) -> Setting:
         type=declared["type"],
         description=declared.get("description", ""),
         default=declared.get("default", ABSENT),
+        multiline=declared.get("multiline", False),
         items=_setting(items) if items and not of_object else None,
         properties=_settings((of_object or declared).get("properties", {})),
     )
@@ -204,7 +207,7 @@ def _mismatch(setting: Setting, value: Any) -> str:
     }[setting.type]
     if not fits:
         return f"must be {KINDS[setting.type]}{_quotes(setting, value)}"
-    if isinstance(value, str) and not value.isprintable():
+    if isinstance(value, str) and not setting.multiline and not value.isprintable():
         return "must be text on one line, without control characters"
     if setting.type == "object" and not setting.properties:
         return free_form_mismatch(value)

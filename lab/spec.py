@@ -10,6 +10,8 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
+from lab.pem import Certificate, PrivateKey
+
 API_PORT = 6443
 """Where every API server listens."""
 
@@ -193,6 +195,40 @@ class Folder:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PodRoute:
+    """Through which node the pods of a range are reached."""
+
+    pod_cidr: IPv4Network
+    address: IPv4Address
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenCertificate:
+    """A certificate that was made elsewhere, with its key."""
+
+    certificate: Certificate
+    key: PrivateKey
+
+
+@dataclass(frozen=True, kw_only=True)
+class Join:
+    """A cluster that is there already.
+
+    endpoint: the URL of its API server. ca_certificate, ca_key: its authority; with the key the lab signs.
+    bootstrap_token: by which kubelets get their client certificates, empty for none; secret.
+    certificates: those that need no signing, by common name.
+    kubeconfig: an administrator's, empty for none; secret.
+    """
+
+    endpoint: str
+    ca_certificate: Certificate
+    ca_key: PrivateKey | None
+    bootstrap_token: str = field(repr=False)
+    certificates: Mapping[str, GivenCertificate]
+    kubeconfig: str = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Spec:
     """A whole lab.
 
@@ -205,6 +241,9 @@ class Spec:
     api_address: the address of the load balancer before the API servers; None where there is none.
     host_routes: whether the host gets routes to the pods.
     identity_from_user_data: whether the nodes that run pods take name and pod CIDR from their user-data.
+    join: the cluster that the workers join; there are no control planes then. None where the lab has its own.
+    network: the name of a libvirt network that is there already, None for one of the lab's own.
+    pod_routes: routes to pods of nodes that are not of the lab.
     """
 
     name: str
@@ -227,6 +266,9 @@ class Spec:
     api_address: IPv4Address | None = None
     host_routes: bool = False
     identity_from_user_data: bool = False
+    join: Join | None = None
+    network: str | None = None
+    pod_routes: tuple[PodRoute, ...] = ()
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -239,14 +281,20 @@ class Spec:
         return tuple(node for node in self.nodes if node.pod_cidr)
 
     @property
+    def routes(self) -> tuple[PodRoute, ...]:
+        """The routes to all pods."""
+        own = (PodRoute(pod_cidr=node.pod_cidr, address=node.address) for node in self.nodes if node.pod_cidr)
+        return (*own, *self.pod_routes)
+
+    @property
+    def administered(self) -> bool:
+        """Whether the lab can do in the cluster what only an administrator may."""
+        return self.join is None or self.join.ca_key is not None or bool(self.join.kubeconfig)
+
+    @property
     def domain(self) -> str:
         """The DNS domain of the VMs' network."""
         return f"{self.name}.local"
-
-    @property
-    def api_server(self) -> IPv4Address:
-        """The address at which nodes and users reach the API server."""
-        return self.api_address or self.control_planes[0].address
 
     @property
     def api_service(self) -> str:
@@ -256,7 +304,9 @@ class Spec:
     @property
     def api_endpoint(self) -> str:
         """The URL of the API server as nodes and users see it."""
-        return f"https://{self.api_server}:{API_PORT}"
+        if self.join:
+            return self.join.endpoint
+        return f"https://{self.api_address or self.control_planes[0].address}:{API_PORT}"
 
     @property
     def simultaneous_restarts(self) -> int:

@@ -16,7 +16,7 @@ from lab.node_setup import (
     WORKER_NAME,
     reads_user_data,
 )
-from lab.pki import kubelet_identity
+from lab.pki import KUBE_PROXY_USER, identities, kubelet_identity, kubelet_user
 from lab.spec import Layout, Node, Role, Spec
 from lab.units import command, environment_file, unit, unit_path
 from lab.versions import image_reference, version
@@ -90,7 +90,8 @@ def containerd(spec: Spec, node: Node) -> Service:
 def kubelet(spec: Spec, node: Node) -> Service:
     """The node agent, and the images that its pods start from.
 
-    Its serving certificate is its client certificate too, unless that comes from the cluster.
+    Its serving certificate is its client certificate too, unless that comes from the cluster. Where there is none for
+    it, the kubelet makes one itself.
     """
     variables, environment = _name_from_user_data(spec, node)
     layout = spec.layout.of(node)
@@ -105,12 +106,14 @@ def kubelet(spec: Spec, node: Node) -> Service:
         certificate = key = layout.kubelet_client_certificate
     else:
         certificate, key = pair.certificate, pair.key
+    serving = pair if pair.identity in identities(spec) else None
     flags = {
         "config": layout.kubelet_configuration,
         "kubeconfig": layout.kubelet_kubeconfig,
         **(_bootstrap_flags(layout) if spec.tls_bootstrap else {}),
         **({} if variables else {"hostname-override": node.name}),
         "node-ip": str(node.address),
+        **({} if spec.administered else _labels(node)),
         "v": LOG_LEVEL,
     }
     return Service(
@@ -130,7 +133,7 @@ def kubelet(spec: Spec, node: Node) -> Service:
                 restarts=False,
             ),
             layout.kubelet_configuration: File(
-                content=to_yaml(overlay(_kubelet_configuration(spec, node, authority, pair), node.kubelet))
+                content=to_yaml(overlay(_kubelet_configuration(spec, node, authority, serving), node.kubelet))
             ),
             layout.kubelet_kubeconfig: File(
                 content=kubeconfig.referring(
@@ -138,11 +141,11 @@ def kubelet(spec: Spec, node: Node) -> Service:
                     authority=authority,
                     certificate=certificate,
                     key=key,
-                    user=f"system:node:{node.name}",
+                    user=kubelet_user(node.name),
                 )
             ),
             authority: authority_file(),
-            **pair.files,
+            **(serving.files if serving else {}),
             **(_bootstrap_files(spec, node, layout) if spec.tls_bootstrap else {}),
         },
         binaries={program: Binary(name="kubelet", version=node.kubernetes_version)},
@@ -208,7 +211,7 @@ def kube_proxy(spec: Spec, node: Node) -> Service:
                     authority=authority,
                     certificate=pair.certificate,
                     key=pair.key,
-                    user="system:kube-proxy",
+                    user=KUBE_PROXY_USER,
                 )
             ),
             authority: authority_file(),
@@ -225,6 +228,12 @@ def _name_from_user_data(spec: Spec, node: Node) -> tuple[dict[str, str], str]:
     if not reads_user_data(spec, node):
         return {}, environment_file(None)
     return {"hostname-override": WORKER_NAME}, environment_file(NODE_ENVIRONMENT)
+
+
+def _labels(node: Node) -> dict[str, str]:
+    """The flag by which a kubelet gives its node labels when it registers, where no administrator gives it any."""
+    labels = ",".join(f"{label}={value}" for label, value in sorted(node.labels.items()))
+    return {"node-labels": labels} if labels else {}
 
 
 def _bootstrap_flags(layout: Layout) -> dict[str, str]:
@@ -249,7 +258,7 @@ def _bootstrap_files(spec: Spec, node: Node, layout: Layout) -> dict[str, File]:
     }
 
 
-def _kubelet_configuration(spec: Spec, node: Node, authority: str, pair: KeyPair) -> dict[str, Any]:
+def _kubelet_configuration(spec: Spec, node: Node, authority: str, pair: KeyPair | None) -> dict[str, Any]:
     """The kubelet's own fields: https://kubernetes.io/docs/reference/config-api/kubelet-config.v1beta1/."""
     configuration: dict[str, Any] = {
         "kind": "KubeletConfiguration",
@@ -262,8 +271,7 @@ def _kubelet_configuration(spec: Spec, node: Node, authority: str, pair: KeyPair
         "authorization": {"mode": "Webhook"},
         "readOnlyPort": 0,
         "healthzPort": KUBELET_HEALTH_PORT,
-        "tlsCertFile": pair.certificate,
-        "tlsPrivateKeyFile": pair.key,
+        **({"tlsCertFile": pair.certificate, "tlsPrivateKeyFile": pair.key} if pair else {}),
         "tlsMinVersion": "VersionTLS12",
         "tlsCipherSuites": CIPHER_SUITES,
         "containerRuntimeEndpoint": CONTAINERD_SOCKET,

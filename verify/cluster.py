@@ -9,10 +9,13 @@ from verify.stack import Node
 KUBELET = "kubelet"
 MEMBERSHIP = "membership"
 ROLE_LABEL = "node-role.kubernetes.io/"
+CONTROL_PLANE = "control-plane"
 
 
 def differences(nodes: Mapping[str, Node], listed: Mapping[str, Any]) -> Iterator[Finding]:
     """How the cluster's nodes differ from the stack's, of which those with a kubelet are to be there.
+
+    In a cluster whose control planes are not the stack's, other nodes are whoever's it is.
 
     listed: the API's NodeList. Labels that the stack does not speak of are whoever's set them.
     """
@@ -24,8 +27,9 @@ def differences(nodes: Mapping[str, Node], listed: Mapping[str, Any]) -> Iterato
             yield from _differences(name, node, there[name])
         else:
             yield Finding(name, KUBELET, "node", "is not in the cluster")
+    own = any(node.role == CONTROL_PLANE for node in nodes.values())
     for name in there:
-        if name not in nodes:
+        if own and name not in nodes:
             yield Finding(name, "", "node", "is in the cluster, but not in the stack")
 
 

@@ -49,8 +49,10 @@ class Commands:
                     raise CommandError("it was made by an older program; run pulumi up first") from None
                 raise
 
-    def nodes(self, kubeconfig: str) -> Mapping[str, Any]:
+    def nodes(self, kubeconfig: str | None) -> Mapping[str, Any]:
         """The NodeList of the API server that a kubeconfig leads to."""
+        if kubeconfig is None:
+            raise CommandError("the stack has no administrator's kubeconfig")
         with tempfile.NamedTemporaryFile("w", prefix="hardway-verify-") as file:
             file.write(kubeconfig)
             file.flush()

@@ -27,10 +27,10 @@ class Node:
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
-    """nodes: by name. kubeconfig: the administrator's, as text."""
+    """nodes: by name. kubeconfig: the administrator's, as text, None where the lab has none."""
 
     nodes: Mapping[str, Node]
-    kubeconfig: str
+    kubeconfig: str | None
 
 
 def parse(outputs: Mapping[str, Any]) -> Stack:
@@ -38,7 +38,7 @@ def parse(outputs: Mapping[str, Any]) -> Stack:
 
     Raises StackError where some are not there: the lab was never brought up, or by an older program.
     """
-    missing = [name for name in ("nodes", "services", "sshKey", "knownHosts", "kubeconfig") if name not in outputs]
+    missing = [name for name in ("nodes", "services", "sshKey", "knownHosts") if name not in outputs]
     if missing:
         raise StackError(f"the stack has no output {', '.join(missing)}; bring the lab up first: pulumi up")
     host_keys = dict(line.split(maxsplit=1) for line in outputs["knownHosts"].splitlines() if line.strip())
@@ -53,4 +53,4 @@ def parse(outputs: Mapping[str, Any]) -> Stack:
             kubernetes_version=node.get("kubernetesVersion", ""),
             labels=node.get("labels", {}),
         )
-    return Stack(nodes=nodes, kubeconfig=outputs["kubeconfig"])
+    return Stack(nodes=nodes, kubeconfig=outputs.get("kubeconfig"))

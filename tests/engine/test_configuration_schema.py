@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from lab.configuration import load, parse
+from tests.stacks import configuration, pair
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -26,7 +27,7 @@ from lab.configuration import ConfigurationError, parse
 values = pulumi.runtime.config.CONFIG.get()
 Path("values.json").write_text(json.dumps(values))
 try:
-    parse(values)
+    parse(values, secret=filter(pulumi.runtime.config.is_config_secret, values))
 except ConfigurationError as error:
     raise pulumi.RunError(str(error)) from None
 """
@@ -44,14 +45,14 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def pulumi(folder: Path, *arguments: str, fails: bool = False) -> str:
+def pulumi(folder: Path, *arguments: str, fails: bool = False, stdin: str = "") -> str:
     """What the engine says; it must succeed, or not if it `fails`."""
     own = {"PULUMI_BACKEND_URL": f"file://{folder / 'state'}", "PULUMI_CONFIG_PASSPHRASE": "of this test"}
     result = subprocess.run(
         ["pulumi", *arguments, "--non-interactive", "--color=never"],
         cwd=folder,
         env=os.environ | own,
-        stdin=subprocess.DEVNULL,
+        input=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -135,3 +136,22 @@ def test_the_engine_refuses_a_wrong_type_where_it_is_left_to_it(folder: Path) ->
     output = pulumi(folder, "preview", fails=True)
     assert "'healthTimeoutSeconds' must be of type 'integer'" in output
     assert not (folder / "values.json").exists()
+
+
+def test_secrets_of_an_object_reach_the_program_and_never_a_message(folder: Path) -> None:
+    """And where the key of the object is misspelled, only the engine knows that there are secrets in it."""
+    certificate, key = pair("kubernetes-ca")
+    values = configuration("join") | {"join": {"endpoint": "https://10.240.0.10:6443"}}
+    configure(folder, {f"hardway:{name}": value for name, value in values.items()})
+    pulumi(folder, "config", "set", "--path", "hardway:join.caCertificate", stdin=certificate)
+    pulumi(folder, "config", "set", "--path", "--secret", "hardway:join.caKey", stdin=key)
+    assert "secure:" in (folder / "Pulumi.dev.yaml").read_text(encoding="utf-8")
+    pulumi(folder, "preview")
+    spec = parse(received(folder))
+    assert spec.join
+    assert spec.join.ca_key
+    assert (spec.join.ca_certificate.text, spec.join.ca_key.text) == (certificate, key)
+    pulumi(folder, "config", "set", "--path", "--secret", "hardway:joined.caKey", stdin=key)
+    output = pulumi(folder, "preview", "--skip-config-validation", fails=True)
+    assert "hardway:joined: unknown key" in output
+    assert "BEGIN" not in output

@@ -9,10 +9,10 @@ import yaml
 from tests.program.payload import files
 from tests.program.recording import HIDDEN, Program
 
-SECRET = {"kubeconfig", "sshKey"}
+SECRET = {"kubeconfig", "sshKey", "certificateAuthorityKey"}
 
 
-def test_kubeconfig_and_ssh_key_alone_are_secret(program: Program) -> None:
+def test_kubeconfig_and_keys_alone_are_secret(program: Program) -> None:
     assert {name for name, value in program.shown_outputs.items() if value == HIDDEN} == SECRET
     for name in program.outputs.keys() - SECRET:
         assert program.shown_outputs[name] == program.outputs[name]

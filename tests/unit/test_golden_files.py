@@ -5,14 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from lab.configuration import load
 from lab.files import Credential, Service
 from lab.nodes import services_of
 from lab.spec import Spec
+from tests.stacks import NAMES, stack_spec
 
 GOLDEN = Path(__file__).parent.parent / "golden"
-CHECKOUT = GOLDEN.parent.parent
-STACKS = sorted(file.name.split(".")[1] for file in CHECKOUT.glob("Pulumi.*.yaml"))
 
 
 def rendered(spec: Spec) -> Iterator[tuple[Path, str]]:
@@ -43,10 +41,10 @@ def _holds(content: str | Credential) -> str:
     return "" if isinstance(content, str) else f"  <- {content.part} of {content.identity}"
 
 
-@pytest.mark.parametrize("stack", STACKS)
+@pytest.mark.parametrize("stack", NAMES)
 def test_each_node_gets_exactly_the_files_that_are_checked_in(stack: str, request: pytest.FixtureRequest) -> None:
     expected = GOLDEN / stack
-    files = dict(rendered(load(CHECKOUT / f"Pulumi.{stack}.yaml")))
+    files = dict(rendered(stack_spec(stack)))
     if request.config.getoption("--update-golden"):
         for path, text in files.items():
             (expected / path).parent.mkdir(parents=True, exist_ok=True)

@@ -37,6 +37,12 @@ def test_secrets_are_for_their_owner_alone(folder: Path) -> None:
     assert (folder / "kubeconfig").read_text() == "apiVersion: v1\n"
 
 
+def test_a_lab_without_an_administrator_has_no_kubeconfig(folder: Path) -> None:
+    access.write(folder, OUTPUTS, "python3", None)
+    access.write(folder, {name: text for name, text in OUTPUTS.items() if name != "kubeconfig"}, "python3", None)
+    assert {path.name for path in folder.iterdir()} == {"ssh-key", "known_hosts", "ssh_config"}
+
+
 @pytest.mark.parametrize(
     ("host", "address"), [("node-0", "10.240.0.20"), ("server", "10.240.0.10"), ("10.240.0.20", "10.240.0.20")]
 )

@@ -80,7 +80,7 @@ class Answers(Commands):
         assert login.host_key == f"ssh-ed25519 key-of-{name}"
         return _answer(self.reports[name])
 
-    def nodes(self, kubeconfig: str) -> Mapping[str, Any]:
+    def nodes(self, kubeconfig: str | None) -> Mapping[str, Any]:
         assert kubeconfig == "kubeconfig"
         return _answer(self.listed)
 
@@ -167,7 +167,7 @@ def test_a_stack_that_cannot_be_read_ends_with_a_sentence(lab: Answers, capsys: 
     assert capsys.readouterr().err == "hardway: the stack could not be read: no stack named 'dev' found\n"
 
 
-@pytest.mark.parametrize("name", ["nodes", "services", "sshKey", "knownHosts", "kubeconfig"])
+@pytest.mark.parametrize("name", ["nodes", "services", "sshKey", "knownHosts"])
 def test_a_stack_that_was_never_brought_up_ends_with_a_sentence(
     lab: Answers, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
@@ -224,6 +224,13 @@ def test_a_node_that_the_stack_does_not_know_differs() -> None:
     assert cluster_differences(api_node("node-0"), api_node("node-9")) == [
         "node-9  -  node: is in the cluster, but not in the stack"
     ]
+
+
+def test_in_a_cluster_that_was_joined_other_nodes_are_whoevers_it_is() -> None:
+    document = outputs()
+    del document["nodes"]["server"]
+    listed = {"items": [api_node(name) for name in ("node-0", "node-1", "node-9")]}
+    assert list(cluster.differences(stack.parse(document).nodes, listed)) == []
 
 
 @pytest.mark.parametrize("ready", ["False", "Unknown"])

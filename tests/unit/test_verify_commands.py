@@ -69,3 +69,10 @@ def test_the_api_server_is_asked_by_the_kubeconfig_of_the_stack(programs: Path) 
     assert Commands().nodes("kubeconfig of the stack") == {"items": []}
     assert (programs / "used").read_text() == "kubeconfig of the stack"
     assert not Path((programs / "path").read_text().strip()).exists()
+
+
+def test_without_an_administrator_the_api_server_is_not_asked(programs: Path) -> None:
+    put(programs, "kubectl", f"touch {programs}/asked")
+    with pytest.raises(CommandError, match="no administrator's kubeconfig"):
+        Commands().nodes(None)
+    assert not (programs / "asked").exists()

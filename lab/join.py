@@ -1,0 +1,187 @@
+"""What a configuration says of a cluster that is there already and that the workers join.
+
+No message tells a value from here: any of them may be a secret.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from lab import pem
+from lab.pki import KUBE_PROXY_USER, kubelet_user
+from lab.problems import ABSENT, NodeFields, Problems
+from lab.settings import Reader, project
+from lab.spec import GivenCertificate, Join
+
+OF_CONTROL_PLANES = ("apiAddress", "etcdFlags", "apiServerFlags", "controllerManagerFlags", "schedulerFlags")
+"""The keys that say something of control planes alone."""
+
+CREDENTIALS = ("caKey", "bootstrapToken", "certificates")
+"""The keys by which workers get their certificates, caKey without the others."""
+
+OUTSIDE = {"certificate-authority", "client-certificate", "client-key", "tokenFile", "exec", "auth-provider"}
+"""What a kubeconfig has where it needs files or programs besides itself
+(https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/)."""
+
+
+def _if_given(reader: Reader) -> Reader:
+    """What reads as another does, and an empty text as itself."""
+    return lambda text: text and reader(text)
+
+
+def _endpoint(text: str) -> str:
+    try:
+        url = urlsplit(text)
+        right = url.scheme == "https" and url.hostname and url.port and not url.username
+    except ValueError:
+        right = False
+    if not right or url.path not in ("", "/") or url.query or url.fragment or re.search(r"\s", text):
+        raise ValueError("must be the URL of an API server with its port and no path, as https://10.240.0.10:6443")
+    return text.removesuffix("/")
+
+
+def _bootstrap_token(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9]{6}\.[a-z0-9]{16}", text):
+        raise ValueError("must be a bootstrap token: 6 and 16 characters of a-z and 0-9 with a dot between")
+    return text
+
+
+def _kubeconfig(text: str) -> str:
+    try:
+        document = yaml.safe_load(text)
+        entries = [each[kind] for kind in ("cluster", "user") for each in document[f"{kind}s"]]
+        outside = OUTSIDE & {name for entry in entries for name in entry}
+    except (yaml.YAMLError, KeyError, TypeError):
+        raise ValueError("must be a kubeconfig: YAML with clusters, users and contexts") from None
+    if outside:
+        raise ValueError(
+            f"needs {', '.join(sorted(outside))}, which a worker has not; write one that stands by itself, "
+            "as `kubectl config view --minify --flatten` does"
+        )
+    return text
+
+
+def _pair(fields: Mapping[str, Any]) -> GivenCertificate | Mapping[str, Any]:
+    return GivenCertificate(**fields) if len(fields) == len(GivenCertificate.__dataclass_fields__) else fields
+
+
+def _join(fields: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The fields, None where none is given; those that something is wrong with are not there."""
+    return fields if any(fields.values()) or len(fields) < len(project().settings["join"].properties) else None
+
+
+READERS: Mapping[str, Reader] = {
+    "join.endpoint": _if_given(_endpoint),
+    "join.caCertificate": _if_given(pem.certificate),
+    "join.caKey": _if_given(pem.private_key),
+    "join.bootstrapToken": _if_given(_bootstrap_token),
+    "join.certificates[].certificate": pem.certificate,
+    "join.certificates[].key": pem.private_key,
+    "join.certificates[]": _pair,
+    "join.kubeconfig": _if_given(_kubeconfig),
+    "join": _join,
+}
+"""What checks and converts the values of these keys."""
+
+
+def with_own_control_planes(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The configuration of a lab, with no control planes where it joins a cluster and speaks of none.
+
+    The engine hands a program the default of a key in place of one that is not there.
+    """
+    default = project().settings["controlPlanes"].default
+    if values.get("join") and isinstance(values["join"], dict) and values.get("controlPlanes", default) == default:
+        return {**values, "controlPlanes": []}
+    return values
+
+
+def check_join(namespace: str, fields: Mapping[str, Any], workers: Sequence[NodeFields], problems: Problems) -> None:
+    """Checks that a lab has control planes or joins a cluster, and has all that it takes to join.
+
+    fields: the values of the lab that nothing is wrong with by themselves. workers: those of each worker.
+    """
+    control_planes, given = fields.get("controlPlanes"), fields.get("join")
+    if given is None:
+        if control_planes == []:
+            problems.add(
+                f"{namespace}:controlPlanes",
+                [],
+                "is empty; a lab needs at least one control plane, or a cluster to join: see join",
+            )
+        return
+    if control_planes:
+        problems.add(
+            f"{namespace}:controlPlanes",
+            [node.get("name") for node in control_planes],
+            "are given beside join; a lab has control planes of its own or joins a cluster: leave one of them out",
+        )
+    if not fields.get("workers", True):
+        problems.add(f"{namespace}:workers", [], "is empty; a lab that joins a cluster needs a worker")
+    for name in OF_CONTROL_PLANES:
+        if fields.get(name):
+            problems.add(
+                f"{namespace}:{name}",
+                str(fields[name]),
+                "is for control planes, and a lab that joins a cluster has none",
+            )
+    if fields.get("tlsBootstrap") and not given.get("bootstrapToken", True):
+        problems.add(f"{namespace}:tlsBootstrap", True, "takes join.bootstrapToken in a lab that joins a cluster")
+    for name in ("endpoint", "caCertificate"):
+        if given.get(name) == "":
+            description = project().settings["join"].properties[name].description
+            problems.add(f"{namespace}:join.{name}", ABSENT, f"is missing; {description}")
+    whole = all(isinstance(pair, GivenCertificate) for pair in given.get("certificates", ()))
+    if whole and given.keys() >= {*CREDENTIALS, "caCertificate"}:
+        _check_credentials(f"{namespace}:join", given, workers, problems)
+
+
+def _check_credentials(key: str, given: Mapping[str, Any], workers: Sequence[NodeFields], problems: Problems) -> None:
+    """Checks that there is one way by which every worker gets its certificates, and that keys are those of theirs."""
+    ways = [name for name in CREDENTIALS if given[name]]
+    if not ways:
+        problems.add(key, ABSENT, f"has no credentials; give one of {', '.join(CREDENTIALS)}")
+    if "caKey" in ways:
+        if ways != ["caKey"]:
+            others = " and ".join(ways[1:])
+            problems.add(f"{key}.caKey", ABSENT, f"is given beside {others}; it signs all certificates: leave one out")
+        if given["caCertificate"] and not given["caKey"].fits(given["caCertificate"]):
+            problems.add(f"{key}.caKey", ABSENT, "is not the key of caCertificate")
+        return
+    kubelets = {kubelet_user(node["name"]) for _, node in workers if "name" in node}
+    users = {KUBE_PROXY_USER} | kubelets
+    holders: dict[str, str] = {}
+    for index, pair in enumerate(given["certificates"]):
+        place, user = f"{key}.certificates[{index}]", pair.certificate.common_name
+        if user not in users:
+            problems.add(place, ABSENT, f"is for {user or 'nobody'}; there is use for {', '.join(sorted(users))}")
+        elif user in holders:
+            problems.add(place, ABSENT, f"is for {user}, as is {holders[user]}")
+        if not pair.key.fits(pair.certificate):
+            problems.add(f"{place}.key", ABSENT, "is not the key of this certificate")
+        holders.setdefault(user, place)
+    # What a token does not bring; without a certificate for serving, a kubelet makes one that nobody signs.
+    needed = {KUBE_PROXY_USER} | (set() if given["bootstrapToken"] else kubelets)
+    if ways and (missing := needed - holders.keys()):
+        problems.add(
+            f"{key}.certificates",
+            ABSENT,
+            f"lacks one whose common name is {', '.join(sorted(missing))}"
+            + ("; a bootstrap token brings kubelets theirs, and kube-proxy none" if given["bootstrapToken"] else ""),
+        )
+
+
+def join(given: Mapping[str, Any] | None) -> Join | None:
+    """The cluster that the lab joins, from the values of its keys; None where it joins none."""
+    if given is None:
+        return None
+    return Join(
+        endpoint=given["endpoint"],
+        ca_certificate=given["caCertificate"],
+        ca_key=given["caKey"] or None,
+        bootstrap_token=given["bootstrapToken"],
+        certificates={pair.certificate.common_name: pair for pair in given["certificates"]},
+        kubeconfig=given["kubeconfig"],
+    )

@@ -1,0 +1,154 @@
+"""The stack that joins a cluster: what it registers, where an administrator's work is done, what never shows."""
+
+import json
+from typing import Any
+
+import pytest
+import yaml
+
+from lab.configuration import parse
+from tests.changes import Values
+from tests.program.payload import files
+from tests.program.recording import HIDDEN, Program, record
+from tests.program.test_secrets import BETWEEN_CERTIFICATES, TO_A_MACHINE, flattened, lines
+from tests.program.test_structure import MOST_CONNECTIONS_OF_A_WORKER, MOST_RESOURCES_OF_A_WORKER
+from tests.stacks import configuration, pair, stack_spec
+
+AUTHORITY, AUTHORITY_KEY = pair("kubernetes-ca")
+TOKEN = "abcdef.0123456789abcdef"
+KUBECONFIG = yaml.safe_dump({"clusters": [], "users": [{"user": {"token": "the token of someone"}}]})
+GIVEN = [
+    dict(zip(("certificate", "key"), pair(name), strict=True)) for name in ("system:kube-proxy", "system:node:guest-0")
+]
+NEW_WORKER = {"name": "guest-1", "address": "10.240.0.31", "podCidr": "10.200.31.0/24"}
+
+
+def joining(**changes: Any) -> Values:
+    """The stack's configuration with these credentials instead of its own."""
+    values = configuration("join")
+    del values["join"]["caKey"]
+    values["join"] |= changes
+    return values
+
+
+@pytest.fixture(scope="module")
+def run() -> Program:
+    """The stack itself, which signs certificates by the authority's key."""
+    return record(stack_spec("join"))
+
+
+@pytest.fixture(scope="module")
+def by_token() -> Program:
+    """A lab that has a token, kube-proxy's certificate, and no administrator."""
+    return record(parse(joining(bootstrapToken=TOKEN, certificates=GIVEN[:1])))
+
+
+@pytest.fixture(scope="module")
+def by_certificates() -> Program:
+    """A lab that is given all certificates, and an administrator's kubeconfig."""
+    return record(parse(joining(certificates=GIVEN, kubeconfig=KUBECONFIG)))
+
+
+def test_there_is_nothing_of_a_control_plane_and_no_network(run: Program) -> None:
+    assert not run.of_type("hardway:node:ControlPlane")
+    assert not run.of_type("libvirt:index/network:Network")
+    assert not run.of_type("tls:index/selfSignedCert:SelfSignedCert")
+    assert {resource.name for resource in run.of_type("tls:index/locallySignedCert:LocallySignedCert")} == {
+        "admin",
+        "kube-proxy",
+        "kubelet-guest-0",
+    }
+    applied = {resource.name for resource in run.of_type("hardway:service:NodeService")}
+    assert applied == {f"guest-0-{service}" for service in ("node-setup", "containerd", "kubelet", "kube-proxy")}
+
+
+def test_the_machines_are_on_the_network_that_is_there_and_have_their_addresses_from_it(run: Program) -> None:
+    [domain] = run.of_type("libvirt:index/domain:Domain")
+    [interface] = domain.inputs["networkInterfaces"]
+    assert interface["networkName"] == "hardway"
+    assert "networkId" not in interface
+    assert interface["addresses"] == ["10.240.0.30"]
+
+
+def test_the_authority_that_is_given_signs(run: Program) -> None:
+    for certificate in run.of_type("tls:index/locallySignedCert:LocallySignedCert"):
+        assert certificate.inputs["caPrivateKeyPem"] == AUTHORITY_KEY
+        assert certificate.shown["caPrivateKeyPem"] == HIDDEN
+        assert certificate.inputs["caCertPem"] == AUTHORITY
+
+
+def test_a_worker_joins_and_leaves_by_itself_and_leaves_before_its_machine_goes(run: Program) -> None:
+    membership = run.command("guest-0-membership")
+    assert membership.address == "10.240.0.30"
+    program = "/usr/local/lib/hardway/membership --kubeconfig-from-stdin"
+    assert membership.inputs["create"] == f"{program} join guest-0 worker '' ''"
+    assert membership.inputs["delete"] == f"{program} leave guest-0 30"
+    assert membership.deleted_with == ""
+    assert {"guest-0-domain", "guest-0-kubelet", "guest-0-kube-proxy"} <= run.needed_by(membership)
+    assert membership.shown["stdin"] == HIDDEN
+    assert membership.inputs["stdin"] == run.outputs["kubeconfig"]
+
+
+def test_all_else_on_a_worker_goes_with_its_machine(run: Program) -> None:
+    for command in run.commands:
+        if command.name != "guest-0-membership":
+            assert run.resources[command.deleted_with].name == "guest-0-domain", command
+
+
+def test_an_administrator_that_is_given_does_the_work(by_certificates: Program) -> None:
+    assert by_certificates.command("guest-0-membership").inputs["stdin"] == KUBECONFIG
+    assert by_certificates.outputs["kubeconfig"] == KUBECONFIG
+    assert by_certificates.shown_outputs["kubeconfig"] == HIDDEN
+
+
+def test_without_an_administrator_there_is_no_work_of_one(by_token: Program) -> None:
+    assert "command:remote:Command guest-0-membership" not in by_token.by_identity
+    assert "kubeconfig" not in by_token.outputs
+
+
+def test_a_worker_is_sent_what_is_given(by_token: Program, by_certificates: Program) -> None:
+    kubelet = files(by_token.command("guest-0-kubelet").inputs["stdin"])
+    assert kubelet["root/run/hardway/bootstrap-token"] == TOKEN
+    assert kubelet["root/var/lib/kubelet/ca.crt"] == AUTHORITY
+    kubelet = files(by_certificates.command("guest-0-kubelet").inputs["stdin"])
+    assert (kubelet["root/var/lib/kubelet/kubelet.crt"], kubelet["root/var/lib/kubelet/kubelet.key"]) == pair(
+        "system:node:guest-0"
+    )
+    assert not by_certificates.of_type("tls:index/locallySignedCert:LocallySignedCert")
+
+
+def test_the_key_of_the_authority_is_for_the_lab_that_made_it_to_give(run: Program, program: Program) -> None:
+    assert "certificateAuthorityKey" not in run.outputs
+    assert program.shown_outputs["certificateAuthorityKey"] == HIDDEN
+    signing = program.by_identity["tls:index/locallySignedCert:LocallySignedCert admin"]
+    assert program.outputs["certificateAuthorityKey"] == signing.inputs["caPrivateKeyPem"]
+
+
+@pytest.mark.parametrize("way", ["run", "by_token", "by_certificates"])
+def test_no_secret_that_is_given_shows_or_travels_but_by_standard_input(
+    way: str, request: pytest.FixtureRequest
+) -> None:
+    program: Program = request.getfixturevalue(way)
+    secrets = [line for key in (AUTHORITY_KEY, *(of["key"] for of in GIVEN), *program.private) for line in lines(key)]
+    secrets += [TOKEN, TOKEN.partition(".")[2], "the token of someone"]
+    assert not [secret for secret in secrets if secret in json.dumps(program.shown_outputs)]
+    for resource in program:
+        assert not [secret for secret in secrets if secret in json.dumps(resource.shown)], resource
+        packed = resource.shown.get("stdin", HIDDEN)
+        assert packed == HIDDEN or not [secret for secret in secrets if secret in json.dumps(files(packed))], resource
+        places = {place for place, value in flattened(resource.inputs) if any(secret in value for secret in secrets)}
+        assert places <= TO_A_MACHINE | (BETWEEN_CERTIFICATES if resource.type.startswith("tls:") else set()), resource
+    for service in program.of_type("hardway:service:NodeService"):
+        assert service.shown == service.inputs
+        assert all(text.startswith("SHA256:") for text in service.shown.get("credentials", {}).values())
+
+
+def test_a_worker_stays_within_what_any_worker_may_take_and_changes_routes_alone(run: Program) -> None:
+    values = configuration("join")
+    values["workers"].append(NEW_WORKER)
+    wider = record(parse(values))
+    added = wider.added_since(run)
+    assert all(NEW_WORKER["name"] in name for name in added)
+    assert len(added) <= MOST_RESOURCES_OF_A_WORKER, sorted(added)
+    assert len([name for name in added if wider.by_identity[name].is_command]) <= MOST_CONNECTIONS_OF_A_WORKER
+    assert {name.partition(" ")[2] for name in wider.changed_since(run)} == {"guest-0-node-setup"}

@@ -1,0 +1,277 @@
+"""Joining a cluster that is there already: what is refused, what never shows, and what a worker is given for it."""
+
+import json
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lab.bootstrap import TOKEN_FILE
+from lab.configuration import ConfigurationError, parse
+from lab.files import Credential, Part, Service
+from lab.node_setup import KUBECTL
+from lab.nodes import packages_of, services_of
+from lab.pki import identities
+from lab.spec import Spec
+from lab.units import ASSETS
+from tests.changes import Values
+from tests.stacks import configuration, pair, stack_spec
+from tests.unit.fake_programs import put
+
+AUTHORITY, AUTHORITY_KEY = pair("kubernetes-ca")
+TOKEN = "abcdef.0123456789abcdef"
+KUBECONFIG = yaml.safe_dump(
+    {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "there", "cluster": {"server": "https://10.240.0.10:6443"}}],
+        "users": [{"name": "someone", "user": {"token": "the token of someone"}}],
+        "contexts": [{"name": "there", "context": {"cluster": "there", "user": "someone"}}],
+        "current-context": "there",
+    }
+)
+
+
+def given(common_name: str, key: str = "") -> Values:
+    """A certificate that is made already; key: what its key follows from, its own unless given."""
+    return {"certificate": pair(common_name)[0], "key": pair(key or common_name)[1]}
+
+
+KUBE_PROXY, GUEST = given("system:kube-proxy"), given("system:node:guest-0")
+
+SECRETS = [TOKEN, "the token of someone"] + [
+    line for _, key in map(pair, ("kubernetes-ca", "other", "system:kube-proxy")) for line in key.splitlines()[1:-1]
+]
+"""What no message may show."""
+
+
+def joining(**changes: Any) -> Values:
+    """The configuration of the stack that joins, with other values within `join`; None takes one away."""
+    values = configuration("join")
+    both = values["join"] | changes
+    return values | {"join": {key: value for key, value in both.items() if value is not None}}
+
+
+def by_token(**changes: Any) -> Values:
+    """The same by a bootstrap token."""
+    return joining(**{"caKey": None, "bootstrapToken": TOKEN, "certificates": [KUBE_PROXY]} | changes)
+
+
+def by_certificates(*certificates: Values, **changes: Any) -> Values:
+    """The same by certificates that are made already."""
+    return joining(**{"caKey": None, "certificates": list(certificates)} | changes)
+
+
+REFUSED: Mapping[str, tuple[Values, str, str]] = {
+    "control planes beside it": (
+        joining() | {"controlPlanes": [{"name": "server", "address": "10.240.0.11"}]},
+        "controlPlanes",
+        "leave one of them out",
+    ),
+    "neither": (
+        {"controlPlanes": []},
+        "controlPlanes",
+        "is empty; a lab needs at least one control plane, or a cluster",
+    ),
+    "no workers": (joining() | {"workers": []}, "workers", "needs a worker"),
+    "flags of a control plane": (joining() | {"apiServerFlags": {"v": 3}}, "apiServerFlags", "is for control planes"),
+    "load balancer": (joining() | {"apiAddress": "10.240.0.9"}, "apiAddress", "is for control planes"),
+    "tlsBootstrap without a token": (joining() | {"tlsBootstrap": True}, "tlsBootstrap", "takes join.bootstrapToken"),
+    "not an object": (configuration("dev") | {"join": AUTHORITY_KEY}, "join", "must be a mapping"),
+    "no endpoint": (joining(endpoint=None), "join.endpoint", "is missing; URL of the cluster's API server"),
+    "no TLS": (joining(endpoint="http://10.240.0.10:6443"), "join.endpoint", "as https://10.240.0.10:6443"),
+    "no port": (joining(endpoint="https://10.240.0.10"), "join.endpoint", "with its port and no path"),
+    "wrong port": (joining(endpoint="https://10.240.0.10:port"), "join.endpoint", "with its port and no path"),
+    "path": (joining(endpoint="https://10.240.0.10:6443/api"), "join.endpoint", "with its port and no path"),
+    "login": (joining(endpoint="https://a:b@10.240.0.10:6443"), "join.endpoint", "with its port and no path"),
+    "no authority": (joining(caCertificate=None), "join.caCertificate", "is missing; Certificate of the cluster's"),
+    "no PEM": (joining(caCertificate="MIIB"), "join.caCertificate", "must be one certificate as PEM"),
+    "key for a certificate": (joining(caCertificate=AUTHORITY_KEY), "join.caCertificate", "must be one certificate"),
+    "certificate for a key": (joining(caKey=AUTHORITY), "join.caKey", "must be one private key"),
+    "key of another": (joining(caKey=pair("other")[1]), "join.caKey", "is not the key of caCertificate"),
+    "no credentials": (joining(caKey=None), "join", "give one of caKey, bootstrapToken, certificates"),
+    "key and token": (joining(bootstrapToken=TOKEN), "join.caKey", "is given beside bootstrapToken"),
+    "key and certificates": (joining(certificates=[KUBE_PROXY]), "join.caKey", "is given beside certificates"),
+    "token of another form": (by_token(bootstrapToken=f"{TOKEN}0"), "join.bootstrapToken", "6 and 16 characters"),
+    "token without kube-proxy's certificate": (
+        by_token(certificates=[GUEST]),
+        "join.certificates",
+        "lacks one whose common name is system:kube-proxy; a bootstrap token brings kubelets theirs",
+    ),
+    "certificates without a worker's": (
+        by_certificates(KUBE_PROXY),
+        "join.certificates",
+        "lacks one whose common name is system:node:guest-0",
+    ),
+    "certificate of nobody": (
+        by_certificates(KUBE_PROXY, GUEST, given("system:node:other")),
+        "join.certificates[2]",
+        "there is use for system:kube-proxy, system:node:guest-0",
+    ),
+    "two certificates of one": (
+        by_certificates(KUBE_PROXY, GUEST, GUEST),
+        "join.certificates[2]",
+        "as is hardway:join.certificates[1]",
+    ),
+    "certificate with the key of another": (
+        by_certificates(KUBE_PROXY, given("system:node:guest-0", key="other")),
+        "join.certificates[1].key",
+        "is not the key of this certificate",
+    ),
+    "certificate without its key": (
+        by_certificates(KUBE_PROXY, {"certificate": GUEST["certificate"]}),
+        "join.certificates[1].key",
+        "is missing",
+    ),
+    "no kubeconfig": (joining(kubeconfig=f"[{TOKEN}"), "join.kubeconfig", "must be a kubeconfig"),
+    "kubeconfig that names files": (
+        joining(kubeconfig=KUBECONFIG.replace("token:", "tokenFile:")),
+        "join.kubeconfig",
+        "needs tokenFile, which a worker has not",
+    ),
+    "unknown key with a secret": (joining(caKay=AUTHORITY_KEY), "join.caKay", "did you mean caKey?"),
+    "route to a node of its own": (
+        joining() | {"podRoutes": [{"podCidr": "10.200.9.0/24", "address": "10.240.0.30"}]},
+        "podRoutes[0].address",
+        "is already the address of hardway:workers[0]",
+    ),
+    "route to pods of its own": (
+        joining() | {"podRoutes": [{"podCidr": "10.200.30.0/25", "address": "10.240.0.20"}]},
+        "podRoutes[0].podCidr",
+        "overlaps the pod CIDR",
+    ),
+    "routes of the machine on another's network": (joining() | {"hostRoutes": True}, "hostRoutes", "by its podRoutes"),
+    "network's name": (joining() | {"network": "a/b"}, "network", "must be the name of a libvirt network"),
+}
+
+
+@pytest.mark.parametrize(("values", "key", "fragment"), REFUSED.values(), ids=REFUSED.keys())
+def test_what_cannot_work_is_refused_without_showing_a_secret(values: Values, key: str, fragment: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        parse(values)
+    [problem] = caught.value.problems
+    assert problem.key == f"hardway:{key}"
+    assert fragment in problem.explanation
+    assert not [secret for secret in SECRETS if secret in str(caught.value)]
+
+
+def test_what_the_engine_holds_for_secret_does_not_show_under_any_name() -> None:
+    values = {"hardway:joins": json.dumps({"caKey": AUTHORITY_KEY}), "hardway:clusterDomain": "SECRET"}
+    with pytest.raises(ConfigurationError) as caught:
+        parse(values, secret=values)
+    assert [problem.key for problem in caught.value.problems] == ["hardway:joins", "hardway:clusterDomain"]
+    assert not [secret for secret in ("BEGIN", "SECRET") if secret in str(caught.value)]
+
+
+def test_the_spec_shows_no_secret() -> None:
+    for values in (joining(kubeconfig=KUBECONFIG), by_token(kubeconfig=KUBECONFIG), by_certificates(KUBE_PROXY, GUEST)):
+        assert not [secret for secret in SECRETS if secret in repr(parse(values))]
+
+
+@pytest.mark.parametrize("control_planes", [None, [], configuration("dev")["controlPlanes"]])
+def test_a_lab_that_joins_has_no_control_planes_be_they_left_out_or_empty(control_planes: object) -> None:
+    values = {key: value for key, value in joining().items() if key != "controlPlanes"}
+    # The third is what the engine hands over where there is none: the key's default.
+    spec = parse(values if control_planes is None else values | {"controlPlanes": control_planes})
+    assert spec.control_planes == ()
+    assert spec.api_endpoint == "https://10.240.0.10:6443"
+
+
+def test_a_cluster_may_be_older_or_newer_than_what_the_lab_knows_of_it() -> None:
+    values = joining() | {"kubernetesVersion": "v1.31.0"}
+    values["workers"][0]["kubernetesVersion"] = "v1.36.3"
+    assert [node.kubernetes_version for node in parse(values).nodes] == ["v1.36.3"]
+
+
+# What a worker is given
+
+
+def services(spec: Spec) -> dict[str, Service]:
+    return {service.name: service for service in services_of(spec, spec.workers[0])}
+
+
+def credentials(spec: Spec) -> set[Credential]:
+    return {credential for service in services(spec).values() for credential in service.credential_files.values()}
+
+
+def test_a_worker_that_joins_is_made_of_what_any_worker_is(dev: Spec) -> None:
+    spec = stack_spec("join")
+    assert list(services(spec)) == [service.name for service in services_of(dev, dev.workers[0])]
+    assert packages_of(spec, spec.workers[0]) == ()
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    {
+        "key": (joining(), {"admin", "kube-proxy", "kubelet-guest-0"}),
+        "key and kubeconfig": (joining(kubeconfig=KUBECONFIG), {"kube-proxy", "kubelet-guest-0"}),
+        "token": (by_token(), {"kube-proxy"}),
+        "token and certificate": (by_token(certificates=[KUBE_PROXY, GUEST]), {"kube-proxy", "kubelet-guest-0"}),
+        "certificates": (by_certificates(KUBE_PROXY, GUEST), {"kube-proxy", "kubelet-guest-0"}),
+    }.values(),
+    ids=["key", "key and kubeconfig", "token", "token and certificate", "certificates"],
+)
+def test_only_what_is_of_use_has_a_certificate(values: Values, expected: set[str]) -> None:
+    spec = parse(values)
+    assert identities(spec).keys() == expected
+    held = {credential.identity for credential in credentials(spec) if credential.part is Part.KEY}
+    assert held == expected - {"admin"}
+
+
+def test_by_a_token_a_kubelet_asks_for_its_certificate_and_serves_by_one_of_its_own() -> None:
+    spec = parse(by_token())
+    kubelet = services(spec)["kubelet"]
+    assert spec.tls_bootstrap
+    assert kubelet.files[TOKEN_FILE].content == Credential(identity="guest-0", part=Part.TOKEN)
+    assert "node-admission" not in kubelet.needs
+    told = yaml.safe_load(kubelet.visible_files["/var/lib/kubelet/kubelet-config.yaml"])
+    assert "tlsCertFile" not in told
+    assert yaml.safe_load(kubelet.visible_files["/var/lib/kubelet/bootstrap-kubeconfig"])["clusters"][0]["cluster"] == {
+        "server": "https://10.240.0.10:6443",
+        "certificate-authority": "/var/lib/kubelet/ca.crt",
+    }
+
+
+def test_by_a_token_a_kubelet_serves_by_the_certificate_that_is_given() -> None:
+    told = services(parse(by_token(certificates=[KUBE_PROXY, GUEST])))["kubelet"]
+    assert "tlsCertFile: /var/lib/kubelet/kubelet.crt" in told.visible_files["/var/lib/kubelet/kubelet-config.yaml"]
+
+
+@pytest.mark.parametrize("kubeconfig", ["", KUBECONFIG], ids=["none", "an administrator"])
+def test_without_an_administrator_a_kubelet_gives_its_node_labels_itself(kubeconfig: str) -> None:
+    values = by_token(kubeconfig=kubeconfig)
+    values["workers"][0]["labels"] = {"disk": "ssd", "rack": ""}
+    spec = parse(values)
+    unit = services(spec)["kubelet"].visible_files["/etc/systemd/system/kubelet.service"]
+    assert spec.administered is bool(kubeconfig)
+    assert ("--node-labels=disk=ssd,rack=" in unit) is not spec.administered
+    assert (KUBECTL in services(spec)["node-setup"].binaries) is spec.administered
+
+
+def test_both_labs_have_routes_to_the_pods_of_the_other() -> None:
+    route = {"podCidr": "10.200.30.0/24", "address": "10.240.0.30"}
+    first = parse(configuration("dev") | {"podRoutes": [route]})
+    for node in first.nodes:
+        [setup] = [service for service in services_of(first, node) if service.name == "node-setup"]
+        assert "10.200.30.0/24 10.240.0.30\n" in setup.visible_files["/etc/kubernetes/pod-routes"]
+    assert services(stack_spec("join"))["node-setup"].visible_files["/etc/kubernetes/pod-routes"] == (
+        "10.200.0.0/24 10.240.0.20\n10.200.1.0/24 10.240.0.21\n"
+    )
+
+
+# The administrator's work, on the worker itself
+
+
+def test_of_the_kubeconfig_that_it_is_told_nothing_stays(programs: Path) -> None:
+    put(programs, "kubectl", f'echo "$KUBECONFIG" >{programs}/path; stat -c %a "$KUBECONFIG"; cat "$KUBECONFIG" >&2')
+    program = [str(ASSETS / "node" / "membership"), "--kubeconfig-from-stdin", "leave", "guest-0", "30"]
+    result = subprocess.run(program, input=KUBECONFIG, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert KUBECONFIG in result.stderr
+    assert set(result.stdout.split()) == {"600"}
+    path = Path((programs / "path").read_text().strip())
+    assert path.parent == Path("/run")
+    assert not path.exists()
