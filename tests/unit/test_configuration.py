@@ -691,7 +691,7 @@ class Draw:
 
     NAMES = (
         "name", "address", "podCidr", "labels", "taints", "kubelet", "maxPods", "kubernetesVersion", "memory",
-        "authentication", "x509", "grpc", "", "a.b", "--v", "hardway:name", "hardway:", ":", "x:y", "zz", "a" * 300,
+        "authentication", "x509", "grpc", "endpoint", "caKey", "certificates", "", "a.b", "--v", "hardway:name", "hardway:", ":", "x:y", "zz", "a" * 300,
     )  # fmt: skip
 
     def __init__(self, seed: int) -> None:
@@ -706,7 +706,18 @@ class Draw:
         return {self.random.choice(self.NAMES): self.anything(depth - 1) for _ in range(self.random.randrange(5))}
 
     def configuration(self) -> Values:
-        known = ["workers", "controlPlanes", "networkCidr", "clusterDns", "etcdFlags", "kubelet", *self.NAMES]
+        known = [
+            "workers",
+            "controlPlanes",
+            "join",
+            "podRoutes",
+            "network",
+            "networkCidr",
+            "clusterDns",
+            "etcdFlags",
+            "kubelet",
+            *self.NAMES,
+        ]
         if self.random.random() < 0.5:
             return {self.random.choice(known): self.anything() for _ in range(self.random.randrange(6))}
         good: Values = json.loads(json.dumps({"controlPlanes": [SERVER], "workers": [NODE_0, NODE_1]}))
