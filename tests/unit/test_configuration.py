@@ -691,7 +691,8 @@ class Draw:
 
     NAMES = (
         "name", "address", "podCidr", "labels", "taints", "kubelet", "maxPods", "kubernetesVersion", "memory",
-        "authentication", "x509", "grpc", "endpoint", "caKey", "certificates", "", "a.b", "--v", "hardway:name", "hardway:", ":", "x:y", "zz", "a" * 300,
+        "authentication", "x509", "grpc", "", "a.b", "--v", "hardway:name", "hardway:", ":", "x:y", "zz", "a" * 300,
+        "endpoint", "caKey", "certificates",
     )  # fmt: skip
 
     def __init__(self, seed: int) -> None:
