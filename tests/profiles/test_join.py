@@ -8,7 +8,7 @@ import pytest
 from lab.versions import image_reference
 from tests.e2e.running_lab import RunningLab
 from tests.e2e.test_a_lab import ready
-from toolchain.cache import default_folder
+from tests.profiles.conftest import brought_up
 
 GUEST, HOST = "guest-0", "node-0"
 PORT = 8080
@@ -17,20 +17,16 @@ PORT = 8080
 @pytest.fixture(scope="module")
 def first() -> Iterator[RunningLab]:
     """The lab whose cluster is joined: the default stack, smaller, with routes to the pods of the guest."""
-    running = RunningLab.clone(default_folder() / "profiles")
-    try:
+
+    def configure(running: RunningLab) -> None:
         guests = RunningLab(running.checkout, "join").workers
         running.configure(
             workers=[{**node, "memory": 1024} for node in running.workers if node["name"] == HOST],
             podRoutes=[{"podCidr": guest["podCidr"], "address": guest["address"]} for guest in guests],
         )
-        change = running.make("up")
-        assert change.succeeded, change.output
+
+    with brought_up("dev", configure) as running:
         yield running
-        gone = running.make("destroy")
-        assert gone.succeeded, gone.output
-    finally:
-        running.purge()
 
 
 @pytest.fixture(scope="module")
