@@ -20,10 +20,11 @@ EMULATED_CPU = {
     # All of its CPUs count the ticks of the host. The kernel cannot know, and would ask a device for the time, which
     # leaves the emulated code each time.
     "tsc": "reliable",
-    # Every page that is looked up costs a step for each level of the tables.
-    "_": "no5lvl",
 }
-"""What the kernel of an emulated CPU is told; libvirt's `_` has no value of its own."""
+"""What the kernel of an emulated CPU is told."""
+
+EMULATED_CPU_FLAGS = {"_": "no5lvl"}  # each level of the page tables is a step for every page that is looked up
+"""The same without values: the provider wants them by themselves, under this name."""
 
 
 def virtualization(spec: Spec, image: VmImage) -> Virtualization:
@@ -146,8 +147,9 @@ class Hypervisor(pulumi.ComponentResource):
         """The kernel's command line, where it is not a boot loader's matter."""
         if not self._image.command_line:
             return None
-        emulated = EMULATED_CPU if self._virtualization is Virtualization.QEMU else {}
-        return [{**self._image.command_line, **emulated}]
+        if self._virtualization is not Virtualization.QEMU:
+            return [dict(self._image.command_line)]
+        return [{**self._image.command_line, **EMULATED_CPU}, EMULATED_CPU_FLAGS]
 
     def _volume(self, name: str, source: Path) -> libvirt.Volume:
         return libvirt.Volume(

@@ -1,5 +1,6 @@
 """The resources of a lab: how many, under what, in what order, and with which options."""
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -167,8 +168,20 @@ def test_cloud_init_carries_what_a_node_is_to_find_out_itself(program: Program) 
         assert document.keys() == yaml.safe_load(program.by_identity[disk].inputs["userData"]).keys()
 
 
-def test_a_newer_image_changes_no_machine(program: Program, dev: Spec) -> None:
+def test_the_kernel_is_told_of_an_emulated_cpu_and_of_no_other() -> None:
+    def told(virtualization: str) -> list[dict[str, str]]:
+        run = record(changed(setting("virtualization", virtualization)))
+        (lines,) = {json.dumps(domain.inputs["cmdlines"]) for domain in run.of_type("libvirt:index/domain:Domain")}
+        return list(json.loads(lines))
 
+    (real,) = told("kvm")
+    emulated, flags = told("qemu")
+    assert emulated == real | {"mitigations": "off", "tsc": "reliable"}
+    # The provider reads words without a value back as an entry of their own, the last one.
+    assert flags == {"_": "no5lvl"}
+
+
+def test_a_newer_image_changes_no_machine(program: Program, dev: Spec) -> None:
     newer = replace(IMAGE, disk=Path("newer.qcow2"), kernel=Path("newer-kernel"), initrd=Path("newer-initrd"))
     assert record(dev, image=newer).changed_since(program) == set()
 
