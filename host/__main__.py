@@ -80,9 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     settle.add_argument("--state-only", action="store_true", help="only make the state readable again")
     commands.add_parser("clean", help="remove .lab with all in it")
     test = commands.add_parser("test", help="prepare, run checks and tests")
-    test.add_argument(
-        "names", nargs="*", choices=(*checks.NAMES, checks.PROFILES, []), help="which ones (default: all)"
-    )
+    test.add_argument("names", nargs="*", choices=(*checks.NAMES, []), help="which ones (default: all)")
     test.add_argument("--thorough", action="store_true", help="bring up every stack, and draw more changes")
     run = commands.add_parser("run", help="run Python as the tests do: with their packages and environment")
     run.add_argument("arguments", nargs="+", help="after --, what Python is told: -- -m tests.bench")

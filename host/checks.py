@@ -17,11 +17,9 @@ from lab import versions
 from toolchain import golang
 
 # In the order they run: what is quick to fail comes first.
-TESTS = ("unit", "program", "engine", "e2e")
-PROFILES = "profiles"
-NAMES = ("lint", *TESTS)
-THOROUGH = {"e2e": ("--rounds=10",), PROFILES: ("--stacks=all",)}
-"""What each is told where there is time; the other stacks are brought up only then, or when asked for."""
+NAMES = ("lint", "unit", "program", "engine", "e2e", "profiles")
+THOROUGH = {"e2e": ("--rounds=10",), "profiles": ("--stacks=all",)}
+"""What each is told where there is time."""
 
 # gofmt lists what it would change and calls that a success.
 _GOFMT = 'unformatted=$("$0" -l "$1") && printf "%s" "$unformatted" && test -z "$unformatted"'
@@ -51,11 +49,11 @@ class Count:
 def run(layout: Layout, tools: Tools, names: Sequence[str], *, thorough: bool = False) -> bool:
     """Runs the named checks, all of them even where one fails, and says whether all were well.
 
-    names: none for all. thorough: the other stacks too, every one of them, and more random draws.
+    names: none for all. thorough: every other stack instead of one of them, and more random draws.
 
     The last line printed is the count of tests, where any was asked for.
     """
-    names = names or (*NAMES, *([PROFILES] if thorough else []))
+    names = names or NAMES
     count = Count()
     failed = []
     for name in names:
