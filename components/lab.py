@@ -24,8 +24,6 @@ from lab.pki import ADMIN
 from lab.spec import Node, Spec
 from toolchain.vm_image import VmImage
 
-DRAIN_SECONDS = 30
-
 
 @dataclass(frozen=True, kw_only=True)
 class LabArgs:
@@ -133,7 +131,7 @@ class Lab(pulumi.ComponentResource):
             # A shell takes what follows the sign for a comment; a new one has the command run again.
             create=shlex.join([*program, "join", node.name, node.role, labels, taints, *token])
             + (f" # {repair}" if repair else ""),
-            delete=shlex.join([*program, "leave", node.name, str(DRAIN_SECONDS)]),
+            delete=shlex.join([*program, "leave", node.name, str(self._args.spec.drain_grace_period)]),
             stdin=self._kubeconfig if spec.join else None,
             depends_on=depends_on,
             lasting=spec.join is not None,

@@ -234,6 +234,7 @@ class Spec:
 
     max_unavailable: how many workers at a time may restart a service in a change: a number, or a percentage of the
     workers such as "25%".
+    drain_grace_period: seconds that pods have to end when their node leaves.
     health_timeout: seconds that a service may take until it is healthy.
     image: URL or path of a cloud image for the VMs; None for the one that the lab builds.
     tls_bootstrap: whether the cluster issues the kubelets' client certificates, rather than the lab.
@@ -254,6 +255,7 @@ class Spec:
     certificates: Certificates
     flags: ControlPlaneFlags
     max_unavailable: int | str
+    drain_grace_period: int
     health_timeout: int
     virtualization: Virtualization
     libvirt_uri: str

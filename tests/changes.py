@@ -443,7 +443,12 @@ KINDS: Mapping[str, Kind] = {
     "field moved": _moved,
     "DNS add-on": _one_of({"clusterDnsAddon": (True, False)}),
     "no service's business": _one_of(
-        {"maxUnavailable": ("1", "2", "50%"), "healthTimeoutSeconds": (300, 400), "certificateRenewalHours": (720, 48)}
+        {
+            "maxUnavailable": ("1", "2", "50%"),
+            "drainGracePeriodSeconds": (30, 5),
+            "healthTimeoutSeconds": (300, 400),
+            "certificateRenewalHours": (720, 48),
+        }
     ),
     "worker added": _worker_added,
     "worker removed": _worker_removed,

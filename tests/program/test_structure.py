@@ -144,6 +144,11 @@ def test_a_node_joins_after_its_services_and_leaves_by_a_control_plane(program: 
     assert "leave node-0" in membership.inputs["delete"]
 
 
+def test_pods_of_a_node_that_leaves_have_the_time_that_is_configured() -> None:
+    run = record(changed(setting("drainGracePeriodSeconds", 5)))
+    assert run.command("node-0-membership").inputs["delete"].endswith("leave node-0 5")
+
+
 def test_what_is_applied_is_taken_away_by_a_delete_of_its_own(program: Program) -> None:
     for component in program.of_type("hardway:service:NodeService"):
         command = program.command(component.name)

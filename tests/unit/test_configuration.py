@@ -303,6 +303,7 @@ REFUSED = {
     "negative number of workers": Refused({"maxUnavailable": -1}, "maxUnavailable", "from 1"),
     "fraction of workers": Refused({"maxUnavailable": "12.5%"}, "maxUnavailable", "from 1% to 100%"),
     "words for a number of workers": Refused({"maxUnavailable": "all"}, "maxUnavailable", "whole number of workers"),
+    "no time to end": Refused({"drainGracePeriodSeconds": -1}, "drainGracePeriodSeconds", "from 0 to 3600 seconds"),
     "impatient": Refused({"healthTimeoutSeconds": 9}, "healthTimeoutSeconds", "from 10 to 3600 seconds"),
     "patient for ever": Refused({"healthTimeoutSeconds": 3601}, "healthTimeoutSeconds", "from 10 to 3600 seconds"),
     "renewal as long as validity": Refused(
