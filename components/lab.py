@@ -56,12 +56,16 @@ class Lab(pulumi.ComponentResource):
         self._announcer = Announcer()
         one_by_one, several = Rollout("control-planes", 1), Rollout("workers", spec.simultaneous_restarts)
         self._nodes: dict[str, NodeServices] = {}
+        first: list[pulumi.Resource] = []
         for node in spec.control_planes:
-            self._nodes[node.name] = self._node(node, rollout=one_by_one, waits_for={"kubelet": self._admission()})
+            # A new cluster's first API server writes its roles and rules. Several at once would be in each other's way.
+            before = {"kube-apiserver": first, "kubelet": self._admission()}
+            self._nodes[node.name] = self._node(node, rollout=one_by_one, waits_for=before)
+            first = first or [self._nodes[node.name].command("kube-apiserver")]
         api_servers = [node.command(spec.api_service) for node in self._nodes.values()]
         for node in spec.workers:
-            before = [*api_servers, *self._admission()]
-            self._nodes[node.name] = self._node(node, rollout=several, waits_for={"kubelet": before})
+            before = {"kubelet": [*api_servers, *self._admission()]}
+            self._nodes[node.name] = self._node(node, rollout=several, waits_for=before)
         self._kubeconfig = self._administrators_kubeconfig() if spec.administered else None
         if spec.administered:
             for node in spec.kubelets:

@@ -105,6 +105,16 @@ def test_a_kubelet_waits_for_every_api_server() -> None:
         assert {"server-kube-apiserver", "server-2-kube-apiserver"} <= needed
 
 
+def test_every_other_api_server_waits_for_the_first() -> None:
+    others = [{"name": f"server-{number}", "address": f"10.240.0.1{number}"} for number in (1, 2)]
+    run = record(changed(lambda values: values["controlPlanes"].extend(others)))
+    waiting = {
+        node: run.needed_by(run.command(f"{node}-kube-apiserver")) for node in ("server", "server-1", "server-2")
+    }
+    needed = {node: {name for name in names if name.endswith("-kube-apiserver")} for node, names in waiting.items()}
+    assert needed == {"server": set(), "server-1": {"server-kube-apiserver"}, "server-2": {"server-kube-apiserver"}}
+
+
 @pytest.mark.parametrize("service", ["node-setup", "containerd"])
 def test_what_needs_no_api_server_waits_for_none(program: Program, service: str) -> None:
     needed = program.needed_by(program.command(f"node-0-{service}"))
