@@ -36,15 +36,11 @@ def _keepalived(spec: Spec, node: Node) -> Service:
     priority = 100 - spec.control_planes.index(node)
     configuration = f"""global_defs {{
     router_id {node.name}
-    script_user root
-    enable_script_security
 }}
 
-vrrp_script haproxy {{
-    script "/usr/bin/systemctl is-active --quiet haproxy.service"
-    interval 3
-    fall 2
-    rise 1
+vrrp_track_process haproxy {{
+    process haproxy
+    terminate_delay 3
 }}
 
 vrrp_instance api {{
@@ -59,7 +55,7 @@ vrrp_instance api {{
     virtual_ipaddress {{
         {spec.api_address}/{spec.networks.network_cidr.prefixlen}
     }}
-    track_script {{
+    track_process {{
         haproxy
     }}
 }}
@@ -84,7 +80,7 @@ def _haproxy(spec: Spec, authority: str) -> Service:
     """What takes connections on the address and passes each to a sound API server."""
     servers = "".join(
         f"    server {node.name} {node.address}:{API_PORT} check check-ssl verify required ca-file {authority}"
-        " inter 3s fall 2 rise 1 on-marked-down shutdown-sessions\n"
+        " inter 5s fall 3 rise 1 on-marked-down shutdown-sessions\n"
         for node in spec.control_planes
     )
     configuration = f"""global
@@ -98,7 +94,11 @@ defaults
     log global
     option clitcpka
     option srvtcpka
-    timeout connect 5s
+    # One that does not take a connection now may be found to be gone only later: another one takes it.
+    option redispatch 1
+    timeout connect 3s
+    # Under load, a sound API server may answer late, and all that hangs on it would connect anew.
+    timeout check 10s
     # Watches are quiet for long.
     timeout client 1h
     timeout server 1h
