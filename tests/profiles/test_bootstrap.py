@@ -54,3 +54,14 @@ def test_pods_and_services_work(lab: RunningLab) -> None:
 def test_nothing_would_change_and_nothing_differs(lab: RunningLab) -> None:
     assert lab.planned() == {}
     assert lab.verify() == []
+
+
+def test_ipvs_gives_way_to_nftables(lab: RunningLab) -> None:
+    lab.configure(kubeProxy={"mode": "nftables"})
+    assert lab.restarts(lab.up) == {(node, "kube-proxy") for node in NODES}
+    for node in NODES:
+        assert "10.32.0.1" in lab.ssh(node, "nft list table ip kube-proxy")
+        assert lab.ssh(node, "ipvsadm --list --numeric").count("10.32.0.1:443") == 0
+    tried = lab.make("smoke")
+    assert tried.succeeded, tried.output
+    assert lab.verify() == []
