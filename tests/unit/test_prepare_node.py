@@ -1,4 +1,4 @@
-"""What becomes of swap on a machine that is to be a node: `assets/node/prepare-node`, over programs that note calls."""
+"""What becomes of swap and DNS on a future node: `assets/node/prepare-node`, over programs that note calls."""
 
 import re
 import subprocess
@@ -31,6 +31,7 @@ class Machine:
             "swapoff": f'echo swapoff "$@" >>{log}; touch {self.folder}/off',
             "systemctl": f'echo systemctl "$@" >>{log}',
             "mkdir": "",
+            "systemd-tmpfiles": "",
         }
         wanted = re.search(r"<<'LIST'\n(.*?)LIST", PROGRAM.read_text(), re.DOTALL)
         assert wanted
@@ -39,6 +40,7 @@ class Machine:
             (self.folder / name).write_text(f"#!/bin/sh\n{body}\n")
             (self.folder / name).chmod(0o755)
         program = PROGRAM.read_text().replace("/etc/fstab", str(self.fstab))
+        program = re.sub("/(run/systemd/resolve|etc/tmpfiles.d)/", f"{self.folder}/", program)
         result = subprocess.run(
             ["bash", "-c", program],
             env={"PATH": f"{self.folder}:/usr/bin:/bin"},
@@ -65,8 +67,8 @@ def test_swap_that_is_found_on_is_switched_off_for_good(machine: Machine) -> Non
     assert machine.fstab.read_text().splitlines() == [
         "# /etc/fstab",
         "UUID=1 / ext4 defaults 0 1",
-        "# UUID=2 none swap sw 0 0",
-        "# /swapfile\tnone\tswap\tsw\t0\t0",
+        "# off for Kubernetes: UUID=2 none swap sw 0 0",
+        "# off for Kubernetes: /swapfile\tnone\tswap\tsw\t0\t0",
     ]
 
 
@@ -83,3 +85,15 @@ def test_a_machine_without_swap_is_left_alone(machine: Machine) -> None:
     assert said == ""
     assert calls == ["systemctl mask --quiet swap.target"]
     assert machine.fstab.read_text() == fstab
+
+
+def test_where_nothing_writes_the_real_dns_servers_pods_get_those_of_the_machine(machine: Machine) -> None:
+    machine.prepare(swap=False)
+    line = (machine.folder / "node-resolver.conf").read_text()
+    assert line == f"L {machine.folder}/resolv.conf - - - - /etc/resolv.conf\n"
+
+
+def test_a_machine_with_systemd_resolved_is_told_nothing_of_dns(machine: Machine) -> None:
+    (machine.folder / "resolv.conf").touch()
+    machine.prepare(swap=False)
+    assert not (machine.folder / "node-resolver.conf").exists()
