@@ -31,12 +31,14 @@ def digests(things: Iterable[Thing]) -> dict[Thing, str]:
     return {thing: digest for thing, (_, digest) in find(things).items()}
 
 
-def base_image(spec: Spec) -> VmImage:
-    """What the lab's VMs start from: the image that the configuration names, or the lab's own.
+def base_image(spec: Spec) -> VmImage | None:
+    """What the lab's VMs start from: the image that the configuration names, or the lab's own; None without VMs.
 
     The lab's own is born with the binaries of the default versions, whatever versions the spec asks for: what a node
     lacks is pushed, and a change of a version makes no new image. Raises ToolchainError where it cannot be had.
     """
+    if not spec.virtual_machines:
+        return None
     if spec.image:
         return vm_image.ensure_cloud_image(spec.image)
     return vm_image.ensure_vm_image(vm_image.seed_of())

@@ -2,13 +2,14 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from ipaddress import IPv4Address
 
 import pulumi
 import pulumi_command as command
-import pulumi_tls as tls
 
+from components import ssh
 from components.archive import Packed, archive
 from components.artifacts import Thing, to_line
 from lab.node_setup import PROGRAMS
@@ -20,6 +21,20 @@ DIAL_TIMEOUT = 15
 """Seconds that one attempt to connect may take."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Login:
+    """address: where the node answers. user: root, or one that may use sudo without a password.
+
+    key: the private key that it lets in. host_key: the public key that it must prove to have.
+    """
+
+    address: IPv4Address
+    user: str = "root"
+    port: int = 22
+    key: pulumi.Input[str]
+    host_key: pulumi.Input[str]
+
+
 class Connection:
     """Waits until a node answers, brings it the programs of `assets/node`, and runs commands there.
 
@@ -29,27 +44,28 @@ class Connection:
     def __init__(
         self,
         node: str,
-        address: IPv4Address,
+        login: Login,
         *,
-        key: tls.PrivateKey,
-        host_key: tls.PrivateKey,
-        machine: pulumi.Resource,
+        machine: pulumi.Resource | None,
+        taken: Sequence[str] = (),
         packages: Sequence[str],
         parent: pulumi.Resource,
     ) -> None:
-        """node: the node's name. address: where it answers. key: the key that it lets in.
+        """node: the node's name. machine: what carries it; with that gone, nothing on it needs undoing.
 
-        host_key: the key that it must prove to have. machine: what carries it; with that gone, nothing on it needs
-        undoing. packages: what it needs besides what all nodes do. parent: of the command that makes it ready.
+        taken: what `assets/node/machine` is told, which then gives the machine back in the end: for one that was there
+        before and stays. packages: what it needs besides what all nodes do. parent: of the command that makes it ready.
         """
-        self._node, self._address, self._key, self._host_key, self._machine = node, address, key, host_key, machine
+        self._node, self._login, self._machine, self._is_taken = node, login, machine, bool(taken)
+        take = f"{shlex.join([f'{PROGRAMS}/machine', 'take', *taken])} && " if taken else ""
         self.ready = self._command(
             f"{node}-prepared",
-            create=f"mkdir -p {PROGRAMS} && base64 -d | tar -x -z -C {PROGRAMS} && "
+            create=f"mkdir -p {PROGRAMS} && base64 -d | tar -x -z -C {PROGRAMS} && {take}"
             + shlex.join([f"{PROGRAMS}/prepare-node", *packages]),
             stdin=_programs(),
+            delete=f"test ! -e {PROGRAMS}/machine || {PROGRAMS}/machine leave" if taken else None,
             parent=parent,
-            depends_on=[machine],
+            depends_on=[machine] if machine else [],
             dial_attempts=DIAL_ATTEMPTS_UNTIL_BOOTED,
         )
 
@@ -92,9 +108,11 @@ class Connection:
         """
         login = pulumi.Output.json_dumps(
             {
-                "address": str(self._address),
-                "key": self._key.private_key_openssh,
-                "host_key": self._host_key.public_key_openssh,
+                "address": str(self._login.address),
+                "key": self._login.key,
+                "host_key": self._login.host_key,
+                "user": self._login.user,
+                "port": self._login.port,
             }
         )
         return command.local.Command(
@@ -126,14 +144,15 @@ class Connection:
     ) -> command.remote.Command:
         return command.remote.Command(
             name,
-            create=create,
-            delete=delete,
+            create=ssh.as_root(self._login.user, create),
+            delete=ssh.as_root(self._login.user, delete) if delete else None,
             stdin=stdin,
             connection=command.remote.ConnectionArgs(
-                host=str(self._address),
-                user="root",
-                private_key=self._key.private_key_openssh,
-                host_key=self._host_key.public_key_openssh,
+                host=str(self._login.address),
+                port=self._login.port,
+                user=self._login.user,
+                private_key=self._login.key,
+                host_key=self._login.host_key,
                 dial_error_limit=dial_attempts,
                 per_dial_timeout=DIAL_TIMEOUT,
             ),
@@ -143,6 +162,9 @@ class Connection:
                 parent=parent,
                 depends_on=list(depends_on),
                 deleted_with=None if lasting else self._machine,
+                # Another address is another machine: that one is taken first, then this one is given back. A VM is
+                # replaced itself.
+                replace_on_changes=["connection.host"] if self._is_taken else None,
                 hooks=hooks,
             ),
         )

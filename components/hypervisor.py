@@ -8,7 +8,7 @@ import pulumi
 import pulumi_libvirt as libvirt
 
 from host import kvm
-from lab.spec import Node, Spec, Virtualization
+from lab.spec import Machine, Node, Spec, Virtualization
 from toolchain.cache import default_folder
 from toolchain.vm_image import VmImage
 
@@ -79,6 +79,7 @@ class Hypervisor(pulumi.ComponentResource):
 
         It can be named in `deleted_with`: what is inside is gone with it.
         """
+        assert isinstance(node.machine, Machine), f"{node.name} is no VM"
         disk = libvirt.Volume(
             f"{node.name}-disk",
             name=f"{node.name}.qcow2",

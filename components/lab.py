@@ -8,6 +8,7 @@ from typing import Any
 import pulumi
 import pulumi_tls as tls
 
+from components import ssh
 from components.host_routes import host_routes
 from components.hypervisor import Hypervisor, HypervisorArgs
 from components.machine import Machine, MachineArgs
@@ -21,20 +22,20 @@ from lab.files import Binary, Credential, Image, Part
 from lab.node_setup import PROGRAMS, user_data
 from lab.nodes import packages_of, services_of
 from lab.pki import ADMIN
-from lab.spec import Node, Spec
+from lab.spec import ExistingMachine, Node, Spec
 from toolchain.vm_image import VmImage
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabArgs:
-    """spec: what to make. image: what VMs start from.
+    """spec: what to make. image: what VMs start from, where there are any.
 
     digests: SHA-256 of every binary and image that the nodes need. repairs: node and service to what changes when
     that service was found to differ on that node.
     """
 
     spec: Spec
-    image: VmImage
+    image: VmImage | None
     digests: Mapping[Binary | Image, str]
     repairs: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
@@ -47,10 +48,10 @@ class Lab(pulumi.ComponentResource):
         self._args, spec = args, args.spec
         self._pki = Pki(f"{name}-pki", PkiArgs(spec=spec), opts=self._child())
         self._key = tls.PrivateKey(f"{name}-ssh-key", algorithm="ED25519", opts=self._child())
-        self._hypervisor = Hypervisor(
-            f"{name}-hypervisor",
-            HypervisorArgs(spec=spec, image=args.image),
-            opts=self._child(),
+        self._hypervisor = (
+            Hypervisor(f"{name}-hypervisor", HypervisorArgs(spec=spec, image=args.image), opts=self._child())
+            if args.image
+            else None
         )
         self._machines = {node.name: self._machine(node) for node in spec.nodes}
         self._announcer = Announcer()
@@ -71,7 +72,7 @@ class Lab(pulumi.ComponentResource):
             for node in spec.kubelets:
                 self._membership(node)
         if spec.host_routes:
-            domains = [machine.domain for machine in self._machines.values()]
+            domains = [machine.domain for machine in self._machines.values() if machine.domain]
             host_routes(f"{name}-host-routes", spec, parent=self, depends_on=domains)
         self.outputs = self._outputs()
         self.register_outputs(self.outputs)
@@ -79,6 +80,7 @@ class Lab(pulumi.ComponentResource):
     def _machine(self, node: Node) -> Machine:
         return Machine(
             MachineArgs(
+                spec=self._args.spec,
                 node=node,
                 hypervisor=self._hypervisor,
                 key=self._key,
@@ -168,7 +170,7 @@ class Lab(pulumi.ComponentResource):
                     "kubernetesVersion": node.kubernetes_version,
                     "labels": dict(node.labels),
                     **({"podCidr": str(node.pod_cidr)} if node.pod_cidr else {}),
-                    "ssh": f"ssh -F .lab/stacks/{pulumi.get_stack()}/ssh_config root@{node.address}",
+                    **_login(node),
                 }
                 for node in spec.nodes
             },
@@ -179,11 +181,34 @@ class Lab(pulumi.ComponentResource):
             "sshKey": pulumi.Output.secret(self._key.private_key_openssh),
             "knownHosts": pulumi.Output.concat(
                 *(
-                    pulumi.Output.concat(str(node.address), " ", self._machines[node.name].host_key, "\n")
-                    for node in spec.nodes
+                    pulumi.Output.concat(
+                        ssh.known_host(str(login.address), login.port),
+                        " ",
+                        pulumi.Output.from_input(login.host_key).apply(str.strip),
+                        "\n",
+                    )
+                    for login in (machine.login for machine in self._machines.values())
                 )
             ),
+            **({"machineKeys": machine_keys} if (machine_keys := _machine_keys(spec)) else {}),
         }
 
     def _child(self) -> pulumi.ResourceOptions:
         return pulumi.ResourceOptions(parent=self)
+
+
+def _login(node: Node) -> dict[str, str | int]:
+    """What the outputs say of how to log in on a node; for all but VMs by its name, for the user is another there."""
+    command = f"ssh -F .lab/stacks/{pulumi.get_stack()}/ssh_config"
+    if isinstance(node.machine, ExistingMachine):
+        return {"user": node.machine.user, "port": node.machine.port, "ssh": f"{command} {node.name}"}
+    return {"ssh": f"{command} root@{node.address}"}
+
+
+def _machine_keys(spec: Spec) -> dict[str, pulumi.Output[str]]:
+    """The key that each machine lets in which is not the lab's own."""
+    return {
+        node.name: pulumi.Output.secret(node.machine.private_key)
+        for node in spec.nodes
+        if isinstance(node.machine, ExistingMachine)
+    }

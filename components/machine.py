@@ -1,54 +1,80 @@
-"""The VM of a node, and the connection to it."""
+"""What carries a node, a VM or a machine that is already there, and the connection to it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 from typing import Any
 
 import pulumi
 import pulumi_tls as tls
 import yaml
 
-from components.connection import Connection
+from components.connection import Connection, Login
 from components.hypervisor import Hypervisor
-from lab.spec import Node
+from lab.node_setup import taken
+from lab.spec import ExistingMachine, Node, Spec
 
 
 @dataclass(frozen=True, kw_only=True)
 class MachineArgs:
-    """node: whose VM it is. key: the key that it lets in as root. packages: what it needs besides what all nodes do.
+    """node: whose machine it is. hypervisor: what makes VMs, where there are any.
 
-    user_data: what its user-data holds besides what is for cloud-init, which passes over keys that it does not know.
+    key: the key that VMs let in as root. packages: what it needs besides what all nodes do. user_data: what its
+    user-data holds besides what is for cloud-init, which passes over keys that it does not know.
     """
 
+    spec: Spec
     node: Node
-    hypervisor: Hypervisor
+    hypervisor: Hypervisor | None
     key: tls.PrivateKey
     packages: tuple[str, ...] = ()
     user_data: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Machine(pulumi.ComponentResource):
-    """A VM that has its host key from here, so that the first connection is already to the right machine."""
+    """Waits until the machine answers. A VM has its host key from here; that of another machine was configured.
+
+    The first connection is already to the right machine so.
+    """
 
     def __init__(self, args: MachineArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        node = args.node
+        super().__init__("hardway:machine:Machine", node.name, None, opts)
+        self.domain: pulumi.Resource | None = None
+        if isinstance(node.machine, ExistingMachine):
+            self.login = _login(node.address, node.machine)
+        else:
+            self.login = self._virtual(args)
+        self.connection = Connection(
+            node.name,
+            self.login,
+            machine=self.domain,
+            taken=() if self.domain else taken(args.spec, node),
+            packages=args.packages,
+            parent=self,
+        )
+        self.register_outputs({"address": str(node.address)})
+
+    def _virtual(self, args: MachineArgs) -> Login:
+        """Makes the VM; returns how it is reached."""
         name = args.node.name
-        super().__init__("hardway:machine:Machine", name, None, opts)
         host_key = tls.PrivateKey(f"{name}-host-key", algorithm="ED25519", opts=pulumi.ResourceOptions(parent=self))
         user_data = pulumi.Output.all(
             args.key.public_key_openssh, host_key.private_key_openssh, host_key.public_key_openssh
         ).apply(lambda keys: _user_data(name, args.user_data, *keys))
+        assert args.hypervisor, f"{name} is a VM, and there is no hypervisor"
         self.domain = args.hypervisor.machine(args.node, pulumi.Output.secret(user_data), parent=self)
-        self.connection = Connection(
-            name,
-            args.node.address,
-            key=args.key,
-            host_key=host_key,
-            machine=self.domain,
-            packages=args.packages,
-            parent=self,
-        )
-        self.host_key = host_key.public_key_openssh.apply(str.strip)
-        self.register_outputs({"address": str(args.node.address)})
+        return Login(address=args.node.address, key=args.key.private_key_openssh, host_key=host_key.public_key_openssh)
+
+
+def _login(address: IPv4Address, machine: ExistingMachine) -> Login:
+    return Login(
+        address=address,
+        user=machine.user,
+        port=machine.port,
+        key=pulumi.Output.secret(machine.private_key),
+        host_key=machine.host_key,
+    )
 
 
 def _user_data(name: str, others: Mapping[str, Any], authorized_key: str, host_key: str, public_host_key: str) -> str:

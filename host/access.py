@@ -26,7 +26,7 @@ _CONNECT_INSIDE = """\
 
 
 def write(folder: Path, outputs: Mapping[str, Any], python: str, in_lab: Path | None) -> None:
-    """Writes kubeconfig, ssh-key, known_hosts and ssh_config, each whole or not at all.
+    """Writes kubeconfig, ssh_config, known_hosts and the keys, each whole or not at all.
 
     A lab without an administrator of its cluster has no kubeconfig.
 
@@ -34,7 +34,13 @@ def write(folder: Path, outputs: Mapping[str, Any], python: str, in_lab: Path | 
     in_lab:  the command that enters a private hypervisor's namespaces, where the nodes are in one.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    hosts = "".join(f"Host {name}\n    HostName {node['address']}\n" for name, node in outputs["nodes"].items())
+    keys = {name: (f"{name}.key", key) for name, key in outputs.get("machineKeys", {}).items()}
+    hosts = "".join(
+        f"Host {name}\n    HostName {node['address']}\n"
+        + (f"    User {node['user']}\n    Port {node['port']}\n" if "user" in node else "")
+        + (f"    IdentityFile {_ssh_path(folder / keys[name][0])}\n" if name in keys else "")
+        for name, node in outputs["nodes"].items()
+    )
     ssh_config = _SSH_CONFIG.format(
         config=folder / "ssh_config",
         hosts=hosts,
@@ -52,6 +58,7 @@ def write(folder: Path, outputs: Mapping[str, Any], python: str, in_lab: Path | 
         ("ssh-key", outputs["sshKey"], 0o600),
         ("known_hosts", outputs["knownHosts"], 0o644),
         ("ssh_config", ssh_config, 0o644),
+        *((file, key, 0o600) for file, key in keys.values()),
     ):
         if text is None:
             (folder / name).unlink(missing_ok=True)

@@ -4,7 +4,7 @@ The rules get values that are right by themselves, pass over those that are not 
 together.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
 from typing import Any
 
@@ -67,12 +67,13 @@ def check_address_plan(
     routes = [(f"{namespace}:podRoutes[{index}]", route) for index, route in enumerate(fields.get("podRoutes", ()))]
     if "networkCidr" in fields:
         addresses = [(f"{key}.address", address) for key, address in _of_nodes(nodes, "address")]
+        anywhere = [f"{key}.address" for key, machine in _of_nodes(nodes, "machine") if machine]
         if fields.get("apiAddress"):
             addresses.append((f"{namespace}:apiAddress", fields["apiAddress"]))
         # Through one node there may be several.
         through = {address: (f"{key}.address", address) for key, address in _of_nodes(routes, "address")}
         addresses += through.values()
-        _check_addresses(fields["networkCidr"], addresses, problems)
+        _check_addresses(fields, addresses, anywhere, problems)
     _check_pod_cidrs(fields, [*nodes, *routes], problems)
     for key, node in nodes:
         _check_room_for_pods(key, node, fields, problems)
@@ -112,7 +113,16 @@ def _check_cluster_dns(namespace: str, fields: Mapping[str, Any], problems: Prob
         )
 
 
-def _check_addresses(network: IPv4Network, addresses: Sequence[tuple[str, IPv4Address]], problems: Problems) -> None:
+def _check_addresses(
+    fields: Mapping[str, Any],
+    addresses: Sequence[tuple[str, IPv4Address]],
+    anywhere: Collection[str],
+    problems: Problems,
+) -> None:
+    """anywhere: the keys of addresses that need not be on the lab's own network."""
+    network: IPv4Network = fields["networkCidr"]
+    elsewhere = {f"{name} {fields[name]}": fields[name] for name in ("clusterCidr", "serviceCidr") if name in fields}
+    elsewhere |= {f"{reserved}, which is reserved": reserved for reserved in RESERVED}
     taken = {
         network[0]: "the network's own address",
         network[1]: "the host's address on the network",
@@ -121,13 +131,17 @@ def _check_addresses(network: IPv4Network, addresses: Sequence[tuple[str, IPv4Ad
     holders: dict[IPv4Address, str] = {}
     for key, address in addresses:
         explanation = ""
-        if address not in network:
+        if address not in network and key in anywhere:
+            explanation = next((f"is in {name}" for name, other in elsewhere.items() if address in other), "")
+        elif address not in network:
             explanation = f"is outside networkCidr {network}"
-        elif address in taken:
+        if address in taken:
             explanation = f"is {taken[address]}"
         elif address in holders:
             explanation = f"is already the address of {holders[address].removesuffix('.address')}"
-        if explanation:
+        if explanation and key in anywhere:
+            problems.add(key, str(address), f"{explanation}; give the address at which the machine answers")
+        elif explanation:
             choice = f"choose a free one from {network[2]} to {network[-2]}"
             problems.add(key, str(address), f"{explanation}; {choice}")
         holders.setdefault(address, key)

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from lab import join, paths
+from lab import join, machines, paths
 from lab.address_plan import check_address_plan, ipv4_address, ipv4_network
 from lab.kubernetes_syntax import dns_label, dns_subdomain, labels, taint, taints
 from lab.overrides import check_overrides
@@ -59,6 +59,7 @@ def parse(values: Mapping[str, Any], secret: Iterable[str] = ()) -> Spec:
     _check_names(nodes, problems)
     join.check_join(namespace, fields, workers, problems)
     check_address_plan(namespace, fields, nodes, problems)
+    machines.check_machines(fields, nodes, _given(namespace, decoded), problems)
     check_overrides(namespace, fields, nodes, problems)
     _check_versions(fields, control_planes, workers, problems)
     _check_certificates(namespace, fields, problems)
@@ -82,6 +83,16 @@ def load(stack_file: Path) -> Spec:
     if not isinstance(configuration, dict):
         raise _unreadable(stack_file, "must be a mapping with the key config, whose value is a mapping")
     return parse({str(key): value for key, value in configuration.items()})
+
+
+def _given(namespace: str, decoded: Mapping[str, Any]) -> list[NodeFields]:
+    """The workers as they stand in the configuration, without any default."""
+    workers = decoded.get("workers")
+    return [
+        (f"{namespace}:workers[{index}]", worker)
+        for index, worker in enumerate(workers if isinstance(workers, list) else ())
+        if isinstance(worker, Mapping)
+    ]
 
 
 def _unreadable(file: Path, explanation: str) -> ConfigurationError:
@@ -199,6 +210,10 @@ READERS: Mapping[str, Reader] = {
     **{f"workers[].{name}": reader for name, reader in _NODE.items()},
     "workers[].memory": between(512, _MOST_MEMORY, "MiB", "; kubelet, kube-proxy and containerd need that much"),
     "controlPlanes[].podCidr": _none_if_empty(ipv4_network(8, 30)),
+    "workers[].machine.user": paths.account,
+    "workers[].machine.port": between(1, 65535),
+    "workers[].machine.privateKey": machines.private_key,
+    "workers[].machine.hostKey": machines.host_key,
     "workers[].podCidr": ipv4_network(8, 30),
     **join.READERS,
     "podRoutes[].podCidr": ipv4_network(8, 30),
@@ -349,7 +364,9 @@ def _node(role: Role, node: Mapping[str, Any], lab: Mapping[str, Any], version: 
         name=node["name"],
         role=role,
         address=node["address"],
-        machine=Machine(vcpus=node["vcpus"], memory=node["memory"], disk=node["disk"]),
+        machine=machines.existing_machine(node["machine"])
+        if node.get("machine")
+        else Machine(vcpus=node["vcpus"], memory=node["memory"], disk=node["disk"]),
         kubernetes_version=node["kubernetesVersion"] or version,
         pod_cidr=node["podCidr"],
         labels=node["labels"],

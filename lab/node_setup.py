@@ -2,10 +2,11 @@
 
 import posixpath
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from lab.files import Binary, File, Service, overlay, to_json, to_yaml
-from lab.spec import Layout, Node, Spec
+from lab.spec import Layout, Machine, Node, Spec
 from lab.units import unit, unit_path
 from lab.versions import version
 
@@ -22,6 +23,12 @@ CONTAINERD_SOCKET = "unix:///run/containerd/containerd.sock"
 CNI_PLUGINS = "/opt/cni/bin"
 CNI_CONFIGURATION = "/etc/cni/net.d"
 CNI_VERSION = "1.0.0"
+BRIDGE = "cnio0"
+"""The network interface of a node that its pods are on."""
+
+IMAGE_ROOT = Path(__file__).parent.parent / "toolchain" / "vm" / "root"
+OF_THE_IMAGE = ("/etc/systemd/network/10-pods.link", "/etc/systemd/networkd.conf.d/50-routes.conf")
+"""What the lab's own image says to systemd of the interfaces and routes of pods, and another machine has to be told."""
 
 TEMPLATES = "/etc/kubernetes/templates"
 """Where files stand that a node fills in with what its user-data says."""
@@ -86,6 +93,7 @@ def node_setup(spec: Spec, node: Node) -> Service:
             "/etc/kubernetes/pod-routes": File(content=_lines(routes), mode=0o644),
             **_pod_network(spec, node, layout),
             **_users_and_folders(spec),
+            **_of_the_image(spec, node),
         },
         binaries={**_pod_network_programs(node, layout), **_administration(spec, node)},
         check=" && ".join(
@@ -94,6 +102,12 @@ def node_setup(spec: Spec, node: Node) -> Service:
         ),
         health=" ".join([f"{PROGRAMS}/user-data check", *from_user_data]) if from_user_data else "true",
     )
+
+
+def taken(spec: Spec, node: Node) -> tuple[str, str, str]:
+    """What `assets/node/machine` has to know of a machine that is to be a node, to give it back later."""
+    bridge = node.cni.get("bridge", BRIDGE) or "cni0"  # the plugin's own default, where a null took ours away
+    return f"{node.name} of lab {spec.name} at {node.address}", bridge, spec.layout.of(node).kubelet_client_certificates
 
 
 def user_data(spec: Spec, node: Node) -> dict[str, Any]:
@@ -132,6 +146,12 @@ def _users_and_folders(spec: Spec) -> dict[str, File]:
     return files
 
 
+def _of_the_image(spec: Spec, node: Node) -> dict[str, File]:
+    if isinstance(node.machine, Machine) and not spec.image:
+        return {}
+    return {path: File(content=(IMAGE_ROOT / path[1:]).read_text(), mode=0o644) for path in OF_THE_IMAGE}
+
+
 def _pod_network(spec: Spec, node: Node, layout: Layout) -> dict[str, File]:
     """The CNI configuration: a bridge with the node's pod CIDR, and the loopback interface of each pod.
 
@@ -144,7 +164,7 @@ def _pod_network(spec: Spec, node: Node, layout: Layout) -> dict[str, File]:
         "cniVersion": CNI_VERSION,
         "name": "bridge",
         "type": "bridge",
-        "bridge": "cnio0",
+        "bridge": BRIDGE,
         "isGateway": True,
         "ipMasq": True,
         "ipam": {

@@ -106,7 +106,7 @@ def _mode(text: str) -> int:
     return int(text, 8)
 
 
-def _account(text: str) -> str:
+def account(text: str) -> str:
     """The name of a user or group (https://systemd.io/USER_NAMES/); raises ValueError."""
     if not re.fullmatch(r"[a-z][a-z0-9_-]{0,30}", text):
         raise ValueError("must be the name of a user: a-z, 0-9, _ and -, a letter first, at most 31 characters")
@@ -117,7 +117,7 @@ def _owner(text: str) -> str:
     user, colon, group = text.partition(":")
     if not (colon and group):
         raise ValueError("must be user:group, as root:root")
-    return f"{_account(user)}:{_account(group)}"
+    return f"{account(user)}:{account(group)}"
 
 
 def _user_id(value: int) -> int:
@@ -138,7 +138,7 @@ READERS: Mapping[str, Reader] = {
     **{f"layout.{key}": _in_layout for key in LAYOUT.values()},
     "layout.cniBridge": _cni_bridge,
     "layout.kernelSettings": _in("/etc/sysctl.d"),
-    "systemUser.name": lambda text: text and _account(text),
+    "systemUser.name": lambda text: text and account(text),
     "systemUser.id": _user_id,
     "systemUser.home": lambda text: text if text == "/" else _folder_path(text),
     "systemUser": _system_user,

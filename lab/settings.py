@@ -49,6 +49,7 @@ class Setting:
     multiline: whether its text may have several lines, as PEM has.
     items: what an array holds.
     properties: the keys of an object; empty for a free-form one.
+    secret: whether no message may show its value. It may have several lines.
     """
 
     type: str
@@ -57,6 +58,12 @@ class Setting:
     multiline: bool = False
     items: "Setting | None" = None
     properties: Mapping[str, "Setting"] = field(default_factory=dict)
+    secret: bool = False
+
+    @property
+    def may_be_left_out(self) -> bool:
+        """Whether an empty object says that there is none: nothing is wanted of it, though some keys must be given."""
+        return self.default == {} and any(key.default is ABSENT for key in self.properties.values())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +97,7 @@ def _setting(declared: Mapping[str, Any]) -> Setting:
         multiline=declared.get("multiline", False),
         items=_setting(items) if items and not of_object else None,
         properties=_settings((of_object or declared).get("properties", {})),
+        secret=declared.get("secret", False),
     )
 
 
@@ -128,7 +136,7 @@ class Values:
         """The value as the spec wants it; ABSENT once a problem was noted."""
         explanation = _mismatch(setting, value)
         if explanation:
-            self._problems.add(key, value, explanation)
+            self._problems.add(key, ABSENT if setting.secret else value, explanation)
             return ABSENT
         fitted = value
         if setting.items:
@@ -137,7 +145,7 @@ class Values:
             ]
             if ABSENT in fitted:
                 return ABSENT
-        elif setting.properties:
+        elif setting.properties and (value or not setting.may_be_left_out):
             fitted = self.read(setting.properties, value, f"{key}.", f"{pattern}.")
         reader = self._readers.get(pattern)
         if reader is None:
@@ -145,7 +153,7 @@ class Values:
         try:
             return reader(fitted)
         except ValueError as error:
-            self._problems.add(key, value, str(error))
+            self._problems.add(key, ABSENT if setting.secret else value, str(error))
             return ABSENT
 
 
@@ -207,7 +215,7 @@ def _mismatch(setting: Setting, value: Any) -> str:
     }[setting.type]
     if not fits:
         return f"must be {KINDS[setting.type]}{_quotes(setting, value)}"
-    if isinstance(value, str) and not setting.multiline and not value.isprintable():
+    if isinstance(value, str) and not (value.isprintable() or setting.multiline or setting.secret):
         return "must be text on one line, without control characters"
     if setting.type == "object" and not setting.properties:
         return free_form_mismatch(value)

@@ -65,8 +65,21 @@ class Machine:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExistingMachine:
+    """A machine that carries a node and was there before: how it is reached.
+
+    user: root, or one that may use sudo without a password. host_key: the public key that it must prove to have.
+    """
+
+    user: str
+    port: int
+    private_key: str = field(repr=False)
+    host_key: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Node:
-    """One node: the VM, its place in the networks, and what its services are told.
+    """One node: the machine, its place in the networks, and what its services are told.
 
     `kubelet`, `kube_proxy`, `containerd` and `cni` are fields laid over the defaults of `lab`, those of the whole lab
     and those of this node already merged. `pod_cidr` is None for a control plane that runs no pods, and is
@@ -76,7 +89,7 @@ class Node:
     name: str
     role: Role
     address: IPv4Address
-    machine: Machine
+    machine: Machine | ExistingMachine
     kubernetes_version: str
     pod_cidr: IPv4Network | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -281,6 +294,11 @@ class Spec:
     def kubelets(self) -> tuple[Node, ...]:
         """The nodes that run pods: every worker, and the control planes that are nodes of the cluster too."""
         return tuple(node for node in self.nodes if node.pod_cidr)
+
+    @property
+    def virtual_machines(self) -> tuple[Node, ...]:
+        """The nodes that the lab makes VMs for."""
+        return tuple(node for node in self.nodes if isinstance(node.machine, Machine))
 
     @property
     def routes(self) -> tuple[PodRoute, ...]:

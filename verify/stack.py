@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from components.ssh import Login
+from components.ssh import Login, known_host
 
 
 class StackError(Exception):
@@ -44,11 +44,19 @@ def parse(outputs: Mapping[str, Any]) -> Stack:
     host_keys = dict(line.split(maxsplit=1) for line in outputs["knownHosts"].splitlines() if line.strip())
     nodes = {}
     for name, node in outputs["nodes"].items():
-        if node["address"] not in host_keys:
+        port = node.get("port", 22)
+        host = known_host(node["address"], port)
+        if host not in host_keys:
             raise StackError(f"the stack's output knownHosts has no host key of {name}; run pulumi up")
         nodes[name] = Node(
             role=node["role"],
-            login=Login(address=node["address"], key=outputs["sshKey"], host_key=host_keys[node["address"]]),
+            login=Login(
+                address=node["address"],
+                key=outputs.get("machineKeys", {}).get(name, outputs["sshKey"]),
+                host_key=host_keys[host],
+                user=node.get("user", "root"),
+                port=port,
+            ),
             services=outputs["services"].get(name, {}),
             kubernetes_version=node.get("kubernetesVersion", ""),
             labels=node.get("labels", {}),

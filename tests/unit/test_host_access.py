@@ -55,6 +55,17 @@ def test_ssh_finds_a_node_by_name_and_by_address(folder: Path, host: str, addres
     assert "proxycommand" not in told
 
 
+def test_a_machine_of_somebody_elses_is_logged_in_to_in_its_own_way(folder: Path) -> None:
+    machine = {"address": "192.168.9.9", "user": "debian", "port": 2222}
+    outputs = OUTPUTS | {"nodes": {"node-2": machine}, "machineKeys": {"node-2": "its key\n"}}
+    access.write(folder, outputs, "python3", None)
+    told = effective(folder / "ssh_config", "node-2")
+    assert (told["hostname"], told["user"], told["port"]) == ("192.168.9.9", "debian", "2222")
+    assert f'IdentityFile "{folder}/node-2.key"'.replace("%", "%%") in (folder / "ssh_config").read_text()
+    assert (folder / "node-2.key").read_text() == "its key\n"
+    assert stat.S_IMODE((folder / "node-2.key").stat().st_mode) == 0o600
+
+
 def test_a_node_in_a_private_network_is_connected_to_from_inside(folder: Path) -> None:
     access.write(folder, OUTPUTS, "python3", Path("/my lab/in-lab"))
     told = effective(folder / "ssh_config", "node-0")

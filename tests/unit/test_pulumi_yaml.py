@@ -66,7 +66,8 @@ def test_a_key_is_named_and_described_like_the_others(key: str) -> None:
 def test_a_default_is_of_the_type_that_is_declared(key: str) -> None:
     setting = NAMED[key]
     if setting.default is ABSENT:
-        assert key.rpartition(".")[2] in {"name", "address", "podCidr", "path", "certificate", "key"}
+        names = {"name", "address", "podCidr", "path", "certificate", "key", "privateKey", "hostKey"}
+        assert key.rpartition(".")[2] in names
     else:
         expected = {"string": str, "integer": int, "boolean": bool, "array": list, "object": dict}[setting.type]
         assert type(setting.default) is expected

@@ -320,3 +320,15 @@ def test_a_token_is_one_word() -> None:
     record_repairs("dev", {("node-1", "kubelet"): ["content differs"]}, at(0))
     [token] = recorded_repairs("dev").values()
     assert token.split() == [token]
+
+
+def test_a_machine_of_somebody_elses_is_looked_at_in_its_own_way() -> None:
+    said = outputs()
+    said["nodes"]["node-1"] |= {"user": "debian", "port": 2222}
+    said["machineKeys"] = {"node-1": "its key"}
+    said["knownHosts"] = said["knownHosts"].replace(ADDRESSES["node-1"], f"[{ADDRESSES['node-1']}]:2222")
+    nodes = stack.parse(said).nodes
+    assert nodes["node-1"].login == Login(
+        address=ADDRESSES["node-1"], key="its key", host_key="ssh-ed25519 key-of-node-1", user="debian", port=2222
+    )
+    assert nodes["node-0"].login.key == "private"
