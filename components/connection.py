@@ -156,15 +156,14 @@ class Connection:
                 dial_error_limit=dial_attempts,
                 per_dial_timeout=DIAL_TIMEOUT,
             ),
+            # Another address is another machine: that one is taken first, then this one is given back.
+            triggers=[str(self._login.address)] if self._is_taken else None,
             logging=command.remote.Logging.NONE,
             add_previous_output_in_env=False,
             opts=pulumi.ResourceOptions(
                 parent=parent,
                 depends_on=list(depends_on),
                 deleted_with=None if lasting else self._machine,
-                # Another address is another machine: that one is taken first, then this one is given back. A VM is
-                # replaced itself.
-                replace_on_changes=["connection.host"] if self._is_taken else None,
                 hooks=hooks,
             ),
         )

@@ -617,3 +617,32 @@ def test_changed_content_is_copied_again_and_other_content_is_not(copies: Copies
 def test_the_text_of_a_secret_asset_is_copied_and_stays_secret(copies: Copies) -> None:
     assert copies.first["secret-text"] == SECRET
     assert SECRET not in json.dumps(copies.state)
+
+
+# Commands on a machine that is replaced by another one, as those of a worker that is no VM.
+
+MOVES = """
+def run(name, create, delete, *needed):
+    record = f"echo {{}} {values['connection']['host']} >> {values['log']}"
+    return command.remote.Command(name, connection=values["connection"], triggers=[values["connection"]["host"]],
+        create=record.format(create), delete=record.format(delete), opts=pulumi.ResourceOptions(depends_on=needed))
+
+first = run("taken", "take", "leave")
+run("applied", "apply", "remove", first)
+"""
+
+
+def test_a_new_host_is_taken_before_the_old_one_is_left_in_reverse_order(
+    new_project: NewProject, server: SshServer, tmp_path: Path
+) -> None:
+    project, log = new_project("moves"), tmp_path / "log"
+    for host in ("127.0.0.1", "localhost"):
+        log.write_text("")
+        project.write(MOVES, {"connection": server.connection(host=host), "log": str(log)})
+        project.up()
+    assert log.read_text().splitlines() == [
+        "take localhost",
+        "apply localhost",
+        "remove 127.0.0.1",
+        "leave 127.0.0.1",
+    ]

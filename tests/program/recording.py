@@ -57,7 +57,6 @@ class Resource:
     deleted_with: str
     ignore_changes: frozenset[str]
     delete_before_replace: bool
-    replace_on_changes: frozenset[str]
     hooks: frozenset[str]
 
     @property
@@ -265,7 +264,6 @@ class Monitor(mocks.MockMonitor):
             deleted_with=request.deletedWith,
             ignore_changes=frozenset(request.ignoreChanges),
             delete_before_replace=request.deleteBeforeReplace,
-            replace_on_changes=frozenset(request.replaceOnChanges),
             hooks=frozenset(
                 name
                 for kind in ("before_create", "before_update", "after_update")

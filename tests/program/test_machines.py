@@ -91,10 +91,9 @@ def test_it_is_taken_before_anything_is_prepared_there(run: Program) -> None:
     assert create.index("/machine take") < create.index("/prepare-node")
 
 
-def test_another_address_is_another_machine(run: Program, program: Program) -> None:
+def test_another_address_is_another_machine(run: Program) -> None:
     for command in remote(run):
-        assert "connection.host" in command.replace_on_changes
-    assert not [command for command in program.commands if "connection.host" in command.replace_on_changes]
+        assert command.inputs["triggers"] == [ADDRESS]
 
 
 def test_the_other_nodes_get_routes_to_its_pods_and_nothing_else(program: Program, run: Program) -> None:
