@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from lab.configuration import load, parse
+from tests.ssh_keys import HOST_KEY, PRIVATE_KEY
 from tests.stacks import configuration, pair
 
 CHECKOUT = Path(__file__).parents[2]
@@ -155,3 +156,16 @@ def test_secrets_of_an_object_reach_the_program_and_never_a_message(folder: Path
     output = pulumi(folder, "preview", "--skip-config-validation", fails=True)
     assert "hardway:joined: unknown key" in output
     assert "BEGIN" not in output
+
+
+def test_the_private_key_of_a_machine_is_secret_in_the_stack_file_and_whole_in_the_program(folder: Path) -> None:
+    machine = {"user": "debian", "hostKey": HOST_KEY}
+    worker = {"name": "node-0", "address": "10.240.0.20", "podCidr": "10.200.0.0/24", "machine": machine}
+    configure(folder, {"hardway:workers": [worker]})
+    key = "hardway:workers[0].machine.privateKey"
+    pulumi(folder, "config", "set", "--secret", "--path", key, stdin=PRIVATE_KEY)
+    text = (folder / "Pulumi.dev.yaml").read_text(encoding="utf-8")
+    assert not [line for line in PRIVATE_KEY.splitlines() if line in text]
+    assert PRIVATE_KEY.splitlines()[1] not in pulumi(folder, "preview")
+    [node] = parse(received(folder)).workers
+    assert getattr(node.machine, "private_key", None) == PRIVATE_KEY
