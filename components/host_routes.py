@@ -13,12 +13,15 @@ from lab.units import ASSETS
 def host_routes(
     name: str, spec: Spec, *, parent: pulumi.Resource, depends_on: Sequence[pulumi.Resource]
 ) -> command.local.Command:
-    """Makes the routes, through each node to its pods, be it of the lab or not; they go when the lab does.
+    """Makes the routes, through each node on the VMs' network to its pods, be it of the lab or not.
+
+    They go when the lab does.
 
     depends_on: what must be there before, so that the network is.
     """
     program, gateway = str(ASSETS / "host" / "pod-routes"), str(spec.networks.gateway)
-    routes = [f"{route.pod_cidr},{route.address}" for route in spec.routes]
+    network = spec.networks.network_cidr
+    routes = [f"{route.pod_cidr},{route.address}" for route in spec.routes if route.address in network]
     return command.local.Command(
         name,
         create=shlex.join([program, gateway, *routes]),

@@ -17,7 +17,7 @@ from lab.spec import ExistingMachine, Node, Spec
 
 @dataclass(frozen=True, kw_only=True)
 class MachineArgs:
-    """node: whose machine it is. hypervisor: what makes VMs, where there are any.
+    """spec: the lab. node: whose machine it is. hypervisor: what makes VMs, where there are any.
 
     key: the key that VMs let in as root. packages: what it needs besides what all nodes do. user_data: what its
     user-data holds besides what is for cloud-init, which passes over keys that it does not know.
@@ -32,9 +32,9 @@ class MachineArgs:
 
 
 class Machine(pulumi.ComponentResource):
-    """Waits until the machine answers. A VM has its host key from here; that of another machine was configured.
+    """Makes the VM of a node, or takes the machine that is already there, and waits until it answers.
 
-    The first connection is already to the right machine so.
+    A VM has its host key from here, that of another machine was configured: the first connection is to the right one.
     """
 
     def __init__(self, args: MachineArgs, opts: pulumi.ResourceOptions | None = None) -> None:

@@ -15,10 +15,10 @@ ADDRESS = "192.168.9.9"
 NODE = NEW_WORKER["name"]
 
 
-def with_machine(**login: Any) -> Program:
-    """A run of the default stack with a worker more, on such a machine."""
+def with_machine(*, lab: dict[str, Any] | None = None, **login: Any) -> Program:
+    """A run of the default stack, with keys of the lab's own, and with a worker more, on such a machine."""
     machine = {"privateKey": PRIVATE_KEY, "hostKey": HOST_KEY, **login}
-    values = default_configuration()
+    values = default_configuration() | (lab or {})
     values["workers"].append(NEW_WORKER | {"address": ADDRESS, "machine": machine})
     return record(parse(values))
 
@@ -99,6 +99,12 @@ def test_another_address_is_another_machine(run: Program) -> None:
 def test_the_other_nodes_get_routes_to_its_pods_and_nothing_else(program: Program, run: Program) -> None:
     changed = {identity.rpartition(" ")[2] for identity in run.changed_since(program)}
     assert changed == {f"{node}-node-setup" for node in ("server", "node-0", "node-1")}
+
+
+def test_this_machine_gets_no_route_by_a_node_that_is_not_on_the_network_of_the_vms() -> None:
+    routes = with_machine(lab={"hostRoutes": True}).by_identity["command:local:Command hardway-host-routes"]
+    assert "10.200.1.0/24,10.240.0.21" in routes.inputs["create"]
+    assert ADDRESS not in routes.inputs["create"]
 
 
 def test_another_user_becomes_root_by_sudo() -> None:
