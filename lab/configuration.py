@@ -42,12 +42,12 @@ def parse(values: Mapping[str, Any], secret: Iterable[str] = ()) -> Spec:
     values: configuration keys, with or without the project's namespace, to values as the engine hands them to a
     program (scalars as text, everything else as JSON text) or as YAML has them. Keys of other namespaces are left
     alone; a key that is not there has the default that Pulumi.yaml declares.
-    secret: those of the keys whose values are secret, wholly or in part. What joins a cluster always is.
+    secret: those of the keys whose values the engine holds as secret, wholly or in part.
 
     Raises ConfigurationError, which lists every problem found.
     """
     settings, namespace = project().settings, project().name
-    problems = Problems({f"{namespace}:join", *(key if ":" in key else f"{namespace}:{key}" for key in secret)})
+    problems = Problems({key if ":" in key else f"{namespace}:{key}" for key in secret})
     given = _own(values, namespace, problems)
     decoded = {name: decode(settings[name], value) if name in settings else value for name, value in given.items()}
     fields = Values(READERS, problems).read(settings, join.with_own_control_planes(decoded), f"{namespace}:")
@@ -59,7 +59,7 @@ def parse(values: Mapping[str, Any], secret: Iterable[str] = ()) -> Spec:
     _check_names(nodes, problems)
     join.check_join(namespace, fields, workers, problems)
     check_address_plan(namespace, fields, nodes, problems)
-    machines.check_machines(fields, nodes, _given(namespace, decoded), problems)
+    machines.check_machines(fields, workers, problems)
     check_overrides(namespace, fields, nodes, problems)
     _check_versions(fields, control_planes, workers, problems)
     _check_certificates(namespace, fields, problems)
@@ -85,16 +85,6 @@ def load(stack_file: Path) -> Spec:
     return parse({str(key): value for key, value in configuration.items()})
 
 
-def _given(namespace: str, decoded: Mapping[str, Any]) -> list[NodeFields]:
-    """The workers as they stand in the configuration, without any default."""
-    workers = decoded.get("workers")
-    return [
-        (f"{namespace}:workers[{index}]", worker)
-        for index, worker in enumerate(workers if isinstance(workers, list) else ())
-        if isinstance(worker, Mapping)
-    ]
-
-
 def _unreadable(file: Path, explanation: str) -> ConfigurationError:
     return ConfigurationError((Problem(key=str(file), value=ABSENT, explanation=explanation),))
 
@@ -109,7 +99,7 @@ def _own(values: Mapping[str, Any], namespace: str, problems: Problems) -> dict[
         elif before == namespace:
             own[name] = value
         elif suggestion(before, [namespace]).startswith("; did you mean"):
-            problems.add(key, value, f"unknown namespace; did you mean {namespace}:{name}?")
+            problems.add(key, ABSENT, f"unknown namespace; did you mean {namespace}:{name}?")
     return own
 
 

@@ -1,6 +1,6 @@
 """What a configuration says of a cluster that is there already and that the workers join.
 
-No message tells a value from here: any of them may be a secret.
+All of it is declared secret, so no message tells a value from here.
 """
 
 import re
@@ -63,21 +63,15 @@ def _pair(fields: Mapping[str, Any]) -> GivenCertificate | Mapping[str, Any]:
     return GivenCertificate(**fields) if len(fields) == len(GivenCertificate.__dataclass_fields__) else fields
 
 
-def _join(fields: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The fields, None where none is given; those that something is wrong with are not there."""
-    return fields if any(fields.values()) or len(fields) < len(project().settings["join"].properties) else None
-
-
 READERS: Mapping[str, Reader] = {
-    "join.endpoint": _if_given(_endpoint),
-    "join.caCertificate": _if_given(pem.certificate),
+    "join.endpoint": _endpoint,
+    "join.caCertificate": pem.certificate,
     "join.caKey": _if_given(pem.private_key),
     "join.bootstrapToken": _if_given(_bootstrap_token),
     "join.certificates[].certificate": pem.certificate,
     "join.certificates[].key": pem.private_key,
     "join.certificates[]": _pair,
     "join.kubeconfig": _if_given(_kubeconfig),
-    "join": _join,
 }
 """What checks and converts the values of these keys."""
 
@@ -124,10 +118,6 @@ def check_join(namespace: str, fields: Mapping[str, Any], workers: Sequence[Node
             )
     if fields.get("tlsBootstrap") and not given.get("bootstrapToken", True):
         problems.add(f"{namespace}:tlsBootstrap", True, "takes join.bootstrapToken in a lab that joins a cluster")
-    for name in ("endpoint", "caCertificate"):
-        if given.get(name) == "":
-            description = project().settings["join"].properties[name].description
-            problems.add(f"{namespace}:join.{name}", ABSENT, f"is missing; {description}")
     whole = all(isinstance(pair, GivenCertificate) for pair in given.get("certificates", ()))
     if whole and given.keys() >= {*CREDENTIALS, "caCertificate"}:
         _check_credentials(f"{namespace}:join", given, workers, problems)
@@ -142,7 +132,7 @@ def _check_credentials(key: str, given: Mapping[str, Any], workers: Sequence[Nod
         if ways != ["caKey"]:
             others = " and ".join(ways[1:])
             problems.add(f"{key}.caKey", ABSENT, f"is given beside {others}; it signs all certificates: leave one out")
-        if given["caCertificate"] and not given["caKey"].fits(given["caCertificate"]):
+        if not given["caKey"].fits(given["caCertificate"]):
             problems.add(f"{key}.caKey", ABSENT, "is not the key of caCertificate")
         return
     kubelets = {kubelet_user(node["name"]) for _, node in workers if "name" in node}

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lab.problems import ABSENT, NodeFields, Problems
+from lab.settings import project
 from lab.spec import ExistingMachine
 
 OF_A_VM = ("vcpus", "memory", "disk")
@@ -53,19 +54,19 @@ def _decoded(text: str) -> bytes:
         return b""
 
 
-def check_machines(
-    fields: Mapping[str, Any], nodes: Sequence[NodeFields], given: Sequence[NodeFields], problems: Problems
-) -> None:
+def check_machines(fields: Mapping[str, Any], workers: Sequence[NodeFields], problems: Problems) -> None:
     """Checks what does not go together with a machine that is already there.
 
-    given: the nodes as they stand in the configuration, without any default.
+    fields: the values of the lab that nothing is wrong with by themselves. workers: those of each worker.
     """
-    machines = {key for key, node in nodes if node.get("machine")}
-    for key, node in given:
-        if key not in machines:
+    of_worker = project().settings["workers"].items
+    assert of_worker
+    for key, node in workers:
+        if node.get("machine") is None:
             continue
         for name in OF_A_VM:
-            if name in node:
+            default = of_worker.properties[name].default
+            if node.get(name, default) != default:
                 problems.add(f"{key}.{name}", node[name], "is for a VM, and with machine there is none; leave it out")
         if fields.get("identityFromUserData"):
             problems.add(

@@ -127,7 +127,7 @@ def _user_id(value: int) -> int:
 
 
 def _system_user(fields: Mapping[str, Any]) -> SystemUser | None:
-    return SystemUser(**fields) if fields.get("name") and len(fields) == len(SystemUser.__dataclass_fields__) else None
+    return SystemUser(**fields) if len(fields) == len(SystemUser.__dataclass_fields__) else None
 
 
 def _folder(fields: Mapping[str, Any]) -> Folder | Mapping[str, Any]:
@@ -138,7 +138,7 @@ READERS: Mapping[str, Reader] = {
     **{f"layout.{key}": _in_layout for key in LAYOUT.values()},
     "layout.cniBridge": _cni_bridge,
     "layout.kernelSettings": _in("/etc/sysctl.d"),
-    "systemUser.name": lambda text: text and account(text),
+    "systemUser.name": account,
     "systemUser.id": _user_id,
     "systemUser.home": lambda text: text if text == "/" else _folder_path(text),
     "systemUser": _system_user,

@@ -72,12 +72,10 @@ class Problems:
 
 
 def shown(value: Any) -> str:
-    """A value as a message shows it: on one line, cut where it is long, nothing of one with a private key in it."""
+    """A value as a message shows it: on one line, cut where it is long."""
     try:
         text = json.dumps(value, ensure_ascii=False, default=str)
     except (TypeError, ValueError, RecursionError):
         text = f"({type(value).__name__})"
-    if "PRIVATE KEY-----" in text:
-        return "[secret]"
     text = text.encode("utf-8", "backslashreplace").decode("utf-8")
     return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 1]}…"

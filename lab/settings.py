@@ -46,23 +46,27 @@ class Setting:
 
     type: one of KINDS.
     default: ABSENT for a key that must be given.
-    multiline: whether its text may have several lines, as PEM has.
     items: what an array holds.
     properties: the keys of an object; empty for a free-form one.
-    secret: whether no message may show its value. It may have several lines.
+    secret: whether no message may show it; so is all within it. Its text may have several lines, as PEM has.
     """
 
     type: str
     description: str = ""
     default: Any = ABSENT
-    multiline: bool = False
     items: "Setting | None" = None
     properties: Mapping[str, "Setting"] = field(default_factory=dict)
     secret: bool = False
 
     @property
+    def holds_secret(self) -> bool:
+        """Whether it, or anything within it, is secret."""
+        within = (*self.properties.values(), *([self.items] if self.items else ()))
+        return self.secret or any(setting.holds_secret for setting in within)
+
+    @property
     def may_be_left_out(self) -> bool:
-        """Whether an empty object says that there is none: nothing is wanted of it, though some keys must be given."""
+        """Whether an empty object says that there is none, and reads as None: one that is there must have some keys."""
         return self.default == {} and any(key.default is ABSENT for key in self.properties.values())
 
 
@@ -83,21 +87,22 @@ def project() -> Project:
     return Project(name=declared["name"], settings=_settings(declared["config"]))
 
 
-def _settings(declared: Mapping[str, Any]) -> dict[str, Setting]:
-    return {name: _setting(declaration) for name, declaration in declared.items()}
+def _settings(declared: Mapping[str, Any], secret: bool = False) -> dict[str, Setting]:
+    return {name: _setting(declaration, secret) for name, declaration in declared.items()}
 
 
-def _setting(declared: Mapping[str, Any]) -> Setting:
+def _setting(declared: Mapping[str, Any], secret: bool) -> Setting:
+    """secret: whether what it is within is."""
     items: Mapping[str, Any] = declared.get("items", {})
     of_object = items if declared["type"] == "object" else {}
+    secret = secret or (of_object or declared).get("secret", False)
     return Setting(
         type=declared["type"],
         description=declared.get("description", ""),
         default=declared.get("default", ABSENT),
-        multiline=declared.get("multiline", False),
-        items=_setting(items) if items and not of_object else None,
-        properties=_settings((of_object or declared).get("properties", {})),
-        secret=declared.get("secret", False),
+        items=_setting(items, secret) if items and not of_object else None,
+        properties=_settings((of_object or declared).get("properties", {}), secret),
+        secret=secret,
     )
 
 
@@ -120,7 +125,8 @@ class Values:
         result: dict[str, Any] = {}
         for name in values:
             if name not in settings:
-                self._problems.add(f"{prefix}{spelled(name)}", values[name], _unknown(name, settings, prefix))
+                # Its value may be what another key would have kept secret.
+                self._problems.add(f"{prefix}{spelled(name)}", ABSENT, _unknown(name, settings, prefix))
         for name, setting in settings.items():
             value = values.get(name, setting.default)
             key = f"{prefix}{name}"
@@ -134,10 +140,13 @@ class Values:
 
     def _fit(self, setting: Setting, value: Any, key: str, pattern: str) -> Any:
         """The value as the spec wants it; ABSENT once a problem was noted."""
+        shown_value = ABSENT if setting.holds_secret else value
         explanation = _mismatch(setting, value)
         if explanation:
-            self._problems.add(key, ABSENT if setting.secret else value, explanation)
+            self._problems.add(key, shown_value, explanation)
             return ABSENT
+        if setting.may_be_left_out and not value:
+            return None
         fitted = value
         if setting.items:
             fitted = [
@@ -145,7 +154,7 @@ class Values:
             ]
             if ABSENT in fitted:
                 return ABSENT
-        elif setting.properties and (value or not setting.may_be_left_out):
+        elif setting.properties:
             fitted = self.read(setting.properties, value, f"{key}.", f"{pattern}.")
         reader = self._readers.get(pattern)
         if reader is None:
@@ -153,7 +162,7 @@ class Values:
         try:
             return reader(fitted)
         except ValueError as error:
-            self._problems.add(key, ABSENT if setting.secret else value, str(error))
+            self._problems.add(key, shown_value, str(error))
             return ABSENT
 
 
@@ -215,7 +224,7 @@ def _mismatch(setting: Setting, value: Any) -> str:
     }[setting.type]
     if not fits:
         return f"must be {KINDS[setting.type]}{_quotes(setting, value)}"
-    if isinstance(value, str) and not (value.isprintable() or setting.multiline or setting.secret):
+    if isinstance(value, str) and not setting.secret and not value.isprintable():
         return "must be text on one line, without control characters"
     if setting.type == "object" and not setting.properties:
         return free_form_mismatch(value)

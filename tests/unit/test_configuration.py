@@ -325,12 +325,17 @@ REFUSED = {
     "image with a space before it": Refused({"image": " image.qcow2"}, "image", "spaces"),
     # Users, folders, layout
     "text for TLS bootstrap": Refused({"tlsBootstrap": "yes"}, "tlsBootstrap", "must be true or false"),
+    "user without a name": Refused({"systemUser": {"id": 900}}, "systemUser.name", "is missing"),
     "user with a capital": Refused({"systemUser": {"name": "Kubernetes"}}, "systemUser.name", "a letter first"),
     "user with the number of a person": Refused(
         {"systemUser": {"name": "kubernetes", "id": 1000}}, "systemUser.id", "from 100 to 999"
     ),
-    "user with an unknown key": Refused({"systemUser": {"uid": 900}}, "systemUser.uid", "did you mean id?"),
-    "home that is no path": Refused({"systemUser": {"home": "kubernetes"}}, "systemUser.home", "absolute path"),
+    "user with an unknown key": Refused(
+        {"systemUser": {"name": "kubernetes", "uid": 900}}, "systemUser.uid", "did you mean id?"
+    ),
+    "home that is no path": Refused(
+        {"systemUser": {"name": "kubernetes", "home": "kubernetes"}}, "systemUser.home", "absolute path"
+    ),
     "folder without a path": Refused({"nodeFolders": [{"mode": "0755"}]}, "nodeFolders[0].path", "is missing"),
     "relative folder": Refused({"nodeFolders": [{"path": "pki"}]}, "nodeFolders[0].path", "absolute path"),
     "folder that leads elsewhere": Refused(

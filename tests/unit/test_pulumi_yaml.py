@@ -66,8 +66,9 @@ def test_a_key_is_named_and_described_like_the_others(key: str) -> None:
 def test_a_default_is_of_the_type_that_is_declared(key: str) -> None:
     setting = NAMED[key]
     if setting.default is ABSENT:
-        names = {"name", "address", "podCidr", "path", "certificate", "key", "privateKey", "hostKey"}
-        assert key.rpartition(".")[2] in names
+        of_nodes = {"name", "address", "podCidr", "path", "privateKey", "hostKey"}
+        of_join = {"endpoint", "caCertificate", "certificate", "key"}
+        assert key.rpartition(".")[2] in of_nodes | of_join
     else:
         expected = {"string": str, "integer": int, "boolean": bool, "array": list, "object": dict}[setting.type]
         assert type(setting.default) is expected
