@@ -83,7 +83,8 @@ class Connection:
     ) -> command.remote.Command:
         """Runs `create` on the node now, and again whenever it or `stdin` changes; `delete` when it is taken away.
 
-        lasting: whether what it does outlasts the machine, so that it must be undone before that goes.
+        lasting: whether what it does outlasts the machine: it is undone before that goes, and stays done where another
+        machine takes its place.
 
         What is run must converge: it may be cut off and run again, and a change runs it over what is there.
         """
@@ -157,7 +158,7 @@ class Connection:
                 per_dial_timeout=DIAL_TIMEOUT,
             ),
             # Another address is another machine: that one is taken first, then this one is given back.
-            triggers=[str(self._login.address)] if self._is_taken else None,
+            triggers=[str(self._login.address)] if self._is_taken and not lasting else None,
             logging=command.remote.Logging.NONE,
             add_previous_output_in_env=False,
             opts=pulumi.ResourceOptions(

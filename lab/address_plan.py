@@ -67,7 +67,7 @@ def check_address_plan(
     routes = [(f"{namespace}:podRoutes[{index}]", route) for index, route in enumerate(fields.get("podRoutes", ()))]
     if "networkCidr" in fields:
         addresses = [(f"{key}.address", address) for key, address in _of_nodes(nodes, "address")]
-        anywhere = [f"{key}.address" for key, machine in _of_nodes(nodes, "machine") if machine]
+        anywhere = [f"{key}.address" for key, _ in [*_of_nodes(nodes, "machine"), *routes]]
         if fields.get("apiAddress"):
             addresses.append((f"{namespace}:apiAddress", fields["apiAddress"]))
         # Through one node there may be several.
@@ -77,7 +77,8 @@ def check_address_plan(
     _check_pod_cidrs(fields, [*nodes, *routes], problems)
     for key, node in nodes:
         _check_room_for_pods(key, node, fields, problems)
-    if fields.get("network") and fields.get("hostRoutes"):
+    only_machines = bool(nodes) and all(node.get("machine") is not None for _, node in nodes)
+    if fields.get("hostRoutes") and (fields.get("network") or only_machines):
         problems.add(
             f"{namespace}:hostRoutes",
             True,

@@ -132,7 +132,7 @@ def _compared(resource: Resource) -> Values:
 def record(
     spec: Spec,
     *,
-    image: VmImage = IMAGE,
+    image: VmImage | None = IMAGE,
     digest: Callable[[Binary | Image], str] | None = None,
     repairs: Mapping[tuple[str, str], str] | None = None,
     renewed: Collection[str] = (),

@@ -6,12 +6,14 @@ from typing import Any
 import pytest
 import yaml
 
+from components import artifacts
 from lab.configuration import parse
 from tests.changes import Values
 from tests.program.payload import files
 from tests.program.recording import HIDDEN, Program, record
 from tests.program.test_secrets import BETWEEN_CERTIFICATES, TO_A_MACHINE, flattened, lines
 from tests.program.test_structure import MOST_CONNECTIONS_OF_A_WORKER, MOST_RESOURCES_OF_A_WORKER
+from tests.ssh_keys import HOST_KEY, PRIVATE_KEY
 from tests.stacks import configuration, pair, stack_spec
 
 AUTHORITY, AUTHORITY_KEY = pair("kubernetes-ca")
@@ -152,3 +154,54 @@ def test_a_worker_stays_within_what_any_worker_may_take_and_changes_routes_alone
     assert len(added) <= MOST_RESOURCES_OF_A_WORKER, sorted(added)
     assert len([name for name in added if wider.by_identity[name].is_command]) <= MOST_CONNECTIONS_OF_A_WORKER
     assert {name.partition(" ")[2] for name in wider.changed_since(run)} == {"guest-0-node-setup"}
+
+
+# A worker on a machine that is already there
+
+
+def on_a_machine(**changes: Any) -> Program:
+    """The stack with its only worker on such a machine, and nothing of it on a network of VMs."""
+    values = configuration("join")
+    del values["network"]
+    machine = {"user": "debian", "privateKey": PRIVATE_KEY, "hostKey": HOST_KEY}
+    values["workers"][0] |= {"address": "192.168.9.9", "machine": machine} | changes
+    values["podRoutes"] = [{"podCidr": "10.200.0.0/24", "address": "192.168.9.8"}]
+    spec = parse(values)
+    return record(spec, image=artifacts.base_image(spec))
+
+
+@pytest.fixture(scope="module")
+def machine() -> Program:
+    """The stack without any VM."""
+    return on_a_machine()
+
+
+def test_without_any_vm_there_is_nothing_of_a_hypervisor(machine: Program) -> None:
+    assert machine.of_type("hardway:machine:Machine")
+    assert not [resource for resource in machine if "libvirt" in resource.type or "hypervisor" in resource.type]
+
+
+def test_a_machine_that_joins_is_made_of_what_a_vm_that_joins_is(run: Program, machine: Program) -> None:
+    assert {resource.name for resource in machine.commands} == {resource.name for resource in run.commands}
+    routes = files(machine.command("guest-0-node-setup").inputs["stdin"])["root/etc/kubernetes/pod-routes"]
+    assert routes == "10.200.0.0/24 192.168.9.8\n"
+
+
+def test_a_machine_takes_leave_of_the_cluster_before_anything_on_it_is_undone(machine: Program) -> None:
+    membership = machine.command("guest-0-membership")
+    assert membership.address == "192.168.9.9"
+    assert "membership --kubeconfig-from-stdin leave guest-0 30" in membership.inputs["delete"]
+    assert membership.inputs["delete"].startswith("sudo ")
+    assert membership.inputs["stdin"] == machine.outputs["kubeconfig"]
+    others = {command.name for command in machine.commands} - {membership.name}
+    assert others <= machine.needed_by(membership)
+    assert not [command for command in machine.commands if command.deleted_with]
+
+
+def test_a_node_that_moves_to_another_machine_does_not_leave_the_cluster(machine: Program) -> None:
+    """What a replaced command would do at last: delete the Node that the other machine has by then."""
+    moved = on_a_machine(address="192.168.9.10")
+    for command in moved.of_type("command:remote:Command"):
+        before = machine.command(command.name)
+        replaced = command.inputs.get("triggers") != before.inputs.get("triggers")
+        assert replaced is (command.name != "guest-0-membership")

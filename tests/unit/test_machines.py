@@ -9,6 +9,7 @@ from lab.configuration import ConfigurationError, parse
 from lab.nodes import services_of
 from lab.spec import ExistingMachine, Node, Spec
 from tests.ssh_keys import HOST_KEY, PRIVATE_KEY, private_key
+from tests.stacks import configuration
 
 MACHINE = {"privateKey": PRIVATE_KEY, "hostKey": HOST_KEY}
 LOGIN = "workers[0].machine"
@@ -91,6 +92,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "memory": ({"memory": 4096}, "workers[0].memory", "is for a VM"),
     "disk": ({"disk": 20}, "workers[0].disk", "is for a VM"),
     "identity from user-data": ({"lab": {"identityFromUserData": True}}, LOGIN, "leave out identityFromUserData"),
+    "routes of the host without a VM": (
+        {"lab": {"join": configuration("join")["join"], "hostRoutes": True}},
+        "hostRoutes",
+        "a network of its own",
+    ),
     "address of another node": ({"address": "10.240.0.10"}, "workers[0].address", "is already the address of"),
     "address of the host": ({"address": "10.240.0.1"}, "workers[0].address", "is the host's address"),
     "address of a pod": ({"address": "10.200.9.9"}, "workers[0].address", "is in clusterCidr 10.200.0.0/16"),
