@@ -15,7 +15,7 @@ from lab.address_plan import check_address_plan, ipv4_address, ipv4_network
 from lab.kubernetes_syntax import dns_label, dns_subdomain, labels, taint, taints
 from lab.overrides import check_overrides
 from lab.problems import ABSENT, ConfigurationError, NodeFields, Problem, Problems
-from lab.settings import Reader, Values, decode, project, suggestion
+from lab.settings import Reader, Values, decode, project, suggestion, unknown_value
 from lab.spec import Certificates, ControlPlaneFlags, Machine, Networks, Node, PodRoute, Role, Spec, Virtualization
 from lab.versions import default_kubernetes_version, kubernetes_versions
 
@@ -99,7 +99,7 @@ def _own(values: Mapping[str, Any], namespace: str, problems: Problems) -> dict[
         elif before == namespace:
             own[name] = value
         elif suggestion(before, [namespace]).startswith("; did you mean"):
-            problems.add(key, ABSENT, f"unknown namespace; did you mean {namespace}:{name}?")
+            problems.add(key, unknown_value(value), f"unknown namespace; did you mean {namespace}:{name}?")
     return own
 
 

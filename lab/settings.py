@@ -125,8 +125,8 @@ class Values:
         result: dict[str, Any] = {}
         for name in values:
             if name not in settings:
-                # Its value may be what another key would have kept secret.
-                self._problems.add(f"{prefix}{spelled(name)}", ABSENT, _unknown(name, settings, prefix))
+                shown_value = unknown_value(values[name], settings.values())
+                self._problems.add(f"{prefix}{spelled(name)}", shown_value, _unknown(name, settings, prefix))
         for name, setting in settings.items():
             value = values.get(name, setting.default)
             key = f"{prefix}{name}"
@@ -204,6 +204,16 @@ def suggestion(name: object, known: Iterable[str]) -> str:
 def spelled(name: object) -> str:
     """The name of a key as a problem spells it."""
     return name if isinstance(name, str) and name.isprintable() and len(name) <= LONGEST_SHOWN else shown(name)
+
+
+def unknown_value(value: Any, beside: Iterable[Setting] = ()) -> Any:
+    """The value of an unknown key; ABSENT where it may be what another key would have kept secret.
+
+    beside: the settings that are known where it stands.
+    """
+    # The engine hands over an object as JSON text; keys are of several lines.
+    more = value[:1] in ("{", "[") or "\n" in value if isinstance(value, str) else isinstance(value, dict | list)
+    return ABSENT if more or any(known.secret and known.type == "string" for known in beside) else value
 
 
 def _unknown(name: object, settings: Mapping[str, Setting], prefix: str) -> str:

@@ -13,6 +13,7 @@ import pytest
 from lab.configuration import ConfigurationError, load, parse
 from lab.kubernetes_syntax import LABELS_OF_KUBELET
 from lab.overrides import FIELDS, FLAGS
+from lab.problems import ABSENT
 from lab.spec import Folder, Machine, Role, Spec, SystemUser, Taint, TaintEffect, Virtualization
 from lab.versions import default_kubernetes_version, kubernetes_versions
 
@@ -761,3 +762,20 @@ def test_endless_nesting_is_refused_rather_than_followed() -> None:
         nested = {"a": nested}
     assert "nested deeper" in problem_of({"kubelet": nested}).explanation
     assert problem_of({"workers": "[" * 100_000}).key == "hardway:workers"
+
+
+@pytest.mark.parametrize(
+    ("values", "shows"),
+    [
+        ({"maxUnavailabel": "2"}, True),
+        (worker(adress="10.240.0.77"), True),
+        ({"joinn": json.dumps({"caKey": "2"})}, False),
+        ({"joinn": {"caKey": "2"}}, False),
+        (worker(machine={"privatKey": "2"}), False),
+    ],
+)
+def test_an_unknown_key_shows_its_value_unless_it_may_be_a_secret(values: dict[str, Any], shows: bool) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        parse(values)
+    (problem,) = [problem for problem in refused.value.problems if "did you mean" in problem.explanation]
+    assert (problem.value is not ABSENT) == shows
