@@ -46,7 +46,7 @@ class Connection:
         node: str,
         login: Login,
         *,
-        machine: pulumi.Resource | None,
+        machine: pulumi.CustomResource | None,
         taken: Sequence[str] = (),
         packages: Sequence[str],
         parent: pulumi.Resource,
@@ -122,6 +122,7 @@ class Connection:
             environment={
                 "HARDWAY_NODE": self._node,
                 "HARDWAY_BINARIES": "\n".join(sorted(to_line(*entry) for entry in wanted.items())),
+                **({"HARDWAY_MACHINE": self._machine.id} if self._machine else {}),
                 **({"HARDWAY_REPAIR": repair} if repair else {}),
             },
             stdin=login,
@@ -145,7 +146,7 @@ class Connection:
     ) -> command.remote.Command:
         return command.remote.Command(
             name,
-            create=ssh.as_root(self._login.user, create),
+            create=self._on_machine(ssh.as_root(self._login.user, create)),
             delete=ssh.as_root(self._login.user, delete) if delete else None,
             stdin=stdin,
             connection=command.remote.ConnectionArgs(
@@ -168,6 +169,13 @@ class Connection:
                 hooks=hooks,
             ),
         )
+
+    def _on_machine(self, command: str) -> pulumi.Input[str]:
+        """A command that is run again where another VM takes the place of this one, for that may have an empty disk.
+
+        A shell takes what follows the sign for a comment.
+        """
+        return pulumi.Output.concat(command, " # VM ", self._machine.id) if self._machine else command
 
 
 @cache

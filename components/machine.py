@@ -40,7 +40,7 @@ class Machine(pulumi.ComponentResource):
     def __init__(self, args: MachineArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         node = args.node
         super().__init__("hardway:machine:Machine", node.name, None, opts)
-        self.domain: pulumi.Resource | None = None
+        self.domain: pulumi.CustomResource | None = None
         if isinstance(node.machine, ExistingMachine):
             self.login = _login(node.address, node.machine)
         else:

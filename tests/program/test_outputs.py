@@ -64,7 +64,7 @@ def test_the_services_are_told_by_the_digest_of_what_was_applied(program: Progra
     told = program.outputs["services"]
     for component in program.of_type("hardway:service:NodeService"):
         command = program.command(component.name)
-        service = command.inputs["create"].rpartition(" ")[2]
+        service = command.inputs["create"].partition(" #")[0].rpartition(" ")[2]
         node = component.name.removesuffix(f"-{service}")
         manifest = files(command.inputs["stdin"])["manifest"]
         assert told[node].pop(service) == hashlib.sha256(manifest.encode()).hexdigest()

@@ -13,6 +13,7 @@ from lab.spec import Spec
 from tests.program.recording import IMAGE, Program, Resource, record
 from tests.program.stack import NEW_WORKER, changed, setting
 
+DOMAIN = "libvirt:index/domain:Domain"
 MOST_RESOURCES_OF_A_WORKER = 20
 MOST_CONNECTIONS_OF_A_WORKER = 8
 
@@ -159,11 +160,21 @@ def test_pods_of_a_node_that_leaves_have_the_time_that_is_configured() -> None:
     assert run.command("node-0-membership").inputs["delete"].endswith("leave node-0 5")
 
 
+def test_everything_on_a_node_is_done_again_where_its_vm_is_another(program: Program) -> None:
+    domains = {domain.name.removesuffix("-domain"): f"{domain.name}-id" for domain in program.of_type(DOMAIN)}
+    assert domains.keys() == {"server", "node-0", "node-1"}
+    for node, key in domains.items():
+        assert program.command(f"{node}-prepared").inputs["create"].endswith(f" # VM {key}")
+        assert program.command(f"{node}-node-setup").inputs["create"].endswith(f" # VM {key}")
+        push = program.by_identity[f"command:local:Command {node}-binaries"]
+        assert push.inputs["environment"]["HARDWAY_MACHINE"] == key
+
+
 def test_what_is_applied_is_taken_away_by_a_delete_of_its_own(program: Program) -> None:
     for component in program.of_type("hardway:service:NodeService"):
         command = program.command(component.name)
         assert command.parent == component.parent
-        service = command.inputs["create"].rpartition(" ")[2]
+        service = command.inputs["create"].partition(" #")[0].rpartition(" ")[2]
         assert command.inputs["delete"].endswith(f"service remove {service}")
 
 
@@ -186,7 +197,7 @@ def test_cloud_init_carries_what_a_node_is_to_find_out_itself(program: Program) 
 def test_the_kernel_is_told_of_an_emulated_cpu_and_of_no_other() -> None:
     def told(virtualization: str) -> list[dict[str, str]]:
         run = record(changed(setting("virtualization", virtualization)))
-        (lines,) = {json.dumps(domain.inputs["cmdlines"]) for domain in run.of_type("libvirt:index/domain:Domain")}
+        (lines,) = {json.dumps(domain.inputs["cmdlines"]) for domain in run.of_type(DOMAIN)}
         return list(json.loads(lines))
 
     (real,) = told("kvm")
