@@ -12,8 +12,12 @@ TAINT = "node-role.kubernetes.io/control-plane"
 
 
 def smaller(lab: RunningLab) -> None:
-    """Fewer and smaller machines than the stack has, for where two CPUs are emulated."""
-    lab.configure(workers=lab.configuration["workers"][:1])
+    """Fewer and smaller machines than the stack has, for where two CPUs are emulated: more of them would only wait."""
+    values = lab.configuration
+    lab.configure(
+        controlPlanes=[node | {"vcpus": 1} for node in values["controlPlanes"]],
+        workers=[node | {"vcpus": 1} for node in values["workers"][:1]],
+    )
 
 
 def test_every_control_plane_is_a_tainted_node(lab: RunningLab) -> None:
