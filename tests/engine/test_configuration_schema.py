@@ -127,7 +127,7 @@ def test_all_problems_come_in_one_message_and_no_stack_trace(folder: Path) -> No
     )
     output = pulumi(folder, "preview", "--skip-config-validation", fails=True)
     assert "The configuration has 4 problems; nothing was changed." in output
-    for key in ("healthTimeoutSeconds = ", "kubelet = ", "clusterDnsAddon = ", "maxUnavailabel: "):
+    for key in ("healthTimeoutSeconds = ", "kubelet = ", "clusterDnsAddon = ", "maxUnavailabel = "):
         assert f"- hardway:{key}" in output
     assert "Traceback" not in output
 
