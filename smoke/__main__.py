@@ -79,7 +79,7 @@ def _try_out(cluster: Cluster, nodes: Sequence[str]) -> Verdict:
     with _interruptible():
         try:
             _say(f"making namespace {cluster.namespace}")
-            cluster.create(manifest(cluster.namespace))
+            cluster.create(manifest(cluster.namespace, nodes))
             rows = try_out(cluster, nodes, _say)
         finally:
             with _uninterruptible():

@@ -1,5 +1,6 @@
 """What is made in the cluster to try it out: a namespace with a web server on every node, and a Service over them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
@@ -17,8 +18,11 @@ SERVING = "serving as"
 """What a web server says first in its log, before its pod's name."""
 
 
-def manifest(namespace: str) -> str:
-    """All of it as YAML, the namespace first."""
+def manifest(namespace: str, nodes: Sequence[str]) -> str:
+    """All of it as YAML, the namespace first.
+
+    nodes: those that get pods. A cluster may have others, that another lab answers for.
+    """
     objects = (
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}},
         {
@@ -29,18 +33,24 @@ def manifest(namespace: str) -> str:
         },
         _daemon_set(
             namespace,
+            nodes,
             WEB,
             f'echo "{SERVING} $POD" && echo "$POD" >/tmp/index.html && exec httpd -f -p {PORT} -h /tmp',
             {"readinessProbe": {"httpGet": {"path": "/index.html", "port": PORT}, "periodSeconds": 2}},
         ),
-        _daemon_set(namespace, HOST, "while true; do sleep 3600; done", {}, hostNetwork=True),
+        _daemon_set(namespace, nodes, HOST, "while true; do sleep 3600; done", {}, hostNetwork=True),
     )
     return yaml.safe_dump_all(objects, sort_keys=False)
 
 
-def _daemon_set(namespace: str, name: str, script: str, container: dict[str, Any], **pod: Any) -> dict[str, Any]:
-    """A pod on every node, tainted or not, that runs a shell script."""
+def _daemon_set(
+    namespace: str, nodes: Sequence[str], name: str, script: str, container: dict[str, Any], **pod: Any
+) -> dict[str, Any]:
+    """A pod on each of the nodes, tainted or not, that runs a shell script."""
     labels = {"app": name}
+    # A field is matched against one value alone, and of the terms any may hold.
+    terms = [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]} for node in nodes]
+    affinity = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}}
     return {
         "apiVersion": "apps/v1",
         "kind": "DaemonSet",
@@ -50,6 +60,7 @@ def _daemon_set(namespace: str, name: str, script: str, container: dict[str, Any
             "template": {
                 "metadata": {"labels": labels},
                 "spec": {
+                    "affinity": affinity,
                     "tolerations": [{"operator": "Exists"}],
                     "terminationGracePeriodSeconds": 1,
                     "automountServiceAccountToken": False,

@@ -92,7 +92,7 @@ def test_pods_of_both_labs_reach_each_other(lab: RunningLab) -> None:
         lab.kubectl("wait", "pods", "--selector=app=web", "--for=condition=Ready", "--timeout=900s")
         for here, there in ((HOST, GUEST), (GUEST, HOST)):
             address = lab.kubectl("get", "pod", f"web-{there}", "--output=jsonpath={.status.podIP}")
-            fetch = ("wget", "-q", "-T", "60", "-O", "-", f"http://{address}:{PORT}/index.html")
+            fetch = ("timeout", "60", "wget", "-q", "-O", "-", f"http://{address}:{PORT}/index.html")
             assert lab.kubectl("exec", f"web-{here}", "--", *fetch).strip() == there
     finally:
         lab.kubectl("delete", "pods", "--selector=app=web")

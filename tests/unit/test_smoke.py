@@ -364,9 +364,12 @@ def test_every_run_has_a_namespace_of_its_own(run: Run, capsys: pytest.CaptureFi
 
 
 def test_all_objects_are_in_the_namespace_and_a_tainted_node_has_its_pods() -> None:
-    first, *others = yaml.safe_load_all(manifest("somewhere"))
+    first, *others = yaml.safe_load_all(manifest("somewhere", ["node-0", "node-1"]))
     assert (first["kind"], first["metadata"]["name"]) == ("Namespace", "somewhere")
     assert {each["metadata"]["namespace"] for each in others} == {"somewhere"}
     templates = [each["spec"]["template"]["spec"] for each in others if each["kind"] == "DaemonSet"]
     assert [template["tolerations"] for template in templates] == [[{"operator": "Exists"}]] * 2
     assert [template.get("hostNetwork", False) for template in templates] == [False, True]
+    for template in templates:
+        (terms,) = template["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"].values()
+        assert [field["values"] for term in terms for field in term["matchFields"]] == [["node-0"], ["node-1"]]
