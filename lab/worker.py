@@ -155,15 +155,21 @@ def kubelet(spec: Spec, node: Node) -> Service:
     )
 
 
+REREADS_CERTIFICATE = (1, 36)
+"""Since which version a kubelet shows a renewed certificate to everybody. Since v1.31 it reads it, but those who
+connect by address, as API servers do, are shown the one from its start."""
+
+
 def _rereads_certificate(node: Node) -> bool:
     """Whether the kubelet takes a renewed certificate without a restart.
 
-    As a server it does since v1.31, unless that feature gate is off: https://kubernetes.io/docs/reference/
+    As a server it does since a certain version, unless that feature gate is off: https://kubernetes.io/docs/reference/
     command-line-tools-reference/feature-gates/. As a client it does within five minutes, as client-go does with every
     certificate that a kubeconfig names by its file.
     """
+    major, minor, *_ = (int(number) for number in node.kubernetes_version.removeprefix("v").split("."))
     gates: dict[str, Any] = node.kubelet.get("featureGates") or {}
-    return gates.get("ReloadKubeletServerCertificateFile") is not False
+    return (major, minor) >= REREADS_CERTIFICATE and gates.get("ReloadKubeletServerCertificateFile") is not False
 
 
 def _comes_after(spec: Spec, node: Node) -> tuple[str, ...]:

@@ -131,9 +131,10 @@ def _kubelet(spec: Spec, node: Node) -> object:
     cluster = (spec.networks.cluster_dns, spec.networks.cluster_domain, _api_server(spec))
     # Labels are the administrator's: a kubelet gives its node none after it is there.
     own = (effective("kubelet", node.kubelet), taints, node.kubernetes_version, node.address)
-    # It rereads its own certificate, but not that of the authority.
-    authority = spec.certificates.authority_validity
-    return own, cluster, authority, _places(spec, node, "binaries", "kubelet"), spec.tls_bootstrap
+    # One of v1.36 rereads its own certificate, but not that of the authority.
+    rereads = node.kubernetes_version >= "v1.36"
+    certificates = spec.certificates.authority_validity if rereads else _certificates(spec)
+    return own, cluster, certificates, _places(spec, node, "binaries", "kubelet"), spec.tls_bootstrap
 
 
 def _kube_proxy(spec: Spec, node: Node) -> object:

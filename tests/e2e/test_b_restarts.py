@@ -143,17 +143,30 @@ def test_a_replaced_certificate_restarts_its_readers(lab: RunningLab) -> None:
     assert replaced(lab, "kube-proxy") == {(worker, "kube-proxy") for worker in WORKERS}
 
 
-def test_a_kubelet_serves_its_new_certificate_without_a_restart(lab: RunningLab) -> None:
-    def served() -> str:
-        script = "openssl s_client -connect 10.240.0.20:10250 </dev/null 2>/dev/null | openssl x509 -serial -noout"
-        return lab.ssh("node-0", script)
+def served(lab: RunningLab, address: str) -> str:
+    """The serial number of the certificate that a kubelet shows to those who connect by address."""
+    script = f"openssl s_client -connect {address}:10250 </dev/null 2>/dev/null | openssl x509 -serial -noout"
+    return lab.ssh("server", script)
 
-    before = served()
-    assert replaced(lab, "kubelet-node-0") == set()
-    signed = lab.ssh("node-0", "openssl x509 -serial -noout -in /var/lib/kubelet/kubelet.crt")
-    assert signed != before
-    wait_for("the new certificate is served", lambda: served() == signed)
-    assert lab.kubectl("get", "--raw", "/api/v1/nodes/node-0/proxy/healthz") == "ok"
+
+def signed(lab: RunningLab, worker: str) -> str:
+    """The serial number of the certificate that a kubelet has."""
+    return lab.ssh(worker, "openssl x509 -serial -noout -in /var/lib/kubelet/kubelet.crt")
+
+
+def test_a_kubelet_serves_its_new_certificate_without_a_restart(lab: RunningLab) -> None:
+    before = signed(lab, "node-1")
+    assert replaced(lab, "kubelet-node-1") == set()
+    assert signed(lab, "node-1") != before
+    wait_for("the new certificate is served", lambda: served(lab, "10.240.0.21") == signed(lab, "node-1"), patience=180)
+    assert lab.kubectl("get", "--raw", "/api/v1/nodes/node-1/proxy/healthz") == "ok"
+
+
+def test_an_older_kubelet_is_restarted_to_serve_its_new_certificate(lab: RunningLab) -> None:
+    # Since the last row it is one of v1.35.
+    before = signed(lab, "node-0")
+    assert replaced(lab, "kubelet-node-0") == {("node-0", "kubelet")}
+    assert served(lab, "10.240.0.20") == signed(lab, "node-0") != before
 
 
 def test_a_worker_that_comes_or_goes_restarts_nothing_elsewhere(lab: RunningLab) -> None:

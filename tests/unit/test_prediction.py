@@ -99,6 +99,7 @@ EVERY_READER = {(node, "kube-proxy") for node in WORKERS} | {
     for name in ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "cluster-objects")
 }
 NODE_2 = {"name": "node-2", "address": "10.240.0.22", "podCidr": "10.200.2.0/24"}
+NODE_0_OLDER = {**default_configuration()["workers"][0], "kubernetesVersion": "v1.35.4"}
 
 ROWS: dict[str, tuple[Callable[[Values], object], Pairs]] = {
     "nothing": (lambda _: None, NO_ROW),
@@ -126,6 +127,10 @@ ROWS: dict[str, tuple[Callable[[Values], object], Pairs]] = {
             certificateValidityHours=4380, kubelet={"featureGates": {"ReloadKubeletServerCertificateFile": False}}
         ),
         EVERY_READER | KUBELETS,
+    ),
+    "every certificate, where kubelets do not reread their own yet": (
+        lambda values: values.update(certificateValidityHours=4380, workers=[NODE_0_OLDER, values["workers"][1]]),
+        EVERY_READER | {("node-0", "kubelet")},
     ),
     "the certificate authority": (
         lambda values: values.update(certificateAuthorityValidityHours=43800),
