@@ -77,12 +77,14 @@ class Connection:
         create: str,
         stdin: pulumi.Input[str] | None = None,
         delete: str | None = None,
+        repair: str = "",
         depends_on: Sequence[pulumi.Resource] = (),
         hooks: pulumi.ResourceHookBinding | None = None,
         lasting: bool = False,
     ) -> command.remote.Command:
         """Runs `create` on the node now, and again whenever it or `stdin` changes; `delete` when it is taken away.
 
+        repair: changes when what it does was found undone, so that it is run again.
         lasting: whether what it does outlasts the machine: it is undone before that goes, and stays done where another
         machine takes its place.
 
@@ -93,6 +95,7 @@ class Connection:
             create=create,
             stdin=stdin,
             delete=delete,
+            repair=repair,
             parent=parent,
             depends_on=[self.ready, *depends_on],
             dial_attempts=DIAL_ATTEMPTS,
@@ -141,12 +144,13 @@ class Connection:
         dial_attempts: int,
         stdin: pulumi.Input[str] | None = None,
         delete: str | None = None,
+        repair: str = "",
         hooks: pulumi.ResourceHookBinding | None = None,
         lasting: bool = False,
     ) -> command.remote.Command:
         return command.remote.Command(
             name,
-            create=self._on_machine(ssh.as_root(self._login.user, create)),
+            create=self._marked(ssh.as_root(self._login.user, create), repair),
             delete=ssh.as_root(self._login.user, delete) if delete else None,
             stdin=stdin,
             connection=command.remote.ConnectionArgs(
@@ -170,12 +174,13 @@ class Connection:
             ),
         )
 
-    def _on_machine(self, command: str) -> pulumi.Input[str]:
-        """A command that is run again where another VM takes the place of this one, for that may have an empty disk.
+    def _marked(self, command: str, repair: str) -> pulumi.Input[str]:
+        """A command that is run again for a repair, and where another VM takes the place of this one.
 
-        A shell takes what follows the sign for a comment.
+        That may have an empty disk. A shell takes what follows the sign for a comment.
         """
-        return pulumi.Output.concat(command, " # VM ", self._machine.id) if self._machine else command
+        marked = f"{command} # {repair}" if repair else command
+        return pulumi.Output.concat(marked, " # VM ", self._machine.id) if self._machine else marked
 
 
 @cache

@@ -125,7 +125,6 @@ class Lab(pulumi.ComponentResource):
         labels = ",".join(f"{label}={value}" for label, value in sorted(node.labels.items()))
         taints = ",".join(map(str, node.taints))
         token = [token_id(node.name)] if spec.tls_bootstrap and not spec.join else []
-        repair = self._args.repairs.get((node.name, "membership"), "")
         program = [f"{PROGRAMS}/membership", *(["--kubeconfig-from-stdin"] if spec.join else [])]
         place = node if spec.join else spec.control_planes[0]
         depends_on = [self._nodes[node.name].command("kube-proxy")]
@@ -134,10 +133,9 @@ class Lab(pulumi.ComponentResource):
         self._machines[place.name].connection.run(
             f"{node.name}-membership",
             parent=self._nodes[node.name],
-            # A shell takes what follows the sign for a comment; a new one has the command run again.
-            create=shlex.join([*program, "join", node.name, node.role, labels, taints, *token])
-            + (f" # {repair}" if repair else ""),
-            delete=shlex.join([*program, "leave", node.name, str(self._args.spec.drain_grace_period)]),
+            create=shlex.join([*program, "join", node.name, node.role, labels, taints, *token]),
+            delete=shlex.join([*program, "leave", node.name, str(spec.drain_grace_period)]),
+            repair=self._args.repairs.get((node.name, "membership"), ""),
             stdin=self._kubeconfig if spec.join else None,
             depends_on=depends_on,
             lasting=spec.join is not None,

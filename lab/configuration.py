@@ -17,7 +17,7 @@ from lab.overrides import check_overrides
 from lab.problems import ABSENT, ConfigurationError, NodeFields, Problem, Problems
 from lab.settings import Reader, Values, decode, project, suggestion, unknown_value
 from lab.spec import Certificates, ControlPlaneFlags, Machine, Networks, Node, PodRoute, Role, Spec, Virtualization
-from lab.versions import default_kubernetes_version, kubernetes_versions
+from lab.versions import default_kubernetes_version, kubernetes_versions, minor
 
 __all__ = ["ConfigurationError", "Problem", "load", "parse"]
 
@@ -259,9 +259,9 @@ def _check_versions(
         ]
 
     api_servers = [version for _, version in versions(control_planes)] or [lab]
-    oldest, newest = min(api_servers, key=_minor), max(api_servers, key=_minor)
+    oldest, newest = min(api_servers, key=minor), max(api_servers, key=minor)
     for key, version in versions(control_planes):
-        if _minor(newest) - _minor(version) > OLDEST_API_SERVER:
+        if minor(newest) - minor(version) > OLDEST_API_SERVER:
             problems.add(
                 key,
                 version,
@@ -269,20 +269,15 @@ def _check_versions(
                 "plane; API servers of one cluster may be one minor version apart",
             )
     for key, version in versions(workers):
-        if _minor(version) > _minor(oldest):
+        if minor(version) > minor(oldest):
             problems.add(key, version, f"is newer than the API server {oldest}; a kubelet may not be newer")
-        elif _minor(newest) - _minor(version) > OLDEST_KUBELET:
+        elif minor(newest) - minor(version) > OLDEST_KUBELET:
             problems.add(
                 key,
                 version,
                 f"is too old for the API server {newest}; "
                 f"a kubelet may be at most {OLDEST_KUBELET} minor versions older",
             )
-
-
-def _minor(version: str) -> int:
-    """The minor version: 36 of v1.36.3. Every known version has the major version 1."""
-    return int(version.split(".")[1])
 
 
 def _check_certificates(namespace: str, fields: Mapping[str, Any], problems: Problems) -> None:

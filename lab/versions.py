@@ -132,6 +132,11 @@ def default_kubernetes_version() -> str:
     return kubernetes_versions()[0]
 
 
+def minor(kubernetes_version: str) -> int:
+    """The minor version: 36 of v1.36.3. Every known version has the major version 1."""
+    return int(kubernetes_version.split(".")[1])
+
+
 def version(component: str) -> str:
     """The version of a project or an image, by its name here: `version("containerd")`. For a project with several,
     the default one. Raises KeyError for a name that isn't there."""

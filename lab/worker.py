@@ -19,7 +19,7 @@ from lab.node_setup import (
 from lab.pki import KUBE_PROXY_USER, identities, kubelet_identity, kubelet_user
 from lab.spec import Layout, Node, Role, Spec
 from lab.units import command, environment_file, unit, unit_path
-from lab.versions import image_reference, version
+from lab.versions import image_reference, minor, version
 
 KUBE_PROXY_METRICS = "127.0.0.1:10249"
 KUBE_PROXY_HEALTH = "127.0.0.1:10256"
@@ -155,8 +155,8 @@ def kubelet(spec: Spec, node: Node) -> Service:
     )
 
 
-REREADS_CERTIFICATE = (1, 36)
-"""Since which version a kubelet shows a renewed certificate to everybody. Since v1.31 it reads it, but those who
+REREADS_CERTIFICATE = 36
+"""Since which minor version a kubelet shows a renewed certificate to everybody. Since v1.31 it reads it, but those who
 connect by address, as API servers do, are shown the one from its start."""
 
 
@@ -167,9 +167,9 @@ def _rereads_certificate(node: Node) -> bool:
     command-line-tools-reference/feature-gates/. As a client it does within five minutes, as client-go does with every
     certificate that a kubeconfig names by its file.
     """
-    major, minor, *_ = (int(number) for number in node.kubernetes_version.removeprefix("v").split("."))
     gates: dict[str, Any] = node.kubelet.get("featureGates") or {}
-    return (major, minor) >= REREADS_CERTIFICATE and gates.get("ReloadKubeletServerCertificateFile") is not False
+    knows = minor(node.kubernetes_version) >= REREADS_CERTIFICATE
+    return knows and gates.get("ReloadKubeletServerCertificateFile") is not False
 
 
 def _comes_after(spec: Spec, node: Node) -> tuple[str, ...]:
