@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import yaml
@@ -25,30 +26,32 @@ def ready(lab: RunningLab) -> set[str]:
     }
 
 
+def web_pod(node: str) -> dict[str, Any]:
+    """A pod on a node with a web server that answers with the node's name."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": f"web-{node}", "labels": {"app": "web"}},
+        "spec": {
+            "nodeName": node,
+            "terminationGracePeriodSeconds": 1,
+            "containers": [
+                {
+                    "name": "web",
+                    "image": image_reference("busybox"),
+                    "imagePullPolicy": "IfNotPresent",
+                    "readinessProbe": {"httpGet": {"path": "/index.html", "port": PORT}, "periodSeconds": 1},
+                    "command": ["sh", "-c", f"echo {node} > /tmp/index.html; exec httpd -f -v -p {PORT} -h /tmp"],
+                }
+            ],
+        },
+    }
+
+
 @pytest.fixture(scope="module")
 def pods(lab: RunningLab) -> Iterator[dict[str, str]]:
     """A web server in a pod on each worker behind one Service: worker to the pod's address."""
-    objects = [
-        {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"name": f"web-{worker}", "labels": {"app": "web"}},
-            "spec": {
-                "nodeName": worker,
-                "terminationGracePeriodSeconds": 1,
-                "containers": [
-                    {
-                        "name": "web",
-                        "image": image_reference("busybox"),
-                        "imagePullPolicy": "IfNotPresent",
-                        "readinessProbe": {"httpGet": {"path": "/index.html", "port": PORT}, "periodSeconds": 1},
-                        "command": ["sh", "-c", f"echo {worker} > /tmp/index.html; exec httpd -f -v -p {PORT} -h /tmp"],
-                    }
-                ],
-            },
-        }
-        for worker in WORKERS
-    ]
+    objects = [web_pod(worker) for worker in WORKERS]
     objects.append(
         {
             "apiVersion": "v1",

@@ -37,6 +37,18 @@ def asked_for(option: str) -> list[str]:
     return PROFILES if option == "all" else option.split(",")
 
 
+class EveryLab:
+    """What holds of every lab: each file of tests says when in their course, by a class of its own."""
+
+    def test_pods_and_services_work(self, lab: RunningLab) -> None:
+        tried = lab.make("smoke")
+        assert tried.succeeded, tried.output
+
+    def test_nothing_would_change_and_nothing_differs(self, lab: RunningLab) -> None:
+        assert lab.planned() == {}
+        assert lab.verify() == []
+
+
 @contextmanager
 def brought_up(stack: str, adjust: Callable[[RunningLab], object]) -> Iterator[RunningLab]:
     """A fresh clone in which a stack is up. `make destroy` takes it down in the end.

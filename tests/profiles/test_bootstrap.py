@@ -2,6 +2,7 @@
 
 from tests.e2e.running_lab import RunningLab
 from tests.e2e.test_a_lab import ready
+from tests.profiles.conftest import EveryLab
 
 NODES = {"cp1", "cp2", "worker1"}
 
@@ -46,14 +47,8 @@ def test_services_are_balanced_by_ipvs(lab: RunningLab) -> None:
         assert "10.32.0.1:443" in lab.ssh(node, "ipvsadm --list --numeric")
 
 
-def test_pods_and_services_work(lab: RunningLab) -> None:
-    tried = lab.make("smoke")
-    assert tried.succeeded, tried.output
-
-
-def test_nothing_would_change_and_nothing_differs(lab: RunningLab) -> None:
-    assert lab.planned() == {}
-    assert lab.verify() == []
+class TestLab(EveryLab):
+    """What holds of every lab."""
 
 
 def test_ipvs_gives_way_to_nftables(lab: RunningLab) -> None:

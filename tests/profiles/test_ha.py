@@ -6,6 +6,7 @@ import pytest
 
 from tests.e2e.running_lab import RunningLab, wait_for
 from tests.e2e.test_a_lab import ready
+from tests.profiles.conftest import EveryLab
 
 CONTROL_PLANES = ("control0", "control1", "control2")
 TAINT = "node-role.kubernetes.io/control-plane"
@@ -43,14 +44,8 @@ def test_this_machine_routes_to_the_pods(lab: RunningLab) -> None:
         assert f"10.{number}.0.0/16 via 192.168.101.{address}" in routes
 
 
-def test_pods_and_services_work(lab: RunningLab) -> None:
-    tried = lab.make("smoke")
-    assert tried.succeeded, tried.output
-
-
-def test_nothing_would_change_and_nothing_differs(lab: RunningLab) -> None:
-    assert lab.planned() == {}
-    assert lab.verify() == []
+class TestLab(EveryLab):
+    """What holds of every lab."""
 
 
 @pytest.mark.parametrize("lost", CONTROL_PLANES)

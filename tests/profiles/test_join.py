@@ -5,13 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from lab.versions import image_reference
 from tests.e2e.running_lab import RunningLab
-from tests.e2e.test_a_lab import ready
-from tests.profiles.conftest import brought_up
+from tests.e2e.test_a_lab import PORT, ready, web_pod
+from tests.profiles.conftest import EveryLab, brought_up
 
 GUEST, HOST = "guest-0", "node-0"
-PORT = 8080
 
 
 @pytest.fixture(scope="module")
@@ -65,28 +63,7 @@ def test_of_the_administrators_kubeconfig_nothing_is_on_the_worker(lab: RunningL
 
 
 def test_pods_of_both_labs_reach_each_other(lab: RunningLab) -> None:
-    pods = [
-        {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"name": f"web-{node}", "labels": {"app": "web"}},
-            "spec": {
-                "nodeName": node,
-                "terminationGracePeriodSeconds": 1,
-                "containers": [
-                    {
-                        "name": "web",
-                        "image": image_reference("busybox"),
-                        "imagePullPolicy": "IfNotPresent",
-                        "command": ["sh", "-c", f"echo {node} > /tmp/index.html; exec httpd -f -p {PORT} -h /tmp"],
-                        "readinessProbe": {"httpGet": {"path": "/index.html", "port": PORT}, "periodSeconds": 1},
-                    }
-                ],
-            },
-        }
-        for node in (HOST, GUEST)
-    ]
-    manifest = "\n---\n".join(map(json.dumps, pods))
+    manifest = "\n---\n".join(map(json.dumps, map(web_pod, (HOST, GUEST))))
     try:
         lab.kubectl("apply", "--filename=-", stdin=manifest)
         lab.kubectl("wait", "pods", "--selector=app=web", "--for=condition=Ready", "--timeout=900s")
@@ -98,14 +75,8 @@ def test_pods_of_both_labs_reach_each_other(lab: RunningLab) -> None:
         lab.kubectl("delete", "pods", "--selector=app=web")
 
 
-def test_pods_and_services_work(lab: RunningLab) -> None:
-    tried = lab.make("smoke")
-    assert tried.succeeded, tried.output
-
-
-def test_nothing_would_change_and_nothing_differs(lab: RunningLab) -> None:
-    assert lab.planned() == {}
-    assert lab.verify() == []
+class TestLab(EveryLab):
+    """What holds of every lab."""
 
 
 def test_no_secret_is_in_the_stack_file_or_in_what_was_printed(lab: RunningLab, first: RunningLab) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.e2e.running_lab import RunningLab
 from tests.e2e.test_a_lab import ready
-from tests.profiles.conftest import brought_up
+from tests.profiles.conftest import EveryLab, brought_up
 from tests.profiles.spare_machine import SpareMachine
 
 ADDRESS = "10.240.0.30"
@@ -83,14 +83,8 @@ def test_the_state_has_no_vm_for_it_and_its_key_only_encrypted(lab: RunningLab, 
     assert machine.login.key.splitlines()[1] not in state
 
 
-def test_pods_and_services_work(lab: RunningLab) -> None:
-    tried = lab.make("smoke")
-    assert tried.succeeded, tried.output
-
-
-def test_nothing_would_change_and_nothing_differs(lab: RunningLab) -> None:
-    assert lab.planned() == {}
-    assert lab.verify() == []
+class TestLab(EveryLab):
+    """What holds of every lab."""
 
 
 def test_a_machine_that_leaves_is_as_it_was(lab: RunningLab, machine: SpareMachine, before: Mapping[str, str]) -> None:

@@ -4,6 +4,7 @@ import json
 
 from tests.e2e.running_lab import RunningLab
 from tests.e2e.test_a_lab import ready
+from tests.profiles.conftest import EveryLab
 
 POD_CIDRS = {"worker-0": "172.20.0.0/24", "worker-1": "172.20.1.0/24"}
 
@@ -39,11 +40,5 @@ def test_swap_is_switched_off_for_good(lab: RunningLab) -> None:
     assert lab.ssh("worker-0", "swapon --show --noheadings; grep '^[^#].*swap' /etc/fstab; true") == ""
 
 
-def test_pods_and_services_work(lab: RunningLab) -> None:
-    tried = lab.make("smoke")
-    assert tried.succeeded, tried.output
-
-
-def test_nothing_would_change_and_nothing_differs(lab: RunningLab) -> None:
-    assert lab.planned() == {}
-    assert lab.verify() == []
+class TestLab(EveryLab):
+    """What holds of every lab."""

@@ -6,7 +6,7 @@ import pytest
 
 from tests.e2e.running_lab import RunningLab
 from tests.e2e.test_a_lab import ready
-from tests.profiles.conftest import brought_up
+from tests.profiles.conftest import EveryLab, brought_up
 
 VERSIONS = ("v1.31.0", "v1.32.3")
 
@@ -40,11 +40,5 @@ def test_every_program_of_kubernetes_is_of_that_version(lab: RunningLab, version
             assert version in lab.ssh(node, asked)
 
 
-def test_pods_and_services_work(lab: RunningLab) -> None:
-    tried = lab.make("smoke")
-    assert tried.succeeded, tried.output
-
-
-def test_nothing_would_change_and_nothing_differs(lab: RunningLab) -> None:
-    assert lab.planned() == {}
-    assert lab.verify() == []
+class TestLab(EveryLab):
+    """What holds of every lab."""
