@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+# ServerAlive…: a node whose power is cut or that reboots ends no connection, and ssh would wait for it for ever.
 _SSH_CONFIG = """\
 # Written from the stack's outputs: ssh -F {config} NODE
 {hosts}
@@ -17,6 +18,9 @@ Host *
     IdentitiesOnly yes
     UserKnownHostsFile {known_hosts}
     StrictHostKeyChecking yes
+    ConnectTimeout 20
+    ServerAliveInterval 10
+    ServerAliveCountMax 3
 """
 # Connected inside, spoken outside: ssh itself runs as everywhere, and takes over the connection that is passed to it.
 _CONNECT_INSIDE = """\

@@ -66,6 +66,14 @@ def test_a_machine_of_somebody_elses_is_logged_in_to_in_its_own_way(folder: Path
     assert stat.S_IMODE((folder / "node-2.key").stat().st_mode) == 0o600
 
 
+def test_a_node_that_falls_silent_is_not_waited_for_for_ever(folder: Path) -> None:
+    access.write(folder, OUTPUTS, "python3", None)
+    told = effective(folder / "ssh_config", "node-0")
+    assert int(told["serveraliveinterval"]) > 0
+    assert int(told["serveralivecountmax"]) > 0
+    assert told["connecttimeout"] != "none"
+
+
 def test_a_node_in_a_private_network_is_connected_to_from_inside(folder: Path) -> None:
     access.write(folder, OUTPUTS, "python3", Path("/my lab/in-lab"))
     told = effective(folder / "ssh_config", "node-0")
