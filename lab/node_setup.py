@@ -155,7 +155,8 @@ def _of_the_image(spec: Spec, node: Node) -> dict[str, File]:
 def _pod_network(spec: Spec, node: Node, layout: Layout) -> dict[str, File]:
     """The CNI configuration: a bridge with the node's pod CIDR, and the loopback interface of each pod.
 
-    containerd watches the folder, so pods that start later use what stands there then.
+    containerd watches the folder, so pods that start later use what stands there then. Without hairpin mode a bridge
+    sends nothing back by the port that it came from, and a pod does not reach itself by a Service.
     """
     if node.pod_cidr is None:
         return {}
@@ -167,6 +168,7 @@ def _pod_network(spec: Spec, node: Node, layout: Layout) -> dict[str, File]:
         "bridge": BRIDGE,
         "isGateway": True,
         "ipMasq": True,
+        "hairpinMode": True,
         "ipam": {
             "type": "host-local",
             "ranges": [[{"subnet": POD_CIDR_OF_USER_DATA if filled_in else str(node.pod_cidr)}]],

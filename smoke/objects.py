@@ -1,4 +1,4 @@
-"""What is made in the cluster to try it out: a namespace with a web server on every node, and a Service over them."""
+"""What is made in the cluster to try it out: a namespace with a web server on every node, and Services over them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,6 +9,9 @@ from lab.versions import image_reference
 
 WEB = "web"
 """The web servers, in the pod network; also the Service over them."""
+
+OWN = "own"
+"""The Service that leads a pod to the web server on its own node: to itself."""
 
 HOST = "host"
 """The pods in the network of their node, which see it as the node itself does."""
@@ -25,12 +28,8 @@ def manifest(namespace: str, nodes: Sequence[str]) -> str:
     """
     objects = (
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}},
-        {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": {"name": WEB, "namespace": namespace},
-            "spec": {"selector": {"app": WEB}, "ports": [{"port": 80, "targetPort": PORT}]},
-        },
+        _service(namespace, WEB),
+        _service(namespace, OWN, internalTrafficPolicy="Local"),
         _daemon_set(
             namespace,
             nodes,
@@ -41,6 +40,16 @@ def manifest(namespace: str, nodes: Sequence[str]) -> str:
         _daemon_set(namespace, nodes, HOST, "while true; do sleep 3600; done", {}, hostNetwork=True),
     )
     return yaml.safe_dump_all(objects, sort_keys=False)
+
+
+def _service(namespace: str, name: str, **spec: Any) -> dict[str, Any]:
+    """A Service over the web servers."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"selector": {"app": WEB}, "ports": [{"port": 80, "targetPort": PORT}], **spec},
+    }
 
 
 def _daemon_set(

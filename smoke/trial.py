@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from smoke.cluster import Cluster
-from smoke.objects import HOST, PORT, SERVING, WEB
+from smoke.objects import HOST, OWN, PORT, SERVING, WEB
 from smoke.pods import Pod, pods_of
 from smoke.rows import Result, Row
 from verify.commands import CommandError
@@ -56,8 +56,8 @@ def try_out(cluster: Cluster, nodes: Sequence[str], say: Callable[[str], None]) 
             waiting.exception()
         has_dns = pool.submit(cluster.has_dns)
         items = cluster.pods_and_services()
-        pods = pods_of(items, nodes)
-        fetches = {pod: list(_fetches(pod, pods, _service_address(items), has_dns.result())) for pod in pods.values()}
+        pods, services = pods_of(items, nodes), _service_addresses(items)
+        fetches = {pod: list(_fetches(pod, pods, services, has_dns.result())) for pod in pods.values()}
         say("fetching from every pod, every node and the Service")
         rows = {pod: pool.submit(_fetched, cluster, pod, wanted) for pod, wanted in fetches.items()}
         logs = pool.submit(_logged, cluster, [pod for pod in pods.values() if pod.app == WEB])
@@ -71,12 +71,18 @@ def try_out(cluster: Cluster, nodes: Sequence[str], say: Callable[[str], None]) 
     return sorted(found, key=lambda row: checks.index(row.check))
 
 
-def _service_address(items: Iterable[Mapping[str, Any]]) -> str:
-    return next(str(item["spec"]["clusterIP"]) for item in items if item["kind"] == "Service")
+def _service_addresses(items: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Name of each Service to its address."""
+    return {item["metadata"]["name"]: item["spec"]["clusterIP"] for item in items if item["kind"] == "Service"}
 
 
-def _fetches(pod: Pod, pods: Mapping[tuple[str, str], Pod], address: str, has_dns: bool) -> Iterator[Fetch]:
-    """What a pod is to fetch."""
+def _fetches(
+    pod: Pod, pods: Mapping[tuple[str, str], Pod], services: Mapping[str, str], has_dns: bool
+) -> Iterator[Fetch]:
+    """What a pod is to fetch.
+
+    services: name to address.
+    """
     servers = [each for (app, _), each in pods.items() if app == WEB]
     serving = frozenset(each.name for each in servers if not each.trouble)
     in_pod_network = pod.app == WEB
@@ -92,12 +98,19 @@ def _fetches(pod: Pod, pods: Mapping[tuple[str, str], Pod], address: str, has_dn
     skipped = "" if serving else NO_POD
     yield Fetch(
         check="Service by address",
-        target=f"Service {address}",
-        url=f"http://{address}/",
+        target=f"Service {services[WEB]}",
+        url=f"http://{services[WEB]}/",
         answers=serving,
         skipped=skipped,
     )
     if in_pod_network:
+        # Where a bridge sends nothing back to where it came from, such a connection hangs.
+        yield Fetch(
+            check="pod to itself",
+            target=f"Service {services[OWN]}",
+            url=f"http://{services[OWN]}/",
+            answers=frozenset([pod.name]),
+        )
         yield Fetch(
             check="Service by name",
             target=f"Service {WEB}",

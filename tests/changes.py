@@ -77,7 +77,7 @@ FIELDS: Mapping[str, Mapping[Keys, Field]] = {
     },
     "cni": {
         ("mtu",): Field(UNSET, (1400, 1450)),
-        ("hairpinMode",): Field(UNSET, (True, False)),
+        ("hairpinMode",): Field(True, (False,)),
         ("ipMasq",): Field(True, ()),
     },
 }

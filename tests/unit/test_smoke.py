@@ -20,6 +20,8 @@ from verify.commands import CommandError, Commands
 
 ADDRESSES = {"node-0": "10.200.0.5", "node-1": "10.200.1.5", "node-2": "10.200.2.5"}
 SERVICE = "10.32.0.99"
+OWN = "10.32.0.98"
+"""The Service that leads a pod to itself."""
 
 
 def pod(app: str, node: str) -> dict[str, Any]:
@@ -70,7 +72,8 @@ class Lab:
 
     def __post_init__(self) -> None:
         self.items = [pod(app, node) for app in ("web", "host") for node in self.workers]
-        self.items.append({"kind": "Service", "metadata": {"name": "web"}, "spec": {"clusterIP": SERVICE}})
+        for name, address in (("own", OWN), ("web", SERVICE)):
+            self.items.append({"kind": "Service", "metadata": {"name": name}, "spec": {"clusterIP": address}})
         self.log = "".join(f"[pod/web-of-{node}/web] serving as web-of-{node}\n" for node in self.workers)
 
     def note(self, what: str) -> None:
@@ -80,11 +83,13 @@ class Lab:
         if what in self.failing:
             raise self.failing[what]
 
-    def answer(self, url: str) -> str:
-        """What is at a URL."""
+    def answer(self, pod: str, url: str) -> str:
+        """What a pod finds at a URL."""
         address = url.removeprefix("http://").partition("/")[0].partition(":")[0]
         if address in self.unreachable:
             return self.unreachable[address]
+        if address == OWN:
+            return pod
         named = {each: f"web-of-{node}" for node, each in ADDRESSES.items()}
         return named.get(address, f"web-of-{self.workers[0]}")
 
@@ -113,7 +118,7 @@ class FakeCluster(Cluster):
         self.lab.note(f"exec {pod}")
         urls = [word for word in command if word.startswith("http://")]
         self.lab.fetched[pod] = urls
-        return "".join(f"{url}\t25\t{self.lab.answer(url)}\n" for url in urls)
+        return "".join(f"{url}\t25\t{self.lab.answer(pod, url)}\n" for url in urls)
 
     def logs(self, app: str) -> str:
         self.lab.note(f"logs {app}")
@@ -159,12 +164,13 @@ def test_all_is_well_in_a_cluster_that_does_what_clusters_do(run: Run, capsys: p
         *["pod starts"] * 4,
         *["pod to pod"] * 2,
         *["Service by address"] * 4,
+        *["pod to itself"] * 2,
         *["Service by name"] * 2,
         *["exec"] * 2,
         *["logs"] * 2,
         "removal",
     ]
-    assert lines[-1] == "17 checks: 17 ok, 0 failed, 0 skipped"
+    assert lines[-1] == "19 checks: 19 ok, 0 failed, 0 skipped"
     assert re.split("  +", lines[5])[:4] == ["pod to pod", "pod on node-0", "pod on node-1", "ok"]
     assert lab.done[0] == "create"
     assert lab.done[-1] == "remove"
@@ -189,8 +195,8 @@ def test_the_pods_of_a_node_fetch_all_by_one_command_each(run: Run) -> None:
     lab = Lab()
     run(lab)
     assert lab.fetched == {
-        "web-of-node-0": ["http://10.200.1.5:8080/", f"http://{SERVICE}/", "http://web/"],
-        "web-of-node-1": ["http://10.200.0.5:8080/", f"http://{SERVICE}/", "http://web/"],
+        "web-of-node-0": ["http://10.200.1.5:8080/", f"http://{SERVICE}/", f"http://{OWN}/", "http://web/"],
+        "web-of-node-1": ["http://10.200.0.5:8080/", f"http://{SERVICE}/", f"http://{OWN}/", "http://web/"],
         "host-of-node-0": [f"http://{SERVICE}/"],
         "host-of-node-1": [f"http://{SERVICE}/"],
     }
@@ -206,7 +212,7 @@ def test_of_many_nodes_each_is_tried_with_the_next(run: Run) -> None:
         "http://10.200.5.7:8080/",
         "http://10.200.0.7:8080/",
     ]
-    assert all(len(lab.fetched[f"web-of-node-{number}"]) == 3 for number in range(6))
+    assert all(len(lab.fetched[f"web-of-node-{number}"]) == 4 for number in range(6))
 
 
 def test_a_wrong_answer_fails_and_is_told(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
@@ -218,6 +224,12 @@ def test_a_wrong_answer_fails_and_is_told(run: Run, capsys: pytest.CaptureFixtur
         ("Service by name", "pod on node-0", "Service web", "no answer"),
         ("Service by name", "pod on node-1", "Service web", "no answer"),
     ]
+
+
+def test_a_pod_that_is_led_to_another_one_does_not_reach_itself(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(Lab(unreachable={OWN: "web-of-node-1"}), "--stack", "dev", "--json") == 1
+    [failed] = [row for row in rows(capsys.readouterr().out) if row["result"] == "failed"]
+    assert (failed["check"], failed["from"]) == ("pod to itself", "pod on node-0")
 
 
 def test_without_dns_names_are_skipped_and_the_rest_is_tried(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
@@ -257,6 +269,7 @@ def test_a_pod_that_is_not_ready_fails_with_its_reason_and_the_others_are_tried(
         ("pod to pod", "pod on node-0", "pod on node-1"),
         ("pod to pod", "pod on node-1", "pod on node-0"),
         ("Service by address", "pod on node-1", f"Service {SERVICE}"),
+        ("pod to itself", "pod on node-1", f"Service {OWN}"),
         ("Service by name", "pod on node-1", "Service web"),
         ("exec", "", "pod on node-1"),
         ("logs", "", "pod on node-1"),
@@ -297,7 +310,7 @@ def test_a_command_that_cannot_be_run_in_a_pod_fails_and_so_does_what_it_was_to_
     assert run(lab, "--stack", "dev", "--json") == 1
     failed = [row for row in rows(capsys.readouterr().out) if row["result"] == "failed"]
     assert {row["reason"] for row in failed} == {"unable to upgrade connection"}
-    assert [row["check"] for row in failed] == ["pod to pod", "Service by address", "Service by name", "exec"]
+    assert [row["check"] for row in failed] == ["pod to pod", "Service by address", "pod to itself", "Service by name", "exec"]
 
 
 def test_a_log_that_lacks_what_the_pod_wrote_fails(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
