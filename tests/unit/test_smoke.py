@@ -310,7 +310,13 @@ def test_a_command_that_cannot_be_run_in_a_pod_fails_and_so_does_what_it_was_to_
     assert run(lab, "--stack", "dev", "--json") == 1
     failed = [row for row in rows(capsys.readouterr().out) if row["result"] == "failed"]
     assert {row["reason"] for row in failed} == {"unable to upgrade connection"}
-    assert [row["check"] for row in failed] == ["pod to pod", "Service by address", "pod to itself", "Service by name", "exec"]
+    assert [row["check"] for row in failed] == [
+        "pod to pod",
+        "Service by address",
+        "pod to itself",
+        "Service by name",
+        "exec",
+    ]
 
 
 def test_a_log_that_lacks_what_the_pod_wrote_fails(run: Run, capsys: pytest.CaptureFixture[str]) -> None:

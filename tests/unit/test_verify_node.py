@@ -56,10 +56,16 @@ class Node:
         (self.programs / name).write_text(f"#!/bin/sh\n{body}\n")
         (self.programs / name).chmod(0o755)
 
-    def unit(self, active: str, enabled: str, remembered: str = "") -> None:
-        """Has systemd say this of the unit; `remembered` is what it goes on saying of whether it is enabled."""
+    def unit(self, active: str, enabled: str, remembered: str = "", importing: str = "dead") -> None:
+        """Has systemd say this of the unit; `remembered` is what it goes on saying of whether it is enabled.
+
+        importing: what it says of the unit that brings the images in.
+        """
         said = f"Id=kubelet.service\\nActiveState={active}\\nUnitFileState={remembered or enabled}\\n"
-        self.program("systemctl", f"case $1 in show) printf '{said}' ;; is-enabled) echo {enabled} ;; esac")
+        self.program(
+            "systemctl",
+            f"case $* in *SubState*) echo {importing} ;; show*) printf '{said}' ;; is-enabled*) echo {enabled} ;; esac",
+        )
 
     def differences(self) -> list[str]:
         """What the program finds."""
@@ -174,6 +180,18 @@ def test_a_service_that_is_late_once_is_healthy(node: Node) -> None:
 
 def test_a_missing_image_is_found(node: Node) -> None:
     node.program("ctr", "echo registry.k8s.io/pause:3.1")
+    assert node.differences() == ["image registry.k8s.io/pause:3.10: missing"]
+
+
+def test_an_image_that_is_being_brought_in_is_not_missing(node: Node) -> None:
+    node.program("ctr", "")
+    node.unit("active", "enabled", importing="start")
+    assert node.differences() == []
+
+
+def test_an_image_that_could_not_be_brought_in_is_missing_while_that_waits_to_be_tried_again(node: Node) -> None:
+    node.program("ctr", "")
+    node.unit("active", "enabled", importing="auto-restart")
     assert node.differences() == ["image registry.k8s.io/pause:3.10: missing"]
 
 
