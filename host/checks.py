@@ -18,7 +18,7 @@ from toolchain import golang
 
 # In the order they run: what is quick to fail comes first.
 NAMES = ("lint", "unit", "program", "engine", "e2e", "profiles")
-THOROUGH = {"e2e": ("--rounds=10",), "profiles": ("--stacks=all",)}
+THOROUGH = {"e2e": ("--rounds=10",), "profiles": ("--rounds=10", "--stacks=all")}
 """What each is told where there is time."""
 
 # gofmt lists what it would change and calls that a success.

@@ -32,13 +32,13 @@ runtime:
     toolchain: pip
     virtualenv: {venv}
 """
-# Asks as often as `service apply` does.
+# Asks as often as `service apply` does at first.
 _RESTART_BY_HAND = """\
 set -eu
 health=$(cat /var/lib/hardway/services/kubelet/applied/health)
 started=${EPOCHREALTIME/./}
 systemctl restart kubelet
-until bash -c "$health" >/dev/null 2>&1; do sleep 0.5; done
+until bash -c "$health" >/dev/null 2>&1; do sleep 1; done
 echo $((${EPOCHREALTIME/./} - started))
 """
 

@@ -1,43 +1,17 @@
 """The one lab of real VMs that all e2e tests share; each test leaves it as it found it."""
 
-import random
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.running_lab import Change, RunningLab, checked_out
+from tests.e2e.running_lab import Change, RunningLab
 from toolchain.cache import default_folder
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Adds the options of these tests."""
+    """Adds the option of these tests."""
     parser.addoption("--lab", type=Path, help="a checkout whose lab is up, to test instead of a fresh clone")
-    parser.addoption("--rounds", type=int, default=1, help="how many faults, interruptions and changes to draw")
-    parser.addoption("--seed", default=None, help="what to draw them from (default: what is checked out)")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Declares the marker, and takes the commit for a seed, so that each draws its own."""
-    config.addinivalue_line("markers", "drawn: of whose cases as many are run as --rounds says")
-    if config.getoption("--seed") is None:
-        config.option.seed = checked_out()
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Draws cases of the tests that are marked so."""
-    rounds, seed = config.getoption("--rounds"), config.getoption("--seed")
-    cases = defaultdict(list)
-    for item in items:
-        if item.get_closest_marker("drawn"):
-            cases[item.nodeid.partition("[")[0]].append(item)
-    left_out = set()
-    for name, all_cases in cases.items():
-        drawn = random.Random(f"{seed} {name}").sample(all_cases, min(rounds, len(all_cases)))
-        left_out |= set(all_cases) - set(drawn)
-    items[:] = [item for item in items if item not in left_out]
-    config.hook.pytest_deselected(items=list(left_out))
 
 
 @pytest.fixture(scope="session")

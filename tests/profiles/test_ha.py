@@ -48,6 +48,7 @@ class TestLab(EveryLab):
     """What holds of every lab."""
 
 
+@pytest.mark.drawn
 @pytest.mark.parametrize("lost", CONTROL_PLANES)
 def test_the_api_outlives_any_control_plane(lab: RunningLab, lost: str) -> None:
     before = heartbeat(lab)

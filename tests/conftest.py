@@ -1,0 +1,36 @@
+"""Of tests with many cases, as many are run as there is time for, drawn by a seed."""
+
+import random
+from collections import defaultdict
+
+import pytest
+
+from tests.e2e.running_lab import checked_out
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds the options of all tests."""
+    parser.addoption("--rounds", type=int, default=1, help="how many faults, interruptions and changes to draw")
+    parser.addoption("--seed", default=None, help="what to draw from (default: what is checked out)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declares the marker, and takes the commit for a seed, so that each draws its own."""
+    config.addinivalue_line("markers", "drawn: of whose cases as many are run as --rounds says")
+    if config.getoption("--seed") is None:
+        config.option.seed = checked_out()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Draws cases of the tests that are marked so."""
+    rounds, seed = config.getoption("--rounds"), config.getoption("--seed")
+    cases = defaultdict(list)
+    for item in items:
+        if item.get_closest_marker("drawn"):
+            cases[item.nodeid.partition("[")[0]].append(item)
+    left_out = set()
+    for name, all_cases in cases.items():
+        drawn = random.Random(f"{seed} {name}").sample(all_cases, min(rounds, len(all_cases)))
+        left_out |= set(all_cases) - set(drawn)
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=list(left_out))
