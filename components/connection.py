@@ -1,10 +1,12 @@
 """Talking to a node. Nobody else opens a connection."""
 
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from ipaddress import IPv4Address
+from pathlib import Path
 
 import pulumi
 import pulumi_command as command
@@ -19,6 +21,15 @@ DIAL_ATTEMPTS_UNTIL_BOOTED = 120
 DIAL_ATTEMPTS = 10
 DIAL_TIMEOUT = 15
 """Seconds that one attempt to connect may take."""
+
+
+def _interpreter() -> str:
+    """This program's own Python, for a shell in the project's folder: the machine's has none of its packages.
+
+    Named from that folder where it is in there, so that a checkout that is moved shows no change.
+    """
+    project, python = Path(__file__).parent.parent, Path(sys.prefix) / "bin" / "python"
+    return shlex.quote(str(python.relative_to(project) if python.is_relative_to(project) else python))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +132,7 @@ class Connection:
         )
         return command.local.Command(
             name,
-            create="python3 -m components.push",
+            create=f"{_interpreter()} -m components.push",
             environment={
                 "HARDWAY_NODE": self._node,
                 "HARDWAY_BINARIES": "\n".join(sorted(to_line(*entry) for entry in wanted.items())),

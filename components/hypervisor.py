@@ -124,6 +124,9 @@ class Hypervisor(pulumi.ComponentResource):
                     wait_for_lease=False,
                 )
             ],
+            # The plugin's default is Spice, which Debian 13's QEMU does not have. At a TCP port, anybody on the host
+            # could have the screen.
+            graphics=libvirt.DomainGraphicsArgs(type="vnc", listen_type="socket"),
             consoles=[libvirt.DomainConsoleArgs(type="pty", target_type="serial", target_port="0")],
             autostart=True,
             # The provider reads back leases for addresses, and there are none before the VM has booted.

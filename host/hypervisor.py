@@ -41,12 +41,14 @@ log_outputs = "3:file:/var/log/libvirt/libvirtd.log"
     "virtlogd.conf": """\
 log_outputs = "3:file:/var/log/libvirt/virtlogd.log"
 """,
-    # A mount namespace for each VM would need /dev as udev keeps it; no security driver knows the private folders.
+    # A mount namespace for each VM would need /dev as udev keeps it; no security driver knows the private folders. Core
+    # dumps would hold keys, and below sudo, which forbids them, libvirt's default of any size fails in a container.
     "qemu.conf": """\
 user = "root"
 group = "root"
 namespaces = []
 security_driver = "none"
+max_core = 0
 """,
 }
 # As the distribution's own package for the system's libvirtd makes them (that package wants an init system).

@@ -39,6 +39,13 @@ PATCHES = {
             before="c := make(chan response)",
             after="c := make(chan response, 16)",
         ),
+        # A domain that could not be started stays defined but is in no state: the next run finds its name taken.
+        golang.Patch(
+            module="github.com/dmacvicar/terraform-provider-libvirt",
+            file="libvirt/resource_libvirt_domain.go",
+            before="\n\terr = virConn.DomainCreate(domain)\n\tif err != nil {\n",
+            after="\n\terr = virConn.DomainCreate(domain)\n\tif err != nil {\n\t\t_ = virConn.DomainUndefine(domain)\n",
+        ),
     ),
 }
 """By plugin, what is built otherwise than its modules have it."""

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pulumi
 import pulumi_command as command
+import pulumi_libvirt as libvirt
 import pulumi_tls as tls
 
 values = json.loads(Path("values.json").read_text())
@@ -67,8 +68,12 @@ class Run:
 class Project:
     """A project with one stack in a folder of its own."""
 
-    def __init__(self, folder: Path) -> None:
-        """folder is made; the programs run in the virtual environment of the tests."""
+    def __init__(self, folder: Path, prefix: Sequence[str] = ()) -> None:
+        """folder is made; the programs run in the virtual environment of the tests.
+
+        prefix: words before the command of the engine, to run it elsewhere.
+        """
+        self._prefix = prefix
         self.folder = folder
         self.state = folder / "state"
         self.state.mkdir(parents=True)
@@ -95,14 +100,17 @@ class Project:
         }
 
     def write(self, program: str, values: Mapping[str, Any] | None = None) -> None:
-        """Makes this the project's program. `values` is a variable in it, as are pulumi, command, tls and Path."""
+        """Makes this the project's program.
+
+        It finds `values`, pulumi, command, libvirt, tls and Path in its variables.
+        """
         (self.folder / "__main__.py").write_text(_PRELUDE + textwrap.dedent(program))
         (self.folder / "values.json").write_text(json.dumps(values or {}))
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         """Starts `pulumi` with these arguments and more environment variables, in a process group of its own."""
         return subprocess.Popen(
-            ["pulumi", *arguments, "--non-interactive", "--color=never"],
+            [*self._prefix, "pulumi", *arguments, "--non-interactive", "--color=never"],
             cwd=self.folder,
             env=os.environ | self.environment | environment,
             stdin=subprocess.DEVNULL,

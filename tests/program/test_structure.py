@@ -2,6 +2,8 @@
 
 import json
 import re
+import shlex
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from lab.spec import Spec
 from tests.program.recording import IMAGE, Program, Resource, record
 from tests.program.stack import NEW_WORKER, changed, setting
 
+CHECKOUT = Path(__file__).parent.parent.parent
 DOMAIN = "libvirt:index/domain:Domain"
 MOST_RESOURCES_OF_A_WORKER = 20
 MOST_CONNECTIONS_OF_A_WORKER = 8
@@ -52,6 +55,14 @@ def test_no_command_replaces_or_logs_or_hands_its_output_on(program: Program) ->
         assert "triggers" not in command.inputs
         assert command.inputs["logging"] == "none"
         assert command.inputs["addPreviousOutputInEnv"] is False
+
+
+def test_binaries_are_pushed_by_the_programs_own_python(program: Program) -> None:
+    push = program.by_identity["command:local:Command node-0-binaries"]
+    python = Path(shlex.split(push.inputs["create"])[0])
+    # Not resolved: of a virtual environment, the program is a link to the machine's.
+    assert (CHECKOUT / python).parent == Path(sys.prefix) / "bin"
+    assert not python.is_absolute()
 
 
 def test_what_is_done_on_a_node_goes_with_its_machine(program: Program, dev_addresses: dict[str, str]) -> None:

@@ -1,0 +1,84 @@
+"""The libvirt plugin against a private libvirtd: what it makes it takes away, and a failure is in nobody's way."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from host.hypervisor import URI, Hypervisor
+from tests.engine.pulumi_project import Project
+
+PROGRAM = f"""
+options = pulumi.ResourceOptions(provider=libvirt.Provider("libvirt", uri="{URI}"))
+pool = libvirt.Pool("pool", name="lab", type="dir", path="/var/lib/libvirt/images/lab", opts=options)
+base = libvirt.Volume("base", name="base", pool=pool.name, source=values["image"], opts=options)
+disk = libvirt.Volume("disk", name="disk", pool=pool.name, base_volume_id=base.id, size=2**21, opts=options)
+network = libvirt.Network("network", name="lab", mode="nat", addresses=["10.99.0.0/24"], opts=options)
+libvirt.Domain("domain", name="vm", type="qemu", memory=values["memory"], kernel=values["kernel"],
+    disks=[{{"volume_id": disk.id}}], network_interfaces=[{{"network_id": network.id, "wait_for_lease": False}}],
+    graphics={{"type": "vnc", "listen_type": "socket"}}, opts=options)
+"""
+
+
+@pytest.fixture
+def hypervisor(tmp_path: Path) -> Iterator[Hypervisor]:
+    hypervisor = Hypervisor(tmp_path / "instance")
+    hypervisor.start(owner=os.getpid())
+    yield hypervisor
+    hypervisor.purge()
+
+
+@pytest.fixture
+def project(engine: Path, hypervisor: Hypervisor, tmp_path: Path) -> Project:
+    assert engine
+    return Project(tmp_path / "project", prefix=hypervisor.enter())
+
+
+def write(project: Project, *, memory: int = 64, kernel: str | None = None) -> None:
+    """Makes a VM the project's program, over a disk on which nothing is."""
+    image = project.folder / "image.qcow2"
+    if not image.exists():
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", image, "1M"], check=True)
+    project.write(PROGRAM, {"image": str(image), "memory": memory, "kernel": kernel})
+
+
+def listed(hypervisor: Hypervisor, *command: str) -> list[str]:
+    """The names that virsh lists."""
+    command = ("virsh", "--connect", URI, *command, "--name")
+    return subprocess.run(hypervisor.enter(command), check=True, capture_output=True, text=True).stdout.split()
+
+
+def test_what_is_made_stays_as_it_is_and_goes_without_a_trace(project: Project, hypervisor: Hypervisor) -> None:
+    write(project)
+    project.up()
+    assert listed(hypervisor, "list") == ["vm"]
+    assert listed(hypervisor, "net-list") == ["lab"]
+    assert project.up().steps == []
+    project.destroy()
+    for command in (("list", "--all"), ("net-list", "--all"), ("pool-list", "--all")):
+        assert listed(hypervisor, *command) == []
+
+
+def test_another_size_replaces_the_domain_and_keeps_its_disk(project: Project, hypervisor: Hypervisor) -> None:
+    write(project)
+    project.up()
+    write(project, memory=96)
+    changed = project.up()
+    assert "replace" in changed.operations("domain")
+    assert changed.operations("disk") == []
+    assert listed(hypervisor, "list") == ["vm"]
+
+
+def test_a_domain_that_could_not_be_started_is_not_in_the_way_of_the_next_run(
+    project: Project, hypervisor: Hypervisor
+) -> None:
+    write(project, kernel="/no/such/kernel")
+    assert "/no/such/kernel" in project.up(fails=True).error("domain")
+    assert listed(hypervisor, "list", "--all") == []
+    write(project)
+    project.up()
+    assert listed(hypervisor, "list") == ["vm"]
