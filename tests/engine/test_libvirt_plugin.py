@@ -35,7 +35,8 @@ def hypervisor(tmp_path: Path) -> Iterator[Hypervisor]:
 @pytest.fixture
 def project(engine: Path, hypervisor: Hypervisor, tmp_path: Path) -> Project:
     assert engine
-    return Project(tmp_path / "project", prefix=hypervisor.enter())
+    folder = tmp_path / "project"
+    return Project(folder, prefix=hypervisor.enter(["env", f"--chdir={folder}"]))
 
 
 def write(project: Project, *, memory: int = 64, kernel: str | None = None) -> None:
