@@ -73,6 +73,10 @@ def prepare(layout: Layout, stack: str) -> None:
             if private:
                 _as_root("start", layout.hypervisor, *(["--kvm"] if tools.virtualization == "kvm" else []))
             print(f"    a private one in {layout.hypervisor}" if private else "    the system's libvirtd")
+            if private and packages.has_systemd():
+                print(
+                    "    (the system's libvirtd does not answer you: is it running, and are you in the group libvirt?)"
+                )
         with step("Environment"):
             commands = {"pulumi": tools.bin / "pulumi", "kubectl": tools.kubectl}
             virsh = environment.program("virsh")
