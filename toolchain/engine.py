@@ -39,8 +39,8 @@ PATCHES = {
             before="c := make(chan response)",
             after="c := make(chan response, 16)",
         ),
-        # What was uploaded is known. Read back at once, it may come back empty (seen with libvirt 11.3): then it stands in
-        # the state as half made, and every later run fails by an update that there is none of.
+        # What was uploaded is known. Read back at once, it may come back empty (seen with libvirt 11.3): then it stands
+        # in the state as half made, and every later run fails by an update that there is none of.
         golang.Patch(
             module="github.com/dmacvicar/terraform-provider-libvirt",
             file="libvirt/resource_libvirt_cloud_init.go",
