@@ -4,6 +4,8 @@ import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from host.access import PATIENCE
+
 
 @dataclass(frozen=True, kw_only=True)
 class Login:
@@ -52,10 +54,8 @@ def command(folder: Path, login: Login) -> list[str]:
         "GlobalKnownHostsFile": "/dev/null",
         "StrictHostKeyChecking": "yes",
         "BatchMode": "yes",
-        "ConnectTimeout": 20,
+        **PATIENCE,
         "ConnectionAttempts": 5,
-        "ServerAliveInterval": 10,
-        "ServerAliveCountMax": 3,
         "LogLevel": "ERROR",
     }
     return [

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-# ServerAlive…: a node whose power is cut or that reboots ends no connection, and ssh would wait for it for ever.
+PATIENCE = {"ConnectTimeout": 20, "ServerAliveInterval": 10, "ServerAliveCountMax": 3}
+"""Options of ssh_config(5), times in seconds: a node that reboots or loses power ends no connection, and ssh would wait
+for it for ever."""
 _SSH_CONFIG = """\
 # Written from the stack's outputs: ssh -F {config} NODE
 {hosts}
@@ -18,9 +20,7 @@ Host *
     IdentitiesOnly yes
     UserKnownHostsFile {known_hosts}
     StrictHostKeyChecking yes
-    ConnectTimeout 20
-    ServerAliveInterval 10
-    ServerAliveCountMax 3
+{patience}
 """
 # Connected inside, spoken outside: ssh itself runs as everywhere, and takes over the connection that is passed to it.
 _CONNECT_INSIDE = """\
@@ -50,6 +50,7 @@ def write(folder: Path, outputs: Mapping[str, Any], python: str, in_lab: Path | 
         hosts=hosts,
         identity=_ssh_path(folder / "ssh-key"),
         known_hosts=_ssh_path(folder / "known_hosts"),
+        patience="\n".join(f"    {option} {value}" for option, value in PATIENCE.items()),
     )
     if in_lab is not None:
         ssh_config += _CONNECT_INSIDE.format(

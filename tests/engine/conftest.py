@@ -6,11 +6,12 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from host.hypervisor import Hypervisor
 from tests.engine.pulumi_project import Project
 
 PLUGINS = {"command": "1.2.1", "libvirt": "0.5.4", "tls": "5.6.2"}
@@ -35,3 +36,12 @@ def new_project(engine: Path, tmp_path_factory: pytest.TempPathFactory) -> Calla
     assert engine
     folder = tmp_path_factory.mktemp("projects")
     return lambda name: Project(folder / name)
+
+
+@pytest.fixture
+def hypervisor(tmp_path: Path) -> Iterator[Hypervisor]:
+    """A private hypervisor in which nothing is defined. Needs root."""
+    hypervisor = Hypervisor(tmp_path / "instance")
+    hypervisor.start(owner=os.getpid())
+    yield hypervisor
+    hypervisor.purge()

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from host.hypervisor import URI, Hypervisor
 from tests.engine.pulumi_project import Project
+from tests.engine.test_private_hypervisor import virsh
 
 PROGRAM = f"""
 options = pulumi.ResourceOptions(provider=libvirt.Provider("libvirt", uri="{URI}"))
@@ -22,14 +21,6 @@ libvirt.Domain("domain", name="vm", type="qemu", memory=values["memory"], kernel
     disks=[{{"volume_id": disk.id}}], network_interfaces=[{{"network_id": network.id, "wait_for_lease": False}}],
     graphics={{"type": "vnc", "listen_type": "socket"}}, opts=options)
 """
-
-
-@pytest.fixture
-def hypervisor(tmp_path: Path) -> Iterator[Hypervisor]:
-    hypervisor = Hypervisor(tmp_path / "instance")
-    hypervisor.start(owner=os.getpid())
-    yield hypervisor
-    hypervisor.purge()
 
 
 @pytest.fixture
@@ -49,8 +40,7 @@ def write(project: Project, *, memory: int = 64, kernel: str | None = None) -> N
 
 def listed(hypervisor: Hypervisor, *command: str) -> list[str]:
     """The names that virsh lists."""
-    command = ("virsh", "--connect", URI, *command, "--name")
-    return subprocess.run(hypervisor.enter(command), check=True, capture_output=True, text=True).stdout.split()
+    return virsh(hypervisor, *command, "--name").split()
 
 
 def test_what_is_made_stays_as_it_is_and_goes_without_a_trace(project: Project, hypervisor: Hypervisor) -> None:

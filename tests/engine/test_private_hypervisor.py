@@ -38,14 +38,6 @@ DOMAIN = """\
 """
 
 
-@pytest.fixture
-def hypervisor(tmp_path: Path) -> Iterator[Hypervisor]:
-    hypervisor = Hypervisor(tmp_path / "instance")
-    hypervisor.start(owner=os.getpid())
-    yield hypervisor
-    hypervisor.purge()
-
-
 def run(hypervisor: Hypervisor, *command: str) -> str:
     return subprocess.run(hypervisor.enter(command), check=True, capture_output=True, text=True).stdout.strip()
 

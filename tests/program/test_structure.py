@@ -12,10 +12,10 @@ import yaml
 
 from lab.nodes import services_of
 from lab.spec import Spec
+from tests.e2e.running_lab import CHECKOUT
 from tests.program.recording import IMAGE, Program, Resource, record
 from tests.program.stack import NEW_WORKER, changed, setting
 
-CHECKOUT = Path(__file__).parent.parent.parent
 DOMAIN = "libvirt:index/domain:Domain"
 MOST_RESOURCES_OF_A_WORKER = 20
 MOST_CONNECTIONS_OF_A_WORKER = 8
