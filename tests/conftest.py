@@ -1,6 +1,7 @@
 """Of tests with many cases, as many are run as there is time for, drawn by a seed."""
 
 import random
+import signal
 from collections import defaultdict
 
 import pytest
@@ -16,6 +17,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Declares the marker, and takes the commit for a seed, so that each draws its own."""
+    # A shell without job control has what it runs in the background ignore SIGINT, and so all that is started by that:
+    # a test that interrupts a program would wait for ever.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "drawn: of whose cases as many are run as --rounds says")
     if config.getoption("--seed") is None:
         config.option.seed = checked_out()
