@@ -63,7 +63,7 @@ class Lab(pulumi.ComponentResource):
             before = {"kube-apiserver": first, "kubelet": self._admission()}
             self._nodes[node.name] = self._node(node, rollout=one_by_one, waits_for=before)
             first = first or [self._nodes[node.name].command("kube-apiserver")]
-        api_servers = [node.command(spec.api_service) for node in self._nodes.values()]
+        api_servers = [node.command(spec.api_server_service) for node in self._nodes.values()]
         for node in spec.workers:
             before = {"kubelet": [*api_servers, *self._admission()]}
             self._nodes[node.name] = self._node(node, rollout=several, waits_for=before)

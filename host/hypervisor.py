@@ -19,6 +19,7 @@ from pathlib import Path
 
 from host import namespace, processes
 from host.errors import HostError
+from host.packages import has_systemd
 from host.processes import Process
 
 URI = "qemu:///system"
@@ -63,7 +64,7 @@ _LEAVE_NETWORK = 'mount --bind "/proc/$$/ns/net" "$1" && shift && exec unshare -
 
 def system_libvirt_answers() -> bool:
     """Whether systemd runs here and the system's libvirtd answers this user."""
-    if not Path("/run/systemd/system").is_dir() or shutil.which("virsh") is None:
+    if not has_systemd() or shutil.which("virsh") is None:
         return False
     return _virsh_answers([])
 

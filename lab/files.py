@@ -82,7 +82,7 @@ class Service:
     unit: the unit file's name, None for files that other services read by themselves.
     activation: how the unit takes a change: `restart`, or `reload` for a unit that only applies settings.
     check: shell that fails, saying why, where the staged files cannot be right. `$STAGED` is the folder that they
-        stand in, under their full paths.
+        stand in, under their full paths; `$CHANGED` the paths of those that differ, a space before and after each.
     health: shell that exits 0 once the service does its work, and otherwise says what it lacks on its output; 3 where
         it never will do its work as it is.
     """

@@ -42,9 +42,6 @@ NODE_ENVIRONMENT = "/etc/kubernetes/node.env"
 WORKER_NAME = "WORKER_NAME"
 """The variable in it that has the node's name."""
 
-KERNEL_SETTINGS_FILE = "/etc/sysctl.d/kubernetes.conf"
-"""What assets/node/node-setup applies unless it is told another file."""
-
 MODULES = ("br_netfilter", "overlay", "nf_conntrack")
 MODULES_OF_PROXY_MODE = {
     "iptables": (),
@@ -78,16 +75,14 @@ def node_setup(spec: Spec, node: Node) -> Service:
     mode = str(node.kube_proxy.get("mode", "iptables"))
     modules = (*MODULES, *(MODULES_OF_PROXY_MODE.get(mode, ()) if node.pod_cidr else ()))
     from_user_data = _from_user_data(spec, node)
-    arguments = ([] if settings == KERNEL_SETTINGS_FILE else ["--kernel-settings", settings]) + [*from_user_data]
+    program = (f"{PROGRAMS}/node-setup", settings, *from_user_data)
     routes = [f"{route.pod_cidr} {route.address}" for route in spec.routes if route.address != node.address]
     return Service(
         name="node-setup",
         unit="node-setup.service",
         activation="reload",
         files={
-            unit_path("node-setup.service"): File(
-                content=unit("node-setup.service", program=" ".join([f"{PROGRAMS}/node-setup", *arguments]))
-            ),
+            unit_path("node-setup.service"): File(content=unit("node-setup.service", program=" ".join(program))),
             "/etc/modules-load.d/kubernetes.conf": File(content=_lines(modules), mode=0o644),
             settings: File(content=_lines(f"{name} = {value}" for name, value in KERNEL_SETTINGS.items()), mode=0o644),
             "/etc/kubernetes/pod-routes": File(content=_lines(routes), mode=0o644),

@@ -317,7 +317,7 @@ class Spec:
         return f"{self.name}.local"
 
     @property
-    def api_service(self) -> str:
+    def api_server_service(self) -> str:
         """The service of a control plane by which the API server is reached there, once it is healthy."""
         return "haproxy" if self.api_address else "kube-apiserver"
 

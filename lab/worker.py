@@ -150,7 +150,7 @@ def kubelet(spec: Spec, node: Node) -> Service:
         },
         binaries={program: Binary(name="kubelet", version=node.kubernetes_version)},
         images=tuple(Image(name=name, version=version(name)) for name in ("pause", "busybox", "coredns")),
-        check=f'"$STAGED{program}" --version',
+        check=_starts(program),
         health=f"{PROGRAMS}/kubelet-healthy {node.name} {spec.api_endpoint} {authority} {certificate} {key}",
     )
 
@@ -177,7 +177,7 @@ def _comes_after(spec: Spec, node: Node) -> tuple[str, ...]:
     if node.role is not Role.CONTROL_PLANE:
         return ()
     admits = spec.tls_bootstrap and node == spec.control_planes[0]
-    return (spec.api_service, *(("node-admission",) if admits else ()))
+    return (spec.api_server_service, *(("node-admission",) if admits else ()))
 
 
 def kube_proxy(spec: Spec, node: Node) -> Service:
@@ -224,9 +224,14 @@ def kube_proxy(spec: Spec, node: Node) -> Service:
             **pair.files,
         },
         binaries={program: Binary(name="kube-proxy", version=node.kubernetes_version)},
-        check=f'"$STAGED{program}" --version',
+        check=_starts(program),
         health=f"{PROGRAMS}/endpoint-healthy http://{KUBE_PROXY_HEALTH}/healthz",
     )
+
+
+def _starts(program: str) -> str:
+    """A check that a program starts, where it is another one: that alone takes seconds on an emulated node."""
+    return f'[[ "$CHANGED" != *" {program} "* ]] || "$STAGED{program}" --version'
 
 
 def _name_from_user_data(spec: Spec, node: Node) -> tuple[dict[str, str], str]:

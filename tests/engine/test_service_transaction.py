@@ -267,6 +267,13 @@ def test_a_check_that_fails_changes_nothing(node: Node) -> None:
     assert node.starts() == 1
 
 
+def test_a_check_is_told_what_differs(node: Node) -> None:
+    refuses = f'[[ "$CHANGED" != *" {CONFIGURATION} "* ]] || {{ echo "not $CHANGED."; exit 1; }}'
+    assert node.applied(replace(changed({ADDED: File(content="added")}), check=refuses)) == "tool: restart"
+    result = node.apply(replace(changed({CONFIGURATION: configuration("new")}), check=refuses))
+    assert f"refused before anything was changed: not  {CONFIGURATION} ." in result.error
+
+
 def test_a_binary_that_is_not_on_the_node_changes_nothing(node: Node) -> None:
     result = node.apply(replace(NEW, binaries={TOOL: Binary(name="tool", version="3")}))
     assert result.code == 1

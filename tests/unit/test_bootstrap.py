@@ -204,7 +204,7 @@ def test_other_kernel_settings_are_told_to_the_program_that_loads_them(dev: Spec
     service = services(moved, moved.workers[0])["node-setup"]
     assert "/etc/sysctl.d/99-cri.conf" in service.files
     assert (
-        "ExecStart=/usr/local/lib/hardway/node-setup --kernel-settings /etc/sysctl.d/99-cri.conf\n"
+        "ExecStart=/usr/local/lib/hardway/node-setup /etc/sysctl.d/99-cri.conf\n"
         in (service.visible_files["/etc/systemd/system/node-setup.service"])
     )
 
