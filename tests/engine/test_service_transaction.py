@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from lab.files import Binary, Credential, File, Part, Service, digest
-from tests.engine.service_sandbox import STATE, SUFFIX, UNIT, Node, Run, files_of
+from lab.files import Binary, Credential, File, Image, Part, Service, digest
+from lab.versions import image_reference
+from tests.engine.service_sandbox import STATE, SUFFIX, UNIT, Node, Run, code, files_of
 
 UNIT_FILE = f"/etc/systemd/system/{UNIT}"
 CONFIGURATION = "/etc/tool/configuration"
@@ -195,6 +196,22 @@ def test_a_service_that_is_unhealthy_is_restarted_when_it_is_to_be_repaired(node
     assert node.applied(OLD, repair="found ill") == "tool: restart"
     node.assert_at(OLD)
     assert node.applied(OLD, repair="found otherwise") == "tool: unchanged"
+
+
+def test_images_are_brought_in_where_they_are_others_or_one_is_missing(node: Node) -> None:
+    image, later = Image(name="pause", version="1"), Image(name="pause", version="2")
+    images_unit = File(content="[Service]\nExecStart=/bin/true\n", restarts=False)
+    service = replace(changed({"/etc/systemd/system/tool-images.service": images_unit}), images=(image,))
+    brings_in = "systemctl restart --no-block tool-images.service"
+    node.store(image, later)
+    assert brings_in in node.apply(service).calls
+    # As assets/node/import-images notes it.
+    node.path(f"{STATE}/imported").write_text(f"{digest(code(image))} {image_reference('pause')}\n")
+    assert brings_in not in node.apply(service).calls
+    assert brings_in in node.apply(service, repair="missing").calls
+    assert brings_in not in node.apply(service, repair="missing").calls
+    assert brings_in in node.apply(replace(service, images=(later,)), repair="missing").calls
+    assert node.starts() == 1
 
 
 def test_the_health_of_what_ran_before_does_not_count(node: Node) -> None:
@@ -397,6 +414,8 @@ def test_no_file_is_ever_seen_half_written_or_missing(node: Node) -> None:
 
 @pytest.mark.parametrize("new", [NEW, behaving("hopeless")], ids=["works", "hopeless"])
 def test_a_change_that_was_killed_is_finished_or_undone_by_the_next(node: Node, new: Service) -> None:
+    for version in (new, OLD):  # its folders stay, and what is there already is not made
+        node.apply(version)
     run = node.apply(new)
     node.applied(OLD)
     for moment, chance in moments(run, draws=25 if new == NEW else 6):
