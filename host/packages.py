@@ -54,6 +54,7 @@ LAB = (
 TESTS = (
     Package("openssh-server", "a real sshd for the tests of remote commands"),
     Package("shellcheck", "the check of shell programs"),
+    Package("jq", "what the nodes' own programs read JSON with"),
 )
 
 
