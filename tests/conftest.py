@@ -20,7 +20,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # A shell without job control has what it runs in the background ignore SIGINT, and so all that is started by that:
     # a test that interrupts a program would wait for ever.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    config.addinivalue_line("markers", "drawn: of whose cases as many are run as --rounds says")
+    config.addinivalue_line("markers", "drawn(number=1): of whose cases number times --rounds are run")
     if config.getoption("--seed") is None:
         config.option.seed = checked_out()
 
@@ -29,12 +29,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Draws cases of the tests that are marked so."""
     rounds, seed = config.getoption("--rounds"), config.getoption("--seed")
     cases = defaultdict(list)
+    numbers = {}
     for item in items:
-        if item.get_closest_marker("drawn"):
-            cases[item.nodeid.partition("[")[0]].append(item)
+        if marker := item.get_closest_marker("drawn"):
+            name = item.nodeid.partition("[")[0]
+            cases[name].append(item)
+            numbers[name] = rounds * marker.kwargs.get("number", 1)
     left_out = set()
     for name, all_cases in cases.items():
-        drawn = random.Random(f"{seed} {name}").sample(all_cases, min(rounds, len(all_cases)))
+        drawn = random.Random(f"{seed} {name}").sample(all_cases, min(numbers[name], len(all_cases)))
         left_out |= set(all_cases) - set(drawn)
     items[:] = [item for item in items if item not in left_out]
     config.hook.pytest_deselected(items=list(left_out))

@@ -1,6 +1,7 @@
 """A change restarts exactly the services that it is of, and the preview says so beforehand.
 
 Each row is a change on top of those before it, so that every service has had its turn when the last one is through.
+Some of them are drawn, or with more rounds all; that nothing restarts by no change is held in test_a_lab.py.
 """
 
 import re
@@ -40,7 +41,6 @@ def everywhere(**values: Any) -> Callable[[Workers], dict[str, Any]]:
 
 
 ROWS = {
-    "nothing": Row(everywhere(), set()),
     "a kubelet field of one worker": Row(
         worker(1, kubelet={"maxPods": 50}),
         {("node-1", "kubelet")},
@@ -101,6 +101,7 @@ def pod_starts(lab: RunningLab) -> str:
     )
 
 
+@pytest.mark.drawn(number=4)
 @pytest.mark.parametrize("name", ROWS)
 def test_a_change_restarts_exactly_what_the_preview_announced(lab: RunningLab, name: str) -> None:
     row = ROWS[name]
@@ -139,10 +140,6 @@ def replaced(lab: RunningLab, certificate: str) -> set[Service]:
     return restarted
 
 
-def test_a_replaced_certificate_restarts_its_readers(lab: RunningLab) -> None:
-    assert replaced(lab, "kube-proxy") == {(worker, "kube-proxy") for worker in WORKERS}
-
-
 def served(lab: RunningLab, address: str) -> str:
     """The serial number of the certificate that a kubelet shows to those who connect by address."""
     script = f"openssl s_client -connect {address}:10250 </dev/null 2>/dev/null | openssl x509 -serial -noout"
@@ -154,7 +151,13 @@ def signed(lab: RunningLab, worker: str) -> str:
     return lab.ssh(worker, "openssl x509 -serial -noout -in /var/lib/kubelet/kubelet.crt")
 
 
-def test_a_kubelet_serves_its_new_certificate_without_a_restart(lab: RunningLab) -> None:
+def of_every_kube_proxy(lab: RunningLab) -> None:
+    """All of them read the same one."""
+    assert replaced(lab, "kube-proxy") == {(worker, "kube-proxy") for worker in WORKERS}
+
+
+def of_a_kubelet(lab: RunningLab) -> None:
+    """It serves its new one without a restart."""
     before = signed(lab, "node-1")
     assert replaced(lab, "kubelet-node-1") == set()
     assert signed(lab, "node-1") != before
@@ -162,11 +165,21 @@ def test_a_kubelet_serves_its_new_certificate_without_a_restart(lab: RunningLab)
     assert lab.kubectl("get", "--raw", "/api/v1/nodes/node-1/proxy/healthz") == "ok"
 
 
-def test_an_older_kubelet_is_restarted_to_serve_its_new_certificate(lab: RunningLab) -> None:
-    # Since the last row it is one of v1.35.
+def of_an_older_kubelet(lab: RunningLab) -> None:
+    """It is restarted to serve its new one."""
+    lab.configure(**ROWS["the version of one worker"].change(lab.workers))
+    assert lab.up().succeeded
     before = signed(lab, "node-0")
     assert replaced(lab, "kubelet-node-0") == {("node-0", "kubelet")}
     assert served(lab, "10.240.0.20") == signed(lab, "node-0") != before
+
+
+@pytest.mark.drawn
+@pytest.mark.parametrize("certificate", [of_every_kube_proxy, of_a_kubelet, of_an_older_kubelet])
+def test_a_replaced_certificate_restarts_those_who_do_not_read_it_again(
+    lab: RunningLab, certificate: Callable[[RunningLab], None]
+) -> None:
+    certificate(lab)
 
 
 def test_a_worker_that_comes_or_goes_restarts_nothing_elsewhere(lab: RunningLab) -> None:
