@@ -20,19 +20,19 @@ def pytest_configure(config: pytest.Config) -> None:
     # A shell without job control has what it runs in the background ignore SIGINT, and so all that is started by that:
     # a test that interrupts a program would wait for ever.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    config.addinivalue_line("markers", "drawn(number=1): of whose cases number times --rounds are run")
+    config.addinivalue_line("markers", "drawn(number=1, among=''): number times --rounds of a function's cases are run")
     if config.getoption("--seed") is None:
         config.option.seed = checked_out()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Draws cases of the tests that are marked so."""
+    """Draws cases of the tests that are marked so: of each function alone, or of all functions among the same."""
     rounds, seed = config.getoption("--rounds"), config.getoption("--seed")
     cases = defaultdict(list)
     numbers = {}
     for item in items:
         if marker := item.get_closest_marker("drawn"):
-            name = item.nodeid.partition("[")[0]
+            name = marker.kwargs.get("among") or item.nodeid.partition("[")[0]
             cases[name].append(item)
             numbers[name] = rounds * marker.kwargs.get("number", 1)
     left_out = set()

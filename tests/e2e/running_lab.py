@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -203,13 +205,16 @@ class RunningLab:
 
     def invocations(self) -> dict[Service, str]:
         """The InvocationID of every service's unit on every node: another one means that it was started again."""
-        found: dict[Service, str] = {}
-        for node in self.nodes:
-            lines = self.ssh(
-                node, f"for unit in {' '.join(UNITS)}; do systemctl show --property InvocationID --value $unit; done"
-            ).splitlines()
-            found |= {(node, unit): line for unit, line in zip(UNITS, lines, strict=True) if line}
-        return found
+        script = f"for unit in {' '.join(UNITS)}; do systemctl show --property InvocationID --value $unit; done"
+
+        def of(node: str) -> dict[Service, str]:
+            lines = self.ssh(node, script).splitlines()
+            return {(node, unit): line for unit, line in zip(UNITS, lines, strict=True) if line}
+
+        hosts = re.findall(r"^Host (\S+)$", (self.layout.access(self.stack) / "ssh_config").read_text(), re.MULTILINE)
+        with ThreadPoolExecutor() as pool:
+            found = pool.map(of, filter("*".__ne__, hosts))
+        return {service: run for runs in found for service, run in runs.items()}
 
     def restarts(self, action: Callable[[], Any]) -> set[Service]:
         """The services that run as another invocation after `action` than before; those that came or went left out."""

@@ -73,7 +73,7 @@ def converge(lab: RunningLab) -> None:
     assert lab.verify() == []
 
 
-@pytest.mark.drawn
+@pytest.mark.drawn(among=__name__)
 @pytest.mark.parametrize("name", INTERRUPTIONS)
 def test_up_again_converges_after(lab: RunningLab, name: str, request: pytest.FixtureRequest) -> None:
     draw = random.Random(f"{request.config.getoption('--seed')} {name}")
@@ -98,6 +98,7 @@ def test_up_again_converges_after(lab: RunningLab, name: str, request: pytest.Fi
         assert not [path for path in paths if found[path] not in (before[path], after[path])]
 
 
+@pytest.mark.drawn(among=__name__)
 def test_up_again_converges_after_a_full_disk(lab: RunningLab) -> None:
     # Else the kubelet would make space, as it should: by evicting pods and removing images.
     greedless = {
