@@ -147,6 +147,7 @@ def kube_controller_manager(spec: Spec, node: Node) -> Service:
         "kubeconfig": f"{folder}/kubeconfig",
         "authentication-kubeconfig": f"{folder}/kubeconfig",
         "authorization-kubeconfig": f"{folder}/kubeconfig",
+        "leader-elect": "true" if _elects_leaders(spec) else "false",
         "profiling": "false",
         "service-account-private-key-file": service_accounts,
         "service-cluster-ip-range": str(spec.networks.service_cidr),
@@ -173,7 +174,7 @@ def kube_scheduler(spec: Spec, node: Node) -> Service:
         "apiVersion": "kubescheduler.config.k8s.io/v1",
         "kind": "KubeSchedulerConfiguration",
         "clientConnection": {"kubeconfig": f"{folder}/kubeconfig"},
-        "leaderElection": {"leaderElect": True},
+        "leaderElection": {"leaderElect": _elects_leaders(spec)},
     }
     flags = {
         "bind-address": "127.0.0.1",
@@ -190,6 +191,15 @@ def kube_scheduler(spec: Spec, node: Node) -> Service:
         {flags["config"]: File(content=to_yaml(configuration))},
         health_port=10259,
     )
+
+
+def _elects_leaders(spec: Spec) -> bool:
+    """Whether controller managers, and schedulers, choose one of them to work.
+
+    A single one would choose itself, and say so every two seconds: the most part of all that an idle API server and its
+    etcd do. After a restart it would wait for its own lease to end.
+    """
+    return len(spec.control_planes) > 1
 
 
 def _client_of_api_server(
