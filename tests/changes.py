@@ -160,12 +160,18 @@ def _api_server_itself(spec: Spec, node: Node) -> object:
 def _controller_manager(spec: Spec, node: Node) -> object:
     networks = (spec.networks.service_cidr, spec.networks.cluster_cidr)
     flags = _flags("controllerManagerFlags", spec.flags.kube_controller_manager)
-    return flags, networks, node.address, node.kubernetes_version, _certificates(spec), spec.tls_bootstrap
+    own = (flags, networks, _is_one_of_several(spec))
+    return own, node.address, node.kubernetes_version, _certificates(spec), spec.tls_bootstrap
 
 
 def _scheduler(spec: Spec, node: Node) -> object:
     flags = _flags("schedulerFlags", spec.flags.kube_scheduler)
-    return flags, node.address, node.kubernetes_version, _certificates(spec)
+    return flags, _is_one_of_several(spec), node.address, node.kubernetes_version, _certificates(spec)
+
+
+def _is_one_of_several(spec: Spec) -> bool:
+    """What a controller manager or scheduler has to know of the others: a single one elects no leader."""
+    return len(spec.control_planes) > 1
 
 
 def _cluster_objects(spec: Spec, node: Node) -> object:
