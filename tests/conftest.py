@@ -29,15 +29,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Draws cases of the tests that are marked so: of each function alone, or of all functions among the same."""
     rounds, seed = config.getoption("--rounds"), config.getoption("--seed")
     cases = defaultdict(list)
-    numbers = {}
     for item in items:
         if marker := item.get_closest_marker("drawn"):
             name = marker.kwargs.get("among") or item.nodeid.partition("[")[0]
-            cases[name].append(item)
-            numbers[name] = rounds * marker.kwargs.get("number", 1)
+            cases[name, marker.kwargs.get("number", 1)].append(item)
     left_out = set()
-    for name, all_cases in cases.items():
-        drawn = random.Random(f"{seed} {name}").sample(all_cases, min(numbers[name], len(all_cases)))
+    for (name, number), all_cases in cases.items():
+        drawn = random.Random(f"{seed} {name}").sample(all_cases, min(rounds * number, len(all_cases)))
         left_out |= set(all_cases) - set(drawn)
     items[:] = [item for item in items if item not in left_out]
     config.hook.pytest_deselected(items=list(left_out))

@@ -211,9 +211,10 @@ class RunningLab:
             lines = self.ssh(node, script).splitlines()
             return {(node, unit): line for unit, line in zip(UNITS, lines, strict=True) if line}
 
-        hosts = re.findall(r"^Host (\S+)$", (self.layout.access(self.stack) / "ssh_config").read_text(), re.MULTILINE)
+        configuration = (self.layout.access(self.stack) / "ssh_config").read_text()
+        hosts = re.findall(r"^Host ([^*\s]+)$", configuration, re.MULTILINE)
         with ThreadPoolExecutor() as pool:
-            found = pool.map(of, filter("*".__ne__, hosts))
+            found = pool.map(of, hosts)
         return {service: run for runs in found for service, run in runs.items()}
 
     def restarts(self, action: Callable[[], Any]) -> set[Service]:

@@ -216,7 +216,8 @@ def test_images_are_brought_in_where_they_are_others_or_one_is_missing(node: Nod
 
 def test_the_health_of_what_ran_before_does_not_count(node: Node) -> None:
     node.path("/test/delay").write_text("3\n")
-    result = node.apply(behaving("hopeless"))
+    # Time enough for the job on a busy machine: it is waited for as the health is.
+    result = node.apply(behaving("hopeless"), timeout=60)
     assert result.code != 0
     assert "does not know its configuration" in result.error
     node.assert_at(OLD)
