@@ -215,7 +215,7 @@ def test_the_kernel_is_told_of_an_emulated_cpu_and_of_no_other() -> None:
     emulated, flags = told("qemu")
     assert emulated == real | {"mitigations": "off", "tsc": "reliable"}
     # The provider reads words without a value back as an entry of their own, the last one.
-    assert flags == {"_": "no5lvl"}
+    assert flags == {"_": "no5lvl norandmaps"}
 
 
 def test_a_newer_image_changes_no_machine(program: Program, dev: Spec) -> None:
