@@ -10,6 +10,25 @@ import pytest
 from tests.e2e.running_lab import CHECKOUT, RunningLab
 from toolchain.cache import default_folder
 
+_LEASES = {
+    "leader-elect-lease-duration": "300s",
+    "leader-elect-renew-deadline": "240s",
+    "leader-elect-retry-period": "20s",
+}
+PATIENT = {
+    "healthTimeoutSeconds": 900,
+    "etcdFlags": {
+        "heartbeat-interval": 1000,
+        "election-timeout": 10000,
+        "warning-apply-duration": "5s",
+        "warning-unary-request-duration": "5s",
+    },
+    "controllerManagerFlags": _LEASES,
+    "schedulerFlags": _LEASES,
+}
+"""Settings for several control planes on two emulated CPUs: a controller that is only slow keeps its lease, and
+etcd does not log every request as slow."""
+
 PROFILES = sorted(file.stem.removeprefix("test_") for file in Path(__file__).parent.glob("test_*.py"))
 
 

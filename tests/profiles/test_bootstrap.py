@@ -1,15 +1,22 @@
 """Kubelets join by a token that is gone once it is used; ipvs; files where the configuration says."""
 
+import pytest
+
 from tests.e2e.running_lab import RunningLab
 from tests.e2e.test_a_lab import ready
-from tests.profiles.conftest import EveryLab
+from tests.profiles.conftest import PATIENT, EveryLab
 
 NODES = {"cp1", "cp2", "worker1"}
 
 
 def smaller(lab: RunningLab) -> None:
-    """Fewer and smaller machines than the stack has, for where two CPUs are emulated."""
-    lab.configure(workers=[{**node, "memory": 1024} for node in lab.configuration["workers"][:1]])
+    """Fewer and smaller machines than the stack has, for where two CPUs are emulated, and fewer syncs of ipvs."""
+    values = lab.configuration
+    lab.configure(
+        **PATIENT,
+        workers=[{**node, "memory": 1024} for node in values["workers"][:1]],
+        kubeProxy={"mode": "ipvs", "ipvs": values["kubeProxy"]["ipvs"] | {"minSyncPeriod": "20s"}},
+    )
 
 
 def test_every_node_is_ready(lab: RunningLab) -> None:
@@ -50,7 +57,12 @@ def test_services_are_balanced_by_ipvs(lab: RunningLab) -> None:
 class TestLab(EveryLab):
     """What holds of every lab."""
 
+    @pytest.mark.drawn(among="modes of kube-proxy")
+    def test_pods_and_services_work(self, lab: RunningLab) -> None:
+        super().test_pods_and_services_work(lab)
 
+
+@pytest.mark.drawn(among="modes of kube-proxy")
 def test_ipvs_gives_way_to_nftables(lab: RunningLab) -> None:
     lab.configure(kubeProxy={"mode": "nftables"})
     assert lab.restarts(lab.up) == {(node, "kube-proxy") for node in NODES}
