@@ -1,14 +1,18 @@
 """Three control planes behind one address: pods on every node, and the loss of any control plane is not noticed."""
 
 import json
+from collections.abc import Iterator
 
 import pytest
+import yaml
 
+from lab.versions import image_reference
 from tests.e2e.running_lab import RunningLab, wait_for
 from tests.e2e.test_a_lab import ready
-from tests.profiles.conftest import EveryLab
+from tests.profiles.conftest import PATIENT, EveryLab
 
 CONTROL_PLANES = ("control0", "control1", "control2")
+WORKERS = ("worker0", "worker1")
 TAINT = "node-role.kubernetes.io/control-plane"
 
 
@@ -16,13 +20,14 @@ def smaller(lab: RunningLab) -> None:
     """Fewer and smaller machines than the stack has, for where two CPUs are emulated: more of them would only wait."""
     values = lab.configuration
     lab.configure(
+        **PATIENT,
         controlPlanes=[node | {"vcpus": 1} for node in values["controlPlanes"]],
-        workers=[node | {"vcpus": 1} for node in values["workers"][:1]],
+        workers=[node | {"vcpus": 1} for node in values["workers"] if node["name"] in WORKERS],
     )
 
 
 def test_every_control_plane_is_a_tainted_node(lab: RunningLab) -> None:
-    assert ready(lab) == {*CONTROL_PLANES, "worker0"}
+    assert ready(lab) == {*CONTROL_PLANES, *WORKERS}
     nodes = json.loads(lab.kubectl("get", "nodes", "--output=json"))["items"]
     tainted = {
         node["metadata"]["name"]
@@ -40,12 +45,57 @@ def test_etcd_has_a_member_on_each_control_plane(lab: RunningLab) -> None:
 
 def test_this_machine_routes_to_the_pods(lab: RunningLab) -> None:
     routes = lab.run("in-lab", "ip", "route").stdout
-    for number, address in enumerate((11, 12, 13, 14), start=1):
+    for number, address in enumerate((11, 12, 13, 14, 15), start=1):
         assert f"10.{number}.0.0/16 via 192.168.101.{address}" in routes
 
 
 class TestLab(EveryLab):
     """What holds of every lab."""
+
+
+@pytest.fixture
+def echo(lab: RunningLab) -> Iterator[str]:
+    """The address of a Service over a Deployment, each of whose pods answers with its own name."""
+    serve = "hostname >/tmp/index.html && exec httpd -f -p 8080 -h /tmp"
+    container = {
+        "name": "echo",
+        "image": image_reference("busybox"),
+        "command": ["sh", "-c", serve],
+        "readinessProbe": {"httpGet": {"path": "/index.html", "port": 8080}},
+    }
+    spread = {
+        "maxSkew": 1,
+        "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "DoNotSchedule",
+        "nodeTaintsPolicy": "Honor",
+        "labelSelector": {"matchLabels": {"app": "echo"}},
+    }
+    pod = {"containers": [container], "topologySpreadConstraints": [spread], "terminationGracePeriodSeconds": 1}
+    deployment = {
+        "replicas": 3,
+        "selector": {"matchLabels": {"app": "echo"}},
+        "template": {"metadata": {"labels": {"app": "echo"}}, "spec": pod},
+    }
+    service = {"selector": {"app": "echo"}, "ports": [{"port": 80, "targetPort": 8080}]}
+    text = yaml.safe_dump_all(
+        [
+            {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "echo"}, "spec": deployment},
+            {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "echo"}, "spec": service},
+        ]
+    )
+    lab.kubectl("apply", "--filename=-", stdin=text)
+    lab.kubectl("rollout", "status", "deployment/echo", "--timeout=900s")
+    yield lab.kubectl("get", "service", "echo", "--output=jsonpath={.spec.clusterIP}")
+    lab.kubectl("delete", "--filename=-", "--wait", stdin=text)
+
+
+def test_a_deployment_runs_on_the_workers_and_its_service_balances_over_its_pods(lab: RunningLab, echo: str) -> None:
+    pods = json.loads(lab.kubectl("get", "pods", "--selector=app=echo", "--output=json"))["items"]
+    assert {pod["spec"]["nodeName"] for pod in pods} == set(WORKERS)
+    names = {pod["metadata"]["name"] for pod in pods}
+    ask = f"for attempt in $(seq 30); do curl -s --max-time 20 http://{echo}/; done"
+    for node in (CONTROL_PLANES[0], WORKERS[0]):
+        assert set(lab.ssh(node, ask).split()) == names
 
 
 @pytest.mark.drawn
