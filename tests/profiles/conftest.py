@@ -18,8 +18,8 @@ _LEASES = {
 PATIENT = {
     "healthTimeoutSeconds": 900,
     "etcdFlags": {
-        "heartbeat-interval": 1000,
-        "election-timeout": 10000,
+        "heartbeat-interval": 500,
+        "election-timeout": 5000,
         "warning-apply-duration": "5s",
         "warning-unary-request-duration": "5s",
     },
