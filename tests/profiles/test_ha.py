@@ -8,8 +8,8 @@ import yaml
 
 from lab.versions import image_reference
 from tests.e2e.running_lab import RunningLab, wait_for
-from tests.e2e.test_a_lab import ready
-from tests.profiles.conftest import PATIENT, EveryLab
+from tests.e2e.test_a_lab import PORT, ready
+from tests.profiles.conftest import EveryLab, patient
 
 CONTROL_PLANES = ("control0", "control1", "control2")
 WORKERS = ("worker0",)
@@ -20,7 +20,7 @@ def smaller(lab: RunningLab) -> None:
     """Fewer and smaller machines than the stack has, for where two CPUs are emulated: more of them would only wait."""
     values = lab.configuration
     lab.configure(
-        **PATIENT,
+        **patient(values),
         controlPlanes=[node | {"vcpus": 1} for node in values["controlPlanes"]],
         workers=[node | {"vcpus": 1} for node in values["workers"] if node["name"] in WORKERS],
     )
@@ -56,12 +56,12 @@ class TestLab(EveryLab):
 @pytest.fixture
 def echo(lab: RunningLab) -> Iterator[str]:
     """The address of a Service over a Deployment, each of whose pods answers with its own name."""
-    serve = "hostname >/tmp/index.html && exec httpd -f -p 8080 -h /tmp"
+    serve = f"hostname >/tmp/index.html && exec httpd -f -p {PORT} -h /tmp"
     container = {
         "name": "echo",
         "image": image_reference("busybox"),
         "command": ["sh", "-c", serve],
-        "readinessProbe": {"httpGet": {"path": "/index.html", "port": 8080}},
+        "readinessProbe": {"httpGet": {"path": "/index.html", "port": PORT}},
     }
     spread = {
         "maxSkew": 1,
@@ -76,7 +76,7 @@ def echo(lab: RunningLab) -> Iterator[str]:
         "selector": {"matchLabels": {"app": "echo"}},
         "template": {"metadata": {"labels": {"app": "echo"}}, "spec": pod},
     }
-    service = {"selector": {"app": "echo"}, "ports": [{"port": 80, "targetPort": 8080}]}
+    service = {"selector": {"app": "echo"}, "ports": [{"port": 80, "targetPort": PORT}]}
     text = yaml.safe_dump_all(
         [
             {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "echo"}, "spec": deployment},
