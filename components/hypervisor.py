@@ -20,6 +20,13 @@ EMULATED_CPU = {
     # All of its CPUs count the ticks of the host. The kernel cannot know, and would ask a device for the time, which
     # leaves the emulated code each time.
     "tsc": "reliable",
+    # Guards of the kernel's memory against its own faults, switched at every copy from or to a program, which leaves
+    # the translated code; and copying by instructions that real CPUs are quick at, but QEMU does byte after byte.
+    "clearcpuid": "smap,smep,umip,pku,erms,rep_good",
+    # Memory is cleared when it is handed to a program; each piece that the kernel itself takes would be, too.
+    "init_on_alloc": "0",
+    # Of a huge page QEMU knows only the small ones that were used, and forgets all it knows when one of them goes.
+    "transparent_hugepage": "never",
 }
 """What the kernel of an emulated CPU is told."""
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-PATIENCE = {"ConnectTimeout": 20, "ServerAliveInterval": 10, "ServerAliveCountMax": 3}
+PATIENCE = {"ConnectTimeout": 20, "ServerAliveInterval": 10, "ServerAliveCountMax": 6}
 """Options of ssh_config(5), times in seconds: a node that reboots or loses power ends no connection, and ssh would wait
 for it for ever."""
 _SSH_CONFIG = """\

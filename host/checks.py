@@ -141,8 +141,12 @@ def _pytest(layout: Layout, tools: Tools, name: str, count: Count, options: Sequ
 
 
 def environment_of(tools: Tools) -> Mapping[str, str]:
-    """The tests' environment: real programs instead of those that enter the lab's namespaces, no Pulumi of the user."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith("PULUMI_")}
+    """The tests' environment: real programs instead of those that enter the lab's namespaces, no Pulumi of the user.
+
+    Python keeps what it has compiled, as it does for most users; each preview would compile the whole program anew.
+    """
+    left_out = ("PULUMI_", "PYTHONDONTWRITEBYTECODE")
+    own = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
     return own | {
         "PATH": os.pathsep.join([str(tools.bin), str(tools.kubectl.parent), own.get("PATH", os.defpath)]),
         "PULUMI_HOME": str(tools.pulumi_home),

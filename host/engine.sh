@@ -45,6 +45,10 @@ if [ "${PULUMI_BACKEND_URL:-}" = "$backend" ]; then
     fi
 fi
 
+# The engine and its plugins run for seconds each and hold little: with Go's own setting a tenth of that goes into
+# collecting garbage. Who has set it otherwise keeps that.
+export GOGC="${GOGC:-400}"
+
 # Start time and boot make the process's id a name that nobody else can have (host/processes.py).
 read -r boot </proc/sys/kernel/random/boot_id
 stat=$(cat "/proc/$$/stat")

@@ -101,6 +101,7 @@ class Hypervisor:
             self._lay_out(owner)
             holder = self._launch(kvm)
             self._await(holder)
+            self._warm_up(holder)
 
     def running(self) -> bool:
         """Whether the namespaces are there."""
@@ -204,6 +205,16 @@ class Hypervisor:
                 raise HostError(self._failure(f"did not answer within {_START_TIMEOUT:.0f} s"))
             time.sleep(0.1)
         raise HostError(self._failure("ended"))
+
+    def _warm_up(self, holder: Process) -> None:
+        """Has libvirtd ask QEMU what it can do, and doesn't wait: it takes seconds, which the first VM would take."""
+        subprocess.Popen(
+            [*self._prefix(holder), "virsh", "--connect", URI, "capabilities"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
 
     def _failure(self, what: str) -> str:
         lines = []

@@ -45,6 +45,7 @@ def _measured(lab: RunningLab) -> tuple[dict[str, dict[str, str]], list[Figure],
     lab.run("pulumi", "stack", "select", "--create", "dev")
     _step(_title(measuring.from_nothing))
     figures, failures = measuring.from_nothing(lab), []
+    lab.settle()
     for measure in (measuring.previews, measuring.transaction, measuring.changed_field):
         _step(f"{_title(measure)} (load {load()})")
         try:

@@ -38,5 +38,5 @@ def first_up(clone: RunningLab) -> Change:
 def lab(clone: RunningLab, first_up: Change) -> RunningLab:
     """The lab, up and settled: its own pods run."""
     assert first_up.succeeded
-    clone.kubectl("--namespace=kube-system", "rollout", "status", "deployment/coredns", "--timeout=900s")
+    clone.settle()
     return clone

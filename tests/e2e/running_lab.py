@@ -217,6 +217,16 @@ class RunningLab:
             found = pool.map(of, hosts)
         return {service: run for runs in found for service, run in runs.items()}
 
+    def settle(self) -> None:
+        """Returns once all that goes on after nodes are Ready is done: images come in, and the lab's own pods start."""
+        is_active = "systemctl is-active kubelet-images.service"
+
+        def images_are_in() -> bool:
+            return all(self.ssh(node["name"], is_active, check=False).strip() == "inactive" for node in self.workers)
+
+        wait_for("images on every worker", images_are_in)
+        self.kubectl("--namespace=kube-system", "rollout", "status", "deployment/coredns", f"--timeout={PATIENCE}s")
+
     def restarts(self, action: Callable[[], Any]) -> set[Service]:
         """The services that run as another invocation after `action` than before; those that came or went left out."""
         before = self.invocations()

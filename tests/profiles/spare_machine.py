@@ -35,7 +35,7 @@ class SpareMachine:
         self._virsh("define", str(self._folder / "domain.xml"))
         self._virsh("start", NAME)
         wait_for("the spare machine answers", lambda: self.ssh("echo up", check=False) == "up\n")
-        self.ssh("cloud-init status --wait >/dev/null || true")
+        self.ssh("systemctl start cloud-final.service; cloud-init status --wait >/dev/null || true")
 
     def ssh(self, script: str, check: bool = True) -> str:
         """What a shell script prints there."""

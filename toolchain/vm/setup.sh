@@ -10,8 +10,18 @@ install -d -m 2755 "$root/var/log/journal"
 
 chroot "$root" systemctl enable systemd-networkd.service systemd-resolved.service ssh.service
 # cloud-init is done after its first stage (see cloud.cfg.d): two of the three others would only start Python again. The
-# last one marks the end, for `cloud-init status`.
+# last one marks the end, for `cloud-init status`; a timer starts it, when the node's services have long been set up.
 chroot "$root" systemctl mask cloud-init.service cloud-config.service cloud-init-hotplugd.socket
+chroot "$root" systemctl disable cloud-final.service
+chroot "$root" systemctl enable cloud-final.timer
+# systemd runs every generator again whenever it reloads its units, as each service of a node wants it to. Of these a
+# node needs what fstab says; that of cloud-init only finds out whether to start it.
+install -d -m 0755 "$root/etc/systemd/system-generators"
+for generator in "$root"/lib/systemd/system-generators/*; do
+    name=${generator##*/}
+    [ "$name" = systemd-fstab-generator ] || ln -s /dev/null "$root/etc/systemd/system-generators/$name"
+done
+ln -s /lib/systemd/system/cloud-init.target "$root/etc/systemd/system/multi-user.target.wants/cloud-init.target"
 # Nothing of this serves a node, and under emulation each costs time at boot.
 chroot "$root" systemctl mask \
     apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer \

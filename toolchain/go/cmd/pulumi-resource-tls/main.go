@@ -4,9 +4,7 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io"
-	"os"
 
 	"github.com/hashicorp/terraform-provider-tls/shim"
 	pftfbridge "github.com/pulumi/pulumi-terraform-bridge/v3/pkg/pf/tfbridge"
@@ -15,6 +13,7 @@ import (
 	"github.com/pulumi/pulumi-terraform-bridge/v3/pkg/tfbridge/tokens"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/diag"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/diag/colors"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/plugin"
 )
 
 const (
@@ -24,13 +23,8 @@ const (
 )
 
 func main() {
-	ctx := context.Background()
-	metadata, err := providerMetadata(ctx)
-	if err != nil {
-		fmt.Fprintf(os.Stderr, "pulumi-resource-tls: making the schema: %v\n", err)
-		os.Exit(1)
-	}
-	pftfbridge.Main(ctx, name, providerInfo(), metadata)
+	metadata := pftfbridge.ProviderMetadata{XGetSchema: packageSchema}
+	pftfbridge.Main(context.Background(), name, providerInfo(), metadata)
 }
 
 // providerInfo maps the Terraform provider's names onto the Python package's.
@@ -45,15 +39,15 @@ func providerInfo() tfbridge.ProviderInfo {
 	return info
 }
 
-// providerMetadata holds the package's schema. Made from the provider itself at each start (0.1 s), it cannot differ
-// from it.
-func providerMetadata(ctx context.Context) (pftfbridge.ProviderMetadata, error) {
+// packageSchema returns the package's schema as JSON. Made from the provider itself, it cannot differ from it; made when
+// it is asked for, it costs nothing where a program runs, which asks for none.
+func packageSchema(ctx context.Context, _ plugin.GetSchemaRequest) ([]byte, error) {
 	quiet := diag.DefaultSink(io.Discard, io.Discard, diag.FormatOptions{Color: colors.Never})
 	generated, err := tfgen.GenerateSchema(ctx, tfgen.GenerateSchemaOptions{
 		ProviderInfo: providerInfo(), DiagnosticsSink: quiet, XInMemoryDocs: true,
 	})
 	if err != nil {
-		return pftfbridge.ProviderMetadata{}, err
+		return nil, err
 	}
-	return generated.ProviderMetadata, nil
+	return generated.ProviderMetadata.PackageSchema, nil
 }
