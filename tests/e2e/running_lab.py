@@ -217,6 +217,16 @@ class RunningLab:
             found = pool.map(of, hosts)
         return {service: run for runs in found for service, run in runs.items()}
 
+    def clock_errors(self) -> dict[str, float]:
+        """Seconds by which each node's clock is ahead of this machine's, or behind it; 0 within what asking takes."""
+
+        def of(node: str) -> float:
+            before = time.time()
+            told = float(self.ssh(node, "date +%s.%N"))
+            return max(told - time.time(), 0) or min(told - before, 0)
+
+        return {node: of(node) for node in self.nodes}
+
     def settle(self) -> None:
         """Returns once all that goes on after nodes are Ready is done: images come in, and the lab's own pods start."""
         is_active = "systemctl is-active kubelet-images.service"

@@ -12,7 +12,7 @@ from tests.e2e.test_a_lab import PORT, ready
 from tests.profiles.conftest import EveryLab, patient
 
 CONTROL_PLANES = ("control0", "control1", "control2")
-WORKERS = ("worker0",)
+WORKERS = ("worker0", "worker1")
 TAINT = "node-role.kubernetes.io/control-plane"
 
 
@@ -45,7 +45,7 @@ def test_etcd_has_a_member_on_each_control_plane(lab: RunningLab) -> None:
 
 def test_this_machine_routes_to_the_pods(lab: RunningLab) -> None:
     routes = lab.run("in-lab", "ip", "route").stdout
-    for number, address in enumerate((11, 12, 13, 14), start=1):
+    for number, address in enumerate((11, 12, 13, 14, 15), start=1):
         assert f"10.{number}.0.0/16 via 192.168.101.{address}" in routes
 
 

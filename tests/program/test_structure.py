@@ -11,11 +11,12 @@ import pytest
 import yaml
 
 from components.hypervisor import EMULATED_CPU
+from host import clock
 from lab.nodes import services_of
 from lab.spec import Spec
 from tests.e2e.running_lab import CHECKOUT
 from tests.program.recording import IMAGE, Program, Resource, record
-from tests.program.stack import NEW_WORKER, changed, setting
+from tests.program.stack import NEW_WORKER, Change, changed, setting
 
 DOMAIN = "libvirt:index/domain:Domain"
 MOST_RESOURCES_OF_A_WORKER = 20
@@ -206,18 +207,30 @@ def test_cloud_init_carries_what_a_node_is_to_find_out_itself(program: Program) 
         assert document.keys() == yaml.safe_load(program.by_identity[disk].inputs["userData"]).keys()
 
 
-def test_the_kernel_is_told_of_an_emulated_cpu_and_of_no_other() -> None:
-    def told(virtualization: str) -> list[dict[str, str]]:
-        run = record(changed(setting("virtualization", virtualization)))
-        (lines,) = {json.dumps(domain.inputs["cmdlines"]) for domain in run.of_type(DOMAIN)}
-        return list(json.loads(lines))
+def command_lines(*changes: Change) -> list[dict[str, str]]:
+    """What the kernels of all VMs are told."""
+    run = record(changed(*changes))
+    (lines,) = {json.dumps(domain.inputs["cmdlines"]) for domain in run.of_type(DOMAIN)}
+    return list(json.loads(lines))
 
-    (real,) = told("kvm")
-    emulated, flags = told("qemu")
-    assert emulated == real | EMULATED_CPU
-    assert {"mitigations", "tsc", "clearcpuid"} <= EMULATED_CPU.keys()
+
+def test_the_kernel_is_told_of_an_emulated_cpu_and_of_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "counter_mhz", lambda: 2596)
+    (real,) = command_lines(setting("virtualization", "kvm"))
+    emulated, flags = command_lines(setting("virtualization", "qemu"))
+    assert emulated == real | EMULATED_CPU | {"tsc": "reliable", "tsc_early_khz": "2596000"}
+    assert {"mitigations", "clearcpuid"} <= EMULATED_CPU.keys()
     # The provider reads words without a value back as an entry of their own, the last one.
     assert flags == {"_": "no5lvl norandmaps"}
+
+
+def test_the_kernel_is_told_nothing_of_a_clock_that_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "counter_mhz", lambda: 2596)
+    emulated = setting("virtualization", "qemu")
+    elsewhere, _ = command_lines(emulated, setting("libvirtUri", "qemu+ssh://root@elsewhere/system"))
+    monkeypatch.setattr(clock, "counter_mhz", lambda: None)
+    unknown, _ = command_lines(emulated)
+    assert not {"tsc", "tsc_early_khz"} & (elsewhere.keys() | unknown.keys())
 
 
 def test_a_newer_image_changes_no_machine(program: Program, dev: Spec) -> None:
