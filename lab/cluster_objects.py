@@ -2,11 +2,9 @@
 
 from typing import Any
 
-import yaml
-
 from lab import bootstrap, rbac
 from lab.credentials import KeyPair, authority_file
-from lab.files import Binary, File, Service
+from lab.files import Binary, File, Service, to_yaml
 from lab.kubeconfig import referring
 from lab.node_setup import KUBECTL, PROGRAMS
 from lab.pki import ADMIN
@@ -36,7 +34,7 @@ def cluster_objects(spec: Spec, node: Node) -> Service:
             unit_path("cluster-objects.service"): File(
                 content=unit("cluster-objects.service", program=f"{PROGRAMS}/apply-objects {FOLDER}")
             ),
-            f"{FOLDER}/objects.yaml": File(content=yaml.safe_dump_all(map(_owned, objects), sort_keys=False)),
+            f"{FOLDER}/objects.yaml": File(content=to_yaml(*map(_owned, objects))),
             ADMIN_KUBECONFIG: File(
                 content=referring(
                     server=node.api_server,
