@@ -45,7 +45,7 @@ if [ "${PULUMI_BACKEND_URL:-}" = "$backend" ]; then
     fi
 fi
 
-# The engine and its plugins run for seconds each and hold little: with Go's own setting a tenth of that goes into
+# The engine and its plugins run for seconds each and hold little: with Go's own setting a tenth of their time goes into
 # collecting garbage. Who has set it otherwise keeps that.
 export GOGC="${GOGC:-400}"
 
