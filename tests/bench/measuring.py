@@ -24,13 +24,26 @@ ROUNDS = 3
 
 _UP = ("pulumi", "up", "--stack", "dev", "--yes", "--skip-preview", "--non-interactive")
 _ANSWERS = Path(__file__).with_name("answers.py")
-_EMPTY_PROJECT = """\
-name: empty
+_PROJECT = """\
+name: {name}
 runtime:
   name: python
   options:
     toolchain: pip
     virtualenv: {venv}
+"""
+# What the engine, the SDK and a plugin take for resources, whatever a program does with them.
+_BARE_PROGRAM = """\
+import gc
+import pulumi
+import pulumi_tls
+
+gc.disable()
+pulumi.log.debug = lambda *_, **__: None
+for number in range({components}):
+    pulumi.ComponentResource("bare:index:Component", f"component-{{number}}").register_outputs({{}})
+for number in range({others}):
+    pulumi_tls.PrivateKey(f"key-{{number}}", algorithm="ED25519")
 """
 # Asks as often as `service apply` does at first.
 _RESTART_BY_HAND = """\
@@ -86,22 +99,20 @@ def from_nothing(lab: RunningLab) -> list[Figure]:
 
 
 def previews(lab: RunningLab) -> list[Figure]:
-    """A preview that finds nothing to do against that of an empty program: same engine, backend and Python."""
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "Pulumi.yaml").write_text(_EMPTY_PROJECT.format(venv=lab.layout.venv))
-        Path(folder, "__main__.py").touch()
-        lab.run("pulumi", "-C", folder, "stack", "init", "dev")
-        lab.run(*_UP, "-C", folder)
-        options = ("--stack", "dev", "--non-interactive", "--expect-no-changes")
-        full, empty = _interleaved(
+    """A preview that finds nothing to do against that of an empty program, and of one of as many resources."""
+    options = ("--stack", "dev", "--non-interactive", "--expect-no-changes")
+    with _project(lab, "empty", "") as empty, _project(lab, "bare", _BARE_PROGRAM.format(**_counts(lab))) as bare:
+        of_lab, of_bare, of_empty = _interleaved(
             lambda: lab.run("pulumi", "preview", *options),
-            lambda: lab.run("pulumi", "-C", folder, "preview", *options),
+            lambda: lab.run("pulumi", "-C", bare, "preview", *options),
+            lambda: lab.run("pulumi", "-C", empty, "preview", *options),
         )
-        lab.run("pulumi", "-C", folder, "stack", "rm", "dev", "--yes", "--force")
     return [
-        (of_lab := median_of("preview without a change", full)),
-        (of_empty := median_of("  of an empty program", empty)),
-        ratio("  against that of an empty program", of_lab.value, of_empty.value, goal=1.5),
+        (preview := median_of("preview without a change", of_lab)),
+        (least := median_of("  of a program of as many resources and nothing else", of_bare)),
+        (none := median_of("  of an empty program", of_empty)),
+        ratio("  against that of as many resources", preview.value, least.value),
+        ratio("  against that of an empty program", preview.value, none.value, goal=1.5),
     ]
 
 
@@ -140,6 +151,25 @@ def changed_field(lab: RunningLab) -> list[Figure]:
         (up := median_of(f"up with one kubelet field changed on {worker}", changed)),
         ratio("  against the two together", up.value, without.value + restart.value, goal=1.2),
     ]
+
+
+@contextmanager
+def _project(lab: RunningLab, name: str, program: str) -> Iterator[str]:
+    """The folder of a program that is up while the block runs: with the engine, backend and Python of the lab."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "Pulumi.yaml").write_text(_PROJECT.format(name=name, venv=lab.layout.venv))
+        Path(folder, "__main__.py").write_text(program)
+        lab.run("pulumi", "-C", folder, "stack", "init", "dev")
+        lab.run(*_UP, "-C", folder)
+        yield folder
+        lab.run("pulumi", "-C", folder, "stack", "rm", "dev", "--yes", "--force")
+
+
+def _counts(lab: RunningLab) -> dict[str, int]:
+    """How many components and other resources the lab has, but for its stack and its providers."""
+    parts = [kind.split(":")[0] for kind, _ in _state(lab)]
+    components = parts.count("hardway")
+    return {"components": components, "others": len(parts) - components - parts.count("pulumi")}
 
 
 def _memory(lab: RunningLab, nodes: list[str], samples: list[hypervisor.Sample]) -> list[Figure]:

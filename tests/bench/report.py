@@ -30,7 +30,7 @@ def median_of(name: str, samples: Sequence[float], unit: str = "s") -> Figure:
     return Figure(name=name, value=statistics.median(samples), unit=unit, samples=tuple(samples))
 
 
-def ratio(name: str, value: float, reference: float, goal: float) -> Figure:
+def ratio(name: str, value: float, reference: float, goal: float | None = None) -> Figure:
     """How many times `reference` the value is."""
     return Figure(name=name, value=value / reference, unit="", goal=goal)
 
