@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -163,8 +164,16 @@ class _Dumper(BaseDumper):
     """Writes text of several lines as such."""
 
 
+_OTHER_THAN_TEXT_IN_GO = re.compile(
+    r"[yYnN]|[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?0[box][0-9a-fA-F]+"
+)
+"""What the YAML of Go programs takes for a boolean or a number, and PyYAML in part for text that needs no quotes:
+https://github.com/yaml/go-yaml/blob/v2/resolve.go."""
+
+
 def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+    quotes = "'" if _OTHER_THAN_TEXT_IN_GO.fullmatch(text.replace("_", "")) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else quotes)
 
 
 _Dumper.add_representer(str, _represent_text)

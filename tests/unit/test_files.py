@@ -17,6 +17,7 @@ from lab.files import (
     digest,
     manifest,
     overlay,
+    to_yaml,
 )
 from lab.versions import image_reference
 
@@ -162,3 +163,15 @@ def test_an_overlay_leaves_what_it_is_made_from_as_it_is() -> None:
 def test_an_overlay_keeps_the_order_of_its_base_and_sorts_what_is_new() -> None:
     base = {"kind": 1, "address": 2}
     assert [*overlay(base, {"z": 1, "b": 1, "address": 3})] == ["kind", "address", "b", "z"]
+
+
+@pytest.mark.parametrize(
+    "text", ["y", "N", "08", "0o17", "1e3", "1_0e3", "-5E-1", ".5", "0x1F", "true", "12", "null", ""]
+)
+def test_text_that_a_go_program_would_take_for_something_else_is_quoted(text: str) -> None:
+    assert to_yaml({"value": text}) == f"value: '{text}'\n"
+
+
+@pytest.mark.parametrize("text", ["10.240.0.10", "yes-man", "v1.36.3", "100m", "64Mi", "5m0s", "e3", "1e3x"])
+def test_other_text_is_written_as_it_is(text: str) -> None:
+    assert to_yaml({"value": text}) == f"value: {text}\n"
