@@ -153,7 +153,10 @@ class Values:
                 self._fit(setting.items, item, f"{key}[{index}]", f"{pattern}[]") for index, item in enumerate(value)
             ]
             if ABSENT in fitted:
-                return ABSENT
+                if not setting.items.properties:
+                    return ABSENT
+                # The others are looked at all the same, under the numbers that they have.
+                fitted = [{} if item is ABSENT else item for item in fitted]
         elif setting.properties:
             fitted = self.read(setting.properties, value, f"{key}.", f"{pattern}.")
         reader = self._readers.get(pattern)
