@@ -85,7 +85,8 @@ def containerd(spec: Spec, node: Node) -> Service:
             "/bin/ctr": Binary(name="ctr", version=version("containerd")),
             runc: Binary(name="runc", version=version("runc")),
         },
-        check=f'"$STAGED/bin/containerd" --config "$STAGED{path}" config dump',
+        check=f"{PROGRAMS}/reads-all 'Ignoring unknown key'"
+        f' "$STAGED/bin/containerd" --config "$STAGED{path}" config dump',
         health=f"{PROGRAMS}/containerd-healthy",
     )
 
@@ -227,7 +228,9 @@ def kube_proxy(spec: Spec, node: Node) -> Service:
             **pair.files,
         },
         binaries={program: Binary(name="kube-proxy", version=node.kubernetes_version)},
-        check=_starts(program),
+        check=f'[[ "$CHANGED" != *" {program} "* && "$CHANGED" != *" {path} "* ]] ||'
+        f" {PROGRAMS}/reads-all '[Uu]sing lenient decoding'"
+        f' "$STAGED{program}" --config "$STAGED{path}" --write-config-to /dev/null',
         health=f"{PROGRAMS}/endpoint-healthy http://{KUBE_PROXY_HEALTH}/healthz",
     )
 
