@@ -175,13 +175,14 @@ def kube_scheduler(spec: Spec, node: Node) -> Service:
         "kind": "KubeSchedulerConfiguration",
         "clientConnection": {"kubeconfig": f"{folder}/kubeconfig"},
         "leaderElection": {"leaderElect": _elects_leaders(spec)},
+        "enableProfiling": False,
+        "enableContentionProfiling": False,
     }
     flags = {
         "bind-address": "127.0.0.1",
         "config": f"{folder}/kube-scheduler.yaml",
         "authentication-kubeconfig": f"{folder}/kubeconfig",
         "authorization-kubeconfig": f"{folder}/kubeconfig",
-        "profiling": "false",
         "v": LOG_LEVEL,
     }
     return _client_of_api_server(
