@@ -8,7 +8,7 @@ from lab.files import Binary, File, Service, to_yaml
 from lab.kubeconfig import referring
 from lab.node_setup import KUBECTL, PROGRAMS
 from lab.pki import ADMIN
-from lab.spec import Node, Spec
+from lab.spec import Node, Role, Spec
 from lab.units import unit, unit_path
 from lab.versions import image_reference
 
@@ -131,7 +131,11 @@ def _dns_pod() -> dict[str, Any]:
         "priorityClassName": "system-cluster-critical",
         # The node's own resolver, not this very Service.
         "dnsPolicy": "Default",
-        "tolerations": [{"key": "CriticalAddonsOnly", "operator": "Exists"}],
+        "tolerations": [
+            {"key": "CriticalAddonsOnly", "operator": "Exists"},
+            # The nodes of a lab without workers are all of this kind.
+            {"key": f"node-role.kubernetes.io/{Role.CONTROL_PLANE}", "effect": "NoSchedule"},
+        ],
         "containers": [
             {
                 "name": "coredns",
