@@ -148,6 +148,12 @@ def _node_name(value: str) -> str:
     return value
 
 
+def _control_plane_name(value: str) -> str:
+    if _node_name(value) == "ca":
+        raise ValueError("would name its etcd member as the authority of all members; choose another name, as server")
+    return value
+
+
 def _max_unavailable(value: str) -> int | str:
     if re.fullmatch(r"[1-9][0-9]{0,5}", value):
         return int(value)
@@ -196,6 +202,7 @@ READERS: Mapping[str, Reader] = {
     "name": dns_label,
     "kubernetesVersion": _kubernetes_version,
     **{f"controlPlanes[].{name}": reader for name, reader in _NODE.items()},
+    "controlPlanes[].name": _control_plane_name,
     "controlPlanes[].memory": between(1024, _MOST_MEMORY, "MiB", "; etcd and the API server need that much"),
     **{f"workers[].{name}": reader for name, reader in _NODE.items()},
     "workers[].memory": between(512, _MOST_MEMORY, "MiB", "; kubelet, kube-proxy and containerd need that much"),
@@ -268,7 +275,7 @@ def _check_versions(
                 f"is more than {OLDEST_API_SERVER} minor version older than the API server {newest} of another control "
                 "plane; API servers of one cluster may be one minor version apart",
             )
-    for key, version in versions(workers):
+    for key, version in versions([*(one for one in control_planes if one[1].get("podCidr")), *workers]):
         if minor(version) > minor(oldest):
             problems.add(key, version, f"is newer than the API server {oldest}; a kubelet may not be newer")
         elif minor(newest) - minor(version) > OLDEST_KUBELET:

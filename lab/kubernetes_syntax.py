@@ -8,6 +8,7 @@ The rules: https://kubernetes.io/docs/concepts/overview/working-with-objects/nam
 import re
 from collections.abc import Mapping
 
+from lab.problems import shown
 from lab.spec import Taint, TaintEffect
 
 LONGEST_LABEL = 63
@@ -73,10 +74,10 @@ def qualified_name(name: str) -> str:
         try:
             dns_subdomain(namespace)
         except ValueError as error:
-            raise ValueError(f"the part of the key {name!r} before its slash {error}") from None
+            raise ValueError(f"the part of the key {shown(name)} before its slash {error}") from None
     if not 1 <= len(local) <= LONGEST_LABEL or not QUALIFIED_NAME.fullmatch(local):
         raise ValueError(
-            f"the key {name!r} must end in a name of 1 to {LONGEST_LABEL} characters A-Z, a-z, 0-9, -, _ and ., "
+            f"the key {shown(name)} must end in a name of 1 to {LONGEST_LABEL} characters A-Z, a-z, 0-9, -, _ and ., "
             "beginning and ending with a letter or a digit"
         )
     return name
@@ -86,7 +87,7 @@ def label_value(value: str) -> str:
     """The value of a label or taint."""
     if len(value) > LONGEST_LABEL or (value and not QUALIFIED_NAME.fullmatch(value)):
         raise ValueError(
-            f"the value {value!r} must be empty or at most {LONGEST_LABEL} characters A-Z, a-z, 0-9, -, _ and ., "
+            f"the value {shown(value)} must be empty or at most {LONGEST_LABEL} characters A-Z, a-z, 0-9, -, _ and ., "
             "beginning and ending with a letter or a digit"
         )
     return value
@@ -101,12 +102,14 @@ def label_of_kubelet(key: str) -> str:
     """The key of a label that a kubelet may set: `--node-labels` and the admission plugin NodeRestriction agree."""
     namespace = qualified_name(key).rpartition("/")[0]
     if _within(namespace, (ROLE_NAMESPACE,)):
-        raise ValueError(f"the label {key!r} cannot be set by a kubelet; the lab gives each node its role by itself")
+        raise ValueError(
+            f"the label {shown(key)} cannot be set by a kubelet; the lab gives each node its role by itself"
+        )
     if not _within(namespace, NAMESPACES_OF_KUBERNETES) or key in LABELS_OF_KUBELET:
         return key
     if not _within(namespace, NAMESPACES_OF_KUBELET):
         raise ValueError(
-            f"the label {key!r} is in a namespace of Kubernetes, where a kubelet may set only {_listed_labels()}; "
+            f"the label {shown(key)} is in a namespace of Kubernetes, where a kubelet may set only {_listed_labels()}; "
             "take a key without slash or a domain of your own"
         )
     return key
@@ -118,7 +121,7 @@ def taint(text: str) -> Taint:
     if not colon or not body:
         raise ValueError("must be key=value:Effect or key:Effect, as dedicated=ingress:NoSchedule")
     if effect not in list(TaintEffect):
-        raise ValueError(f"the effect {effect!r} must be one of {', '.join(TaintEffect)}")
+        raise ValueError(f"the effect {shown(effect)} must be one of {', '.join(TaintEffect)}")
     key, _, value = body.partition("=")
     return Taint(key=qualified_name(key), value=label_value(value), effect=TaintEffect(effect))
 
@@ -128,16 +131,24 @@ def taints(given: list[Taint]) -> tuple[Taint, ...]:
     seen = set()
     for one in given:
         if (one.key, one.effect) in seen:
-            raise ValueError(f"two taints have the key {one.key!r} and the effect {one.effect}; only one is allowed")
+            raise ValueError(
+                f"two taints have the key {shown(one.key)} and the effect {one.effect}; only one is allowed"
+            )
         seen.add((one.key, one.effect))
     return tuple(given)
 
 
 def _text_of_label(key: str, value: object) -> str:
     if not isinstance(value, str):
-        plain = str(value).lower() if isinstance(value, bool) else value
-        raise ValueError(f"the label {key!r} must have text as its value; put {plain} in quotes")
+        raise ValueError(f"the label {shown(key)} must have text as its value{_as_text(value)}")
     return label_value(value)
+
+
+def _as_text(value: object) -> str:
+    """How to write as text what YAML read as something else."""
+    if value is None:
+        return '; an empty one is ""'
+    return f"; put {shown(value)} in quotes" if isinstance(value, bool | int | float) else ""
 
 
 def _within(namespace: str, domains: tuple[str, ...]) -> bool:

@@ -5,7 +5,7 @@ and what has a key of its own (ranges, taints).
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from lab.problems import NodeFields, Problems
@@ -53,6 +53,7 @@ FIELDS: Mapping[str, Mapping[Path, str]] = {
     "cni": {
         **dict.fromkeys((("cniVersion",), ("type",)), FORMAT),
         ("ipam", "ranges"): "set podCidr of the worker instead",
+        ("ipam", "type"): "of the plugins for it, a node has host-local alone",
     },
 }
 """For each service, the fields that cannot be overridden, and why or what to set instead."""
@@ -110,10 +111,48 @@ FLAGS: Mapping[str, Mapping[str, str]] = {
     },
     "schedulerFlags": {
         **dict.fromkeys(("config", "kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig"), WRITES_FILE),
+        **dict.fromkeys(
+            ("profiling", "contention-profiling", "kube-api-qps", "kube-api-burst", "kube-api-content-type"),
+            "a scheduler that has a configuration file passes over it",
+        ),
         "secure-port": WATCHES,
     },
 }
 """For each service of a control plane, the flags that cannot be overridden, and why or what to set instead."""
+
+
+def is_max_pods(value: Any) -> bool:
+    """Whether a value is one that the kubelet takes as maxPods and that leaves room for a pod."""
+    return _is_whole_number(value) and value > 0
+
+
+def _is_whole_number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _are_feature_gates(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(gate, bool) for gate in value.values())
+
+
+def _is_interface(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}", value) is not None
+
+
+READ_HERE: Mapping[str, Mapping[str, tuple[Callable[[Any], bool], str]]] = {
+    "kubelet": {
+        "maxPods": (is_max_pods, "must be a whole number from 1"),
+        "featureGates": (_are_feature_gates, "must be a mapping of names to true or false, as MemoryQoS: true"),
+    },
+    "cni": {
+        "bridge": (
+            _is_interface,
+            "must be the name of a network interface: at most 15 letters, digits and _ . -, as cnio0",
+        ),
+        "mtu": (lambda value: _is_whole_number(value) and value >= 0, "must be a whole number of bytes, as 1400"),
+    },
+}
+"""For each service, the fields that the lab reads itself, and those that nothing would refuse before a pod starts:
+whether a value is one, and what it has to be."""
 
 
 def check_overrides(namespace: str, fields: Mapping[str, Any], nodes: Sequence[NodeFields], problems: Problems) -> None:
@@ -124,19 +163,16 @@ def check_overrides(namespace: str, fields: Mapping[str, Any], nodes: Sequence[N
                 whole = f"would take the place of {'.'.join(field)} too, which " if path != field else ""
                 key = ".".join((service, *path))
                 problems.add(f"{prefix}{key}", value, f"{whole}cannot be overridden: {decided[field]}")
-        max_pods = values.get("kubelet", {}).get("maxPods")
-        if max_pods is not None and not is_max_pods(max_pods):
-            problems.add(f"{prefix}kubelet.maxPods", max_pods, "must be a whole number from 1")
+        for service, read in READ_HERE.items():
+            for name, (fits, what_fits) in read.items():
+                value = values.get(service, {}).get(name)
+                if value is not None and not fits(value):
+                    problems.add(f"{prefix}{service}.{name}", value, what_fits)
     for service, flags in FLAGS.items():
         for name, value in fields.get(service, {}).items():
             explanation = _wrong_flag(name, value) or (name in flags and f"cannot be overridden: {flags[name]}")
             if explanation:
                 problems.add(f"{namespace}:{service}.{spelled(name)}", value, explanation)
-
-
-def is_max_pods(value: Any) -> bool:
-    """Whether a value is one that the kubelet takes as maxPods and that leaves room for a pod."""
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 def _touched(overrides: Mapping[str, Any], decided: Iterable[Path]) -> Iterator[tuple[Path, Any, Path]]:

@@ -11,6 +11,7 @@ from lab.spec import Folder, Layout, SystemUser
 
 LABS_OWN = (
     "/etc/containerd",
+    "/etc/crictl.yaml",
     "/etc/etcd",
     "/etc/haproxy",
     "/etc/keepalived",
@@ -21,6 +22,7 @@ LABS_OWN = (
     "/etc/systemd",
     "/etc/sysusers.d",
     "/etc/tmpfiles.d",
+    "/opt/cni/bin",
     "/usr/local/lib/hardway",
     "/var/lib/cluster-objects",
     "/var/lib/containerd",
@@ -46,10 +48,20 @@ LABS_OWN = (
 """Where the lab puts what has no place in a layout."""
 
 OF_THE_SYSTEM = (
+    *(
+        f"/etc/{name}"
+        for name in (
+            *("apt", "cloud", "default", "fstab", "group", "gshadow", "hostname", "hosts", "iproute2", "network"),
+            *("pam.d", "passwd", "profile", "resolv.conf", "shadow", "ssh", "ssl", "sudoers", "sudoers.d"),
+        )
+    ),
     *("/bin", "/boot", "/dev", "/lib", "/proc", "/run", "/sbin", "/sys", "/tmp"),
     *("/usr/bin", "/usr/lib", "/usr/sbin", "/var/run"),
 )
 """What is not ours, or is empty after a reboot."""
+
+OF_EVERY_SYSTEM = ("/etc", "/home", "/opt", "/root", "/srv", "/usr", "/usr/local", "/var", "/var/lib")
+"""Folders on whose mode and owner a system relies."""
 
 LAYOUT = {name: re.sub(r"_([a-z])", lambda match: match[1].upper(), name) for name in Layout.__dataclass_fields__}
 """The fields of a layout and their keys."""
@@ -95,7 +107,9 @@ def _cni_bridge(text: str) -> str:
 def _folder_path(text: str) -> str:
     if "{name}" in text:
         raise ValueError("must not have a placeholder")
-    if _within(_path(text), "/var/run"):
+    if _path(text) in (*OF_EVERY_SYSTEM, *OF_THE_SYSTEM):
+        raise ValueError("is a folder of the system, which relies on its mode and owner; choose one within")
+    if _within(text, "/var/run"):
         raise ValueError(f"must not be in /var/run, which leads to /run; choose {text.removeprefix('/var')}")
     return text
 
@@ -110,6 +124,12 @@ def account(text: str) -> str:
     """The name of a user or group (https://systemd.io/USER_NAMES/); raises ValueError."""
     if not re.fullmatch(r"[a-z][a-z0-9_-]{0,30}", text):
         raise ValueError("must be the name of a user: a-z, 0-9, _ and -, a letter first, at most 31 characters")
+    return text
+
+
+def _system_user_name(text: str) -> str:
+    if account(text) == "root":
+        raise ValueError("is there already, with the number 0; choose another name, as kubernetes")
     return text
 
 
@@ -138,7 +158,7 @@ READERS: Mapping[str, Reader] = {
     **{f"layout.{key}": _in_layout for key in LAYOUT.values()},
     "layout.cniBridge": _cni_bridge,
     "layout.kernelSettings": _in("/etc/sysctl.d"),
-    "systemUser.name": account,
+    "systemUser.name": _system_user_name,
     "systemUser.id": _user_id,
     "systemUser.home": lambda text: text if text == "/" else _folder_path(text),
     "systemUser": _system_user,

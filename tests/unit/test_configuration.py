@@ -12,6 +12,8 @@ import pytest
 
 from lab.configuration import ConfigurationError, load, parse
 from lab.kubernetes_syntax import LABELS_OF_KUBELET
+from lab.node_setup import taken
+from lab.nodes import services_of
 from lab.overrides import FIELDS, FLAGS
 from lab.problems import ABSENT
 from lab.spec import Folder, Machine, Role, Spec, SystemUser, Taint, TaintEffect, Virtualization
@@ -126,6 +128,7 @@ REFUSED = {
     "name that is a lease time": Refused(worker(name="12h"), "workers[1].name", "dnsmasq"),
     "name that is a number": Refused(worker(name="1"), "workers[1].name", "dnsmasq"),
     "name that dnsmasq ignores": Refused(worker(name="ignore"), "workers[1].name", "dnsmasq"),
+    "control plane named as an authority": Refused(server(name="ca"), "controlPlanes[0].name", "etcd member"),
     "localhost": Refused(worker(name="localhost"), "workers[1].name", "every machine's own name"),
     "two workers of one name": Refused(worker(name="node-0"), "workers[1].name", "the name of hardway:workers[0]"),
     "one name in both roles": Refused(worker(name="server"), "workers[1].name", "the name of hardway:controlPlanes[0]"),
@@ -243,6 +246,18 @@ REFUSED = {
         "workers[0].kubernetesVersion",
         "is newer than the API server v1.35.4",
     ),
+    "kubelet of a control plane newer than another's API server": Refused(
+        {
+            "kubernetesVersion": "v1.36.3",
+            "controlPlanes": [
+                SERVER | {"podCidr": "10.200.9.0/24"},
+                {"name": "server-1", "address": "10.240.0.11", "kubernetesVersion": "v1.35.4"},
+            ],
+            "workers": [NODE_0 | {"kubernetesVersion": "v1.35.4"}],
+        },
+        "controlPlanes[0].kubernetesVersion",
+        "is newer than the API server v1.35.4",
+    ),
     "API servers too far apart": Refused(
         {
             "kubernetesVersion": "v1.35.4",
@@ -265,15 +280,17 @@ REFUSED = {
     "negative CPUs": Refused(worker(vcpus=-2), "workers[1].vcpus", "must be from 1 to 128"),
     "little disk": Refused(worker(disk=3), "workers[1].disk", "must be from 4 to 16384 GiB"),
     # Labels
-    "label with a space": Refused(worker(labels={"a b": "c"}), "workers[1].labels", "'a b'"),
+    "label with a space": Refused(worker(labels={"a b": "c"}), "workers[1].labels", '"a b"'),
     "label without a name": Refused(worker(labels={"": "c"}), "workers[1].labels", "1 to 63 characters"),
     "label that ends in a slash": Refused(worker(labels={"a/": "c"}), "workers[1].labels", "1 to 63 characters"),
     "label with two slashes": Refused(worker(labels={"a/b/c": "d"}), "workers[1].labels", "before its slash"),
     "label with a bad domain": Refused(worker(labels={"A_b/c": "d"}), "workers[1].labels", "before its slash"),
     "label with a long name": Refused(worker(labels={"a" * 64: "b"}), "workers[1].labels", "1 to 63 characters"),
     "label with a long value": Refused(worker(labels={"a": "b" * 64}), "workers[1].labels", "at most 63 characters"),
-    "label with a bad value": Refused(worker(labels={"a": "-b"}), "workers[1].labels", "the value '-b'"),
+    "label with a bad value": Refused(worker(labels={"a": "-b"}), "workers[1].labels", 'the value "-b"'),
     "true for a label's value": Refused(worker(labels={"a": True}), "workers[1].labels", "put true in quotes"),
+    "nothing for a label's value": Refused(worker(labels={"a": None}), "workers[1].labels", 'an empty one is ""'),
+    "list for a label's value": Refused(worker(labels={"a": []}), "workers[1].labels", "must have text as its value"),
     "number for a label's value": Refused(worker(labels={"a": 1}), "workers[1].labels", "put 1 in quotes"),
     "role label": Refused(
         worker(labels={"node-role.kubernetes.io/worker": ""}), "workers[1].labels", "gives each node its role by itself"
@@ -292,7 +309,7 @@ REFUSED = {
         worker(taints=["a=b:noschedule"]), "workers[1].taints[0]", "must be one of"
     ),
     "taint without a key": Refused(worker(taints=["=b:NoExecute"]), "workers[1].taints[0]", "1 to 63 characters"),
-    "taint with a bad value": Refused(worker(taints=["a=b c:NoExecute"]), "workers[1].taints[0]", "the value 'b c'"),
+    "taint with a bad value": Refused(worker(taints=["a=b c:NoExecute"]), "workers[1].taints[0]", 'the value "b c"'),
     "second taint is bad": Refused(worker(taints=["a:NoExecute", ""]), "workers[1].taints[1]", "key=value:Effect"),
     "taint twice": Refused(
         worker(taints=["a=b:NoExecute", "a=c:NoExecute"]), "workers[1].taints", "only one is allowed"
@@ -328,6 +345,7 @@ REFUSED = {
     "text for TLS bootstrap": Refused({"tlsBootstrap": "yes"}, "tlsBootstrap", "must be true or false"),
     "user without a name": Refused({"systemUser": {"id": 900}}, "systemUser.name", "is missing"),
     "user with a capital": Refused({"systemUser": {"name": "Kubernetes"}}, "systemUser.name", "a letter first"),
+    "user that every system has": Refused({"systemUser": {"name": "root"}}, "systemUser.name", "is there already"),
     "user with the number of a person": Refused(
         {"systemUser": {"name": "kubernetes", "id": 1000}}, "systemUser.id", "from 100 to 999"
     ),
@@ -341,6 +359,9 @@ REFUSED = {
     "relative folder": Refused({"nodeFolders": [{"path": "pki"}]}, "nodeFolders[0].path", "absolute path"),
     "folder that leads elsewhere": Refused(
         {"nodeFolders": [{"path": "/var/run/kubernetes"}]}, "nodeFolders[0].path", "choose /run/kubernetes"
+    ),
+    "folder of the system": Refused(
+        {"nodeFolders": [{"path": "/etc", "mode": "0000"}]}, "nodeFolders[0].path", "choose one within"
     ),
     "folder of every node": Refused({"nodeFolders": [{"path": "/etc/{name}"}]}, "nodeFolders[0].path", "placeholder"),
     "folder twice": Refused(
@@ -367,6 +388,12 @@ REFUSED = {
     "programs of the system": Refused({"layout": {"binaries": "/usr/bin"}}, "layout.binaries", "not be in /usr/bin"),
     "place that a reboot empties": Refused(
         {"layout": {"kubeletKubeconfig": "/run/kubeconfig"}}, "layout.kubeletKubeconfig", "must not be in /run"
+    ),
+    "place of the system's own": Refused(
+        {"layout": {"kubeletConfiguration": "/etc/passwd"}}, "layout.kubeletConfiguration", "not be in /etc/passwd"
+    ),
+    "place of a plugin": Refused(
+        {"layout": {"kubeletConfiguration": "/opt/cni/bin/bridge"}}, "layout.kubeletConfiguration", "not be in /opt/cni"
     ),
     "place of the lab's own": Refused(
         {"layout": {"kubeletConfiguration": "/etc/systemd/system/kubelet.service"}},
@@ -408,6 +435,21 @@ REFUSED = {
     # Overrides and flags
     "flag with its dashes": Refused({"etcdFlags": {"--snapshot-count": 5}}, "etcdFlags.--snapshot-count", "dashes"),
     "flag with underscores": Refused({"apiServerFlags": {"max_requests": 5}}, "apiServerFlags.max_requests", "as max-"),
+    "feature gates as of a command line": Refused(
+        {"kubelet": {"featureGates": "MemoryQoS=true"}}, "kubelet.featureGates", "as MemoryQoS: true"
+    ),
+    "feature gate in words": Refused(
+        worker(kubelet={"featureGates": {"MemoryQoS": "on"}}), "workers[1].kubelet.featureGates", "true or false"
+    ),
+    "bridge with a long name": Refused({"cni": {"bridge": "x" * 16}}, "cni.bridge", "at most 15 letters"),
+    "bridge that is no text": Refused(
+        worker(cni={"bridge": 7}), "workers[1].cni.bridge", "name of a network interface"
+    ),
+    "MTU as text": Refused({"cni": {"mtu": "1400"}}, "cni.mtu", "whole number of bytes"),
+    "plugin that no node has": Refused({"cni": {"ipam": {"type": "dhcp"}}}, "cni.ipam.type", "has host-local alone"),
+    "flag that the scheduler passes over": Refused(
+        {"schedulerFlags": {"profiling": True}}, "schedulerFlags.profiling", "passes over it"
+    ),
     "flag with a list": Refused({"schedulerFlags": {"v": [1]}}, "schedulerFlags.v", "must be text on one line"),
     "flag with null": Refused({"schedulerFlags": {"v": None}}, "schedulerFlags.v", "must be text on one line"),
     "flag on two lines": Refused({"etcdFlags": {"log-level": "a\nb"}}, "etcdFlags.log-level", "on one line"),
@@ -699,7 +741,7 @@ class Draw:
     NAMES = (
         "name", "address", "podCidr", "labels", "taints", "kubelet", "maxPods", "kubernetesVersion", "memory",
         "authentication", "x509", "grpc", "", "a.b", "--v", "hardway:name", "hardway:", ":", "x:y", "zz", "a" * 300,
-        "endpoint", "caKey", "certificates",
+        "endpoint", "caKey", "certificates", "featureGates", "kubeProxy", "mode", "cni", "bridge", "mtu",
     )  # fmt: skip
 
     def __init__(self, seed: int) -> None:
@@ -724,6 +766,7 @@ class Draw:
             "clusterDns",
             "etcdFlags",
             "kubelet",
+            "cni",
             *self.NAMES,
         ]
         if self.random.random() < 0.5:
@@ -741,6 +784,16 @@ def spec_or_error(values: Mapping[str, Any]) -> Spec | ConfigurationError:
         return error
 
 
+def test_what_is_wrong_with_one_node_hides_nothing_of_the_others() -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        parse({"workers": ["x", NODE_0 | {"address": "10.9.9.9"}, NODE_1 | {"kubelet": {"kind": "X"}}]})
+    assert [problem.key for problem in refused.value.problems] == [
+        "hardway:workers[0]",
+        "hardway:workers[1].address",
+        "hardway:workers[2].kubelet.kind",
+    ]
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_whatever_is_configured_ends_in_a_spec_or_in_an_explanation(seed: int) -> None:
     draw = Draw(seed)
@@ -750,6 +803,7 @@ def test_whatever_is_configured_ends_in_a_spec_or_in_an_explanation(seed: int) -
             outcome = spec_or_error(form)
             if isinstance(outcome, Spec):
                 assert outcome.control_planes
+                assert all(services_of(outcome, node) and taken(outcome, node) for node in outcome.nodes)
             else:
                 assert outcome.problems
                 assert all(problem.key and problem.explanation for problem in outcome.problems)
