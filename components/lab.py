@@ -67,6 +67,8 @@ class Lab(pulumi.ComponentResource):
         for node in spec.workers:
             before = {"kubelet": [*api_servers, *self._admission()]}
             self._nodes[node.name] = self._node(node, rollout=several, waits_for=before)
+        for node in spec.control_planes[1:]:
+            self._etcd_membership(node)
         self._kubeconfig = self._administrators_kubeconfig() if spec.administered else None
         if spec.administered:
             for node in spec.kubelets:
@@ -114,6 +116,20 @@ class Lab(pulumi.ComponentResource):
         spec = self._args.spec
         first = self._nodes.get(spec.control_planes[0].name) if spec.control_planes else None
         return [first.command("node-admission")] if first and spec.tls_bootstrap else []
+
+    def _etcd_membership(self, node: Node) -> None:
+        """Takes the control plane's etcd out of the cluster before the machine goes, so that no vote of it is missed.
+
+        Done by the first control plane. Before its first start a member adds itself, see assets/node/etcd-member.
+        """
+        first = self._args.spec.control_planes[0]
+        self._machines[first.name].connection.run(
+            f"{node.name}-etcd-membership",
+            parent=self._nodes[node.name],
+            create="true",
+            delete=f"{PROGRAMS}/etcd-member leave {node.address}",
+            depends_on=[self._nodes[one.name].command("etcd") for one in (first, node)],
+        )
 
     def _membership(self, node: Node) -> None:
         """The node's role, labels and taints; and its leave of the cluster when it is taken away.

@@ -42,9 +42,7 @@ def etcd(spec: Spec, node: Node) -> Service:
         "advertise-client-urls": f"https://{node.address}:2379",
         "listen-peer-urls": f"https://{node.address}:2380",
         "initial-advertise-peer-urls": f"https://{node.address}:2380",
-        "initial-cluster": ",".join(f"{other.name}=https://{other.address}:2380" for other in spec.control_planes),
         "initial-cluster-token": spec.name,
-        "initial-cluster-state": "new",
         "listen-metrics-urls": ETCD_HEALTH,
         "client-cert-auth": "true",
         "trusted-ca-file": authority,
@@ -60,13 +58,21 @@ def etcd(spec: Spec, node: Node) -> Service:
         unit="etcd.service",
         files={
             unit_path("etcd.service"): File(
-                content=unit("etcd.service", command=command(f"{BINARIES}/etcd", {**flags, **spec.flags.etcd}))
+                content=unit(
+                    "etcd.service",
+                    member=f"{PROGRAMS}/etcd-member join {node.address} {node.name}",
+                    command=command(f"{BINARIES}/etcd", {**flags, **spec.flags.etcd}),
+                )
+            ),
+            # Who is a member, those that run know from their data.
+            f"{ETCD}/members": File(
+                content="".join(f"{other.address}\n" for other in spec.control_planes), restarts=False
             ),
             authority: authority_file(Authority.ETCD),
             **pair.files,
         },
         binaries={f"{BINARIES}/etcd": Binary(name="etcd", version=version("etcd"))},
-        health=f"{PROGRAMS}/endpoint-healthy {ETCD_HEALTH}/readyz",
+        health=f"{PROGRAMS}/etcd-member healthy {node.address} {ETCD_HEALTH}",
     )
 
 

@@ -61,6 +61,7 @@ FIELDS: Mapping[str, Mapping[Path, str]] = {
 FLAGS: Mapping[str, Mapping[str, str]] = {
     "etcdFlags": {
         "config-file": "etcd reads no flag beside it",
+        "enable-grpc-gateway": "by it members come and go",
         **dict.fromkeys(
             ("name", "initial-cluster", "initial-cluster-state", "initial-cluster-token", "data-dir"), IDENTITY
         ),

@@ -147,8 +147,9 @@ def _containerd(spec: Spec, node: Node) -> object:
     return effective("containerd", node.containerd), _places(spec, node, "binaries")
 
 
-def _etcd(spec: Spec, _: Node) -> object:
-    return _members(spec), _flags("etcdFlags", spec.flags.etcd), _certificates(spec)
+def _etcd(spec: Spec, node: Node) -> object:
+    # Of the others it knows by itself.
+    return spec.name, node.address, _flags("etcdFlags", spec.flags.etcd), _certificates(spec)
 
 
 def _api_server_itself(spec: Spec, node: Node) -> object:

@@ -7,15 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.changes import Values
 from tests.e2e.running_lab import CHECKOUT, RunningLab
 from toolchain.cache import default_folder
-
-_LEASES = {
-    "leader-elect-lease-duration": "300s",
-    "leader-elect-renew-deadline": "240s",
-    "leader-elect-retry-period": "20s",
-}
 
 PROFILES = sorted(file.stem.removeprefix("test_") for file in Path(__file__).parent.glob("test_*.py"))
 
@@ -42,19 +35,6 @@ def asked_for(option: str, seed: str) -> list[str]:
         stacks = [profile for profile in PROFILES if (CHECKOUT / f"Pulumi.{profile}.yaml").exists()]
         return [random.Random(seed).choice(stacks)]
     return PROFILES if option == "all" else option.split(",")
-
-
-def patient(values: Values) -> Values:
-    """Settings, to lay over a stack's own, for several control planes on two emulated CPUs.
-
-    A controller that is only slow keeps its lease, and etcd does not log every request as slow.
-    """
-    return {
-        "healthTimeoutSeconds": 900,
-        "etcdFlags": values["etcdFlags"] | {"warning-apply-duration": "5s", "warning-unary-request-duration": "5s"},
-        "controllerManagerFlags": _LEASES,
-        "schedulerFlags": _LEASES,
-    }
 
 
 class EveryLab:

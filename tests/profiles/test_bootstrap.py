@@ -4,7 +4,7 @@ import pytest
 
 from tests.e2e.running_lab import RunningLab
 from tests.e2e.test_a_lab import ready
-from tests.profiles.conftest import EveryLab, patient
+from tests.profiles.conftest import EveryLab
 
 NODES = {"cp1", "cp2", "worker1"}
 
@@ -13,7 +13,6 @@ def smaller(lab: RunningLab) -> None:
     """Fewer and smaller machines than the stack has, for where two CPUs are emulated, and fewer syncs of ipvs."""
     values = lab.configuration
     lab.configure(
-        **patient(values),
         workers=[{**node, "memory": 1024} for node in values["workers"][:1]],
         kubeProxy=values["kubeProxy"] | {"ipvs": values["kubeProxy"]["ipvs"] | {"minSyncPeriod": "20s"}},
     )

@@ -9,7 +9,7 @@ import yaml
 from lab.versions import image_reference
 from tests.e2e.running_lab import RunningLab, wait_for
 from tests.e2e.test_a_lab import PORT, ready
-from tests.profiles.conftest import EveryLab, patient
+from tests.profiles.conftest import EveryLab
 
 CONTROL_PLANES = ("control0", "control1", "control2")
 WORKERS = ("worker0", "worker1")
@@ -20,7 +20,6 @@ def smaller(lab: RunningLab) -> None:
     """Fewer and smaller machines than the stack has, for where two CPUs are emulated: more of them would only wait."""
     values = lab.configuration
     lab.configure(
-        **patient(values),
         controlPlanes=[node | {"vcpus": 1} for node in values["controlPlanes"]],
         workers=[node | {"vcpus": 1} for node in values["workers"] if node["name"] in WORKERS],
     )
@@ -41,6 +40,7 @@ def test_every_control_plane_is_a_tainted_node(lab: RunningLab) -> None:
 def test_etcd_has_a_member_on_each_control_plane(lab: RunningLab) -> None:
     for name in CONTROL_PLANES:
         assert lab.ssh(name, "curl -s http://127.0.0.1:2381/readyz").startswith("ok")
+    assert members(lab) == set(CONTROL_PLANES)
 
 
 def test_this_machine_routes_to_the_pods(lab: RunningLab) -> None:
@@ -110,6 +110,30 @@ def test_the_api_outlives_any_control_plane(lab: RunningLab, lost: str) -> None:
     finally:
         lab.run("virsh", "start", f"hardway-ha-{lost}")
     wait_for(f"{lost} is Ready again", lambda: lost in ready(lab))
+
+
+def test_a_control_plane_leaves_and_comes_back(lab: RunningLab) -> None:
+    """Its machine is another one then, and knows nothing: etcd has lost nothing by it, and API servers go on alone."""
+    everyone, (leaving,) = lab.configuration["controlPlanes"], CONTROL_PLANES[2:]
+    lab.kubectl("create", "configmap", "kept", "--from-literal=by=etcd")
+    running = {(node, "etcd") for node in CONTROL_PLANES[:2]}
+    for control_planes in (everyone[:2], everyone):
+        lab.configure(controlPlanes=control_planes)
+        restarted = lab.restarts(lab.up)
+        assert not restarted & running, restarted
+        names = {node["name"] for node in control_planes}
+        assert ready(lab) == {*names, *WORKERS}
+        assert members(lab) == names
+    assert lab.kubectl("get", "configmap", "kept", "--output=jsonpath={.data.by}") == "etcd"
+    assert lab.ssh(leaving, "curl -s http://127.0.0.1:2381/readyz").startswith("ok")
+
+
+def members(lab: RunningLab) -> set[str]:
+    """The names of etcd's members that vote."""
+    files = "--cacert /etc/etcd/ca.crt --cert /etc/etcd/etcd.crt --key /etc/etcd/etcd.key"
+    asked = f"curl -s {files} --data '{{}}' https://127.0.0.1:2379/v3/cluster/member/list"
+    listed = json.loads(lab.ssh(CONTROL_PLANES[0], asked))["members"]
+    return {member["name"] for member in listed if not member.get("isLearner")}
 
 
 def heartbeat(lab: RunningLab) -> str:

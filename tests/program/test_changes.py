@@ -119,6 +119,18 @@ def test_a_worker_added_is_the_only_thing_made(program: Program, wider: Program)
     assert all(NEW_WORKER["name"] in name for name in wider.added_since(program))
 
 
+def test_a_control_plane_added_restarts_no_etcd_and_is_taken_out_by_the_first_when_it_leaves(dev: Spec) -> None:
+    def two(values: Values) -> None:
+        values["controlPlanes"].append({"name": "server-1", "address": "10.240.0.11"})
+
+    spec = changed(two)
+    assert ("server", "etcd") not in predict(dev, spec)
+    membership = record(spec).command("server-1-etcd-membership")
+    assert membership.address == "10.240.0.10"
+    assert membership.inputs["delete"] == "/usr/local/lib/hardway/etcd-member leave 10.240.0.11"
+    assert membership.deleted_with.endswith("server-domain")
+
+
 def test_a_workers_certificate_reaches_the_services_that_read_it(dev: Spec, program: Program) -> None:
     renewed = record(dev, renewed=["kubelet-node-1"])
     assert renewed.changed_since(program) == applied("node-1-kubelet")
