@@ -92,13 +92,15 @@ class Part:
 def install(pulumi_home: Path, workshop: Workshop | None = None) -> Path:
     """Puts the plugins into `pulumi_home` (Pulumi's folder of plugins and settings).
 
+    Where that is the user's own, a plugin that is there already stays as it is: other projects run on it too.
+
     Returns the folder that has `pulumi` and its language host in it, for PATH. Raises ToolchainError.
     """
     workshop = workshop or Workshop()
     folder = installed_engine() or workshop.ensure(engine()).folder
     for name, version in versions.plugins().items():
         program = f"pulumi-resource-{name}"
-        binary = installed_plugin(name, version, pulumi_home) or workshop.ensure(plugin(name, version)).path(program)
+        binary = installed_plugin(name, version) or workshop.ensure(plugin(name, version)).path(program)
         _install_plugin(folder / "pulumi", pulumi_home, name, version, binary)
     return folder
 
@@ -147,9 +149,9 @@ def installed_engine() -> Path | None:
     return None
 
 
-def installed_plugin(name: str, version: str, pulumi_home: Path) -> Path | None:
+def installed_plugin(name: str, version: str) -> Path | None:
     """The plugin's program in the user's own Pulumi folder, in exactly this version, if it is there."""
-    for home in _homes_of_the_user(pulumi_home):
+    for home in _homes_of_the_user():
         program = _plugin_folder(home, name, version) / f"pulumi-resource-{name}"
         # Pulumi itself marks a plugin like this until it is whole.
         if os.access(program, os.X_OK) and not Path(f"{program.parent}.partial").exists():
@@ -160,14 +162,15 @@ def installed_plugin(name: str, version: str, pulumi_home: Path) -> Path | None:
 def required_packages() -> dict[str, str]:
     """The Debian packages that building what is missing needs, with the reason for each; none if all is there."""
     workshop = Workshop()
-    parts = [plugin(name, version) for name, version in versions.plugins().items()]
+    plugins = versions.plugins().items()
+    parts = [plugin(name, version) for name, version in plugins if not installed_plugin(name, version)]
     parts += [] if installed_engine() else [engine()]
     return {} if all(workshop.find(part) for part in parts) else golang.required_packages()
 
 
 def _install_plugin(pulumi: Path, pulumi_home: Path, name: str, version: str, binary: Path) -> None:
     program = _plugin_folder(pulumi_home, name, version) / binary.name
-    if program.is_file() and sha256(program) == sha256(binary):
+    if program.is_file() and (program.samefile(binary) or sha256(program) == sha256(binary)):
         return
     say(f"plugin {name} {version}: installing into {pulumi_home}")
     run(
@@ -177,10 +180,10 @@ def _install_plugin(pulumi: Path, pulumi_home: Path, name: str, version: str, bi
     )
 
 
-def _homes_of_the_user(pulumi_home: Path) -> Iterator[Path]:
+def _homes_of_the_user() -> Iterator[Path]:
     for name in (os.environ.get("PULUMI_HOME"), "~/.pulumi"):
         home = Path(name or "/nonexistent").expanduser().resolve()
-        if home != pulumi_home.resolve() and not home.is_relative_to(outside.CHECKOUT):
+        if not home.is_relative_to(outside.CHECKOUT):
             yield home
 
 

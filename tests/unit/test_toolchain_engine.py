@@ -77,29 +77,29 @@ def plugin_at(home: Path, name: str) -> Path:
     return home / f"plugins/resource-{name}-v{versions.plugins()[name]}/pulumi-resource-{name}"
 
 
-def test_a_plugin_of_the_users_own_pulumi_is_used_in_exactly_the_version(home: Path, tmp_path: Path) -> None:
+def test_a_plugin_of_the_users_own_pulumi_is_used_in_exactly_the_version(home: Path) -> None:
     installed = plugin_at(home / ".pulumi", "command")
     program(installed)
-    found = engine.installed_plugin("command", versions.plugins()["command"], tmp_path / "lab")
+    found = engine.installed_plugin("command", versions.plugins()["command"])
     assert found == installed
-    assert engine.installed_plugin("command", "99.0.0", tmp_path / "lab") is None
+    assert engine.installed_plugin("command", "99.0.0") is None
 
 
-def test_a_plugin_that_is_still_being_installed_is_not_used(home: Path, tmp_path: Path) -> None:
+def test_a_plugin_that_is_still_being_installed_is_not_used(home: Path) -> None:
     installed = plugin_at(home / ".pulumi", "command")
     program(installed)
     Path(f"{installed.parent}.partial").touch()
-    assert engine.installed_plugin("command", versions.plugins()["command"], tmp_path / "lab") is None
+    assert engine.installed_plugin("command", versions.plugins()["command"]) is None
 
 
 def test_what_this_checkout_installed_before_is_no_source_of_plugins(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stale = home / "checkout/.lab/pulumi"
     program(plugin_at(stale, "command"))
     monkeypatch.setattr(outside, "CHECKOUT", home / "checkout")
     monkeypatch.setenv("PULUMI_HOME", str(stale))
-    assert engine.installed_plugin("command", versions.plugins()["command"], tmp_path / "lab") is None
+    assert engine.installed_plugin("command", versions.plugins()["command"]) is None
 
 
 INSTALLS = """
@@ -130,6 +130,23 @@ def test_plugins_are_installed_once_and_again_when_they_differ(path: Path, home:
     engine.install(lab)
     assert log.read_text().split() == [*versions.plugins(), "tls"]
     assert plugin_at(lab, "tls").read_bytes() == plugin_at(home / ".pulumi", "tls").read_bytes()
+
+
+def test_plugins_in_the_users_own_pulumi_are_left_as_they_are(
+    path: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "log"
+    program(path / "pulumi", INSTALLS.format(version=ENGINE, log=log))
+    program(path / engine.LANGUAGE_HOST)
+    for name in versions.plugins():
+        program(plugin_at(home / ".pulumi", name), f"echo {name}")
+    monkeypatch.setattr(golang, "USUAL_PLACES", ())
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    nothing = Workshop(Cache(tmp_path / "cache"), ReleaseHosts({"github.com": ""}))
+
+    assert engine.required_packages() == {}
+    engine.install(home / ".pulumi", nothing)
+    assert not log.exists()
 
 
 def test_changed_sources_are_another_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
