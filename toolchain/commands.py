@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -48,5 +49,18 @@ def run(
 
 
 def as_root() -> list[str]:
-    """What to put before a command that only root may run: nothing for root, else sudo."""
-    return [] if os.geteuid() == 0 else ["sudo", "--non-interactive"]
+    """What to put before a command that only root may run: nothing for root, else sudo.
+
+    sudo asks for a password where somebody watches. Where nobody does, as in a run of Pulumi, which has the terminal to
+    itself, raises ToolchainError if it would have to.
+    """
+    if os.geteuid() == 0:
+        return []
+    if sys.stderr.isatty():
+        return ["sudo"]
+    command = ["sudo", "--non-interactive"]
+    try:
+        run([*command, "true"], why="becoming root")
+    except ToolchainError as error:
+        raise ToolchainError(f"{error}\nThis step needs root. Run `sudo -v`, then the same again.") from None
+    return command

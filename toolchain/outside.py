@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from toolchain.commands import as_root
 from toolchain.errors import ToolchainError
 
 NAMESPACE_VARIABLE = "HARDWAY_NAMESPACE"
@@ -27,7 +28,17 @@ def prefix() -> list[str]:
 def run_toolchain(*arguments: str) -> None:
     """Runs `python3 -m toolchain` in the machine's own network, its progress shown. Raises ToolchainError."""
     environment = {name: value for name, value in os.environ.items() if name != NAMESPACE_VARIABLE}
-    command = [*prefix(), sys.executable, "-m", "toolchain", *arguments]
+    command = [*_way_out(), sys.executable, "-m", "toolchain", *arguments]
     result = subprocess.run(command, cwd=CHECKOUT, env=environment, stdout=sys.stderr, check=False)
     if result.returncode != 0:
         raise ToolchainError(f"`python3 -m toolchain {' '.join(arguments)}` failed; see above for the reason.")
+
+
+def _way_out() -> list[str]:
+    """What to put before a command of the caller's own that must reach the machine's own network."""
+    if os.geteuid() == 0:
+        return prefix()
+    # Root only to go out: the command itself runs as who called it. sudo has a PATH of its own.
+    become_caller = ["setpriv", f"--reuid={os.getuid()}", f"--regid={os.getgid()}", "--init-groups", "--"]
+    own = ["env", f"PATH={os.environ.get('PATH', os.defpath)}", f"HOME={Path.home()}"]
+    return [*as_root(), "--preserve-env", *prefix(), *become_caller, *own]

@@ -1,11 +1,14 @@
 """Node binaries: what is asked for, what is fetched or built together, and what makes it another one."""
 
+import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lab import versions
+from tests.unit.fake_programs import put
 from toolchain import binaries, outside
 from toolchain.binaries import Unit
 from toolchain.cache import Cache
@@ -105,3 +108,22 @@ def test_the_way_out_of_the_private_network_is_the_path_that_its_variable_names(
     assert outside.prefix() == []
     monkeypatch.setenv(outside.NAMESPACE_VARIABLE, "/run/outside")
     assert outside.prefix() == ["nsenter", "--net=/run/outside", "--"]
+
+
+def test_who_is_not_root_goes_out_by_sudo_and_is_the_same_outside(
+    programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "log"
+    put(programs, "sudo", f'printf "%s\\n" "$@" >"{log}"; echo "${{{outside.NAMESPACE_VARIABLE}-unset}}" >>"{log}"')
+    monkeypatch.setattr(os, "geteuid", lambda: 65534)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv(outside.NAMESPACE_VARIABLE, "/run/outside")
+    monkeypatch.setenv("HOME", "/home/somebody")
+    outside.run_toolchain("binaries", "kubelet@v1.0.0")
+    assert log.read_text().splitlines() == [
+        *("--preserve-env", "nsenter", "--net=/run/outside", "--"),
+        *("setpriv", f"--reuid={os.getuid()}", f"--regid={os.getgid()}", "--init-groups", "--"),
+        *("env", f"PATH={os.environ['PATH']}", "HOME=/home/somebody"),
+        *(sys.executable, "-m", "toolchain", "binaries", "kubelet@v1.0.0"),
+        "unset",
+    ]
