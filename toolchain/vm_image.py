@@ -23,10 +23,15 @@ from toolchain.errors import ToolchainError
 from toolchain.progress import say
 from toolchain.release import NotAvailableError, ReleaseHosts
 
-RECIPE = 2
+RECIPE = 3
 """To be raised whenever the way of making changes, so that what was made the old way isn't used any more."""
 FILES = Path(__file__).with_name("vm")
 """`root/` lies over the image's root before packages are installed, `setup.sh` finishes it."""
+LAY_OVER = (
+    "tar --create --mode=u=rwX,go=rX --owner=0 --group=0 --directory=root . | "
+    'tar --extract --preserve-permissions --directory="$1"'
+)
+"""With modes and owner of a system's files, whatever those are that a checkout has."""
 STORE = "var/lib/hardway/store"
 """Where on a node the files stand that it was born with, each under its SHA-256."""
 PACKAGES = {
@@ -180,7 +185,7 @@ def _make_root(folder: Path) -> None:
             *("nice", "-n", "5", "mmdebstrap", "--mode=root", "--variant=apt", "--format=tar"),
             f"--include={','.join(sorted(PACKAGES))}",
             *options,
-            '--setup-hook=cp --recursive --no-dereference --preserve=mode,links root/. "$1"',
+            f"--setup-hook={LAY_OVER}",
             '--customize-hook=./setup.sh "$1"',
             *(versions.debian_suite(), tar, "-"),
         ],
