@@ -155,6 +155,10 @@ class Hypervisor:
         for name, place in namespace.BOUND.items():
             (self.instance / name).mkdir(exist_ok=True)
             place.mkdir(parents=True, exist_ok=True)
+        # A VM's disk holds its keys. QEMU and libvirtd are root here, and nobody else needs to get at volumes.
+        images = self.instance / _LIBVIRT_FOLDER / "images"
+        images.mkdir(exist_ok=True)
+        images.chmod(0o700)
         namespace.RUNTIME.mkdir(parents=True, exist_ok=True)
         for name, text in _CONFIGURATION.items():
             (self.instance / "etc" / name).write_text(text)

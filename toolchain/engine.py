@@ -47,6 +47,20 @@ PATCHES = {
             before="return resourceCloudInitDiskRead(ctx, d, meta)",
             after="return nil",
         ),
+        # All volumes would be for everybody to read, where a VM's disk and what its cloud-init is told hold its keys.
+        # libvirt gives them to QEMU's user for as long as the VM runs.
+        golang.Patch(
+            module="github.com/dmacvicar/terraform-provider-libvirt",
+            file="libvirt/resource_libvirt_volume.go",
+            before="volumeDef.BackingStore = &backingStoreFragmentDef",
+            after='volumeDef.BackingStore = &backingStoreFragmentDef\n\t\t\tvolumeDef.Target.Permissions.Mode = "600"',
+        ),
+        golang.Patch(
+            module="github.com/dmacvicar/terraform-provider-libvirt",
+            file="libvirt/cloudinit_def.go",
+            before='volumeDef.Target.Format.Type = "raw"',
+            after='volumeDef.Target.Format.Type = "raw"\n\tvolumeDef.Target.Permissions.Mode = "600"',
+        ),
         # A domain that could not be started stays defined but is in no state: the next run finds its name taken.
         golang.Patch(
             module="github.com/dmacvicar/terraform-provider-libvirt",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import subprocess
 from pathlib import Path
 
@@ -16,6 +17,8 @@ options = pulumi.ResourceOptions(provider=libvirt.Provider("libvirt", uri="{URI}
 pool = libvirt.Pool("pool", name="lab", type="dir", path="/var/lib/libvirt/images/lab", opts=options)
 base = libvirt.Volume("base", name="base", pool=pool.name, source=values["image"], opts=options)
 disk = libvirt.Volume("disk", name="disk", pool=pool.name, base_volume_id=base.id, size=2**21, opts=options)
+libvirt.CloudInitDisk("seed", name="seed", pool=pool.name, user_data="#cloud-config\\n", meta_data="instance-id: vm\\n",
+    opts=options)
 network = libvirt.Network("network", name="lab", mode="nat", addresses=["10.99.0.0/24"], opts=options)
 libvirt.Domain("domain", name="vm", type="qemu", memory=values["memory"], kernel=values["kernel"],
     disks=[{{"volume_id": disk.id}}], network_interfaces=[{{"network_id": network.id, "wait_for_lease": False}}],
@@ -52,6 +55,16 @@ def test_what_is_made_stays_as_it_is_and_goes_without_a_trace(project: Project, 
     project.destroy()
     for command in (("list", "--all"), ("net-list", "--all"), ("pool-list", "--all")):
         assert listed(hypervisor, *command) == []
+
+
+def test_disks_and_what_cloud_init_is_told_are_for_nobody_else_to_read(
+    project: Project, hypervisor: Hypervisor
+) -> None:
+    write(project)
+    project.up()
+    pool = hypervisor.instance / "lib/images/lab"
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in pool.iterdir()}
+    assert modes == {"base": 0o644, "disk": 0o600, "seed": 0o600}
 
 
 def test_another_size_replaces_the_domain_and_keeps_its_disk(project: Project, hypervisor: Hypervisor) -> None:
