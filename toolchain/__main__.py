@@ -24,6 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ToolchainError as error:
         print(f"toolchain: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        print(f"toolchain: {error.filename or 'this machine'}: {error.strerror or error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("toolchain: interrupted; run it again to go on", file=sys.stderr)
         return 130

@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from toolchain.errors import ToolchainError
 from toolchain.progress import say
 
 MANIFEST = "manifest.json"
@@ -106,11 +107,13 @@ class Cache:
         """The entry; made first where it is not there, or damaged.
 
         make: fills the folder it is given and may return a note on how it did so. Where it raises, nothing stays.
+
+        Raises ToolchainError where this machine can't store it.
         """
         entry = self.find(key)
         if entry is not None:
             return entry
-        with self._lock(key):
+        with self._faults_told(key), self._lock(key):
             entry = self.find(key)
             if entry is not None:
                 return entry
@@ -147,6 +150,16 @@ class Cache:
             doomed = Path(tempfile.mkdtemp(prefix=".dropped.", dir=self._entries))
             folder.rename(doomed / folder.name)
             shutil.rmtree(doomed, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _faults_told(self, key: Key) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            where, reason = error.filename or self._entries, error.strerror or error
+            raise ToolchainError(
+                f"{key.name} can't be stored: {where}: {reason}. Make room or mend that, then run the same again."
+            ) from None
 
     @contextlib.contextmanager
     def _lock(self, key: Key) -> Iterator[None]:

@@ -79,7 +79,7 @@ class ReleaseHosts:
         """Puts programs of a release into `folder`, executable.
 
         members: the program's name → its name in the archive, or "" where the release's file is the program itself.
-        Raises NotAvailableError, also where the archive lacks one of them.
+        Raises NotAvailableError, also where the archive lacks one of them, and OSError where they can't be stored.
         """
         with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
             archive = Path(temporary) / "release"
@@ -154,6 +154,8 @@ def _extract(release: Release, archive: Path, member: str, target: Path) -> None
             with file, target.open("wb") as out:
                 shutil.copyfileobj(file, out, CHUNK)
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # only this machine's own faults have a number: a full disk says nothing of the archive
         raise NotAvailableError(f"{release.archive}: not an archive that can be read ({error})") from None
 
 

@@ -1,6 +1,7 @@
 """Official releases: used only when they are what was published, and replaced by a build when they can't be had."""
 
 import hashlib
+import resource
 import socket
 import stat
 from collections.abc import Iterator
@@ -224,6 +225,24 @@ def test_what_is_not_an_archive_is_not_used(host: ReleaseHost, workshop: Worksho
     unit = unit_of("etcd", versions.version("etcd"))
     host.publish(unit.release, b"not an archive at all")
     assert binaries.ensure([("etcd", unit.version)], workshop)["etcd", unit.version].path.read_bytes() == BUILT
+
+
+@pytest.mark.parametrize("name", ["kubelet", "etcd"], ids=["while downloading", "while unpacking"])
+def test_where_this_machine_cannot_store_a_release_nothing_is_built_instead(
+    host: ReleaseHost, workshop: Workshop, go: Path, name: str
+) -> None:
+    unit = unit_of(name, VERSION if name == "kubelet" else versions.version(name))
+    large = bytes(1 << 20)
+    members = [member for member in unit.members.values() if member]
+    host.publish(unit.release, tarball(dict.fromkeys(members, large)) if members else large)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 17, before[1]))
+    try:
+        with pytest.raises(ToolchainError, match=f"{unit.title.replace(' ', '-')} can't be stored: .*File too large"):
+            workshop.ensure(unit)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert go.read_text() == ""
 
 
 def test_what_was_built_is_used_on_even_when_the_release_can_be_reached_again(

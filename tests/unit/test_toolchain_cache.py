@@ -1,5 +1,6 @@
 """The cache: an entry is whole or absent, whatever interrupts its making or happens to its files."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from toolchain.cache import MANIFEST, Cache, Key, key
+from toolchain.errors import ToolchainError
 
 PROGRAM = b"a program" * 1000
 KEY = key("program", version="1")
@@ -60,6 +62,22 @@ def test_a_failed_making_leaves_nothing(cache: Cache, tmp_path: Path) -> None:
         cache.make(KEY, make)
     assert cache.find(KEY) is None
     assert list((tmp_path / "entries").iterdir()) == []
+
+
+def test_a_full_disk_is_told_with_what_could_not_be_stored_and_where(cache: Cache, tmp_path: Path) -> None:
+    def make(_: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(
+        ToolchainError, match=f"program can't be stored: {tmp_path}/entries: No space left.*run the same"
+    ):
+        cache.make(KEY, make)
+
+
+def test_a_cache_that_cannot_be_written_to_is_told_by_its_path(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ToolchainError, match=f"program can't be stored: {tmp_path}/file/.*: Not a directory"):
+        Cache(tmp_path / "file").make(KEY, put())
 
 
 def truncate(path: Path) -> None:
