@@ -119,6 +119,8 @@ class Cache:
                 return entry
             folder = self._entries / str(key)
             self._entries.mkdir(parents=True, exist_ok=True)
+            for left in self._entries.glob(f".{key}.*"):  # by a run that was killed: nobody else makes it now
+                shutil.rmtree(left, ignore_errors=True)
             new = Path(tempfile.mkdtemp(prefix=f".{key}.", dir=self._entries))
             try:
                 note = make(new)

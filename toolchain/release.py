@@ -81,7 +81,7 @@ class ReleaseHosts:
         members: the program's name → its name in the archive, or "" where the release's file is the program itself.
         Raises NotAvailableError, also where the archive lacks one of them, and OSError where they can't be stored.
         """
-        with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+        with tempfile.TemporaryDirectory(dir=folder) as temporary:
             archive = Path(temporary) / "release"
             self.fetch(release, archive)
             for program, member in members.items():

@@ -8,7 +8,6 @@ what it was born with; it takes seconds.
 from __future__ import annotations
 
 import os
-import tempfile
 import urllib.parse
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -250,12 +249,18 @@ def _to_qcow2(image: Path, folder: Path) -> None:
 
 @contextmanager
 def _folder_of_root(beside: Path) -> Iterator[Path]:
-    """A temporary folder that root's files may be put into, and which is removed with them."""
-    work = Path(tempfile.mkdtemp(prefix=".disk.", dir=beside.parent))
+    """A temporary folder that root's files may be put into, and which is removed with them.
+
+    It has the same name whenever the same entry of the cache is made: what a killed run left goes first.
+    """
+    work = beside.with_suffix(".disk")
+    remove: list[str | Path] = ["rm", "-rf", "--one-file-system", work]
+    run([*as_root(), *remove], why="cleaning up")
+    work.mkdir(mode=0o700)
     try:
         yield work
     finally:
-        run([*as_root(), "rm", "-rf", "--one-file-system", work], why="cleaning up")
+        run([*as_root(), *remove], why="cleaning up")
 
 
 def _own(path: Path) -> None:

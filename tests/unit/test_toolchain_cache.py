@@ -4,6 +4,7 @@ import errno
 import json
 import multiprocessing
 import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -155,6 +156,27 @@ def test_of_two_runs_at_once_one_makes_the_entry_and_both_use_it(tmp_path: Path)
         run.join()
     assert [run.exitcode for run in runs] == [0, 0, 0, 0]
     assert made.read_text() == "made\n"
+
+
+def _make_and_be_killed(root: Path, key: Key) -> None:
+    def make(folder: Path) -> None:
+        (folder / "half").write_text("half of it")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    Cache(root).make(key, make)
+
+
+def test_what_a_killed_run_left_goes_when_the_same_is_made_again(cache: Cache, tmp_path: Path) -> None:
+    other = key("other", version="1")
+    for each in (KEY, other):
+        run = multiprocessing.get_context("fork").Process(target=_make_and_be_killed, args=(tmp_path, each))
+        run.start()
+        run.join()
+    assert len(list((tmp_path / "entries").iterdir())) == 2
+    cache.make(KEY, put())
+    kept, left = sorted((tmp_path / "entries").iterdir(), reverse=True)
+    assert kept.name == str(KEY)
+    assert left.name.startswith(f".{other}.")
 
 
 def test_pruning_drops_what_was_not_used_and_what_interrupted_runs_left(cache: Cache, tmp_path: Path) -> None:

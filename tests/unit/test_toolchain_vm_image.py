@@ -1,4 +1,4 @@
-"""The VM image: what this checkout lays over its root."""
+"""The VM image: what this checkout lays over its root, and where its disk is put together."""
 
 import os
 import shutil
@@ -29,3 +29,17 @@ def test_the_images_files_have_modes_and_owner_of_a_system_whoever_checked_them_
         executable = path.is_dir() or os.access(vm_image.FILES / "root" / path.relative_to(root), os.X_OK)
         assert stat.S_IMODE(path.stat().st_mode) == (0o755 if executable else 0o644), path
         assert path.owner() == tmp_path.owner(), path
+
+
+def test_a_disk_is_put_together_where_nothing_is_left_of_a_killed_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vm_image, "as_root", list)
+    with vm_image._folder_of_root(tmp_path / ".vm-image-1.first") as first:
+        pass
+    (first / "root").mkdir(parents=True)
+    with vm_image._folder_of_root(tmp_path / ".vm-image-1.second") as work:
+        assert work == first
+        assert list(work.iterdir()) == []
+        assert stat.S_IMODE(work.stat().st_mode) == 0o700
+    assert list(tmp_path.iterdir()) == []
