@@ -21,6 +21,7 @@ from lab.versions import default_kubernetes_version
 from toolchain import binaries, engine, vm_image
 from toolchain.cache import default_folder
 from toolchain.packages import required_packages
+from toolchain.workshop import Workshop
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,10 @@ def prepare_tools(layout: Layout, *, pulumi_home: Path, development: bool = Fals
             reasons = packages.wanted(wanted, packages.debian_release(), packages.has_systemd())
             packages.install(reasons | required_packages())
         with step("Engine and plugins"):
-            programs = engine.install(pulumi_home)
+            workshop = Workshop(install=packages.install)
+            programs = engine.install(pulumi_home, workshop)
         with step("Node binaries"):
-            found = binaries.ensure(binaries.programs_of_a_lab(default_kubernetes_version()))
+            found = binaries.ensure(binaries.programs_of_a_lab(default_kubernetes_version()), workshop)
         with step("VM image"):
             image = vm_image.ensure_vm_image(vm_image.seed_of())
         with step("Python environment"):

@@ -59,7 +59,8 @@ def _cloud_image(options: argparse.Namespace) -> None:
 
 
 def _packages(options: argparse.Namespace) -> None:
-    for name, reason in sorted(packages.required_packages(options.versions).items()):
+    needed = packages.required_packages() | packages.build_packages(options.versions)
+    for name, reason in sorted(needed.items()):
         print(f"{name}: {reason}")
 
 
@@ -93,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("versions", nargs="*", metavar="KUBERNETES_VERSION", help=f"what the lab runs ({default})")
     sub = command("cloud-image", _cloud_image, "a cloud image as VM image; prints its file")
     sub.add_argument("location", help="path or URL, with #sha256=… after it to pin its content")
-    sub = command("packages", _packages, "the Debian packages that are needed to make what isn't there yet")
+    sub = command("packages", _packages, "the Debian packages that are needed to make or build what isn't there yet")
     sub.add_argument("versions", nargs="*", metavar="KUBERNETES_VERSION", help=f"what the lab runs ({default})")
     command("prune", _prune, "drops what was not used for 30 days from the cache; prints what")
     return parser

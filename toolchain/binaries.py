@@ -76,6 +76,11 @@ class Unit:
             cgo=build.cgo,
         )
 
+    @property
+    def build_packages(self) -> dict[str, str]:
+        """The Debian packages that building it needs, with the reason for each; Go's are not among them."""
+        return dict.fromkeys(self.source.build.cgo, f"building {self.title}")
+
     def build(self, go: golang.Compiler, folder: Path) -> None:
         """Builds the programs into `folder`. Raises ToolchainError."""
         build = self.source.build
@@ -124,7 +129,7 @@ def required_packages(wanted: Iterable[Wanted]) -> dict[str, str]:
     missing = [unit for unit in units_of(wanted) if workshop.find(unit) is None]
     packages = golang.required_packages() if missing else {}
     for unit in missing:
-        packages |= dict.fromkeys(unit.source.build.cgo, f"building {unit.title}")
+        packages |= unit.build_packages
     return packages
 
 

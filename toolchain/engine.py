@@ -98,6 +98,11 @@ class Part:
             **({"patches": list(map(asdict, self.patches))} if self.patches else {}),
         )
 
+    @property
+    def build_packages(self) -> dict[str, str]:
+        """See `toolchain.workshop.Product`: Go alone is enough."""
+        return {}
+
     def build(self, go: golang.Compiler, folder: Path) -> None:
         """Builds the programs into `folder`. Raises ToolchainError."""
         self.builder(go, folder)

@@ -8,12 +8,17 @@ from lab.versions import default_kubernetes_version
 from toolchain import binaries, engine, images, vm_image
 
 
-def required_packages(kubernetes_versions: Iterable[str] = ()) -> dict[str, str]:
-    """The packages needed to make what isn't in the cache yet, with the reason for each.
+def required_packages() -> dict[str, str]:
+    """The packages needed for what is made on every machine, with the reason for each."""
+    return images.required_packages() | vm_image.required_packages()
+
+
+def build_packages(kubernetes_versions: Iterable[str] = ()) -> dict[str, str]:
+    """The packages needed to build what isn't in the cache yet, should none of it be had from its release.
 
     kubernetes_versions: those that the lab will run; by default the default one.
     """
-    needed = images.required_packages() | vm_image.required_packages() | engine.required_packages()
+    needed = engine.required_packages()
     for version in list(kubernetes_versions) or [default_kubernetes_version()]:
         needed |= binaries.required_packages(binaries.programs_of_a_lab(version))
     return needed

@@ -6,6 +6,7 @@ lab keeps what it runs on when a release host comes and goes.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -40,16 +41,25 @@ class Product(Protocol):
         replace what runs. Which one it was stands in the entry's note.
         """
 
+    @property
+    def build_packages(self) -> dict[str, str]:
+        """The Debian packages that building it needs, with the reason for each; Go's are not among them."""
+
     def build(self, go: golang.Compiler, folder: Path) -> None:
         """Builds the programs into `folder`. Raises ToolchainError."""
 
 
 @dataclass
 class Workshop:
-    """The cache and the release hosts; Go is looked for when it is first needed."""
+    """The cache and the release hosts; Go is looked for when it is first needed.
+
+    install: given the Debian packages that a build needs, with the reason for each, just before it. By default it does
+    nothing, and a build that lacks one fails.
+    """
 
     cache: Cache = field(default_factory=Cache)
     hosts: ReleaseHosts = field(default_factory=ReleaseHosts)
+    install: Callable[[Mapping[str, str]], object] = lambda _: None
 
     def find(self, product: Product) -> Entry | None:
         """What the cache has of it, whole and checked."""
@@ -64,6 +74,8 @@ class Workshop:
             self.hosts.announce(product.title, product.release)
             return self.cache.make(release_key(product), lambda folder: self._fetch(product, folder))
         except NotAvailableError as reason:
+            if packages := golang.required_packages() | product.build_packages:
+                self.install(packages)
             go = golang.compiler(self.cache, self.hosts)
             say(f"{product.title}: building from Go modules ({reason})")
             return self.cache.make(product.build_key, lambda folder: self._build(product, go, folder))

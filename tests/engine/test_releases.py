@@ -4,7 +4,7 @@ import hashlib
 import resource
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -128,6 +128,22 @@ def test_go_itself_is_taken_from_its_official_release_where_none_is_installed(
     compiler = golang.compiler(cache, hosts)
     assert compiler.program.read_bytes() == RELEASED
     assert compiler.version == wanted.version
+
+
+def test_what_a_build_needs_is_installed_only_where_something_is_built(
+    host: ReleaseHost, hosts: ReleaseHosts, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Mapping[str, str]] = []
+    workshop = Workshop(cache, hosts, install=asked.append)
+    monkeypatch.setattr(golang, "required_packages", lambda: {"golang-go": "building"})
+    host.publish(unit_of(*KUBELET).release, RELEASED)
+    for _ in range(2):
+        binaries.ensure([KUBELET], workshop)
+    assert asked == []
+    runc = ("runc", versions.version("runc"))
+    for _ in range(2):
+        binaries.ensure([runc], workshop)
+    assert [set(packages) for packages in asked] == [{"golang-go", *unit_of(*runc).source.build.cgo}]
 
 
 def test_a_release_is_fetched_once(host: ReleaseHost, workshop: Workshop) -> None:

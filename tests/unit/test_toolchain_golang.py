@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lab import versions
-from toolchain import golang
+from toolchain import golang, packages
 from toolchain.cache import Cache
 from toolchain.errors import ToolchainError
 from toolchain.golang import Compiler
@@ -126,3 +126,9 @@ done
     assert (source / "rpc.go").read_text() == "c := make(chan int)\n"
     with pytest.raises(ToolchainError, match="has changed"):
         Compiler(go, "1.26.8").build(tmp_path, "./x", tmp_path / "x", patches=[replace(patch, before="nothing")])
+
+
+def test_no_go_is_wanted_before_something_is_to_be_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert golang.DEBIAN_PACKAGE not in packages.required_packages()
+    assert golang.DEBIAN_PACKAGE in packages.build_packages()
