@@ -11,7 +11,7 @@ from components.preview import Announcer
 from components.rollout import Rollout
 from components.service import NodeService, NodeServiceArgs
 from lab.files import Binary, Image, Service
-from lab.spec import Node
+from lab.spec import Node, Role
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,11 +37,17 @@ class NodeArgs:
 
 
 class NodeServices(pulumi.ComponentResource):
-    """Everything that runs on a node: binaries that it lacks are brought there, then service after service applied."""
+    """Everything that runs on a node: binaries that it lacks are brought there, then service after service applied.
+
+    Its type says the role of the node, and under another role it is still the same: services that were made anew then
+    would be removed again with those of the former role.
+    """
 
     def __init__(self, args: NodeArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         node, connection = args.node, args.machine.connection
-        super().__init__(f"hardway:node:{node.role.value.title().replace('-', '')}", node.name, None, opts)
+        aliases = [pulumi.Alias(type_=_type(role)) for role in Role if role is not node.role]
+        opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(aliases=aliases))
+        super().__init__(_type(node.role), node.name, None, opts)
         things = {thing for service in args.services for thing in service.things}
         binaries = connection.push_binaries(
             f"{node.name}-binaries",
@@ -72,3 +78,7 @@ class NodeServices(pulumi.ComponentResource):
     def command(self, service: str) -> pulumi.Resource:
         """What is done once a service is healthy."""
         return self.services[service].command
+
+
+def _type(role: Role) -> str:
+    return f"hardway:node:{role.value.title().replace('-', '')}"

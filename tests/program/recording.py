@@ -43,7 +43,7 @@ class Resource:
     """A resource as the program asked the engine for it.
 
     inputs: with secrets in the clear. shown: with secrets hidden, as an engine shows them.
-    parent, dependencies, deleted_with: URNs.
+    other_types: types by which the engine knows it too. parent, dependencies, deleted_with: URNs.
     """
 
     urn: str
@@ -52,6 +52,7 @@ class Resource:
     custom: bool
     inputs: Values = field(repr=False)
     shown: Values = field(repr=False)
+    other_types: frozenset[str]
     parent: str
     dependencies: frozenset[str] = field(repr=False)
     deleted_with: str
@@ -258,6 +259,7 @@ class Monitor(mocks.MockMonitor):
             custom=request.custom,
             inputs=_without_secrets(inputs, reveal=True),
             shown=_without_secrets(inputs, reveal=False),
+            other_types=frozenset(alias.spec.type for alias in request.aliases),
             parent=request.parent,
             dependencies=frozenset(request.dependencies)
             | {urn for of in request.propertyDependencies.values() for urn in of.urns},

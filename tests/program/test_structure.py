@@ -13,9 +13,11 @@ import yaml
 from host import clock
 from lab.nodes import services_of
 from lab.spec import Spec
+from tests.changes import spec_of
 from tests.e2e.running_lab import CHECKOUT
 from tests.program.recording import IMAGE, Program, Resource, record
 from tests.program.stack import NEW_WORKER, Change, changed, setting
+from tests.stacks import configuration
 
 DOMAIN = "libvirt:index/domain:Domain"
 MOST_RESOURCES_OF_A_WORKER = 20
@@ -165,6 +167,17 @@ def test_a_node_joins_after_its_services_and_leaves_by_a_control_plane(program: 
     assert {"node-0-kubelet", "server-kube-apiserver"} <= program.needed_by(membership)
     assert membership.address == "10.240.0.10"
     assert "leave node-0" in membership.inputs["delete"]
+
+
+def test_what_runs_on_a_node_is_the_same_under_another_role() -> None:
+    values = configuration("ha")
+    before = record(spec_of(values))
+    values["workers"].append(values["controlPlanes"].pop())
+    after = record(spec_of(values))
+    [control_plane] = [of for of in before.of_type("hardway:node:ControlPlane") if of.name == "control2"]
+    [worker] = [of for of in after.of_type("hardway:node:Worker") if of.name == "control2"]
+    assert worker.other_types == {control_plane.type}
+    assert control_plane.other_types == {worker.type}
 
 
 def test_pods_of_a_node_that_leaves_have_the_time_that_is_configured() -> None:
