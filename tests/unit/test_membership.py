@@ -30,3 +30,20 @@ def test_a_node_that_joins_has_one_role_whichever_it_had(programs: Path, role: s
     assert changes == [
         f"label --overwrite node node-0 node-role.kubernetes.io/{role}= node-role.kubernetes.io/{former}-"
     ]
+
+
+def test_a_node_that_leaves_is_drained_and_deleted(programs: Path) -> None:
+    code, changes, _ = membership(programs, "leave", "node-0", "30")
+    assert code == 0
+    assert [change.split()[:2] for change in changes] == [["cordon", "node-0"], ["drain", "node-0"], ["delete", "node"]]
+
+
+def test_a_node_that_is_gone_already_needs_no_leave(programs: Path) -> None:
+    assert membership(programs, "leave", "node-0", "30", answer=":") == (0, [], "")
+
+
+def test_a_node_does_not_count_as_gone_where_nobody_answers(programs: Path) -> None:
+    code, changes, error = membership(programs, "leave", "node-0", "30", answer="echo no route >&2; exit 1")
+    assert (code, changes) == (1, [])
+    assert "no route" in error
+    assert "node-0 was not taken out of its cluster" in error
