@@ -44,7 +44,8 @@ def pod_services(spec: Spec, node: Node) -> tuple[Service, ...]:
 
 def containerd(spec: Spec, node: Node) -> Service:
     """The container runtime: containerd with runc, cgroups left to systemd."""
-    path, runc = "/etc/containerd/config.toml", f"{spec.layout.of(node).binaries}/runc"
+    path, binaries = "/etc/containerd/config.toml", spec.layout.of(node).binaries
+    runc = f"{binaries}/runc"
     configuration: dict[str, Any] = {
         "version": 3,
         "plugins": {
@@ -87,7 +88,7 @@ def containerd(spec: Spec, node: Node) -> Service:
         },
         check=f"{PROGRAMS}/reads-all 'Ignoring unknown key'"
         f' "$STAGED/bin/containerd" --config "$STAGED{path}" config dump',
-        health=f"{PROGRAMS}/containerd-healthy",
+        health=f"{PROGRAMS}/containerd-healthy {binaries}/crictl",
     )
 
 

@@ -15,11 +15,13 @@ import yaml
 from lab.bootstrap import GROUP, TOKEN_FILE, TOKENS, token, token_id
 from lab.cluster_objects import FOLDER
 from lab.files import Credential, File, Part, Service, config_hash, manifest
+from lab.node_setup import PROGRAMS
 from lab.nodes import services_of
 from lab.paths import LABS_OWN
 from lab.pki import Use, identities
 from lab.spec import Node, Spec
 from lab.units import ASSETS
+from tests.unit.fake_programs import put
 
 PROGRAM = ASSETS / "node/node-admission"
 
@@ -197,6 +199,14 @@ def test_programs_of_what_runs_pods_stand_where_the_layout_has_them(bootstrap: S
         "crictl",
     }
     assert not [path for path in programs if path.startswith("/usr/local/bin/")]
+
+
+def test_containerd_is_asked_wherever_the_layout_has_the_program_that_asks(dev: Spec, tmp_path: Path) -> None:
+    put(tmp_path, "crictl", "echo asked")
+    moved = replace(dev, layout=replace(dev.layout, binaries=str(tmp_path)))
+    health = services(moved, moved.workers[0])["containerd"].health.replace(PROGRAMS, str(ASSETS / "node"))
+    result = subprocess.run(["bash", "-c", health], env={"PATH": "/usr/bin:/bin"}, capture_output=True, check=False)
+    assert result.returncode == 0, result.stdout
 
 
 def test_other_kernel_settings_are_told_to_the_program_that_loads_them(dev: Spec) -> None:
