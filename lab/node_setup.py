@@ -151,7 +151,8 @@ def _pod_network(spec: Spec, node: Node, layout: Layout) -> dict[str, File]:
     """The CNI configuration: a bridge with the node's pod CIDR, and the loopback interface of each pod.
 
     containerd watches the folder, so pods that start later use what stands there then. Without hairpin mode a bridge
-    sends nothing back by the port that it came from, and a pod does not reach itself by a Service.
+    sends nothing back by the port that it came from, and a pod does not reach itself by a Service. Without a forced
+    address it keeps that of the node's former pod CIDR, and no pod of another one is started.
     """
     if node.pod_cidr is None:
         return {}
@@ -162,6 +163,7 @@ def _pod_network(spec: Spec, node: Node, layout: Layout) -> dict[str, File]:
         "type": "bridge",
         "bridge": BRIDGE,
         "isGateway": True,
+        "forceAddress": True,
         "ipMasq": True,
         "hairpinMode": True,
         "ipam": {

@@ -3,6 +3,7 @@
 import posixpath
 import re
 from dataclasses import replace
+from ipaddress import IPv4Network
 from typing import Any
 
 import pytest
@@ -122,6 +123,13 @@ def test_the_things_of_a_lab_are_those_of_all_its_nodes(dev: Spec) -> None:
 
 def test_a_control_plane_runs_no_kubelet(dev: Spec) -> None:
     assert not {"kubelet", "containerd", "kube-proxy"} & {one.name for one in services_of(dev, dev.control_planes[0])}
+
+
+def test_the_bridge_of_a_node_takes_another_address_with_another_pod_cidr(dev: Spec) -> None:
+    moved = replace(dev.workers[0], pod_cidr=IPv4Network("10.200.7.0/24"))
+    bridge = document(dev, moved, "node-setup", "/etc/cni/net.d/10-bridge.conf")
+    assert (bridge["isGateway"], bridge["forceAddress"]) == (True, True)
+    assert bridge["ipam"]["ranges"] == [[{"subnet": "10.200.7.0/24"}]]
 
 
 # Who may read what
