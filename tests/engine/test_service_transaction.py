@@ -174,6 +174,28 @@ def test_files_without_a_unit_need_no_systemd(empty: Node) -> None:
     assert empty.files() == {}
 
 
+def owning(name: str, path: str) -> Service:
+    """A service of one file."""
+    return Service(name=name, files={path: File(content=f"of {name}\n")})
+
+
+def test_a_path_that_passed_to_another_service_is_left_to_it(empty: Node) -> None:
+    for service in (owning("other", "/etc/first"), owning("tool", "/etc/second")):
+        empty.applied(service)
+    taking, moved = owning("other", "/etc/second"), owning("tool", "/etc/third")
+    for service in (taking, moved):
+        empty.applied(service)
+    assert empty.files() == {**files_of(taking), **files_of(moved)}
+
+
+def test_a_path_that_passed_to_another_service_stays_when_the_former_goes(empty: Node) -> None:
+    taking = owning("other", "/etc/second")
+    for service in (owning("tool", "/etc/second"), taking):
+        empty.applied(service)
+    assert empty.remove().code == 0
+    assert empty.files() == files_of(taking)
+
+
 def test_another_check_health_or_timeout_restarts_nothing(node: Node) -> None:
     service = replace(OLD, check="[ -d $STAGED ]", health="[ -e / ]")
     result = node.apply(service, timeout=7)
