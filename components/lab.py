@@ -183,6 +183,7 @@ class Lab(pulumi.ComponentResource):
                     "address": str(node.address),
                     "kubernetesVersion": node.kubernetes_version,
                     "labels": dict(node.labels),
+                    "taints": [str(taint) for taint in node.taints],
                     **({"podCidr": str(node.pod_cidr)} if node.pod_cidr else {}),
                     **_login(node),
                 }

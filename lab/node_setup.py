@@ -95,7 +95,8 @@ def node_setup(spec: Spec, node: Node) -> Service:
             f'{PROGRAMS}/check-json "$STAGED{folder}"'
             for folder in (CNI_CONFIGURATION, *([TEMPLATES] if from_user_data else []))
         ),
-        health=" ".join([f"{PROGRAMS}/user-data check", *from_user_data]) if from_user_data else "true",
+        health=f"{PROGRAMS}/node-setup-healthy {settings}"
+        + (f" && {PROGRAMS}/user-data check {' '.join(from_user_data)}" if from_user_data else ""),
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from lab.spec import Taint, TaintEffect
 from verify.findings import Finding
 from verify.stack import Node
 
@@ -17,7 +18,7 @@ def differences(nodes: Mapping[str, Node], listed: Mapping[str, Any]) -> Iterato
 
     In a cluster whose control planes are not the stack's, other nodes are whoever's it is.
 
-    listed: the API's NodeList. Labels that the stack does not speak of are whoever's set them.
+    listed: the API's NodeList. Labels and taints that the stack does not speak of are whoever's set them.
     """
     there = {item["metadata"]["name"]: item for item in listed["items"]}
     for name, node in nodes.items():
@@ -47,6 +48,14 @@ def _differences(name: str, node: Node, item: Mapping[str, Any]) -> Iterator[Fin
         yield Finding(name, MEMBERSHIP, f"label {role}", "missing")
     for label, value in node.labels.items():
         if label not in labels:
-            yield Finding(name, KUBELET, f"label {label}", "missing")
+            yield Finding(name, MEMBERSHIP, f"label {label}", "missing")
         elif labels[label] != value:
-            yield Finding(name, KUBELET, f"label {label}", f"is {labels[label]!r}, not {value!r}")
+            yield Finding(name, MEMBERSHIP, f"label {label}", f"is {labels[label]!r}, not {value!r}")
+    there = {str(_taint(taint)) for taint in item.get("spec", {}).get("taints", [])}
+    for taint in node.taints:
+        if taint not in there:
+            yield Finding(name, MEMBERSHIP, f"taint {taint}", "missing")
+
+
+def _taint(told: Mapping[str, str]) -> Taint:
+    return Taint(key=told["key"], value=told.get("value", ""), effect=TaintEffect(told["effect"]))

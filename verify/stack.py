@@ -1,6 +1,6 @@
 """What the stack says: the lab as its outputs tell it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ class StackError(Exception):
 class Node:
     """login: how it is reached. services: the SHA-256 of each one's manifest, by name.
 
-    kubernetes_version: empty where the stack does not say it.
+    kubernetes_version: empty where the stack does not say it. taints: each as kubectl spells it.
     """
 
     role: str
@@ -23,6 +23,7 @@ class Node:
     services: Mapping[str, str]
     kubernetes_version: str
     labels: Mapping[str, str]
+    taints: Sequence[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,5 +61,6 @@ def parse(outputs: Mapping[str, Any]) -> Stack:
             services=outputs["services"].get(name, {}),
             kubernetes_version=node.get("kubernetesVersion", ""),
             labels=node.get("labels", {}),
+            taints=node.get("taints", []),
         )
     return Stack(nodes=nodes, kubeconfig=outputs.get("kubeconfig"))

@@ -7,7 +7,8 @@ from ipaddress import IPv4Address
 import yaml
 
 from tests.program.payload import files
-from tests.program.recording import HIDDEN, Program
+from tests.program.recording import HIDDEN, Program, record
+from tests.program.stack import changed, setting
 
 SECRET = {"kubeconfig", "sshKey", "certificateAuthorityKey"}
 
@@ -40,6 +41,14 @@ def test_every_node_is_told_with_role_address_pod_cidr_and_ssh_command(program: 
     for node in nodes.values():
         assert node["ssh"].startswith("ssh ")
         assert node["ssh"].endswith(f"root@{node['address']}")
+
+
+def test_every_node_is_told_with_its_labels_and_taints() -> None:
+    told = record(changed(setting("labels", {"disk": "ssd"}, 1), setting("taints", ["lent:NoSchedule"], 1))).outputs
+    assert [(node["labels"], node["taints"]) for node in (told["nodes"]["node-0"], told["nodes"]["node-1"])] == [
+        ({}, []),
+        ({"disk": "ssd"}, ["lent:NoSchedule"]),
+    ]
 
 
 def test_the_known_hosts_are_the_host_keys_that_the_machines_were_given(program: Program) -> None:

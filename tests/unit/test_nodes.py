@@ -125,6 +125,13 @@ def test_a_control_plane_runs_no_kubelet(dev: Spec) -> None:
     assert not {"kubelet", "containerd", "kube-proxy"} & {one.name for one in services_of(dev, dev.control_planes[0])}
 
 
+def test_what_node_setup_makes_is_looked_at_and_made_again_where_it_failed(dev: Spec) -> None:
+    for node in dev.nodes:
+        setup = service(dev, node, "node-setup")
+        assert setup.health == "/usr/local/lib/hardway/node-setup-healthy /etc/sysctl.d/kubernetes.conf"
+        assert "Restart=on-failure\n" in setup.visible_files["/etc/systemd/system/node-setup.service"]
+
+
 def test_the_bridge_of_a_node_takes_another_address_with_another_pod_cidr(dev: Spec) -> None:
     moved = replace(dev.workers[0], pod_cidr=IPv4Network("10.200.7.0/24"))
     bridge = document(dev, moved, "node-setup", "/etc/cni/net.d/10-bridge.conf")

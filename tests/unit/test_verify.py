@@ -263,8 +263,23 @@ def test_a_label_of_the_stack_that_is_lost_or_changed_differs_and_others_do_not(
     role = {"node-role.kubernetes.io/worker": ""}
     item = api_node("node-0", labels=role | {"disk": "slow", "somebody": "else"})
     assert cluster_differences(item, labels={"disk": "fast", "rack": "3"}) == [
-        "node-0  kubelet  label disk: is 'slow', not 'fast'",
-        "node-0  kubelet  label rack: missing",
+        "node-0  membership  label disk: is 'slow', not 'fast'",
+        "node-0  membership  label rack: missing",
+    ]
+
+
+def test_a_taint_of_the_stack_that_is_lost_or_changed_differs_and_others_do_not() -> None:
+    item = api_node("node-0")
+    item["spec"] = {
+        "taints": [
+            {"key": "lent", "effect": "NoSchedule"},
+            {"key": "purpose", "value": "test", "effect": "NoSchedule"},
+            {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"},
+        ]
+    }
+    assert cluster_differences(item, taints=["lent:NoSchedule"]) == []
+    assert cluster_differences(item, taints=["purpose=build:NoSchedule"]) == [
+        "node-0  membership  taint purpose=build:NoSchedule: missing"
     ]
 
 
