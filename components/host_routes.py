@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pulumi
 import pulumi_command as command
 
+from host.processes import boot_id
 from lab.spec import Spec
 from lab.units import ASSETS
 
@@ -15,17 +16,20 @@ def host_routes(
 ) -> command.local.Command:
     """Makes the routes, through each node on the VMs' network to its pods, be it of the lab or not.
 
-    They go when the lab does.
+    They go when the lab does, and are made again after another start of this machine, by which they are lost.
 
     depends_on: what must be there before, so that the network is.
     """
-    program, gateway = str(ASSETS / "host" / "pod-routes"), str(spec.networks.gateway)
+    # Named from the project's folder, where it is run, so that a checkout that is moved shows no change.
+    program = str((ASSETS / "host" / "pod-routes").relative_to(ASSETS.parent))
+    gateway = str(spec.networks.gateway)
     network = spec.networks.network_cidr
     routes = [f"{route.pod_cidr},{route.address}" for route in spec.routes if route.address in network]
     return command.local.Command(
         name,
         create=shlex.join([program, gateway, *routes]),
         delete=shlex.join([program, gateway]),
+        environment={"HARDWAY_BOOT": boot_id()},
         logging=command.local.Logging.NONE,
         add_previous_output_in_env=False,
         opts=pulumi.ResourceOptions(parent=parent, depends_on=list(depends_on)),

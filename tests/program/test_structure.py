@@ -68,6 +68,27 @@ def test_binaries_are_pushed_by_the_programs_own_python(program: Program) -> Non
     assert not python.is_absolute()
 
 
+def host_routes() -> Resource:
+    """What makes the routes of this machine to the pods of the lab."""
+    run = record(changed(setting("hostRoutes", True)))
+    return run.by_identity["command:local:Command hardway-host-routes"]
+
+
+def test_routes_of_this_machine_are_made_by_a_program_that_is_found_wherever_the_checkout_is() -> None:
+    routes = host_routes()
+    for text in (routes.inputs["create"], routes.inputs["delete"]):
+        program = Path(shlex.split(text)[0])
+        assert (CHECKOUT / program).is_file()
+        assert not program.is_absolute()
+
+
+def test_routes_of_this_machine_are_made_again_once_it_was_started_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = host_routes()
+    assert host_routes().inputs == before.inputs
+    monkeypatch.setattr("components.host_routes.boot_id", lambda: "another")
+    assert host_routes().inputs != before.inputs
+
+
 def test_what_is_done_on_a_node_goes_with_its_machine(program: Program, dev_addresses: dict[str, str]) -> None:
     for command in program.commands:
         node = dev_addresses[command.address] if command.address else command.inputs["environment"]["HARDWAY_NODE"]
