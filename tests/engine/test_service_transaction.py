@@ -220,6 +220,29 @@ def test_a_service_that_is_unhealthy_is_restarted_when_it_is_to_be_repaired(node
     assert node.applied(OLD, repair="found otherwise") == "tool: unchanged"
 
 
+def test_a_service_is_to_be_healthy_after_its_node_was_started_anew(node: Node) -> None:
+    boot = node.path(f"{STATE}/applied/boot")
+    this = boot.read_text()
+    boot.write_text("another")
+    assert node.applied(OLD) == "tool: unchanged"
+    assert boot.read_text() == this
+    boot.write_text("another")
+    node.path(f"/test/units/{UNIT}/configuration").write_text("behaviour: ill\n")
+    assert node.applied(OLD) == "tool: restart"
+    node.assert_at(OLD)
+
+
+def test_a_service_that_is_never_healthy_again_after_its_node_was_started_anew_fails(node: Node) -> None:
+    never = replace(OLD, health="echo not enough memory; [ ! -e /test/started-anew ]")
+    node.applied(never)
+    node.path(f"{STATE}/applied/boot").write_text("another")
+    node.path("/test/started-anew").touch()
+    for _ in range(2):
+        result = node.apply(never)
+        assert result.code == 1
+        assert "not enough memory" in result.error
+
+
 def test_images_are_brought_in_where_they_are_others_or_one_is_missing(node: Node) -> None:
     image, later = Image(name="pause", version="1"), Image(name="pause", version="2")
     images_unit = File(content="[Service]\nExecStart=/bin/true\n", restarts=False)
