@@ -1,7 +1,8 @@
-"""What becomes of swap and DNS on a future node: `assets/node/prepare-node`, over programs that note calls."""
+"""What becomes of firewalls, swap and DNS on a future node: `assets/node/prepare-node`, over programs that note."""
 
 import re
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,12 @@ class Machine:
 
     def prepare(self, *, swap: bool) -> tuple[str, list[str]]:
         """What is printed, and the calls of what concerns swap."""
+        result = self.run({}, swap=swap)
+        assert result.returncode == 0, result.stderr
+        return result.stdout, (self.folder / "log").read_text().splitlines()
+
+    def run(self, programs: Mapping[str, str], *, swap: bool = False) -> subprocess.CompletedProcess[str]:
+        """One run. programs: others that the machine has, each with its body."""
         log = self.folder / "log"
         log.write_text("")
         bodies = {
@@ -33,6 +40,7 @@ class Machine:
             "mkdir": "",
             "systemd-tmpfiles": "",
         }
+        bodies |= programs
         wanted = re.search(r"<<'LIST'\n(.*?)LIST", PROGRAM.read_text(), re.DOTALL)
         assert wanted
         bodies |= {line.split()[0]: "" for line in wanted[1].splitlines()}
@@ -41,15 +49,13 @@ class Machine:
             (self.folder / name).chmod(0o755)
         program = PROGRAM.read_text().replace("/etc/fstab", str(self.fstab))
         program = re.sub("/(run/systemd/resolve|etc/tmpfiles.d)/", f"{self.folder}/", program)
-        result = subprocess.run(
+        return subprocess.run(
             ["bash", "-c", program],
             env={"PATH": f"{self.folder}:/usr/bin:/bin"},
             capture_output=True,
             text=True,
             check=False,
         )
-        assert result.returncode == 0, result.stderr
-        return result.stdout, log.read_text().splitlines()
 
 
 @pytest.fixture
@@ -97,3 +103,26 @@ def test_a_machine_with_systemd_resolved_is_told_nothing_of_dns(machine: Machine
     (machine.folder / "resolv.conf").touch()
     machine.prepare(swap=False)
     assert not (machine.folder / "node-resolver.conf").exists()
+
+
+@pytest.mark.parametrize(
+    ("programs", "remedy"),
+    [
+        ({"firewalld": ""}, "systemctl disable --now firewalld"),
+        ({"ufw": "echo Status: active"}, "ufw disable"),
+    ],
+    ids=["firewalld", "ufw"],
+)
+def test_a_machine_with_an_active_firewall_is_refused_and_left_alone(
+    machine: Machine, programs: dict[str, str], remedy: str
+) -> None:
+    result = machine.run(programs)
+    assert result.returncode == 1
+    [name] = programs
+    assert f"{name} is active and may drop the traffic of pods; switch it off: {remedy}" in result.stderr
+    assert machine.fstab.read_text() == FSTAB
+
+
+def test_a_machine_with_a_firewall_that_is_switched_off_is_taken(machine: Machine) -> None:
+    inactive = '[ "$1" != is-active ]'
+    assert machine.run({"firewalld": "", "systemctl": inactive, "ufw": "echo Status: inactive"}).returncode == 0
