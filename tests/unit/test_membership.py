@@ -47,3 +47,20 @@ def test_a_node_does_not_count_as_gone_where_nobody_answers(programs: Path) -> N
     assert (code, changes) == (1, [])
     assert "no route" in error
     assert "node-0 was not taken out of its cluster" in error
+
+
+def test_an_api_server_that_is_only_slow_is_asked_again(programs: Path) -> None:
+    put(programs, "sleep", ":")
+    slow = (
+        f'[ -e {programs}/asked ] || {{ touch {programs}/asked; echo "net/http: TLS handshake timeout" >&2; exit 1; }}'
+    )
+    code, changes, error = membership(programs, "join", "node-0", "worker", "", "", answer=rf"{slow}; printf '\n\n\n'")
+    assert (code, error) == (0, "")
+    assert len(changes) == 1
+
+
+def test_what_an_api_server_refuses_is_not_asked_for_again(programs: Path) -> None:
+    put(programs, "sleep", "exit 1")
+    code, _, error = membership(programs, "join", "node-0", "worker", "", "", answer="echo forbidden >&2; exit 1")
+    assert code == 1
+    assert error == "forbidden\n"
