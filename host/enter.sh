@@ -10,8 +10,8 @@ instance=$1
 python=$2
 shift 2
 
-# Inside already: a program that was entered calls another one.
-if [ -n "${HARDWAY_NAMESPACE:-}" ]; then
+# Inside already: a program that was entered calls another one. Another lab's inside is not this one's.
+if [ "${HARDWAY_NAMESPACE:-}" = "$instance/outside" ]; then
     exec "$@"
 fi
 

@@ -73,14 +73,24 @@ _ENTER = "in-lab"
 
 _ENV = """\
 # The lab's environment, written by `make prepare`. Use it in your shell: . ./.lab/env
+
+# What an environment taken in before has set, another checkout's too, is nothing that you have set up yourself.
+if [ -z "${{HARDWAY_LAB:-}}" ]; then HARDWAY_LAB={lab} HARDWAY_BACKEND_URL={backend}; fi
+if [ "${{PULUMI_HOME:-}}" = "$HARDWAY_LAB/pulumi" ]; then unset PULUMI_HOME; fi
+if [ "${{PULUMI_BACKEND_URL:-}}" = "$HARDWAY_BACKEND_URL" ]; then unset PULUMI_BACKEND_URL; fi
+if [ "${{PULUMI_CONFIG_PASSPHRASE_FILE:-}}" = "$HARDWAY_LAB/passphrase" ]; then unset PULUMI_CONFIG_PASSPHRASE_FILE; fi
 case ":$PATH:" in
-    *:{bin}:*) ;;
-    *) export PATH={bin}:"$PATH" ;;
+    *:"$HARDWAY_LAB/bin":*)
+        PATH=:$PATH:
+        PATH=${{PATH%%:"$HARDWAY_LAB/bin":*}}:${{PATH#*:"$HARDWAY_LAB/bin":}}
+        PATH=${{PATH#:}}
+        PATH=${{PATH%:}}
+        ;;
 esac
+export HARDWAY_LAB={lab} HARDWAY_BACKEND_URL={backend}
+export PATH={bin}:"$PATH"
 
 # Pulumi as you have set it up yourself, if you have: by these variables, or by `pulumi login`.
-if [ "${{PULUMI_HOME:-}}" = {pulumi_home} ]; then unset PULUMI_HOME; fi
-if [ "${{PULUMI_BACKEND_URL:-}}" = {backend} ]; then unset PULUMI_BACKEND_URL; fi
 if [ -z "${{PULUMI_HOME:-}}${{PULUMI_ACCESS_TOKEN:-}}" ] &&
     ! grep -q '"current": *"[^"]' "$HOME/.pulumi/credentials.json" 2>/dev/null; then
     export PULUMI_HOME={pulumi_home}
@@ -120,6 +130,7 @@ def render(layout: Layout, stack: str, virtualization: str) -> str:
     virtualization: kvm or qemu.
     """
     return _ENV.format(
+        lab=shlex.quote(str(layout.lab)),
         bin=shlex.quote(str(layout.bin)),
         pulumi_home=shlex.quote(str(layout.pulumi_home)),
         backend=shlex.quote(layout.state.as_uri()),

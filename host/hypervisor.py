@@ -21,6 +21,7 @@ from host import namespace, processes
 from host.errors import HostError
 from host.packages import has_systemd
 from host.processes import Process
+from toolchain.outside import is_inside
 
 URI = "qemu:///system"
 
@@ -97,6 +98,10 @@ class Hypervisor:
             holder = self._holder()
             if holder is not None and _virsh_answers(self._prefix(holder)):
                 return
+            if is_inside():
+                raise HostError(
+                    "This shell is inside a lab's network, where no hypervisor can be started. Leave it and try again."
+                )
             self._end_processes()
             self._lay_out(owner)
             holder = self._launch(kvm)

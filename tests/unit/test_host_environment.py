@@ -12,6 +12,8 @@ import pytest
 
 from host import environment
 from host.environment import Layout
+from host.processes import Process
+from tests.unit.fake_programs import put
 
 
 @pytest.fixture
@@ -55,6 +57,19 @@ def test_a_path_with_blanks_quotes_and_dollars_is_kept_whole(layout: Layout, hom
 
 def test_taking_it_in_twice_is_the_same_as_once(layout: Layout, home: Path) -> None:
     assert sourced(written(layout), home, times=2) == sourced(layout, home)
+
+
+def test_nothing_of_another_checkouts_environment_stays(layout: Layout, home: Path, tmp_path: Path) -> None:
+    other = Layout(tmp_path / "another [lab's] 100%")
+    other.checkout.mkdir()
+    assert sourced(written(layout), home, sourced(written(other), home)) == sourced(layout, home)
+
+
+def test_a_checkouts_commands_come_first_after_another_checkouts(layout: Layout, home: Path, tmp_path: Path) -> None:
+    other = Layout(tmp_path / "other")
+    other.checkout.mkdir()
+    between = sourced(written(other), home, sourced(written(layout), home))
+    assert sourced(layout, home, between)["PATH"] == f"{layout.bin}:/usr/bin:/bin"
 
 
 @pytest.mark.parametrize(
@@ -114,9 +129,23 @@ def test_with_the_systems_libvirtd_nothing_is_entered(layout: Layout) -> None:
 
 def test_inside_already_a_command_is_run_as_it_is(layout: Layout) -> None:
     written(layout, private=True)
-    inside = {**os.environ, "HARDWAY_NAMESPACE": "/somewhere"}
+    inside = {**os.environ, "HARDWAY_NAMESPACE": f"{layout.hypervisor}/outside"}
     command = [str(layout.bin / "pulumi"), "a b", "$c"]
     assert subprocess.run(command, env=inside, check=True, capture_output=True, text=True).stdout == "a b $c\n"
+
+
+def test_inside_another_lab_a_command_enters_its_own(
+    layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(layout, private=True)
+    layout.hypervisor.mkdir()
+    (layout.hypervisor / "holder").write_text(str(Process.of(os.getpid())))
+    put(tmp_path, "id", "echo 0")
+    put(tmp_path, "nsenter", 'echo "nsenter $2"')
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setenv("HARDWAY_NAMESPACE", "/another/lab/hypervisor/outside")
+    output = subprocess.run([layout.bin / "pulumi"], check=True, capture_output=True, text=True).stdout
+    assert output == f"nsenter {os.getpid()}\n"
 
 
 def test_commands_follow_when_the_hypervisor_changes(layout: Layout) -> None:
