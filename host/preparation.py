@@ -14,8 +14,8 @@ from pathlib import Path
 from host import environment, kvm, packages, stack_file, virtualenv
 from host.environment import Layout
 from host.errors import HostError
-from host.hypervisor import system_libvirt_answers
-from host.stack import deployed
+from host.hypervisor import URI, system_libvirt_answers
+from host.stack import carriers, deployed
 from host.steps import step
 from lab.versions import default_kubernetes_version
 from toolchain import binaries, engine, vm_image
@@ -71,14 +71,10 @@ def prepare(layout: Layout, stack: str) -> None:
     tools = prepare_tools(layout, pulumi_home=pulumi_home)
     with _alone(layout):
         with step("Hypervisor"):
-            private = not system_libvirt_answers()
+            private = _is_private(layout)
             if private:
                 _as_root("start", layout.hypervisor, *(["--kvm"] if tools.virtualization == "kvm" else []))
             print(f"    a private one in {layout.hypervisor}" if private else "    the system's libvirtd")
-            if private and packages.has_systemd():
-                print(
-                    "    (the system's libvirtd does not answer you: is it running, and are you in the group libvirt?)"
-                )
         with step("Environment"):
             commands = {"pulumi": tools.bin / "pulumi", "kubectl": tools.kubectl}
             virsh = environment.program("virsh")
@@ -94,14 +90,44 @@ def prepare(layout: Layout, stack: str) -> None:
 def clean(layout: Layout) -> None:
     """Removes all that was made of the checkout on this machine, the private hypervisor and its VMs included.
 
-    Raises HostError where VMs of a stack would be left in the system's libvirtd without their state.
+    Raises HostError where a stack would be left without its state: in the system's libvirtd or that of another machine,
+    or on machines that were there before.
     """
+    going = {URI} if layout.hypervisor.exists() else set()
+    for stack in deployed(layout) if layout.env.exists() else []:
+        if staying := carriers(layout, stack) - going:
+            raise HostError(
+                f"Stack {stack} is still there, on {' and '.join(sorted(staying))}. Take it down first: "
+                f"make destroy STACK={stack}"
+            )
     if layout.hypervisor.exists():
         _as_root("purge", layout.hypervisor)
-    elif standing := (deployed(layout) if layout.env.exists() else []):
-        raise HostError(f"Still there: {', '.join(standing)}. Take it down first: make destroy STACK={standing[0]}")
     if layout.lab.exists():
         shutil.rmtree(layout.lab)
+
+
+def _is_private(layout: Layout) -> bool:
+    """Whether the checkout has or gets a private hypervisor: where the system's libvirtd doesn't answer this user.
+
+    It stays with the one that it has, as what a stack has there can be reached in no other. Raises HostError where that
+    is the system's, and it doesn't answer.
+    """
+    if layout.hypervisor.exists():
+        return True
+    if system_libvirt_answers():
+        return False
+    if packages.has_systemd():
+        for stack in deployed(layout) if layout.env.exists() else []:
+            if URI in carriers(layout, stack):
+                raise HostError(
+                    f"Stack {stack} is in the system's libvirtd, which does not answer you. Start it, or become a "
+                    "member of the group libvirt and log in again."
+                )
+        print(
+            "    (the system's libvirtd does not answer you: is it running, and are you in the group libvirt? "
+            "To use it after all: make destroy, then make clean)"
+        )
+    return True
 
 
 def _as_root(action: str, instance: Path, *options: str) -> None:

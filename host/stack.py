@@ -15,16 +15,34 @@ from pathlib import Path
 from host import access, environment, stack_file
 from host.environment import Layout
 from host.errors import HostError
+from host.namespace import OUTSIDE
 from host.steps import step
+from toolchain.outside import NAMESPACE_VARIABLE
 
 # The program checks the configuration itself, and reports all that is wrong at once; the engine stops at the first.
 _OWN_VALIDATION = "--skip-config-validation"
+_PROVIDER, _MACHINE, _COMMAND = "pulumi:providers:libvirt", "hardway:machine:Machine", "command:remote:Command"
+
+EXISTING = "machines that were there before"
 
 
 def deployed(layout: Layout) -> list[str]:
     """The names of the project's stacks that have resources. The machine has to be prepared."""
-    stacks = json.loads(_Commands(layout).output("pulumi", "stack", "ls", "--json"))
+    stacks = json.loads(_Commands(layout, enters=False).output("pulumi", "stack", "ls", "--json"))
     return [stack["name"] for stack in stacks if stack.get("resourceCount")]
+
+
+def carriers(layout: Layout, stack: str) -> set[str]:
+    """What carries a stack that is deployed: the URIs of libvirt daemons, and EXISTING where it took such machines."""
+    exported = _Commands(layout, enters=False).output("pulumi", "stack", "export", "--stack", stack)
+    deployment = json.loads(exported)["deployment"]
+    pending = [operation["resource"] for operation in deployment.get("pending_operations") or []]
+    resources = [*deployment["resources"], *pending]
+    machines = {each["urn"] for each in resources if each["type"] == _MACHINE}
+    # What makes a VM ready goes with its domain.
+    commands = [each for each in resources if each["type"] == _COMMAND and each.get("parent") in machines]
+    taken = any(not command.get("deletedWith") for command in commands)
+    return {each["inputs"]["uri"] for each in resources if each["type"] == _PROVIDER} | ({EXISTING} if taken else set())
 
 
 class Stack:
@@ -92,11 +110,15 @@ class Stack:
 class _Commands:
     """The commands of `.lab/bin`, run in the checkout with the environment of `.lab/env`."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, *, enters: bool = True) -> None:
+        """enters: whether a private hypervisor is entered, and started first where it doesn't run."""
         if not layout.env.exists():
             raise HostError(f"{layout.env} is not there. Prepare the machine first: make prepare")
         self._layout = layout
         self._environment = environment.evaluate(layout.env.read_text())
+        if not enters:
+            # As if it were inside already: the state can be read from everywhere.
+            self._environment[NAMESPACE_VARIABLE] = str(layout.hypervisor / OUTSIDE)
 
     def run(self, *command: str) -> None:
         """Runs the command with this process's own output. Raises HostError where it fails."""

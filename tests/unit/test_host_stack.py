@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 from host import environment
 from host.environment import Layout
 from host.errors import HostError
-from host.stack import Stack, deployed
+from host.stack import EXISTING, Stack, carriers, deployed
 
 CHECKOUT = Path(__file__).parents[2]
 # Stands for an engine that, told to stop, still has to write its state.
@@ -25,13 +26,13 @@ while :; do sleep 0.05; done
 """
 
 
-def prepared(checkout: Path, engine: str) -> Layout:
+def prepared(checkout: Path, engine: str, *, private: bool = False) -> Layout:
     """A checkout that is prepared, with the given program for an engine."""
     layout = Layout(checkout)
     program = checkout / "engine"
     program.write_text(engine)
     program.chmod(0o755)
-    environment.write(layout, environment.render(layout, "dev", "qemu"), {"pulumi": program}, private=False)
+    environment.write(layout, environment.render(layout, "dev", "qemu"), {"pulumi": program}, private)
     return layout
 
 
@@ -43,6 +44,39 @@ def test_a_machine_that_is_not_prepared_is_said_so(tmp_path: Path) -> None:
 def test_only_stacks_with_resources_are_deployed(tmp_path: Path) -> None:
     listed = '[{"name": "dev", "resourceCount": 3}, {"name": "empty", "resourceCount": 0}, {"name": "new"}]'
     assert deployed(prepared(tmp_path, f"#!/bin/sh\necho '{listed}'\n")) == ["dev"]
+
+
+LIBVIRT = {"urn": "libvirt", "type": "pulumi:providers:libvirt", "inputs": {"uri": "qemu:///system"}}
+MACHINE = {"urn": "machine", "type": "hardway:machine:Machine"}
+DOMAIN = {"urn": "domain", "type": "libvirt:index/domain:Domain", "parent": "machine"}
+PREPARED = {"urn": "prepared", "type": "command:remote:Command", "parent": "machine"}
+INSIDE = {**PREPARED, "deletedWith": "domain"}
+
+
+@pytest.mark.parametrize(
+    ("resources", "pending", "expected"),
+    [
+        ([LIBVIRT, MACHINE, DOMAIN, INSIDE], [], {"qemu:///system"}),
+        ([LIBVIRT, MACHINE], [DOMAIN], {"qemu:///system"}),
+        ([LIBVIRT | {"inputs": {"uri": "qemu+ssh://there/system"}}, MACHINE], [], {"qemu+ssh://there/system"}),
+        ([MACHINE, PREPARED], [], {EXISTING}),
+        ([LIBVIRT, MACHINE], [PREPARED], {"qemu:///system", EXISTING}),
+        ([MACHINE], [], set()),
+    ],
+    ids=["a VM", "a VM being made", "elsewhere", "a machine", "a machine being taken", "nothing yet"],
+)
+def test_a_stack_is_carried_by_libvirt_and_by_the_machines_that_it_took(
+    tmp_path: Path, resources: list[dict[str, object]], pending: list[dict[str, object]], expected: set[str]
+) -> None:
+    operations = [{"type": "creating", "resource": resource} for resource in pending]
+    exported = json.dumps({"deployment": {"resources": resources, "pending_operations": operations}})
+    assert carriers(prepared(tmp_path, f"#!/bin/sh\necho '{exported}'\n"), "dev") == expected
+
+
+def test_what_stacks_there_are_is_known_where_the_hypervisor_cannot_be_started(tmp_path: Path) -> None:
+    layout = prepared(tmp_path, "#!/bin/sh\necho '[]'\n", private=True)
+    layout.hypervisor.write_text("no folder")
+    assert deployed(layout) == []
 
 
 def test_an_engine_that_fails_is_named_with_its_exit_code(tmp_path: Path) -> None:

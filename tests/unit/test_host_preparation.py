@@ -1,0 +1,93 @@
+"""Which hypervisor a checkout has, and that nothing is removed that is still needed to take a stack down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from host import packages, preparation
+from host.environment import Layout
+from host.errors import HostError
+from host.hypervisor import URI
+from host.stack import EXISTING
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    """A checkout that was prepared."""
+    layout = Layout(tmp_path)
+    layout.lab.mkdir()
+    layout.env.touch()
+    return layout
+
+
+@pytest.fixture
+def stacks(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[str]]:
+    """The stacks that are deployed, and what carries each."""
+    standing: dict[str, set[str]] = {}
+    monkeypatch.setattr(preparation, "deployed", lambda _: list(standing))
+    monkeypatch.setattr(preparation, "carriers", lambda _, stack: standing[stack])
+    return standing
+
+
+@pytest.fixture
+def as_root(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the private hypervisor was told."""
+    told: list[str] = []
+    monkeypatch.setattr(preparation, "_as_root", lambda action, *_: told.append(action))
+    return told
+
+
+def on_a_machine_with_systemd(monkeypatch: pytest.MonkeyPatch, *, answers: bool) -> None:
+    monkeypatch.setattr(preparation, "system_libvirt_answers", lambda: answers)
+    monkeypatch.setattr(packages, "has_systemd", lambda: True)
+
+
+@pytest.mark.parametrize("carriers", [{EXISTING}, {URI, EXISTING}, {"qemu+ssh://somewhere/system"}])
+def test_a_stack_that_is_not_all_in_the_private_hypervisor_keeps_its_state(
+    layout: Layout, stacks: dict[str, set[str]], as_root: list[str], carriers: set[str]
+) -> None:
+    layout.hypervisor.mkdir()
+    stacks["mine"] = carriers
+    with pytest.raises(HostError, match="make destroy STACK=mine"):
+        preparation.clean(layout)
+    assert layout.env.exists()
+    assert as_root == []
+
+
+def test_a_stack_in_the_private_hypervisor_goes_with_it(
+    layout: Layout, stacks: dict[str, set[str]], as_root: list[str]
+) -> None:
+    layout.hypervisor.mkdir()
+    stacks["dev"] = {URI}
+    preparation.clean(layout)
+    assert not layout.lab.exists()
+    assert as_root == ["purge"]
+
+
+def test_a_stack_in_the_systems_libvirtd_keeps_its_state(layout: Layout, stacks: dict[str, set[str]]) -> None:
+    stacks["dev"] = {URI}
+    with pytest.raises(HostError, match="make destroy STACK=dev"):
+        preparation.clean(layout)
+    assert layout.env.exists()
+
+
+def test_a_private_hypervisor_stays_when_the_systems_begins_to_answer(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_a_machine_with_systemd(monkeypatch, answers=True)
+    assert not preparation._is_private(layout)
+    layout.hypervisor.mkdir()
+    assert preparation._is_private(layout)
+
+
+def test_a_stack_in_the_systems_libvirtd_is_not_continued_in_a_private_one(
+    layout: Layout, stacks: dict[str, set[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_a_machine_with_systemd(monkeypatch, answers=False)
+    stacks["elsewhere"] = {EXISTING}
+    assert preparation._is_private(layout)
+    stacks["dev"] = {URI}
+    with pytest.raises(HostError, match="dev is in the system's libvirtd, which does not answer"):
+        preparation._is_private(layout)
