@@ -87,7 +87,9 @@ def _parser() -> argparse.ArgumentParser:
     hypervisor = commands.add_parser("hypervisor", help="the private hypervisor alone")
     hypervisor.add_argument("action", choices=("start", "stop", "purge"))
     hypervisor.add_argument("instance", type=Path, help="its folder")
-    hypervisor.add_argument("--kvm", action="store_true", help="show it /dev/kvm")
+    hypervisor.add_argument(
+        "--kvm", action=argparse.BooleanOptionalAction, help="whether to show it /dev/kvm (default: as said last)"
+    )
     return parser
 
 

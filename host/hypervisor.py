@@ -27,6 +27,7 @@ URI = "qemu:///system"
 
 _HOLDER = "holder"  # the record of the process that holds the namespaces
 _OWNER = "owner"  # the record of the process at whose end the instance is left over
+_KVM_SERVES = "kvm-serves"  # the record of what `start` was told of it
 _LOG = "holder.log"
 _START_TIMEOUT = 60.0  # seconds until libvirtd answers
 _LIBVIRT_FOLDER = "lib"
@@ -84,10 +85,10 @@ class Hypervisor:
     def __init__(self, instance: Path) -> None:
         self.instance = instance.resolve()
 
-    def start(self, *, kvm: bool = False, owner: int | None = None) -> None:
-        """Starts the hypervisor and returns when it answers; does nothing where it runs.
+    def start(self, *, kvm: bool | None = None, owner: int | None = None) -> None:
+        """Starts the hypervisor where it doesn't run, and returns when it answers.
 
-        kvm:   whether /dev/kvm serves; it is hidden otherwise.
+        kvm:   whether /dev/kvm serves; it is hidden otherwise. None for what was said last, at first that it doesn't.
         owner: the process whose end makes this instance left over, for `sweep`; None where it is to stay.
 
         Raises HostError where it does not come up.
@@ -95,8 +96,13 @@ class Hypervisor:
         if os.geteuid() != 0:
             raise HostError("A private hypervisor needs root: it makes namespaces and bridges. Use sudo.")
         with self._locked():
+            if kvm is not None:
+                (self.instance / _KVM_SERVES).write_text("yes" if kvm else "no")
             holder = self._holder()
-            if holder is not None and _virsh_answers(self._prefix(holder)):
+            # A libvirtd that has died is started again by the holder, and VMs go on.
+            if holder is not None and self._comes_to_answer(holder):
+                if kvm is not None:
+                    self._show_kvm(holder, kvm)
                 return
             if is_inside():
                 raise HostError(
@@ -104,8 +110,11 @@ class Hypervisor:
                 )
             self._end_processes()
             self._lay_out(owner)
-            holder = self._launch(kvm)
-            self._await(holder)
+            holder = self._launch()
+            if not self._comes_to_answer(holder):
+                failure = self._failure(f"did not answer within {_START_TIMEOUT:.0f} s" if holder.alive() else "ended")
+                self._end_processes()
+                raise HostError(failure)
             self._warm_up(holder)
 
     def running(self) -> bool:
@@ -177,7 +186,7 @@ class Hypervisor:
         if owner is not None:
             (self.instance / _OWNER).write_text(str(Process.of(owner)))
 
-    def _launch(self, kvm: bool) -> Process:
+    def _launch(self) -> Process:
         with (self.instance / _LOG).open("w") as log:
             # Mounts that the machine makes later are seen inside, those made inside are not seen outside.
             child = subprocess.Popen(
@@ -189,7 +198,7 @@ class Hypervisor:
                         "-m",
                         "host.namespace",
                         str(self.instance),
-                        "kvm" if kvm else "emulation",
+                        "kvm" if self._kvm_serves() else "emulation",
                     ),
                 ],
                 cwd=Path(__file__).parent.parent,
@@ -204,16 +213,31 @@ class Hypervisor:
         (self.instance / _HOLDER).write_text(str(holder))
         return holder
 
-    def _await(self, holder: Process) -> None:
+    def _comes_to_answer(self, holder: Process) -> bool:
+        """Whether libvirtd answers before the holder ends or has been given up."""
         deadline = time.monotonic() + _START_TIMEOUT
         while holder.alive():
             if _virsh_answers(self._prefix(holder)):
-                return
+                return True
             if time.monotonic() > deadline:
-                self._end_processes()
-                raise HostError(self._failure(f"did not answer within {_START_TIMEOUT:.0f} s"))
+                break
             time.sleep(0.1)
-        raise HostError(self._failure("ended"))
+        return False
+
+    def _kvm_serves(self) -> bool:
+        """What `start` was told last."""
+        record = self.instance / _KVM_SERVES
+        return record.exists() and record.read_text() == "yes"
+
+    def _kvm_shown(self, holder: Process) -> bool:
+        return Path(f"/proc/{holder.pid}/root{namespace.KVM}").is_char_device()
+
+    def _show_kvm(self, holder: Process, serves: bool) -> None:
+        """Shows or hides /dev/kvm where it is otherwise, for VMs that are started from now on. Those that run go on."""
+        if serves == self._kvm_shown(holder) or not namespace.KVM.exists():
+            return
+        for command in namespace.showing_kvm() if serves else namespace.hiding_kvm(self.instance):
+            subprocess.run([*self._prefix(holder), *command], stdin=subprocess.DEVNULL, check=True)
 
     def _warm_up(self, holder: Process) -> None:
         """Has libvirtd ask QEMU what it can do, and doesn't wait: it takes seconds, which the first VM would take."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from host.processes import boot_id
@@ -16,12 +17,19 @@ _BOUND = 20.0  # seconds; a kernel that is served well needs about one
 _THROUGH = b"Kernel panic - not syncing: VFS"
 
 
-def serves(kernel: Path, cache: Path) -> bool:
+def serves(kernel: Path, cache: Path, as_root: Sequence[str] = ()) -> bool:
     """Whether a guest runs under KVM here: boots `kernel` under it for a few seconds.
 
     The answer is kept in the folder `cache` until the machine is booted anew or has another QEMU.
+
+    as_root: what to put before a command to run it as root, empty for no way. VMs run as root or as a user of libvirt's
+             own, so KVM serves them where just the caller may not use the device.
     """
-    if not os.access(DEVICE, os.R_OK | os.W_OK):
+    if not DEVICE.exists():
+        return False
+    if os.access(DEVICE, os.R_OK | os.W_OK):
+        as_root = ()
+    elif not as_root:
         return False
     version = subprocess.run([_QEMU, "--version"], capture_output=True, text=True, check=True).stdout.splitlines()[0]
     key = f"{boot_id()} {version}"
@@ -30,7 +38,10 @@ def serves(kernel: Path, cache: Path) -> bool:
         known, _, answer = record.read_text().rpartition("\n")
         if known == key:
             return answer == "serves"
-    answer = "serves" if boots(kernel, "kvm", "host") else "does not serve"
+    # By itself, so that the time for a password is not the guest's.
+    if as_root and subprocess.run([*as_root, "true"], stdin=subprocess.DEVNULL, check=False).returncode != 0:
+        return False
+    answer = "serves" if boots(kernel, "kvm", "host", as_root=as_root) else "does not serve"
     cache.mkdir(parents=True, exist_ok=True)
     draft = record.with_name(f"kvm.{os.getpid()}")
     draft.write_text(f"{key}\n{answer}")
@@ -38,23 +49,17 @@ def serves(kernel: Path, cache: Path) -> bool:
     return answer == "serves"
 
 
-def boots(kernel: Path, accelerator: str, cpu: str, bound: float = _BOUND) -> bool:
+def boots(kernel: Path, accelerator: str, cpu: str, bound: float = _BOUND, as_root: Sequence[str] = ()) -> bool:
     """Whether `kernel` gets through its start under the given accelerator and CPU model within `bound` seconds."""
     command = [
+        # Root's QEMU could be ended by root alone.
+        *(*as_root, "timeout", "--foreground", "--signal=KILL", str(bound)),
         *(_QEMU, "-accel", accelerator, "-cpu", cpu, "-m", "256"),
         *("-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-no-reboot"),
         *("-kernel", str(kernel), "-append", "console=ttyS0 panic=-1"),
     ]
-    try:
-        # panic=-1 with -no-reboot: the guest's panic ends QEMU.
-        result = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=bound,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return False
-    return _THROUGH in result.stdout
+    # panic=-1 with -no-reboot: the guest's panic ends QEMU.
+    result = subprocess.run(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False
+    )
+    return result.returncode == 0 and _THROUGH in result.stdout

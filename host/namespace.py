@@ -27,6 +27,7 @@ OUTSIDE = "outside"
 # What libvirt keeps here says what runs now, so it must go with the namespace, as it does with a reboot elsewhere:
 # a left-over would make libvirtd believe that its VMs still run and their autostart is done.
 RUNTIME = Path("/run/libvirt")
+KVM = Path("/dev/kvm")
 
 _DAEMONS = {
     "virtlogd": ["virtlogd", "--config", "/etc/libvirt/virtlogd.conf", "--pid-file", "/run/libvirt/virtlogd.pid"],
@@ -40,6 +41,19 @@ def _run(*command: str) -> None:
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
 
 
+def hiding_kvm(instance: Path) -> list[list[str]]:
+    """The commands that hide /dev/kvm in a mount namespace.
+
+    libvirt probes QEMU again for each domain where the device is there but of no use; read-only fails even root.
+    """
+    return [["mount", "--bind", str(instance / "kvm"), str(KVM)], ["mount", "-o", "remount,bind,ro", str(KVM)]]
+
+
+def showing_kvm() -> list[list[str]]:
+    """The commands that show it again."""
+    return [["umount", str(KVM)]]
+
+
 def set_up(instance: Path, hide_kvm: bool) -> None:
     """Makes the mount and network namespace that this process is in what libvirt needs."""
     for name, place in BOUND.items():
@@ -51,10 +65,9 @@ def set_up(instance: Path, hide_kvm: bool) -> None:
     # the lazy unmount keeps libvirt from looking for a hierarchy that nobody manages here.
     _run("umount", "--lazy", "/sys")
     _run("mount", "-t", "sysfs", "sysfs", "/sys")
-    if hide_kvm and Path("/dev/kvm").exists():
-        # libvirt probes QEMU again for each domain where the device is there but of no use; read-only fails even root.
-        _run("mount", "--bind", str(instance / "kvm"), "/dev/kvm")
-        _run("mount", "-o", "remount,bind,ro", "/dev/kvm")
+    if hide_kvm and KVM.exists():
+        for command in hiding_kvm(instance):
+            _run(*command)
     _run("ip", "link", "set", "lo", "up")
     for forwarding in ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"):
         switch = Path("/proc/sys") / forwarding

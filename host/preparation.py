@@ -59,7 +59,7 @@ def prepare_tools(layout: Layout, *, pulumi_home: Path, development: bool = Fals
             if development:
                 virtualenv.ensure(layout.development_venv, layout.checkout / "requirements-dev.txt")
         with step("Virtualization"):
-            serves = image.kernel is not None and kvm.serves(image.kernel, default_folder())
+            serves = image.kernel is not None and kvm.serves(image.kernel, default_folder(), _becoming_root())
             print("    KVM serves" if serves else "    KVM does not serve: VMs are emulated")
     kubectl = found["kubectl", default_kubernetes_version()].path
     return Tools(programs, pulumi_home, kubectl, "kvm" if serves else "qemu")
@@ -73,7 +73,7 @@ def prepare(layout: Layout, stack: str) -> None:
         with step("Hypervisor"):
             private = _is_private(layout)
             if private:
-                _as_root("start", layout.hypervisor, *(["--kvm"] if tools.virtualization == "kvm" else []))
+                _as_root("start", layout.hypervisor, "--kvm" if tools.virtualization == "kvm" else "--no-kvm")
             print(f"    a private one in {layout.hypervisor}" if private else "    the system's libvirtd")
         with step("Environment"):
             commands = {"pulumi": tools.bin / "pulumi", "kubectl": tools.kubectl}
@@ -128,6 +128,13 @@ def _is_private(layout: Layout) -> bool:
             "To use it after all: make destroy, then make clean)"
         )
     return True
+
+
+def _becoming_root() -> list[str]:
+    """What to put before a command to run it as root; nothing where there is no way."""
+    with contextlib.suppress(HostError):
+        return packages.as_root()
+    return []
 
 
 def _as_root(action: str, instance: Path, *options: str) -> None:

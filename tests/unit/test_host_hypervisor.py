@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from host import hypervisor as host_hypervisor
+from host import namespace
 from host.errors import HostError
 from host.hypervisor import Hypervisor
+from host.processes import Process
+from tests.unit.fake_programs import put
 
 
 @pytest.fixture
@@ -16,6 +20,63 @@ def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a hypervisor, for somebody who is root as far as it is asked."""
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     return tmp_path / "instance"
+
+
+@pytest.fixture
+def started(instance: Path, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether KVM served at each launch of a hypervisor, none of which happens but for its holder: this process."""
+    launches: list[bool] = []
+
+    def launch(hypervisor: Hypervisor) -> Process:
+        launches.append(hypervisor._kvm_serves())
+        process = Process.of(os.getpid())
+        assert process is not None
+        (instance / "holder").write_text(str(process))
+        return process
+
+    monkeypatch.setattr(Hypervisor, "_launch", launch)
+    for method in ("_lay_out", "_warm_up", "_end_processes"):
+        monkeypatch.setattr(Hypervisor, method, lambda *_: None)
+    monkeypatch.setattr(host_hypervisor, "_virsh_answers", lambda _: True)
+    monkeypatch.setattr(namespace, "KVM", instance / "no-device")
+    return launches
+
+
+def test_kvm_serves_after_a_reboot_as_it_did_before(instance: Path, started: list[bool]) -> None:
+    for kvm in (None, True, None, False, None):
+        Hypervisor(instance).start(kvm=kvm)
+        (instance / "holder").unlink()
+    assert started == [False, True, True, False, False]
+
+
+@pytest.mark.parametrize("serves", [True, False])
+@pytest.mark.usefixtures("started")
+def test_a_hypervisor_that_runs_is_shown_or_hidden_kvm(
+    instance: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, serves: bool
+) -> None:
+    (tmp_path / "device").touch()
+    monkeypatch.setattr(namespace, "KVM", tmp_path / "device")
+    monkeypatch.setattr(Hypervisor, "_kvm_shown", lambda *_: not serves)
+    put(
+        tmp_path,
+        "nsenter",
+        f'while [ "$1" != umount ] && [ "$1" != mount ]; do shift; done; echo "$1" >>"{tmp_path}/run"',
+    )
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    Hypervisor(instance).start(kvm=not serves)
+    Hypervisor(instance).start(kvm=serves)
+    assert (tmp_path / "run").read_text().split() == (["umount"] if serves else ["mount", "mount"])
+
+
+def test_a_libvirtd_that_is_being_started_again_is_waited_for(
+    instance: Path, started: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Hypervisor(instance).start()
+    answers = iter([False, False, True])
+    monkeypatch.setattr(host_hypervisor, "_virsh_answers", lambda _: next(answers))
+    Hypervisor(instance).start()
+    assert list(answers) == []
+    assert len(started) == 1
 
 
 def test_none_is_started_inside_another_lab(instance: Path, monkeypatch: pytest.MonkeyPatch) -> None:

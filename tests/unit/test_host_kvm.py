@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from host import kvm
+from tests.unit.fake_programs import put
 
 
 @pytest.fixture
@@ -14,8 +17,8 @@ def probes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     """Puts a QEMU on PATH and a device in place, and notes each boot that is tried, all of which succeed."""
     tried: list[str] = []
 
-    def boots(_kernel: Path, accelerator: str, _cpu: str) -> bool:
-        tried.append(accelerator)
+    def boots(_kernel: Path, accelerator: str, _cpu: str, as_root: Sequence[str]) -> bool:
+        tried.append(" ".join([*as_root, accelerator]))
         return True
 
     fake_qemu(tmp_path, monkeypatch, version="1")
@@ -42,6 +45,16 @@ def test_without_the_device_nothing_is_tried(
     assert probes == []
 
 
+def test_where_only_root_may_use_the_device_it_is_tried_as_root(
+    probes: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert not kvm.serves(tmp_path / "kernel", tmp_path / "cache")
+    assert not kvm.serves(tmp_path / "kernel", tmp_path / "cache", as_root=["false"])
+    assert kvm.serves(tmp_path / "kernel", tmp_path / "cache", as_root=["env"])
+    assert probes == ["env kvm"]
+
+
 def test_it_is_tried_once_a_boot(probes: list[str], tmp_path: Path) -> None:
     assert kvm.serves(tmp_path / "kernel", tmp_path / "cache")
     assert kvm.serves(tmp_path / "kernel", tmp_path / "cache")
@@ -50,9 +63,9 @@ def test_it_is_tried_once_a_boot(probes: list[str], tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("probes")
 def test_that_it_does_not_serve_is_kept_as_well(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(kvm, "boots", lambda *_: False)
+    monkeypatch.setattr(kvm, "boots", lambda *_, **__: False)
     assert not kvm.serves(tmp_path / "kernel", tmp_path / "cache")
-    monkeypatch.setattr(kvm, "boots", lambda *_: True)
+    monkeypatch.setattr(kvm, "boots", lambda *_, **__: True)
     assert not kvm.serves(tmp_path / "kernel", tmp_path / "cache")
 
 
@@ -70,6 +83,13 @@ def test_it_is_tried_again_with_another_qemu(
     fake_qemu(tmp_path, monkeypatch, version="2")
     kvm.serves(tmp_path / "kernel", tmp_path / "cache")
     assert probes == ["kvm", "kvm"]
+
+
+def test_a_guest_that_hangs_is_ended_by_who_started_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    fake_qemu(tmp_path, monkeypatch, version="1", then="exec sleep 1000")
+    put(tmp_path / "bin", "become-root", f'echo "$1" >"{tmp_path}/started"; exec "$@"')
+    assert not kvm.boots(tmp_path / "kernel", "kvm", "host", bound=0.5, as_root=["become-root"])
+    assert (tmp_path / "started").read_text() == "timeout\n"
 
 
 @pytest.mark.parametrize(
