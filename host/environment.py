@@ -109,10 +109,21 @@ export PULUMI_FALLBACK_TO_STATE_SECRETS_MANAGER=true
 export PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION=true
 export PULUMI_SKIP_UPDATE_CHECK=true
 
+# Behind an HTTP proxy: nodes, pods and Services have addresses that no proxy knows.
+NO_PROXY=${{NO_PROXY:-${{no_proxy:-}}}}
+case ",$NO_PROXY," in
+    ",*," | *,{unproxied},*) ;;
+    *) NO_PROXY=${{NO_PROXY:+$NO_PROXY,}}{unproxied} ;;
+esac
+export NO_PROXY no_proxy="$NO_PROXY"
+
 # How this machine runs VMs where the configuration leaves it open: kvm or qemu (emulation).
 export HARDWAY_VIRTUALIZATION={virtualization}
 export KUBECONFIG={kubeconfig}
 """
+
+# The ranges of private addresses (RFC 1918), one of which a lab is in. Names are never compared with them.
+_UNPROXIED = "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16"
 
 _COMMAND = """\
 #!/bin/sh
@@ -135,6 +146,7 @@ def render(layout: Layout, stack: str, virtualization: str) -> str:
         pulumi_home=shlex.quote(str(layout.pulumi_home)),
         backend=shlex.quote(layout.state.as_uri()),
         passphrase=shlex.quote(str(layout.passphrase)),
+        unproxied=_UNPROXIED,
         virtualization=shlex.quote(virtualization),
         kubeconfig=shlex.quote(str(layout.kubeconfig(stack))),
     )

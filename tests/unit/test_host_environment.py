@@ -15,6 +15,8 @@ from host.environment import Layout
 from host.processes import Process
 from tests.unit.fake_programs import put
 
+PRIVATE = "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16"
+
 
 @pytest.fixture
 def layout(tmp_path: Path) -> Layout:
@@ -88,6 +90,23 @@ def test_a_setting_of_the_users_own_is_left_as_it_is(
 ) -> None:
     variables = sourced(written(layout), home, {name: value})
     assert {key: variables.get(key) for key in untouched} == {key: value if key == name else None for key in untouched}
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [
+        ({}, PRIVATE),
+        ({"NO_PROXY": "corp.example"}, f"corp.example,{PRIVATE}"),
+        ({"no_proxy": "corp.example"}, f"corp.example,{PRIVATE}"),
+        ({"NO_PROXY": "*"}, "*"),
+    ],
+)
+def test_a_lab_is_reached_without_the_users_proxy(
+    layout: Layout, home: Path, own: Mapping[str, str], expected: str
+) -> None:
+    variables = sourced(written(layout), home, {"HTTPS_PROXY": "http://proxy.example:3128", **own}, times=2)
+    assert variables["NO_PROXY"] == variables["no_proxy"] == expected
+    assert variables["HTTPS_PROXY"] == "http://proxy.example:3128"
 
 
 def test_a_user_who_is_logged_in_keeps_backend_and_plugins(layout: Layout, home: Path) -> None:
