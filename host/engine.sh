@@ -20,6 +20,16 @@ changes() {
     return 1
 }
 
+# Whether one of the arguments is of a command that makes a stack, which fails where a killed one has left its lock.
+makes() {
+    for argument; do
+        case $argument in
+            init | new | --create) return 0 ;;
+        esac
+    done
+    return 1
+}
+
 # Whether a lock or a pending operation is there: of an engine that was killed, or of one that runs.
 unsettled() {
     for lock in "$state"/.pulumi/locks/*/*/*/*.json "$state"/.pulumi/locks/*/*/*/*.tmp; do
@@ -40,7 +50,7 @@ settle() {
 if [ "${PULUMI_BACKEND_URL:-}" = "$backend" ]; then
     if changes "$@"; then
         if unsettled || torn; then settle; fi
-    elif torn; then
+    elif torn || { makes "$@" && unsettled; }; then
         settle --state-only
     fi
 fi

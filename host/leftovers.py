@@ -56,12 +56,13 @@ def settle(checkout: Path, state: Path, pulumi: Path, *, state_only: bool = Fals
     with _one_at_a_time(state):
         if not state_only:
             processes.end(_orphans(state.as_uri()))
-        for stack in _stacks(state):
+        _mend_backend(state)
+        for stack, has_state in sorted(_stacks(state).items()):
             with locks.held(state, PROJECT, stack) as held:
                 if not held:
                     continue
                 _mend(state, stack)
-                if state_only:
+                if state_only or not has_state:
                     continue
                 deployment = _exported(checkout, pulumi, stack)
                 pending = deployment.get("pending_operations") or []
@@ -139,9 +140,18 @@ def _orphans(backend: str) -> list[Process]:
     return found
 
 
-def _stacks(state: Path) -> list[str]:
-    files = (state / ".pulumi/stacks" / PROJECT).iterdir()
-    return sorted({file.name.partition(".json")[0] for file in files if file.name.endswith(_STATE_FILES)})
+def _stacks(state: Path) -> dict[str, bool]:
+    """The stacks by name, and whether each has a state: one whose making was cut short may have no more than a lock."""
+    locked = {folder.name: False for folder in (state / ".pulumi/locks/organization" / PROJECT).glob("*")}
+    files = (state / ".pulumi/stacks" / PROJECT).glob("*")
+    return locked | {file.name.partition(".json")[0]: True for file in files if file.name.endswith(_STATE_FILES)}
+
+
+def _mend_backend(state: Path) -> None:
+    """Removes the torn attributes of what all stacks share. An engine that is writing them can do without."""
+    attributes = state / ".pulumi/meta.yaml.attrs"
+    if attributes.exists() and attributes.stat().st_size == 0:
+        attributes.unlink()
 
 
 def _mend(state: Path, stack: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 from collections.abc import Mapping
@@ -264,6 +265,32 @@ def test_a_run_in_a_backend_of_the_users_own_settles_nothing(layout: Layout) -> 
 def test_where_nothing_was_left_the_engine_is_all_that_runs(layout: Layout) -> None:
     lock(layout).unlink()
     assert pulumi(layout, "up") == ["up"]
+
+
+@pytest.mark.parametrize("arguments", [("stack", "select", "--create", "dev"), ("stack", "init", "dev"), ("cancel",)])
+@pytest.mark.parametrize("content", [None, '{"pid":'])
+def test_a_stack_whose_making_was_cut_short_can_be_made(
+    layout: Layout, arguments: tuple[str, ...], content: str | None
+) -> None:
+    shutil.rmtree(layout.state / ".pulumi/stacks")
+    left = lock(layout)
+    if content is not None:
+        left = left.rename(left.with_name("lock.json.18ea.tmp"))
+        left.write_text(content)
+        os.utime(left, (0, 0))
+    assert pulumi(layout, *arguments) == [" ".join(arguments)]
+    assert not left.exists()
+
+
+def test_making_a_stack_settles_no_other(layout: Layout) -> None:
+    assert pulumi(layout, "stack", "select", "--create", "mine") == ["stack select --create mine"]
+
+
+def test_a_torn_file_of_the_whole_backend_stops_no_command(layout: Layout) -> None:
+    attributes = layout.state / ".pulumi/meta.yaml.attrs"
+    attributes.touch()
+    assert pulumi(layout, "stack", "ls") == ["stack ls"]
+    assert not attributes.exists()
 
 
 @pytest.mark.parametrize("arguments", [("stack", "ls"), ("stack", "select", "dev"), ("up",)])
