@@ -13,6 +13,7 @@ from pathlib import Path
 from host.errors import HostError
 
 _POLICY = Path("/usr/sbin/policy-rc.d")
+_DPKG_JOURNAL = Path("/var/lib/dpkg/updates")
 _POLICY_TEXT = """\
 #!/bin/sh
 # Written by Hardway while it installs packages: no init system runs here, so no service is to be started.
@@ -104,12 +105,20 @@ def install(reasons: Mapping[str, str]) -> list[str]:
     """
     names = missing(reasons)
     if not names:
+        _end_policy()
         return []
     for name in names:
         print(f"  {name}: {reasons[name]}", flush=True)
     with _no_services():
         _apt_get("update", "--quiet=2")
-        _apt_get("install", "--yes", "--quiet=2", "--no-install-recommends", *names)
+        install = ("install", "--yes", "--quiet=2", "--no-install-recommends", *names)
+        try:
+            _apt_get(*install)
+        except HostError:
+            if not _dpkg_was_interrupted():
+                raise
+            _run_as_root("dpkg", "--configure", "--pending")
+            _apt_get(*install)
     return names
 
 
@@ -123,21 +132,33 @@ def as_root() -> list[str]:
 
 
 def _apt_get(*arguments: str) -> None:
-    environment = ("env", "DEBIAN_FRONTEND=noninteractive", "NEEDRESTART_MODE=l")
-    command = [*as_root(), *environment, "apt-get", *arguments]
     # Another apt-get may be at work: wait for its lock instead of failing at once.
-    command += ["--option", "DPkg::Lock::Timeout=600", "--option", "Dpkg::Use-Pty=0"]
+    _run_as_root("apt-get", *arguments, "--option", "DPkg::Lock::Timeout=600", "--option", "Dpkg::Use-Pty=0")
+
+
+def _dpkg_was_interrupted() -> bool:
+    """Whether dpkg was killed at its work, after which apt-get refuses to do any; as apt itself finds out."""
+    return any(entry.name.isdigit() for entry in _DPKG_JOURNAL.iterdir())
+
+
+def _run_as_root(*command: str) -> None:
+    environment = ("env", "DEBIAN_FRONTEND=noninteractive", "NEEDRESTART_MODE=l")
     result = subprocess.run(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        [*as_root(), *environment, *command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
     )
     if result.returncode != 0:
-        raise HostError(f"apt-get {arguments[0]} failed:\n{result.stdout.strip()}")
+        raise HostError(f"{command[0]} {command[1]} failed:\n{result.stdout.strip()}")
 
 
 @contextlib.contextmanager
 def _no_services() -> Iterator[None]:
     """Keeps packages from starting services where no init system runs; a policy that is there already is left alone."""
-    if has_systemd() or (_POLICY.exists() and _POLICY.read_text() != _POLICY_TEXT):
+    if has_systemd() or (_POLICY.exists() and not _is_ours()):
         yield
         return
     script = 'cat >"$1" && chmod 0755 "$1"'
@@ -145,4 +166,14 @@ def _no_services() -> Iterator[None]:
     try:
         yield
     finally:
+        _end_policy()
+
+
+def _end_policy() -> None:
+    """Removes the policy where it is ours; a run that was killed may have left it."""
+    if _POLICY.exists() and _is_ours():
         subprocess.run([*as_root(), "rm", "--force", str(_POLICY)], check=True)
+
+
+def _is_ours() -> bool:
+    return _POLICY.read_text() == _POLICY_TEXT

@@ -10,6 +10,7 @@ import pytest
 from host import packages
 from host.errors import HostError
 from host.packages import Package
+from tests.unit.fake_programs import put
 
 
 def os_release(folder: Path, text: str) -> Path:
@@ -91,3 +92,46 @@ def test_a_policy_that_was_there_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setattr(packages, "_apt_get", lambda *_: None)
     packages.install({"no-such-package-at-all": "to be tried"})
     assert policy.read_text() == "#!/bin/sh\nexit 0\n"
+
+
+def test_a_policy_that_a_killed_run_left_goes_where_nothing_is_missing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    policy = tmp_path / "policy-rc.d"
+    monkeypatch.setattr(packages, "_POLICY", policy)
+    monkeypatch.setattr(packages, "as_root", list)
+    for text, stays in ((packages._POLICY_TEXT, False), ("#!/bin/sh\nexit 0\n", True)):
+        policy.write_text(text)
+        assert packages.install({"dpkg": "always there"}) == []
+        assert policy.exists() == stays
+
+
+@pytest.fixture
+def apt(programs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of programs that write down their calls: an apt-get that refuses as long as dpkg has a journal."""
+    journal = programs / "updates"
+    journal.mkdir()
+    monkeypatch.setattr(packages, "_DPKG_JOURNAL", journal)
+    monkeypatch.setattr(packages, "_POLICY", programs / "policy-rc.d")
+    monkeypatch.setattr(packages, "as_root", list)
+    put(programs, "dpkg", f'echo "dpkg $*" >>"{programs}/calls"; rm -f "{journal}"/*')
+    refusal = f'[ "$1" = update ] || [ -z "$(ls "{journal}")" ] || {{ echo "E: dpkg was interrupted"; exit 100; }}'
+    put(programs, "apt-get", f'echo "apt-get $1" >>"{programs}/calls"\n{refusal}')
+    return programs
+
+
+def calls(apt: Path) -> list[str]:
+    return (apt / "calls").read_text().splitlines()
+
+
+def test_what_a_killed_dpkg_left_is_finished_first(apt: Path) -> None:
+    (apt / "updates/0001").touch()
+    assert packages.install({"no-such-package-at-all": "to be tried"}) == ["no-such-package-at-all"]
+    assert calls(apt) == ["apt-get update", "apt-get install", "dpkg --configure --pending", "apt-get install"]
+
+
+def test_any_other_failure_of_apt_get_is_told_at_once(apt: Path) -> None:
+    put(apt, "apt-get", f'echo "apt-get $1" >>"{apt}/calls"; [ "$1" = update ] || {{ echo "E: Unmet"; exit 100; }}')
+    with pytest.raises(HostError, match="apt-get install failed:\nE: Unmet"):
+        packages.install({"no-such-package-at-all": "to be tried"})
+    assert calls(apt) == ["apt-get update", "apt-get install"]
