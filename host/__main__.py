@@ -98,5 +98,7 @@ if __name__ == "__main__":
         sys.exit(main())
     except (HostError, ToolchainError) as error:
         sys.exit(f"hardway: {error}")
+    except OSError as error:
+        sys.exit(f"hardway: {error.filename}: {error.strerror}" if error.filename else f"hardway: {error}")
     except KeyboardInterrupt:
         sys.exit(130)

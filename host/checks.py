@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from host.environment import Layout
+from host.errors import HostError
 from host.preparation import Tools
 from lab import versions
 from toolchain import golang
@@ -98,8 +99,13 @@ def lint_commands(layout: Layout) -> dict[str, list[str]]:
 
 
 def shell_programs(checkout: Path) -> list[str]:
-    """The paths of the shell programs among the files that Git knows, told by their first line."""
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=checkout, stdout=subprocess.PIPE, text=True, check=True)
+    """The paths of the shell programs among the files that Git knows, told by their first line.
+
+    Raises HostError where Git refuses.
+    """
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=checkout, capture_output=True, text=True, check=False)
+    if listed.returncode != 0:
+        raise HostError(f"`git ls-files` in {checkout} failed:\n{listed.stderr.strip()}")
     return [name for name in listed.stdout.split("\0") if name and _is_shell_program(checkout / name)]
 
 

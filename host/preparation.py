@@ -149,9 +149,19 @@ def _as_root(action: str, instance: Path, *options: str) -> None:
 
 @contextlib.contextmanager
 def _alone(layout: Layout) -> Iterator[None]:
-    """Lets one preparation of the checkout run at a time; a second one waits and then finds everything done."""
-    layout.lab.mkdir(exist_ok=True)
-    with (layout.lab / "lock").open("a") as lock:
+    """Lets one preparation of the checkout run at a time; a second one waits and then finds everything done.
+
+    Raises HostError where the lab is another user's.
+    """
+    try:
+        layout.lab.mkdir(exist_ok=True)
+        lock = (layout.lab / "lock").open("a")
+    except PermissionError as error:
+        raise HostError(
+            f"{error.filename} may not be written: an earlier run was another user's, as by sudo. Go on as that user, "
+            "or have that user take it away: make destroy, then make clean."
+        ) from error
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -18,18 +18,23 @@ _FILTER = {"clean": f"sed '/^{_SALT}/d'", "smudge": "cat"}
 def set_up_filter(checkout: Path) -> bool:
     """Makes Git leave the salt out, in this checkout's own configuration; says whether it had to.
 
-    .gitattributes names the files. Nothing is done where `checkout` is not the top of a Git checkout.
+    .gitattributes names the files. Nothing is done where `checkout` is not the top of a Git checkout. Where there is no
+    Git or it refuses, the reason is printed: the lab works without.
     """
     if not (checkout / ".git").exists():
         return False
     changed = False
-    for name, command in _FILTER.items():
-        git = ["git", "-C", str(checkout), "config", "--local"]
-        key = f"filter.hardway-stack.{name}"
-        current = subprocess.run([*git, "--get", key], capture_output=True, text=True, check=False).stdout.rstrip("\n")
-        if current != command:
-            subprocess.run([*git, key, command], check=True)
-            changed = True
+    try:
+        _git(checkout, "rev-parse").check_returncode()  # which, unlike the others, says why it refuses
+        for name, command in _FILTER.items():
+            key = f"filter.hardway-stack.{name}"
+            if _git(checkout, "config", "--local", "--get", key).stdout.rstrip("\n") != command:
+                _git(checkout, "config", "--local", key, command).check_returncode()
+                changed = True
+    except FileNotFoundError:
+        print("    there is no git to keep the salts of stack files out of commits")
+    except subprocess.CalledProcessError as error:
+        print(f"    git will not keep the salts of stack files out of commits:\n{error.stderr.strip()}")
     return changed
 
 
@@ -38,13 +43,16 @@ def tell_git(stack_file: Path) -> None:
 
     Git looks at the size first, and its status would list the file as changed for ever although it finds no difference.
     """
-    git = ["git", "-C", str(stack_file.parent)]
-    tracked = subprocess.run([*git, "ls-files", "--error-unmatch", stack_file.name], capture_output=True, check=False)
-    if tracked.returncode != 0:
-        return
-    same = subprocess.run([*git, "diff", "--quiet", "--", stack_file.name], capture_output=True, check=False)
-    if same.returncode == 0:
-        subprocess.run([*git, "update-index", "--", stack_file.name], capture_output=True, check=False)
+    folder, name = stack_file.parent, stack_file.name
+    with contextlib.suppress(FileNotFoundError):  # no Git, no status
+        if _git(folder, "ls-files", "--error-unmatch", name).returncode != 0:
+            return
+        if _git(folder, "diff", "--quiet", "--", name).returncode == 0:
+            _git(folder, "update-index", "--", name)
+
+
+def _git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
 
 
 def forget_salts(checkout: Path) -> None:

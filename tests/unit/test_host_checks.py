@@ -6,8 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from host import checks
 from host.checks import Count
+from host.errors import HostError
 
 
 def report_of(folder: Path, source: str) -> Path:
@@ -63,3 +66,8 @@ def test_a_shell_program_is_told_by_its_first_line(tmp_path: Path) -> None:
     subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
     subprocess.run(["git", "add", "."], cwd=tmp_path, check=True)
     assert checks.shell_programs(tmp_path) == ["a.sh", "b", "c"]
+
+
+def test_a_folder_that_git_will_not_list_is_named(tmp_path: Path) -> None:
+    with pytest.raises(HostError, match=rf"{tmp_path} failed:\n.*not a git repository"):
+        checks.shell_programs(tmp_path)

@@ -91,3 +91,12 @@ def test_a_stack_in_the_systems_libvirtd_is_not_continued_in_a_private_one(
     stacks["dev"] = {URI}
     with pytest.raises(HostError, match="dev is in the system's libvirtd, which does not answer"):
         preparation._is_private(layout)
+
+
+def test_a_lab_of_another_user_is_said_to_be_one(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, *_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(HostError, match=rf"{layout.lab}/lock may not be written: .* another user's"):
+        preparation.prepare_tools(layout, pulumi_home=layout.pulumi_home)

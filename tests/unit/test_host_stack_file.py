@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from host import stack_file
+from tests.unit.fake_programs import put
 
 TEXT = """\
 # The stack.
@@ -81,6 +82,20 @@ def test_setting_up_the_filter_again_changes_nothing(checkout: Path) -> None:
 
 def test_where_there_is_no_git_nothing_is_set_up(tmp_path: Path) -> None:
     assert not stack_file.set_up_filter(tmp_path)
+
+
+@pytest.mark.parametrize("refusal", [None, 'echo "fatal: detected dubious ownership" >&2; exit 128'])
+def test_where_git_is_missing_or_refuses_that_is_said_and_no_more(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], refusal: str | None
+) -> None:
+    programs = checkout / "bin"
+    programs.mkdir()
+    if refusal:
+        put(programs, "git", refusal)
+    monkeypatch.setenv("PATH", str(programs))
+    assert not stack_file.set_up_filter(checkout)
+    assert ("dubious ownership" if refusal else "there is no git") in capsys.readouterr().out
+    stack_file.tell_git(checkout / "Pulumi.dev.yaml")
 
 
 def test_the_text_is_kept_when_the_engine_writes_the_file_in_its_own_form(tmp_path: Path) -> None:
