@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -51,6 +52,8 @@ def main() -> int:
 
 
 def _hypervisor(arguments: argparse.Namespace) -> None:
+    # Whoever calls the lab's commands has to find the holder, also where root keeps its own files to itself.
+    os.umask(0o022)
     hypervisor = Hypervisor(arguments.instance)
     match arguments.action:
         case "start":

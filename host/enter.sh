@@ -33,7 +33,10 @@ fi
 
 if ! find_holder; then
     (cd "$(dirname "$0")/.." && $as_root "$python" -m host hypervisor start "$instance" >&2 </dev/null)
-    find_holder
+    find_holder || {
+        echo "hardway: the private hypervisor in $instance has ended, or may not be looked at by you: see its holder.log" >&2
+        exit 1
+    }
 fi
 
 if [ -z "$as_root" ]; then

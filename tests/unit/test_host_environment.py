@@ -167,6 +167,14 @@ def test_inside_another_lab_a_command_enters_its_own(
     assert output == f"nsenter {os.getpid()}\n"
 
 
+def test_a_hypervisor_that_cannot_be_found_is_named(layout: Layout, tmp_path: Path) -> None:
+    put(tmp_path, "python", "exit 0")
+    command = [str(Path(environment.__file__).with_name("enter.sh")), str(layout.hypervisor), str(tmp_path / "python")]
+    result = subprocess.run([*command, "true"], capture_output=True, text=True)
+    assert result.returncode == 1
+    assert f"the private hypervisor in {layout.hypervisor} has ended, or" in result.stderr
+
+
 def test_commands_follow_when_the_hypervisor_changes(layout: Layout) -> None:
     for private in (True, False, True):
         written(layout, private=private)
