@@ -278,5 +278,5 @@ def test_of_the_kubeconfig_that_it_is_told_nothing_stays(programs: Path) -> None
     assert KUBECONFIG in result.stderr
     assert set(result.stdout.split()) == {"600"}
     path = Path((programs / "path").read_text().strip())
-    assert path.parent == Path("/run")
-    assert not path.exists()
+    assert path.is_relative_to("/run")
+    assert not path.parent.exists()
