@@ -69,6 +69,9 @@ ROWS = {
         {("node-1", "kubelet")},
         ("dedicated=test:PreferNoSchedule",),
     ),
+    "the address of the cluster DNS": Row(
+        everywhere(clusterDns="10.32.0.53"), {(node, "kubelet") for node in WORKERS}, ("10.32.0.53",)
+    ),
     "a flag of the scheduler": Row(everywhere(schedulerFlags={"v": 3}), {("server", "kube-scheduler")}, ("--v=3",)),
     "the version of one worker": Row(
         worker(0, kubernetesVersion="v1.35.4"),

@@ -63,6 +63,18 @@ FAULTS = {
         ("refused before anything was changed",),
         untouched=True,
     ),
+    "an unknown containerd field": Fault(
+        configured(containerd={"no_such_field": 1}),
+        "containerd",
+        ("refused before anything was changed", "no_such_field"),
+        untouched=True,
+    ),
+    "an unknown kube-proxy field": Fault(
+        configured(kubeProxy={"modee": "nftables"}),
+        "kube-proxy",
+        ("refused before anything was changed", "modee"),
+        untouched=True,
+    ),
     "a kubeconfig for a wrong authority": Fault(
         # Nothing tells that it never will be right, so this one takes as long as a service may.
         both(
