@@ -1,8 +1,9 @@
-"""When a private hypervisor is started, without starting one."""
+"""When a private hypervisor is started, and what is laid out for it, without starting one."""
 
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,13 @@ def test_none_is_started_inside_another_lab(instance: Path, monkeypatch: pytest.
     monkeypatch.setenv("HARDWAY_NAMESPACE", "/another/lab/hypervisor/outside")
     with pytest.raises(HostError, match="inside a lab's network"):
         Hypervisor(instance).start()
+
+
+def test_the_disks_of_vms_are_for_root_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(namespace, "BOUND", {name: tmp_path / "places" / name for name in namespace.BOUND})
+    monkeypatch.setattr(namespace, "RUNTIME", tmp_path / "places/run")
+    hypervisor = Hypervisor(tmp_path / "instance")
+    images = hypervisor.instance / "lib/images"
+    images.mkdir(parents=True)  # as one from before has it, for everybody
+    hypervisor._lay_out(owner=None)
+    assert stat.S_IMODE(images.stat().st_mode) == 0o700
