@@ -155,7 +155,7 @@ def kubelet(spec: Spec, node: Node) -> Service:
         },
         binaries={program: Binary(name="kubelet", version=node.kubernetes_version)},
         images=tuple(Image(name=name, version=version(name)) for name in ("pause", "busybox", "coredns")),
-        check=_starts(program),
+        check=_where_changed(f'"$STAGED{program}" --version', program),
         health=f"{PROGRAMS}/kubelet-healthy {node.name} {spec.api_endpoint} {authority} {certificate} {key}",
     )
 
@@ -229,16 +229,19 @@ def kube_proxy(spec: Spec, node: Node) -> Service:
             **pair.files,
         },
         binaries={program: Binary(name="kube-proxy", version=node.kubernetes_version)},
-        check=f'[[ "$CHANGED" != *" {program} "* && "$CHANGED" != *" {path} "* ]] ||'
-        f" {PROGRAMS}/reads-all '[Uu]sing lenient decoding'"
-        f' "$STAGED{program}" --config "$STAGED{path}" --write-config-to /dev/null',
+        check=_where_changed(
+            f"{PROGRAMS}/reads-all '[Uu]sing lenient decoding'"
+            f' "$STAGED{program}" --config "$STAGED{path}" --write-config-to /dev/null',
+            *(program, path),
+        ),
         health=f"{PROGRAMS}/endpoint-healthy http://{KUBE_PROXY_HEALTH}/healthz",
     )
 
 
-def _starts(program: str) -> str:
-    """A check that a program starts, where it is another one: that alone takes seconds on an emulated node."""
-    return f'[[ "$CHANGED" != *" {program} "* ]] || "$STAGED{program}" --version'
+def _where_changed(check: str, *paths: str) -> str:
+    """A check that starts a program, only where one of its files is another: it takes seconds on an emulated node."""
+    unchanged = " && ".join(f'"$CHANGED" != *" {path} "*' for path in paths)
+    return f"[[ {unchanged} ]] || {check}"
 
 
 def _name_from_user_data(spec: Spec, node: Node) -> tuple[dict[str, str], str]:
