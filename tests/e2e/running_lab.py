@@ -206,12 +206,20 @@ class RunningLab:
         return workers
 
     def invocations(self) -> dict[Service, str]:
-        """The InvocationID of every service's unit on every node: another one means that it was started again."""
-        script = f"for unit in {' '.join(UNITS)}; do systemctl show --property InvocationID --value $unit; done"
+        """The InvocationID of every service's unit on every node: another one means that it was started again.
+
+        It is empty where systemd let go of a stopped unit, which it does unless a unit that it has loaded wants it.
+        """
+        show = "systemctl show --property LoadState,InvocationID"
+        script = f"for unit in {' '.join(UNITS)}; do echo $({show} $unit); done"
 
         def of(node: str) -> dict[Service, str]:
-            lines = self.ssh(node, script).splitlines()
-            return {(node, unit): line for unit, line in zip(UNITS, lines, strict=True) if line}
+            shown = [dict(word.split("=", 1) for word in line.split()) for line in self.ssh(node, script).splitlines()]
+            return {
+                (node, unit): properties["InvocationID"]
+                for unit, properties in zip(UNITS, shown, strict=True)
+                if properties["LoadState"] == "loaded"
+            }
 
         configuration = (self.layout.access(self.stack) / "ssh_config").read_text()
         hosts = re.findall(r"^Host ([^*\s]+)$", configuration, re.MULTILINE)

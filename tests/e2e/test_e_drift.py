@@ -13,11 +13,15 @@ def test_make_verify_finds_nothing_on_an_untouched_lab(lab: RunningLab) -> None:
 
 def test_drift_is_named_and_only_what_is_concerned_is_repaired(lab: RunningLab) -> None:
     lab.ssh("node-0", f"echo '# by hand' >> {CONFIGURATION}; chmod 644 /var/lib/kube-proxy/kubeconfig")
+    lab.ssh("node-0", "ip route flush proto kubernetes; sysctl --write vm.panic_on_oom=1")
+    lab.kubectl("label", "node", "node-1", "node-role.kubernetes.io/worker-")
     lab.ssh("node-1", "systemctl stop kube-proxy; rm /etc/cni/net.d/99-loopback.conf; echo >> /opt/cni/bin/portmap")
     differences = lab.verify()
     for node, service, what in (
         ("node-0", "kubelet", CONFIGURATION),
         ("node-0", "kube-proxy", "/var/lib/kube-proxy/kubeconfig"),
+        ("node-0", "node-setup", "vm.panic_on_oom is 1, not 0"),
+        ("node-1", "membership", "label node-role.kubernetes.io/worker"),
         ("node-1", "kube-proxy", "kube-proxy.service"),
         ("node-1", "node-setup", "/etc/cni/net.d/99-loopback.conf"),
         ("node-1", "node-setup", "/opt/cni/bin/portmap"),
