@@ -182,9 +182,7 @@ class Lab(pulumi.ComponentResource):
                     "role": str(node.role),
                     "address": str(node.address),
                     "kubernetesVersion": node.kubernetes_version,
-                    "labels": dict(node.labels),
-                    "taints": [str(taint) for taint in node.taints],
-                    **({"podCidr": str(node.pod_cidr)} if node.pod_cidr else {}),
+                    **_of_a_kubelet(node),
                     **_login(node),
                 }
                 for node in spec.nodes
@@ -210,6 +208,14 @@ class Lab(pulumi.ComponentResource):
 
     def _child(self) -> pulumi.ResourceOptions:
         return pulumi.ResourceOptions(parent=self)
+
+
+def _of_a_kubelet(node: Node) -> dict[str, Any]:
+    """What the outputs say of a node of the cluster; nothing of a control plane that is none."""
+    if node.pod_cidr is None:
+        return {}
+    taints = [str(taint) for taint in node.taints]
+    return {"podCidr": str(node.pod_cidr), "labels": dict(node.labels), "taints": taints}
 
 
 def _login(node: Node) -> dict[str, str | int]:

@@ -162,7 +162,7 @@ def _no_services() -> Iterator[None]:
         yield
         return
     script = 'cat >"$1" && chmod 0755 "$1"'
-    subprocess.run([*as_root(), "sh", "-c", script, "sh", str(_POLICY)], input=_POLICY_TEXT, text=True, check=True)
+    _set_policy(["sh", "-c", script, "sh", str(_POLICY)], _POLICY_TEXT)
     try:
         yield
     finally:
@@ -172,7 +172,15 @@ def _no_services() -> Iterator[None]:
 def _end_policy() -> None:
     """Removes the policy where it is ours; a run that was killed may have left it."""
     if _POLICY.exists() and _is_ours():
-        subprocess.run([*as_root(), "rm", "--force", str(_POLICY)], check=True)
+        _set_policy(["rm", "--force", str(_POLICY)])
+
+
+def _set_policy(command: list[str], text: str = "") -> None:
+    # What stopped it stands above: sudo asks, and refuses, on the terminal.
+    if subprocess.run([*as_root(), *command], input=text, text=True, check=False).returncode != 0:
+        raise HostError(
+            f"{_POLICY}, by which no service is started while packages are installed, could not be changed."
+        )
 
 
 def _is_ours() -> bool:

@@ -15,7 +15,7 @@ from lab.address_plan import check_address_plan, ipv4_address, ipv4_network
 from lab.kubernetes_syntax import dns_label, dns_subdomain, labels, taint, taints
 from lab.overrides import check_overrides
 from lab.problems import ABSENT, ConfigurationError, NodeFields, Problem, Problems
-from lab.settings import Reader, Values, decode, project, suggestion, unknown_value
+from lab.settings import Reader, Setting, Values, decode, project, suggestion, unknown_value
 from lab.spec import Certificates, ControlPlaneFlags, Machine, Networks, Node, PodRoute, Role, Spec, Virtualization
 from lab.versions import default_kubernetes_version, kubernetes_versions, minor
 
@@ -32,6 +32,9 @@ OLDEST_API_SERVER = 1
 
 OVERRIDES = {"kubelet": "kubelet", "kube_proxy": "kubeProxy", "containerd": "containerd", "cni": "cni"}
 """The attributes of a node that are fields laid over the lab's, and the keys that they come from."""
+
+OF_A_KUBELET = ("labels", "taints", *OVERRIDES.values())
+"""The keys of a node that mean nothing where no kubelet runs."""
 
 HOURS_OF_A_CENTURY = 100 * 366 * 24
 
@@ -62,6 +65,7 @@ def parse(values: Mapping[str, Any], secret: Iterable[str] = ()) -> Spec:
     machines.check_machines(fields, workers, problems)
     check_overrides(namespace, fields, nodes, problems)
     _check_versions(fields, control_planes, workers, problems)
+    _check_kubelets(control_planes, settings["controlPlanes"], problems)
     _check_certificates(namespace, fields, problems)
     paths.check_paths(namespace, fields, nodes, problems)
     problems.raise_any()
@@ -285,6 +289,25 @@ def _check_versions(
                 f"is too old for the API server {newest}; "
                 f"a kubelet may be at most {OLDEST_KUBELET} minor versions older",
             )
+
+
+def _check_kubelets(control_planes: Sequence[NodeFields], declared: Setting, problems: Problems) -> None:
+    """Refuses what is set of a kubelet on a control plane that has none, where it would do nothing."""
+    assert declared.items
+    for key, node in control_planes:
+        if node.get("podCidr", ABSENT) is not None:
+            continue
+        for name in OF_A_KUBELET:
+            if name not in node:
+                continue
+            value = [str(taint) for taint in node[name]] if name == "taints" else node[name]
+            if value != declared.items.properties[name].default:
+                problems.add(
+                    f"{key}.{name}",
+                    value,
+                    "has no effect, for on a control plane without a podCidr no kubelet runs; give it one, or leave "
+                    "this out",
+                )
 
 
 def _check_certificates(namespace: str, fields: Mapping[str, Any], problems: Problems) -> None:

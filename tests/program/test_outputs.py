@@ -51,6 +51,10 @@ def test_every_node_is_told_with_its_labels_and_taints() -> None:
     ]
 
 
+def test_no_labels_nor_taints_are_told_of_a_control_plane_without_a_kubelet(program: Program) -> None:
+    assert program.outputs["nodes"]["server"].keys().isdisjoint({"labels", "taints", "podCidr"})
+
+
 def test_the_known_hosts_are_the_host_keys_that_the_machines_were_given(program: Program) -> None:
     known = dict(line.split(" ", 1) for line in program.outputs["knownHosts"].splitlines())
     for address, key in known.items():

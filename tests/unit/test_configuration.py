@@ -229,6 +229,12 @@ REFUSED = {
         "workers[1].kubernetesVersion",
         "is newer than the API server v1.35.4",
     ),
+    "taints of a control plane without pods": Refused(
+        {"controlPlanes": [SERVER | {"taints": []}]}, "controlPlanes[0].taints", "has no effect"
+    ),
+    "kubelet fields of a control plane without pods": Refused(
+        {"controlPlanes": [SERVER | {"kubelet": {"maxPods": 20}}]}, "controlPlanes[0].kubelet", "give it one"
+    ),
     "kubelet four minor versions older": Refused(
         {"kubernetesVersion": "v1.36.3"} | worker(kubernetesVersion="v1.32.3"),
         "workers[1].kubernetesVersion",

@@ -84,6 +84,20 @@ def test_no_service_is_started_where_no_init_system_runs(monkeypatch: pytest.Mon
     assert not policy.exists()
 
 
+@pytest.mark.parametrize("left", [False, True], ids=["to be written", "to be taken away"])
+def test_a_refused_sudo_is_told_where_services_are_to_be_kept_from_starting(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, left: bool
+) -> None:
+    policy = tmp_path / "policy-rc.d"
+    if left:
+        policy.write_text(packages._POLICY_TEXT)
+    monkeypatch.setattr(packages, "_POLICY", policy)
+    monkeypatch.setattr(packages, "has_systemd", lambda: False)
+    monkeypatch.setattr(packages, "as_root", lambda: ["false"])
+    with pytest.raises(HostError, match=f"{policy}.*could not be changed"):
+        packages.install({"dpkg" if left else "no-such-package-at-all": "to be tried"})
+
+
 def test_a_policy_that_was_there_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     policy = tmp_path / "policy-rc.d"
     policy.write_text("#!/bin/sh\nexit 0\n")
