@@ -35,7 +35,10 @@ class Package:
     systemd: bool = False
 
 
-LAB = (
+PROGRAM = (Package("python3-venv", "the virtual environment that the Pulumi program runs in"),)
+LAB = (Package("openssh-client", "a shell on a node"),)
+VM = (Package("genisoimage", "cloud-init volumes"),)
+HYPERVISOR = (
     Package("libvirt-daemon", "libvirtd and virtlogd, which run the VMs"),
     Package("libvirt-daemon-driver-qemu", "libvirt's driver for QEMU"),
     Package("libvirt-daemon-driver-network", "libvirt's driver for the lab's network", since=13),
@@ -44,13 +47,10 @@ LAB = (
     Package("libvirt-clients", "virsh, to ask libvirtd whether it is ready"),
     Package("qemu-system-x86", "the VMs"),
     Package("qemu-utils", "disk images"),
-    Package("genisoimage", "cloud-init volumes"),
     Package("dnsmasq-base", "addresses and names in the lab's network"),
     Package("iptables", "libvirt's rules for the lab's network"),
     Package("nftables", "libvirt's rules for the lab's network, in newer releases"),
     Package("iproute2", "network interfaces"),
-    Package("openssh-client", "a shell on a node"),
-    Package("python3-venv", "the virtual environment that the Pulumi program runs in"),
 )
 TESTS = (
     Package("openssh-server", "a real sshd for the tests of remote commands"),

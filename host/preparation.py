@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from host import environment, kvm, packages, stack_file, virtualenv
+from host.carrier import Carrier, carrier
 from host.environment import Layout
 from host.errors import HostError
 from host.hypervisor import URI, system_libvirt_answers
@@ -31,7 +32,7 @@ class Tools:
     bin:            the folder with pulumi and the language host.
     pulumi_home:    where the plugins are installed.
     kubectl:        the program.
-    virtualization: kvm where KVM serves, else qemu.
+    virtualization: kvm where KVM serves, else qemu; empty where no VM is to run here.
     """
 
     bin: Path
@@ -40,41 +41,57 @@ class Tools:
     virtualization: str
 
 
-def prepare_tools(layout: Layout, *, pulumi_home: Path, development: bool = False) -> Tools:
-    """Installs packages, toolchain and Python environment; with `development` what the tests need as well."""
+def prepare_tools(layout: Layout, *, pulumi_home: Path, development: bool = False, stack: str | None = None) -> Tools:
+    """Installs packages, toolchain and Python environment.
+
+    development: whether also what the tests need. stack: the one that it is for; without, one whose VMs run here.
+    """
     with _alone(layout):
-        wanted = (*packages.LAB, *packages.TESTS) if development else packages.LAB
+        release, systemd = packages.debian_release(), packages.has_systemd()
+        with step("Python environment"):
+            packages.install(packages.wanted(packages.PROGRAM, release, systemd))
+            virtualenv.ensure(layout.venv, layout.checkout / "requirements.txt")
+            if development:
+                virtualenv.ensure(layout.development_venv, layout.checkout / "requirements-dev.txt")
+        carried = carrier(layout, stack) if stack else Carrier.THIS_MACHINE
         with step("Debian packages"):
-            reasons = packages.wanted(wanted, packages.debian_release(), packages.has_systemd())
-            packages.install(reasons | required_packages())
+            wanted = [*packages.LAB, *(packages.TESTS if development else ())]
+            if carried is not Carrier.NONE:
+                wanted += packages.VM
+            if carried is Carrier.THIS_MACHINE:
+                wanted += packages.HYPERVISOR
+            toolchain = required_packages(vms=carried is not Carrier.NONE)
+            packages.install(packages.wanted(wanted, release, systemd) | toolchain)
         with step("Engine and plugins"):
             workshop = Workshop(install=packages.install)
             programs = engine.install(pulumi_home, workshop)
         with step("Node binaries"):
             found = binaries.ensure(binaries.programs_of_a_lab(default_kubernetes_version()), workshop)
-        with step("VM image"):
-            image = vm_image.ensure_vm_image(vm_image.seed_of())
-        with step("Python environment"):
-            virtualenv.ensure(layout.venv, layout.checkout / "requirements.txt")
-            if development:
-                virtualenv.ensure(layout.development_venv, layout.checkout / "requirements-dev.txt")
-        with step("Virtualization"):
-            serves = image.kernel is not None and kvm.serves(image.kernel, default_folder(), _becoming_root())
-            print("    KVM serves" if serves else "    KVM does not serve: VMs are emulated")
+        virtualization = ""
+        if carried is not Carrier.NONE:
+            with step("VM image"):
+                image = vm_image.ensure_vm_image(vm_image.seed_of())
+        if carried is Carrier.THIS_MACHINE:
+            with step("Virtualization"):
+                serves = image.kernel is not None and kvm.serves(image.kernel, default_folder(), _becoming_root())
+                print("    KVM serves" if serves else "    KVM does not serve: VMs are emulated")
+                virtualization = "kvm" if serves else "qemu"
     kubectl = found["kubectl", default_kubernetes_version()].path
-    return Tools(programs, pulumi_home, kubectl, "kvm" if serves else "qemu")
+    return Tools(programs, pulumi_home, kubectl, virtualization)
 
 
 def prepare(layout: Layout, stack: str) -> None:
-    """Makes the machine ready for the lab: the tools, the hypervisor, and the environment of `stack`."""
+    """Makes the machine ready for `stack`: the tools, the hypervisor where its VMs run here, and the environment."""
     pulumi_home = environment.pulumi_home(layout)
-    tools = prepare_tools(layout, pulumi_home=pulumi_home)
+    tools = prepare_tools(layout, pulumi_home=pulumi_home, stack=stack)
     with _alone(layout):
-        with step("Hypervisor"):
-            private = _is_private(layout)
-            if private:
-                _as_root("start", layout.hypervisor, "--kvm" if tools.virtualization == "kvm" else "--no-kvm")
-            print(f"    a private one in {layout.hypervisor}" if private else "    the system's libvirtd")
+        private = False
+        if tools.virtualization:
+            with step("Hypervisor"):
+                private = _is_private(layout)
+                if private:
+                    _as_root("start", layout.hypervisor, "--kvm" if tools.virtualization == "kvm" else "--no-kvm")
+                print(f"    a private one in {layout.hypervisor}" if private else "    the system's libvirtd")
         with step("Environment"):
             commands = {"pulumi": tools.bin / "pulumi", "kubectl": tools.kubectl}
             virsh = environment.program("virsh")

@@ -59,7 +59,7 @@ def _cloud_image(options: argparse.Namespace) -> None:
 
 
 def _packages(options: argparse.Namespace) -> None:
-    needed = packages.required_packages() | packages.build_packages(options.versions)
+    needed = packages.required_packages(vms=True) | packages.build_packages(options.versions)
     for name, reason in sorted(needed.items()):
         print(f"{name}: {reason}")
 

@@ -8,9 +8,12 @@ from lab.versions import default_kubernetes_version
 from toolchain import binaries, engine, images, vm_image
 
 
-def required_packages() -> dict[str, str]:
-    """The packages needed for what is made on every machine, with the reason for each."""
-    return images.required_packages() | vm_image.required_packages()
+def required_packages(*, vms: bool) -> dict[str, str]:
+    """The packages needed for what is made for every lab, with the reason for each.
+
+    vms: whether it has VMs.
+    """
+    return images.required_packages() | (vm_image.required_packages() if vms else {})
 
 
 def build_packages(kubernetes_versions: Iterable[str] = ()) -> dict[str, str]:

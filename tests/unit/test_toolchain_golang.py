@@ -130,5 +130,5 @@ done
 
 def test_no_go_is_wanted_before_something_is_to_be_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    assert golang.DEBIAN_PACKAGE not in packages.required_packages()
+    assert golang.DEBIAN_PACKAGE not in packages.required_packages(vms=True)
     assert golang.DEBIAN_PACKAGE in packages.build_packages()
