@@ -65,19 +65,19 @@ def check_address_plan(
     _check_ranges(namespace, fields, problems)
     _check_cluster_dns(namespace, fields, problems)
     routes = [(f"{namespace}:podRoutes[{index}]", route) for index, route in enumerate(fields.get("podRoutes", ()))]
+    only_machines = bool(nodes) and all(node.get("machine") is not None for _, node in nodes)
     if "networkCidr" in fields:
         addresses = [(f"{key}.address", address) for key, address in _of_nodes(nodes, "address")]
-        anywhere = [f"{key}.address" for key, _ in [*_of_nodes(nodes, "machine"), *routes]]
+        answering = [f"{key}.address" for key, _ in [*_of_nodes(nodes, "machine"), *routes]]
         if fields.get("apiAddress"):
             addresses.append((f"{namespace}:apiAddress", fields["apiAddress"]))
         # Through one node there may be several.
         through = {address: (f"{key}.address", address) for key, address in _of_nodes(routes, "address")}
         addresses += through.values()
-        _check_addresses(fields, addresses, anywhere, problems)
+        _check_addresses(fields, addresses, answering, only_machines, problems)
     _check_pod_cidrs(fields, [*nodes, *routes], problems)
     for key, node in nodes:
         _check_room_for_pods(key, node, fields, problems)
-    only_machines = bool(nodes) and all(node.get("machine") is not None for _, node in nodes)
     if fields.get("hostRoutes") and (fields.get("network") or only_machines):
         problems.add(
             f"{namespace}:hostRoutes",
@@ -117,10 +117,11 @@ def _check_cluster_dns(namespace: str, fields: Mapping[str, Any], problems: Prob
 def _check_addresses(
     fields: Mapping[str, Any],
     addresses: Sequence[tuple[str, IPv4Address]],
-    anywhere: Collection[str],
+    answering: Collection[str],
+    only_machines: bool,
     problems: Problems,
 ) -> None:
-    """anywhere: the keys of addresses that need not be on the lab's own network."""
+    """answering: the keys of addresses that something has already. only_machines: whether the lab makes no VM."""
     network: IPv4Network = fields["networkCidr"]
     elsewhere = {f"{name} {fields[name]}": fields[name] for name in ("clusterCidr", "serviceCidr") if name in fields}
     elsewhere |= {f"{reserved}, which is reserved": reserved for reserved in RESERVED}
@@ -132,15 +133,17 @@ def _check_addresses(
     holders: dict[IPv4Address, str] = {}
     for key, address in addresses:
         explanation = ""
-        if address not in network and key in anywhere:
-            explanation = next((f"is in {name}" for name, other in elsewhere.items() if address in other), "")
+        if address not in network and key in answering:
+            # The way to a node's pods is by its address, without a router between.
+            far = "" if only_machines else f"is outside networkCidr {network}, where nothing is next to the lab's VMs"
+            explanation = next((f"is in {name}" for name, other in elsewhere.items() if address in other), far)
         elif address not in network:
             explanation = f"is outside networkCidr {network}"
         if address in taken:
             explanation = f"is {taken[address]}"
         elif address in holders:
             explanation = f"is already the address of {holders[address].removesuffix('.address')}"
-        if explanation and key in anywhere:
+        if explanation and key in answering:
             problems.add(key, str(address), f"{explanation}; give the address at which the machine answers")
         elif explanation:
             choice = f"choose a free one from {network[2]} to {network[-2]}"

@@ -219,7 +219,7 @@ READERS: Mapping[str, Reader] = {
     **join.READERS,
     "podRoutes[].podCidr": ipv4_network(8, 30),
     "podRoutes[].address": ipv4_address,
-    "networkCidr": ipv4_network(8, 29),
+    "networkCidr": ipv4_network(16, 29, ", as libvirt gives out the addresses of no wider one"),
     "network": _none_if_empty(_network),
     "apiAddress": _none_if_empty(ipv4_address),
     "clusterCidr": ipv4_network(8, 30),

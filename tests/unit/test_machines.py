@@ -38,8 +38,12 @@ def test_a_worker_without_machine_is_a_vm() -> None:
     assert configured().virtual_machines == spec.control_planes
 
 
-def test_a_machine_may_be_outside_the_network_of_the_vms() -> None:
-    assert configured(address="192.168.9.9").workers[0].address == IPv4Address("192.168.9.9")
+def test_machines_without_a_vm_among_them_may_be_anywhere() -> None:
+    route = {"podCidr": "10.200.30.0/24", "address": "192.168.9.10"}
+    join = configuration("join")["join"]
+    spec = configured(address="192.168.9.9", lab={"join": join, "podRoutes": [route]})
+    assert spec.workers[0].address == IPv4Address("192.168.9.9")
+    assert spec.pod_routes[0].address == IPv4Address("192.168.9.10")
 
 
 @pytest.mark.parametrize("text", [PRIVATE_KEY.strip(), PRIVATE_KEY + "\n\n"], ids=["no last newline", "too many"])
@@ -96,6 +100,16 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         {"lab": {"join": configuration("join")["join"], "hostRoutes": True}},
         "hostRoutes",
         "a network of its own",
+    ),
+    "address where no VM is": (
+        {"address": "192.168.9.9"},
+        "workers[0].address",
+        "is outside networkCidr 10.240.0.0/24",
+    ),
+    "way to pods where no VM is": (
+        {"lab": {"podRoutes": [{"podCidr": "10.200.30.0/24", "address": "192.168.9.9"}]}},
+        "podRoutes[0].address",
+        "nothing is next to the lab's VMs",
     ),
     "address of another node": ({"address": "10.240.0.10"}, "workers[0].address", "is already the address of"),
     "address of the host": ({"address": "10.240.0.1"}, "workers[0].address", "is the host's address"),
