@@ -1,5 +1,6 @@
 """libvirt: the network and storage of a lab, and the VMs on them. The only module that knows pulumi-libvirt."""
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,11 @@ EMULATED_CPU_FLAGS = (
 """The same without values."""
 
 
+def _is_elsewhere(libvirt_uri: str) -> bool:
+    """Whether libvirt runs on another machine."""
+    return bool(urlsplit(libvirt_uri).netloc)
+
+
 def emulated_clock(libvirt_uri: str) -> dict[str, str]:
     """What the kernel of an emulated CPU is told of the time, where libvirt runs on this machine.
 
@@ -46,15 +52,20 @@ def emulated_clock(libvirt_uri: str) -> dict[str, str]:
     took them for 951 instead of 2596 MHz, and its clock ran nearly three times too fast. It still measures, and takes
     what differs by less than 1 % (arch/x86/kernel/tsc.c).
     """
-    if urlsplit(libvirt_uri).netloc or not (mhz := clock.counter_mhz()):
+    if _is_elsewhere(libvirt_uri) or not (mhz := clock.counter_mhz()):
         return {}
     return {"tsc": "reliable", "tsc_early_khz": str(mhz * 1000)}
 
 
 def virtualization(spec: Spec, image: VmImage) -> Virtualization:
-    """How the VMs run: as configured; else as the environment says that was found out; else as is found out now."""
+    """How the VMs run: as configured; else as the environment says that was found out; else as is found out now.
+
+    Of another machine that cannot be: one that is there to run VMs has KVM.
+    """
     if spec.virtualization is not Virtualization.AUTO:
         return spec.virtualization
+    if _is_elsewhere(spec.libvirt_uri):
+        return Virtualization.KVM
     if found := os.environ.get("HARDWAY_VIRTUALIZATION"):
         return Virtualization(found)
     serves = kvm.serves(image.kernel, default_folder()) if image.kernel else os.access(kvm.DEVICE, os.R_OK | os.W_OK)
@@ -74,7 +85,7 @@ class Hypervisor(pulumi.ComponentResource):
 
     The network may be one that is there already: it learns the addresses of the nodes, and stays as it is else. All of
     it comes back by itself when the host reboots. The image is what a lab was born with: a newer one is for
-    machines of a new lab, and never replaces those that run.
+    machines of a new lab, and never replaces those that run. One that the configuration names instead does.
     """
 
     def __init__(self, name: str, args: HypervisorArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -92,7 +103,7 @@ class Hypervisor(pulumi.ComponentResource):
         )
         self._network = None if args.spec.network else self._make_network(f"{name}-network")
         self._image = args.image
-        self._base = self._volume(f"{name}-base", args.image.disk)
+        self._base = self._volume(f"{name}-base{_mark(args.spec.image)}", args.image.disk)
         self._kernel = self._volume(f"{name}-kernel", args.image.kernel) if args.image.kernel else None
         self._initrd = self._volume(f"{name}-initrd", args.image.initrd) if args.image.initrd else None
         network = self._network.name if self._network else args.spec.network
@@ -188,6 +199,11 @@ class Hypervisor(pulumi.ComponentResource):
 
     def _options(self, parent: pulumi.Resource | None = None, **others: object) -> pulumi.ResourceOptions:
         return pulumi.ResourceOptions(parent=parent or self, provider=self._provider, **others)  # type: ignore[arg-type]
+
+
+def _mark(image: str | None) -> str:
+    """What tells the volume of a configured image from those of others, whose disks would not boot as it does."""
+    return f"-{hashlib.sha256(image.encode()).hexdigest()[:8]}" if image else ""
 
 
 def mac_address(node: Node) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +31,8 @@ def serves(kernel: Path, cache: Path, as_root: Sequence[str] = ()) -> bool:
     if os.access(DEVICE, os.R_OK | os.W_OK):
         as_root = ()
     elif not as_root:
+        return False
+    if shutil.which(_QEMU) is None:
         return False
     version = subprocess.run([_QEMU, "--version"], capture_output=True, text=True, check=True).stdout.splitlines()[0]
     key = f"{boot_id()} {version}"

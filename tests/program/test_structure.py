@@ -18,6 +18,7 @@ from tests.e2e.running_lab import CHECKOUT
 from tests.program.recording import IMAGE, Program, Resource, record
 from tests.program.stack import NEW_WORKER, Change, changed, setting
 from tests.stacks import configuration
+from toolchain.vm_image import VmImage
 
 DOMAIN = "libvirt:index/domain:Domain"
 MOST_RESOURCES_OF_A_WORKER = 20
@@ -275,6 +276,25 @@ def test_the_kernel_is_told_nothing_of_a_clock_that_is_not_known(monkeypatch: py
 def test_a_newer_image_changes_no_machine(program: Program, dev: Spec) -> None:
     newer = replace(IMAGE, disk=Path("newer.qcow2"), kernel=Path("newer-kernel"), initrd=Path("newer-initrd"))
     assert record(dev, image=newer).changed_since(program) == set()
+
+
+@pytest.mark.parametrize("before", [(), (setting("image", "older.qcow2"),)], ids=["the lab's own", "another"])
+def test_an_image_that_the_configuration_names_makes_every_machine_anew(before: tuple[Change, ...]) -> None:
+    cloud = VmImage(disk=Path("cloud.qcow2"), key="cloud")
+
+    def base(*changes: Change, image: VmImage) -> str:
+        disks = record(changed(*changes), image=image).of_type("libvirt:index/volume:Volume")
+        (volume,) = {disk.inputs["baseVolumeId"] for disk in disks if "baseVolumeId" in disk.inputs}
+        return str(volume)
+
+    was = base(*before, image=cloud if before else IMAGE)
+    assert was != base(setting("image", "newer.qcow2"), image=cloud)
+
+
+def test_on_another_machine_vms_run_by_kvm_whatever_serves_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARDWAY_VIRTUALIZATION", "qemu")
+    run = record(changed(setting("libvirtUri", "qemu+ssh://root@elsewhere/system")))
+    assert {domain.inputs["type"] for domain in run.of_type(DOMAIN)} == {"kvm"}
 
 
 def test_the_changes_of_every_service_take_turns(program: Program, dev: Spec) -> None:

@@ -45,10 +45,17 @@ def test_without_the_device_nothing_is_tried(
     assert probes == []
 
 
+def test_without_a_qemu_it_does_not_serve(probes: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert not kvm.serves(tmp_path / "kernel", tmp_path / "cache")
+    assert probes == []
+
+
 def test_where_only_root_may_use_the_device_it_is_tried_as_root(
     probes: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(os, "access", lambda *_: False)
+    allowed = os.access
+    monkeypatch.setattr(os, "access", lambda path, *others: path != kvm.DEVICE and allowed(path, *others))
     assert not kvm.serves(tmp_path / "kernel", tmp_path / "cache")
     assert not kvm.serves(tmp_path / "kernel", tmp_path / "cache", as_root=["false"])
     assert kvm.serves(tmp_path / "kernel", tmp_path / "cache", as_root=["env"])
