@@ -23,7 +23,7 @@ DIAL_TIMEOUT = 15
 """Seconds that one attempt to connect may take."""
 
 
-def _interpreter() -> str:
+def interpreter() -> str:
     """This program's own Python, for a shell in the project's folder: the machine's has none of its packages.
 
     Named from that folder where it is in there, so that a checkout that is moved shows no change.
@@ -132,7 +132,7 @@ class Connection:
         )
         return command.local.Command(
             name,
-            create=f"{_interpreter()} -m components.push",
+            create=f"{interpreter()} -m components.push",
             environment={
                 "HARDWAY_NODE": self._node,
                 "HARDWAY_BINARIES": "\n".join(sorted(to_line(*entry) for entry in wanted.items())),

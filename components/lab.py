@@ -9,6 +9,7 @@ import pulumi
 import pulumi_tls as tls
 
 from components import ssh
+from components.access import access
 from components.host_routes import host_routes
 from components.hypervisor import Hypervisor, HypervisorArgs
 from components.machine import Machine, MachineArgs
@@ -77,6 +78,7 @@ class Lab(pulumi.ComponentResource):
             domains = [machine.domain for machine in self._machines.values() if machine.domain]
             host_routes(f"{name}-host-routes", spec, parent=self, depends_on=domains)
         self.outputs = self._outputs()
+        access(self.outputs, parent=self)
         self.register_outputs(self.outputs)
 
     def _machine(self, node: Node) -> Machine:

@@ -1,12 +1,26 @@
-"""What a person needs to reach a stack's cluster and nodes, written from the stack's outputs into one folder."""
+"""What a person needs to reach a stack's cluster and nodes, written from the stack's outputs into one folder.
+
+python -m host.access write STACK     standard input: those of NEEDED, as JSON
+python -m host.access remove STACK
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
+import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from host.environment import Layout
+
+NEEDED = ("kubeconfig", "nodes", "sshKey", "machineKeys", "knownHosts")
+"""The outputs of a stack that it is written from."""
+REACHED_BY = ("address", "user", "port")
+"""What it is written from of each of the nodes."""
 
 PATIENCE = {"ConnectTimeout": 20, "ServerAliveInterval": 10, "ServerAliveCountMax": 6}
 """Options of ssh_config(5), times in seconds: a node that reboots or loses power ends no connection, and ssh would wait
@@ -29,7 +43,18 @@ _CONNECT_INSIDE = """\
 """
 
 
-def write(folder: Path, outputs: Mapping[str, Any], python: str, in_lab: Path | None) -> None:
+def write(layout: Layout, stack: str, outputs: Mapping[str, Any]) -> None:
+    """Writes the files of a stack of this checkout. outputs: the stack's, with secrets."""
+    in_lab = layout.bin / "in-lab" if layout.hypervisor.exists() else None
+    write_into(layout.access(stack), outputs, sys.executable, in_lab)
+
+
+def remove(layout: Layout, stack: str) -> None:
+    """Removes the files of a stack of this checkout, those that are there."""
+    shutil.rmtree(layout.access(stack), ignore_errors=True)
+
+
+def write_into(folder: Path, outputs: Mapping[str, Any], python: str, in_lab: Path | None) -> None:
     """Writes kubeconfig, ssh_config, known_hosts and the keys, each whole or not at all.
 
     A lab without an administrator of its cluster has no kubeconfig.
@@ -86,3 +111,12 @@ def _put(path: Path, text: str, mode: int) -> None:
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as file:
         file.write(text if text.endswith("\n") else f"{text}\n")
     draft.replace(path)
+
+
+if __name__ == "__main__":
+    verb, name = sys.argv[1:]
+    checkout = Layout(Path(__file__).resolve().parent.parent)
+    if verb == "write":
+        write(checkout, name, json.load(sys.stdin))
+    else:
+        remove(checkout, name)

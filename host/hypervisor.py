@@ -25,7 +25,7 @@ from toolchain.outside import is_inside
 
 URI = "qemu:///system"
 
-_HOLDER = "holder"  # the record of the process that holds the namespaces
+HOLDER = "holder"  # the record of the process that holds the namespaces
 _OWNER = "owner"  # the record of the process at whose end the instance is left over
 _KVM_SERVES = "kvm-serves"  # the record of what `start` was told of it
 _LOG = "holder.log"
@@ -139,7 +139,7 @@ class Hypervisor:
         if self.instance.is_dir():
             with self._locked():
                 self._end_processes()
-                (self.instance / _HOLDER).unlink(missing_ok=True)
+                (self.instance / HOLDER).unlink(missing_ok=True)
 
     def purge(self) -> None:
         """Ends all in the namespaces and removes the instance with everything in it."""
@@ -156,7 +156,7 @@ class Hypervisor:
 
     def _holder(self) -> Process | None:
         """The process that holds the namespaces, None where it doesn't run."""
-        holder = processes.read(self.instance / _HOLDER)
+        holder = processes.read(self.instance / HOLDER)
         return holder if holder is not None and holder.alive() else None
 
     def _prefix(self, holder: Process) -> list[str]:
@@ -210,7 +210,7 @@ class Hypervisor:
         holder = Process.of(child.pid)
         if holder is None:
             raise HostError(self._failure("ended at once"))
-        (self.instance / _HOLDER).write_text(str(holder))
+        (self.instance / HOLDER).write_text(str(holder))
         return holder
 
     def _comes_to_answer(self, holder: Process) -> bool:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
-import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Set
 from pathlib import Path
+from typing import Any
 
 from host import access, environment, stack_file
 from host.environment import Layout
@@ -22,6 +22,9 @@ from toolchain.outside import NAMESPACE_VARIABLE
 # The program checks the configuration itself, and reports all that is wrong at once; the engine stops at the first.
 _OWN_VALIDATION = "--skip-config-validation"
 _PROVIDER, _MACHINE, _COMMAND = "pulumi:providers:libvirt", "hardway:machine:Machine", "command:remote:Command"
+
+_PATIENCE = 600  # seconds; as many VMs as a machine carries boot within that
+_PAUSE = 1.0  # seconds
 
 EXISTING = "machines that were there before"
 
@@ -54,29 +57,64 @@ class Stack:
         self._commands = _Commands(layout)
 
     def up(self) -> None:
-        """Brings the stack up, fetches the cluster's kubeconfig, and shows the nodes, where there is one."""
+        """Brings the stack up, waits until its nodes are Ready, and shows them, where the cluster can be asked.
+
+        Raises HostError where a node does not become Ready.
+        """
         with step(f"Stack {self.name}"):
             self._select()
         with step("pulumi up"):
             self._run("pulumi", "up", *self._stack, "--yes", "--skip-preview", "--suppress-outputs", _OWN_VALIDATION)
-        self.write_access()
+        outputs = self.write_access()
         print(flush=True)
         kubeconfig = self._layout.kubeconfig(self.name)
         if kubeconfig.exists():
+            self._wait_until_ready({name for name, node in outputs["nodes"].items() if "podCidr" in node})
             self._run("kubectl", "--kubeconfig", str(kubeconfig), "get", "nodes", "--output=wide")
         ssh_config = _shown(self._layout.access(self.name) / "ssh_config")
         hints = (f". {_shown(self._layout.env)}", "kubectl get nodes", "pulumi preview", f"ssh -F {ssh_config} NODE")
         print("\nGo on with:", *hints, sep="\n  ", flush=True)
 
-    def write_access(self) -> None:
-        """Writes what reaching the cluster and its nodes takes: kubeconfig and SSH configuration."""
+    def write_access(self) -> dict[str, Any]:
+        """Writes what reaching the cluster and its nodes takes: kubeconfig and SSH configuration.
+
+        `pulumi up` does so itself. This is for another checkout, and where the files were lost. Returns the outputs.
+        """
         outputs = json.loads(
             self._commands.output("pulumi", "stack", "output", *self._stack, "--show-secrets", "--json")
         )
         if "nodes" not in outputs:
             raise HostError(f"Stack {self.name} has no cluster yet. Bring it up: make up STACK={self.name}")
-        in_lab = self._layout.bin / "in-lab" if self._layout.hypervisor.exists() else None
-        access.write(self._layout.access(self.name), outputs, sys.executable, in_lab)
+        access.write(self._layout, self.name, outputs)
+        return dict(outputs)
+
+    def _wait_until_ready(self, nodes: Set[str]) -> None:
+        """Returns once the nodes are Ready: where nothing was changed, nobody has looked at them.
+
+        VMs that came back with this machine take as long as they take to boot.
+        """
+        deadline, told = time.monotonic() + _PATIENCE, False
+        while missing := nodes - self._ready():
+            if time.monotonic() > deadline:
+                raise HostError(
+                    f"{' and '.join(sorted(missing))} did not become Ready within {_PATIENCE} s. "
+                    "`make verify` finds what is not as it was made there; then `make up` sets it right."
+                )
+            if not told:
+                print(f"Waiting until {' and '.join(sorted(missing))} is Ready.", flush=True)
+                told = True
+            time.sleep(_PAUSE)
+
+    def _ready(self) -> Set[str]:
+        """The names of the nodes that are Ready; none where the API server does not answer."""
+        kubeconfig = ("--kubeconfig", str(self._layout.kubeconfig(self.name)))
+        answer = self._commands.answer("kubectl", *kubeconfig, "get", "nodes", "--output=json", "--request-timeout=10s")
+        return {
+            node["metadata"]["name"]
+            for node in (json.loads(answer)["items"] if answer else ())
+            for condition in node["status"].get("conditions", ())
+            if condition["type"] == "Ready" and condition["status"] == "True"
+        }
 
     def preview(self) -> None:
         """Shows what `up` would do."""
@@ -89,7 +127,7 @@ class Stack:
             self._run("pulumi", "destroy", *self._stack, "--yes", "--skip-preview")
         else:
             print(f"Stack {self.name} has nothing to take down.")
-        shutil.rmtree(self._layout.access(self.name), ignore_errors=True)
+        access.remove(self._layout, self.name)
 
     @property
     def _stack(self) -> tuple[str, str]:
@@ -127,6 +165,19 @@ class _Commands:
     def output(self, *command: str) -> str:
         """Runs the command and returns its standard output. Raises HostError where it fails."""
         return self._call(command, subprocess.PIPE) or ""
+
+    def answer(self, *command: str) -> str | None:
+        """The standard output of a command that may fail, which then says nothing; None where it does."""
+        result = subprocess.run(
+            [self._layout.bin / command[0], *command[1:]],
+            cwd=self._layout.checkout,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return result.stdout if result.returncode == 0 else None
 
     def _call(self, command: tuple[str, ...], stdout: int | None) -> str | None:
         child = subprocess.Popen(

@@ -191,17 +191,13 @@ def test_a_worker_that_comes_or_goes_restarts_nothing_elsewhere(lab: RunningLab)
     new = {"name": "node-2", "address": "10.240.0.22", "podCidr": "10.200.2.0/24", "memory": 1024}
     changes: list[Change] = []
 
-    def up() -> None:
-        changes.append(lab.up())
-        # What reaching the nodes takes, for the one that is new.
-        assert lab.make("access").succeeded
-
     with lab.configured(workers=[*lab.workers, new]):
-        assert lab.restarts(up) == set()
+        assert lab.restarts(lambda: changes.append(lab.up())) == set()
         assert changes[0].succeeded, changes[0].output
         assert "node-2" in lab.kubectl("get", "nodes", "--output=name")
         assert "10.200.2.0/24 via 10.240.0.22" in lab.ssh("node-0", "ip route")
-    assert lab.restarts(up) == set()
+        assert lab.ssh("node-2", "hostname") == "node-2\n"
+    assert lab.restarts(lambda: changes.append(lab.up())) == set()
     assert changes[1].succeeded, changes[1].output
     assert "node-2" not in lab.kubectl("get", "nodes", "--output=name")
     assert "10.200.2.0/24" not in lab.ssh("node-0", "ip route")

@@ -1,4 +1,4 @@
-"""What `make destroy` leaves behind: nothing. Runs last, for it takes the shared lab down."""
+"""What `pulumi destroy` leaves behind: nothing. Runs last, for it takes the shared lab down."""
 
 from tests.e2e.running_lab import RunningLab
 
@@ -6,8 +6,7 @@ from tests.e2e.running_lab import RunningLab
 def test_destroy_leaves_no_domain_volume_pool_network_route_or_file(lab: RunningLab) -> None:
     images = lab.layout.hypervisor / "lib" / "images"
     assert any(images.iterdir())
-    change = lab.make("destroy")
-    assert change.succeeded, change.output
+    lab.run("pulumi", "destroy", "--stack", lab.stack, "--yes", "--skip-preview", "--non-interactive")
     assert lab.run("virsh", "list", "--all", "--name").stdout.strip() == ""
     assert lab.run("virsh", "net-list", "--all", "--name").stdout.strip() == ""
     assert lab.run("virsh", "pool-list", "--all", "--name").stdout.strip() == ""

@@ -303,7 +303,7 @@ def test_ssh_reaches_a_node_inside_and_pins_its_key(layout: Layout) -> None:
             "knownHosts": f"127.0.0.1 {known_host_key.read_text()}",
             "nodes": {"node-0": {"address": "127.0.0.1"}},
         }
-        access.write(layout.access("dev"), outputs, sys.executable, layout.bin / "in-lab")
+        access.write_into(layout.access("dev"), outputs, sys.executable, layout.bin / "in-lab")
         command = ["ssh", "-F", str(layout.access("dev") / "ssh_config"), "node-0", "readlink /proc/self/ns/net"]
         return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
 

@@ -27,6 +27,9 @@ SIGNATURE, SECRET = "4dabf18193072939515e22adb298388d", "1b47061264138c4ac30d75f
 
 HIDDEN = "[secret]"
 
+ACCESS = "command:local:Command access"
+"""What writes the files by which a person reaches the lab."""
+
 IMAGE = VmImage(
     disk=Path("disk.qcow2"),
     key="image",
@@ -71,6 +74,11 @@ class Resource:
         return self.type.startswith("command:")
 
     @property
+    def of_node(self) -> str:
+        """What a command tells its node by: the address, or the name where it runs here; empty for other resources."""
+        return self.address or str(self.inputs.get("environment", {}).get("HARDWAY_NODE", ""))
+
+    @property
     def address(self) -> str:
         """The address of the node that a remote command runs on; empty for other resources."""
         return str(self.inputs["connection"]["host"]) if self.type == "command:remote:Command" else ""
@@ -95,8 +103,13 @@ class Program:
 
     @property
     def commands(self) -> list[Resource]:
-        """Everything that is run, here or on a node."""
-        return [resource for resource in self if resource.is_command]
+        """Everything that is run for a node, here or there."""
+        return [resource for resource in self if resource.is_command and resource.of_node]
+
+    @property
+    def pushes(self) -> list[Resource]:
+        """Everything that is run here for a node."""
+        return [command for command in self.commands if not command.address]
 
     def command(self, name: str) -> Resource:
         """The remote command of that name."""

@@ -52,7 +52,7 @@ def test_a_worker_stays_within_what_any_worker_may_take(run: Program, wider: Pro
 
 def test_a_worker_added_changes_only_routes_and_who_is_admitted(run: Program, wider: Program, spec: Spec) -> None:
     changed = {name.partition(" ")[2] for name in wider.changed_since(run)}
-    assert changed == {"cp1-node-admission", *(f"{node.name}-node-setup" for node in spec.nodes)}
+    assert changed == {"access", "cp1-node-admission", *(f"{node.name}-node-setup" for node in spec.nodes)}
 
 
 def test_each_node_is_sent_its_own_token_and_no_other(run: Program, spec: Spec) -> None:

@@ -153,7 +153,7 @@ def test_a_worker_stays_within_what_any_worker_may_take_and_changes_routes_alone
     assert all(NEW_WORKER["name"] in name for name in added)
     assert len(added) <= MOST_RESOURCES_OF_A_WORKER, sorted(added)
     assert len([name for name in added if wider.by_identity[name].is_command]) <= MOST_CONNECTIONS_OF_A_WORKER
-    assert {name.partition(" ")[2] for name in wider.changed_since(run)} == {"guest-0-node-setup"}
+    assert {name.partition(" ")[2] for name in wider.changed_since(run)} == {"access", "guest-0-node-setup"}
 
 
 # A worker on a machine that is already there

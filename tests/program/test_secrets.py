@@ -3,7 +3,7 @@
 import json
 
 from tests.program.payload import files
-from tests.program.recording import Program
+from tests.program.recording import ACCESS, Program
 
 TO_A_MACHINE = {"connection.privateKey", "stdin", "userData"}
 BETWEEN_CERTIFICATES = {"privateKeyPem", "caPrivateKeyPem"}
@@ -78,8 +78,13 @@ def test_no_worker_is_sent_the_key_of_an_authority(program: Program) -> None:
 
 
 def test_a_login_is_secret_for_the_push_of_binaries(program: Program) -> None:
-    for push in program.of_type("command:local:Command"):
+    assert program.pushes
+    for push in program.pushes:
         assert push.shown["stdin"] == "[secret]"
+
+
+def test_what_a_person_reaches_the_lab_by_is_secret(program: Program) -> None:
+    assert program.by_identity[ACCESS].shown["stdin"] == "[secret]"
 
 
 def flattened(value: object, place: str = "") -> list[tuple[str, str]]:

@@ -90,6 +90,18 @@ def test_routes_of_this_machine_are_made_again_once_it_was_started_anew(monkeypa
     assert host_routes().inputs != before.inputs
 
 
+def test_routes_of_this_machine_are_made_again_once_its_private_hypervisor_was(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    holder = tmp_path / "holder"
+    monkeypatch.setenv("HARDWAY_NAMESPACE", str(tmp_path / "outside"))
+    holder.write_text("17 200 boot\n")
+    before = host_routes()
+    assert host_routes().inputs == before.inputs
+    holder.write_text("17 900 boot\n")
+    assert host_routes().inputs != before.inputs
+
+
 def test_what_is_done_on_a_node_goes_with_its_machine(program: Program, dev_addresses: dict[str, str]) -> None:
     for command in program.commands:
         node = dev_addresses[command.address] if command.address else command.inputs["environment"]["HARDWAY_NODE"]
@@ -128,9 +140,8 @@ def remote(program: Program) -> list[Resource]:
 
 
 def test_a_push_waits_until_its_node_answers(program: Program) -> None:
-    pushes = program.of_type("command:local:Command")
-    assert pushes
-    for push in pushes:
+    assert program.pushes
+    for push in program.pushes:
         assert f"{push.inputs['environment']['HARDWAY_NODE']}-prepared" in program.needed_by(push)
 
 

@@ -46,6 +46,58 @@ def test_only_stacks_with_resources_are_deployed(tmp_path: Path) -> None:
     assert deployed(prepared(tmp_path, f"#!/bin/sh\necho '{listed}'\n")) == ["dev"]
 
 
+NODES = {name: {"address": f"10.0.0.{last}", "podCidr": "10.1.0.0/24"} for last, name in enumerate(("a", "b"))}
+OUTPUTS = {
+    "kubeconfig": "secret",
+    "sshKey": "secret",
+    "knownHosts": "",
+    "nodes": {**NODES, "c": {"address": "10.0.0.9"}},
+}
+
+
+def brought_up(checkout: Path, kubectl: str) -> None:
+    """Brings up a stack in which nothing is to be done, with the given shell program for kubectl."""
+    layout = prepared(checkout, f"#!/bin/sh\ncase \"$*\" in *output*) echo '{json.dumps(OUTPUTS)}' ;; esac\n")
+    program = layout.bin / "kubectl"
+    program.write_text(f"#!/bin/sh\n{kubectl}\n")
+    program.chmod(0o755)
+    Stack(layout, "dev").up()
+
+
+def told(**ready: str) -> str:
+    """What kubectl prints of nodes, to whether they are Ready."""
+    items = [
+        {"metadata": {"name": name}, "status": {"conditions": [{"type": "Ready", "status": status}]}}
+        for name, status in ready.items()
+    ]
+    return json.dumps({"items": items})
+
+
+def test_up_ends_once_its_nodes_are_ready_even_where_nothing_was_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("host.stack._PAUSE", 0)
+    kubectl = f"""
+case "$*" in *wide*) echo the table; exit ;; esac
+echo asked >>asked
+case $(wc -l <asked) in
+    1) echo no route to host >&2; exit 1 ;;
+    2) echo '{told(a="True", b="Unknown", other="False")}' ;;
+    *) echo '{told(a="True", b="True", other="False")}' ;;
+esac"""
+    brought_up(tmp_path, kubectl)
+    printed = capfd.readouterr()
+    assert "Waiting until a and b is Ready.\nthe table\n" in printed.out
+    assert "no route" not in printed.err
+    assert (tmp_path / "asked").read_text() == "asked\n" * 3
+
+
+def test_up_says_which_node_is_not_ready_and_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("host.stack._PATIENCE", -1)
+    with pytest.raises(HostError, match=r"^b did not become Ready .*make verify"):
+        brought_up(tmp_path, f"echo '{told(a='True', b='False')}'")
+
+
 LIBVIRT = {"urn": "libvirt", "type": "pulumi:providers:libvirt", "inputs": {"uri": "qemu:///system"}}
 MACHINE = {"urn": "machine", "type": "hardway:machine:Machine"}
 DOMAIN = {"urn": "domain", "type": "libvirt:index/domain:Domain", "parent": "machine"}
