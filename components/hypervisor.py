@@ -121,7 +121,9 @@ class Hypervisor(pulumi.ComponentResource):
             pool=self._pool.name,
             base_volume_id=self._base.id,
             size=node.machine.disk * GIB,
-            opts=self._options(parent),
+            # Who has another address is another machine; the provider would leave the VM with its address, and its
+            # network away under it. The new disk has the name of the old one.
+            opts=self._options(parent, replacement_trigger=str(node.address), delete_before_replace=True),
         )
         seed = libvirt.CloudInitDisk(
             f"{node.name}-cloud-init",
@@ -165,7 +167,7 @@ class Hypervisor(pulumi.ComponentResource):
             consoles=[libvirt.DomainConsoleArgs(type="pty", target_type="serial", target_port="0")],
             autostart=True,
             # The provider reads back leases for addresses, and there are none before the VM has booted.
-            # Another address is another MAC address too, and that replaces the VM.
+            # Another address is another disk too, and that replaces the VM.
             opts=self._options(parent, delete_before_replace=True, ignore_changes=["networkInterfaces[0].addresses"]),
         )
 

@@ -61,6 +61,7 @@ class Resource:
     deleted_with: str
     ignore_changes: frozenset[str]
     delete_before_replace: bool
+    replacement_trigger: str
     hooks: frozenset[str]
 
     @property
@@ -279,6 +280,7 @@ class Monitor(mocks.MockMonitor):
             deleted_with=request.deletedWith,
             ignore_changes=frozenset(request.ignoreChanges),
             delete_before_replace=request.deleteBeforeReplace,
+            replacement_trigger=request.replacement_trigger.string_value,
             hooks=frozenset(
                 name
                 for kind in ("before_create", "before_update", "after_update")

@@ -302,6 +302,15 @@ def test_an_image_that_the_configuration_names_makes_every_machine_anew(before: 
     assert was != base(setting("image", "newer.qcow2"), image=cloud)
 
 
+def test_a_node_with_another_address_gets_another_disk_and_so_another_machine(program: Program) -> None:
+    moved = record(changed(setting("address", "10.240.0.77", 1)))
+    for name, changes in (("node-0", False), ("node-1", True)):
+        before, after = (run.by_identity[f"libvirt:index/volume:Volume {name}-disk"] for run in (program, moved))
+        assert before.delete_before_replace
+        assert before.replacement_trigger
+        assert (before.replacement_trigger != after.replacement_trigger) is changes
+
+
 def test_on_another_machine_vms_run_by_kvm_whatever_serves_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HARDWAY_VIRTUALIZATION", "qemu")
     run = record(changed(setting("libvirtUri", "qemu+ssh://root@elsewhere/system")))
