@@ -41,6 +41,7 @@ def main() -> int:
         case "clean":
             clean(layout)
         case "test":
+            checks.ensure_allowed(arguments.names)
             tools = prepare_tools(layout, pulumi_home=layout.pulumi_home, development=True)
             return 0 if checks.run(layout, tools, arguments.names, thorough=arguments.thorough) else 1
         case "run":

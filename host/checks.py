@@ -19,6 +19,8 @@ from toolchain import golang
 
 # In the order they run: what is quick to fail comes first.
 NAMES = ("lint", "unit", "program", "engine", "e2e", "profiles")
+ROOTS = ("engine", "e2e", "profiles")
+"""Those that make namespaces and run libvirt in them."""
 THOROUGH = {"e2e": ("--rounds=10",), "profiles": ("--rounds=10", "--stacks=all")}
 """What each is told where there is time."""
 
@@ -45,6 +47,16 @@ class Count:
             self.failed += failed
             self.skipped += skipped
             self.passed += max(total - failed - skipped, 0)
+
+
+def ensure_allowed(names: Sequence[str]) -> None:
+    """Raises HostError where one of the named checks, none for all, needs root and this is another user."""
+    needing = [name for name in names or NAMES if name in ROOTS]
+    if needing and os.geteuid() != 0:
+        raise HostError(
+            f"The tests {', '.join(needing)} make namespaces and run libvirt in them, which takes root: "
+            "sudo make test, in a clone of its own. Without: make lint test-unit test-program"
+        )
 
 
 def run(layout: Layout, tools: Tools, names: Sequence[str], *, thorough: bool = False) -> bool:

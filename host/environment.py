@@ -169,6 +169,12 @@ def uses_own_passphrase(layout: Layout, text: str) -> bool:
     return evaluate(text).get("PULUMI_CONFIG_PASSPHRASE_FILE") == str(layout.passphrase)
 
 
+def keeps_state(layout: Layout) -> bool:
+    """Whether the state of stacks is the checkout's own with its `.lab/env`, rather than in a backend elsewhere."""
+    text = layout.env.read_text() if layout.env.exists() else ""
+    return evaluate(text).get("PULUMI_BACKEND_URL") == layout.state.as_uri()
+
+
 def program(name: str) -> Path | None:
     """A program on PATH that is none of a lab's own commands, which would lead back to themselves."""
     folders = [folder for folder in os.get_exec_path() if not (Path(folder) / _ENTER).exists()]

@@ -107,10 +107,11 @@ def prepare(layout: Layout, stack: str) -> None:
 def clean(layout: Layout) -> None:
     """Removes all that was made of the checkout on this machine, the private hypervisor and its VMs included.
 
-    Raises HostError where a stack would be left without its state: in the system's libvirtd or that of another machine,
-    or on machines that were there before.
+    Raises HostError where a stack would be left without its state, in the system's libvirtd or that of another machine,
+    or on machines that were there before; and where a state would be left without its stack, in a backend elsewhere.
     """
-    going = {URI} if layout.hypervisor.exists() else set()
+    goes = layout.hypervisor.exists() and environment.keeps_state(layout)
+    going = {URI} if goes else set()
     for stack in deployed(layout) if layout.env.exists() else []:
         if staying := carriers(layout, stack) - going:
             raise HostError(

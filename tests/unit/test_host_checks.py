@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -71,3 +72,14 @@ def test_a_shell_program_is_told_by_its_first_line(tmp_path: Path) -> None:
 def test_a_folder_that_git_will_not_list_is_named(tmp_path: Path) -> None:
     with pytest.raises(HostError, match=rf"{tmp_path} failed:\n.*not a git repository"):
         checks.shell_programs(tmp_path)
+
+
+@pytest.mark.parametrize("names", [[], ["unit", "engine"]], ids=["all", "one of them"])
+def test_who_may_not_make_namespaces_is_told_before_anything_is_prepared(
+    monkeypatch: pytest.MonkeyPatch, names: list[str]
+) -> None:
+    checks.ensure_allowed(names)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    checks.ensure_allowed(["lint", "unit", "program"])
+    with pytest.raises(HostError, match=r"engine.*takes root: sudo make test"):
+        checks.ensure_allowed(names)

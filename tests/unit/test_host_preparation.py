@@ -18,7 +18,7 @@ def layout(tmp_path: Path) -> Layout:
     """A checkout that was prepared."""
     layout = Layout(tmp_path)
     layout.lab.mkdir()
-    layout.env.touch()
+    layout.env.write_text(f"export PULUMI_BACKEND_URL={layout.state.as_uri()}")
     return layout
 
 
@@ -64,6 +64,17 @@ def test_a_stack_in_the_private_hypervisor_goes_with_it(
     preparation.clean(layout)
     assert not layout.lab.exists()
     assert as_root == ["purge"]
+
+
+def test_a_stack_whose_state_is_elsewhere_is_not_taken_from_under_it(
+    layout: Layout, stacks: dict[str, set[str]], as_root: list[str]
+) -> None:
+    layout.hypervisor.mkdir()
+    layout.env.write_text("export PULUMI_BACKEND_URL=s3://elsewhere")
+    stacks["dev"] = {URI}
+    with pytest.raises(HostError, match="make destroy STACK=dev"):
+        preparation.clean(layout)
+    assert as_root == []
 
 
 def test_a_stack_in_the_systems_libvirtd_keeps_its_state(layout: Layout, stacks: dict[str, set[str]]) -> None:
