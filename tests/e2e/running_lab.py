@@ -18,6 +18,7 @@ import yaml
 from host import environment
 from host.environment import Layout
 from host.hypervisor import Hypervisor, sweep
+from host.stack_file import forget_salts
 
 CHECKOUT = Path(__file__).parent.parent.parent
 PATIENCE = 900
@@ -76,6 +77,8 @@ class RunningLab:
             if (CHECKOUT / name).is_file():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(CHECKOUT / name, folder / name)
+        # As Git has them: a lab that is up here has put its salts there.
+        forget_salts(folder)
         for command in ("init --quiet", "add --all", "-c user.name=e2e -c user.email=e2e commit --quiet -m clone"):
             _run(["git", *command.split()], folder)
         lab = cls(folder, stack)
