@@ -36,6 +36,9 @@ UNITS = (
     "kube-controller-manager",
     "kube-scheduler",
     "cluster-objects",
+    "node-admission",
+    "haproxy",
+    "keepalived",
 )
 Service = tuple[str, str]
 """A node's name and a service's name."""

@@ -119,8 +119,9 @@ def test_a_control_plane_that_leaves_is_not_missed(lab: RunningLab) -> None:
     stay, changes = set(CONTROL_PLANES[:2]), []
     restarted = lab.restarts(lambda: changes.append(lab.up()))
     assert changes[0].succeeded, changes[0].output
-    # Only their certificates name the control planes that are there.
-    assert restarted - ended_by_themselves(lab, restarted) == {(node, "kube-apiserver") for node in stay}
+    # Certificates and load balancers name the control planes that are there.
+    naming = {(node, service) for node in stay for service in ("kube-apiserver", "haproxy", "keepalived")}
+    assert restarted - ended_by_themselves(lab, restarted) == naming
     assert ready(lab) == {*stay, *WORKERS}
     assert members(lab) == stay
     assert lab.kubectl("get", "configmap", "kept", "--output=jsonpath={.data.by}") == "etcd"
