@@ -29,7 +29,7 @@ smoke: ## try pods, Services, names, logs and commands in pods on every node of 
 	@test -e .lab/env || { echo 'hardway: .lab/env is not there. Bring the lab up first: make up' >&2; exit 2; }
 	@. ./.lab/env && in-lab .lab/venv/bin/python -m smoke --stack $(STACK)
 
-destroy: ## take down everything that `make up` made
+destroy: ## take the lab down: VMs, network, volumes, and what is on machines (make clean: the rest)
 	@$(HOST) destroy --stack $(STACK)
 
 prepare: ## only make the machine ready: packages, toolchain, hypervisor, .lab/env
