@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.running_lab import Change, RunningLab, Service, wait_for
-from tests.e2e.test_a_lab import WORKERS
+from tests.e2e.test_a_lab import WORKERS, ready
 
 REPLACEMENTS = "certificates and workers that take each other's place"
 Workers = list[dict[str, Any]]
@@ -201,3 +201,21 @@ def test_a_worker_that_comes_or_goes_restarts_nothing_elsewhere(lab: RunningLab)
     assert changes[1].succeeded, changes[1].output
     assert "node-2" not in lab.kubectl("get", "nodes", "--output=name")
     assert "10.200.2.0/24" not in lab.ssh("node-0", "ip route")
+
+
+@pytest.mark.drawn(among=REPLACEMENTS)
+def test_a_worker_with_another_address_is_made_anew_and_nothing_restarts_elsewhere(lab: RunningLab) -> None:
+    first, second = lab.workers
+    changes: list[Change] = []
+
+    def moves(address: str) -> None:
+        restarted = lab.restarts(lambda: changes.append(lab.up()))
+        assert changes[-1].succeeded, changes[-1].output
+        assert {node for node, _ in restarted} <= {"node-1"}
+        wait_for("every node Ready", lambda: ready(lab) == set(WORKERS))
+        assert f"10.200.1.0/24 via {address}" in lab.ssh("node-0", "ip route")
+        assert f" {address}/" in lab.ssh("node-1", "ip -brief -4 address")
+
+    with lab.configured(workers=[first, second | {"address": "10.240.0.29"}]):
+        moves("10.240.0.29")
+    moves(second["address"])
