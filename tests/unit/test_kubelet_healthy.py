@@ -25,13 +25,15 @@ NO_NODE = {"kind": "Status", "status": "Failure", "message": "not found"}
 READY = node("True", SINCE, "ready")
 
 
-def ask(folder: Path, answer: Any = READY, journal: str = "", lacking: str = "") -> tuple[int, str]:
+def ask(folder: Path, answer: Any = READY, journal: str = "", lacking: str = "", silent: str = "") -> tuple[int, str]:
     """Its exit code and what it says.
 
     answer: the API server's, of which text is no JSON. journal: what the kubelet noted. lacking: a file to leave out.
+    silent: how the URL ends at which nobody answers.
     """
     (folder / "answer").write_text(answer if isinstance(answer, str) else json.dumps(answer))
-    put(folder, "curl", f'case "$*" in *healthz) ;; *) cat {folder}/answer ;; esac')
+    refused = f'*{silent or "//"}) echo "connection refused" >&2; exit 7 ;;'
+    put(folder, "curl", f'case "$*" in {refused} *healthz) ;; *) cat {folder}/answer ;; esac')
     put(folder, "systemctl", f"echo ActiveEnterTimestamp=@{STARTED}; echo InvocationID=run")
     put(folder, "journalctl", f"echo '{journal}'")
     files = [folder / name for name in ("ca.crt", "kubelet.crt", "kubelet.key")]
@@ -76,3 +78,15 @@ def test_an_unknown_field_will_never_be_known(tmp_path: Path) -> None:
 
 def test_a_certificate_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert ask(tmp_path, lacking="kubelet.crt") == (1, f"no {tmp_path}/kubelet.crt")
+
+
+@pytest.mark.parametrize(
+    ("silent", "said"),
+    [
+        ("/nodes/node-0", "API server at https://api:6443 not reachable: connection refused"),
+        ("/healthz", "http://127.0.0.1:10248/healthz does not answer"),
+    ],
+    ids=["API server", "kubelet"],
+)
+def test_who_does_not_answer_is_named(tmp_path: Path, silent: str, said: str) -> None:
+    assert ask(tmp_path, silent=silent) == (1, said)
