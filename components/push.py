@@ -4,6 +4,7 @@ Run by `components.connection` as a program of its own: standard input has the l
 name (HARDWAY_NODE), and a line for each thing that it must have (HARDWAY_BINARIES).
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -16,6 +17,7 @@ from typing import IO
 
 from components import artifacts, ssh
 from lab.node_setup import PROGRAMS
+from toolchain.cache import Cache
 from toolchain.errors import ToolchainError
 
 ATTEMPTS = 3
@@ -43,34 +45,38 @@ def push(command: list[str], files: Mapping[str, Path], *, verify: bool) -> int:
     """Sends what the node says it lacks; returns how many bytes that was.
 
     verify: whether the node is to read what it has, rather than to trust that what it once stored is still whole.
-    Raises PushError with what the node or the SSH client said.
+    Raises PushError with what the node or the SSH client said, and ToolchainError where what it lacks is damaged here.
     """
     receive = f"{PROGRAMS}/receive-binaries{' --verify' if verify else ''}"
+    lacking: dict[str, Path] = {}
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen([*command, receive], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
         assert process.stdin
         assert process.stdout
-        try:
-            sent = _send(process.stdin, process.stdout, files)
-        except (BrokenPipeError, tarfile.TarError):
-            sent = 0
+        # Where this breaks off, the node lacks something in the end, and says so.
+        with contextlib.suppress(OSError, tarfile.TarError), process.stdin:
+            lacking = _ask(process.stdin, process.stdout, files)
+            _send(process.stdin, lacking)
         if process.wait() != 0:
+            Cache().expect_whole(lacking.values())
             errors.seek(0)
             raise PushError(errors.read().strip() or f"ssh ended with {process.returncode}")
-    return sent
+    return sum(path.stat().st_size for path in lacking.values())
 
 
-def _send(to_node: IO[bytes], from_node: IO[bytes], files: Mapping[str, Path]) -> int:
+def _ask(to_node: IO[bytes], from_node: IO[bytes], files: Mapping[str, Path]) -> dict[str, Path]:
     to_node.write("".join(f"{digest}\n" for digest in files).encode() + b"\n")
     to_node.flush()
-    missing = []
-    while line := from_node.readline().strip().decode():
-        missing.append(line)
+    lacking = {}
+    while digest := from_node.readline().strip().decode():
+        lacking[digest] = files[digest]
+    return lacking
+
+
+def _send(to_node: IO[bytes], files: Mapping[str, Path]) -> None:
     with tarfile.open(fileobj=to_node, mode="w|") as tar:
-        for digest in missing:
-            tar.add(files[digest], digest)
-    to_node.close()
-    return sum(files[digest].stat().st_size for digest in missing)
+        for digest, path in files.items():
+            tar.add(path, digest)
 
 
 def main() -> int:
@@ -86,8 +92,8 @@ def main() -> int:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 sent = push(command, files, verify="HARDWAY_REPAIR" in os.environ)
-            except PushError as error:
-                if attempt == ATTEMPTS:
+            except (PushError, ToolchainError) as error:
+                if attempt == ATTEMPTS or isinstance(error, ToolchainError):
                     print(f"binaries could not be brought to {node}: {error}", file=sys.stderr)
                     return 1
             else:

@@ -15,7 +15,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -74,8 +74,8 @@ class Cache:
 
     def __init__(self, folder: Path | None = None, *, verify: bool = False) -> None:
         """verify: compare digests of all that is used, instead of size and time of modification."""
-        self._entries = (folder or default_folder()) / "entries"
-        self._locks = (folder or default_folder()) / "locks"
+        self._folder = folder or default_folder()
+        self._entries, self._locks = self._folder / "entries", self._folder / "locks"
         self._verify = verify
         self._verified: set[Path] = set()
 
@@ -133,6 +133,24 @@ class Cache:
         entry = _read(folder)
         assert entry is not None
         return entry
+
+    def expect_whole(self, files: Iterable[Path]) -> None:
+        """Reads the entries that files are of in full: for what is about to be used where damage would stay.
+
+        Raises ToolchainError that names those that are damaged. They are dropped, so that the next run makes them anew.
+        """
+        verifying, damaged = Cache(self._folder, verify=True), []
+        for name in sorted({path.relative_to(self._entries).parts[0] for path in files}):
+            key = Key(*name.rsplit("-", 1))
+            with self._faults_told(key), self._lock(key):
+                if verifying.find(key) is None:
+                    self._drop(self._entries / name)
+                    damaged.append(key.name)
+        if damaged:
+            raise ToolchainError(
+                f"damaged in the cache, and now dropped from it: {', '.join(damaged)}. "
+                "Run `make up` or `pulumi up` again, which has it made anew."
+            )
 
     def prune(self, unused_after: float = UNUSED_AFTER) -> list[str]:
         """Drops entries last used longer ago than that many seconds, and what interrupted runs left behind.

@@ -142,7 +142,7 @@ def _pause() -> dict[str, Content]:
         run(command, why="building the pause program")
 
     entry = Cache().make(key("pause", recipe=RECIPE, source=sha256(PAUSE_SOURCE)), build)
-    return {"pause": entry.path("pause").read_bytes()}
+    return {"pause": _whole(entry.path("pause"))}
 
 
 def _busybox() -> dict[str, Content]:
@@ -168,6 +168,11 @@ def _coredns_binary() -> binaries.Binary:
     return binaries.ensure([wanted])[wanted]
 
 
+def _whole(path: Path) -> bytes:
+    Cache().expect_whole([path])
+    return path.read_bytes()
+
+
 _RECIPES = {
     "pause": _Recipe(
         made_from=lambda: {"source": sha256(PAUSE_SOURCE)},
@@ -181,7 +186,7 @@ _RECIPES = {
     ),
     "coredns": _Recipe(
         made_from=lambda: {"coredns": _coredns_binary().sha256},
-        files=lambda: {"coredns": _coredns_binary().path.read_bytes()},
+        files=lambda: {"coredns": _whole(_coredns_binary().path)},
         config={"Entrypoint": ["/coredns"], "WorkingDir": "/"},
     ),
 }

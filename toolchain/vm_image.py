@@ -113,6 +113,7 @@ def ensure_vm_image(seed: Mapping[str, Path], cache: Cache | None = None) -> VmI
     disk = cache.find(disk_key)
     if disk is None:
         root = cache.make(root_key, _make_root)
+        cache.expect_whole([root.path("root.tar"), *seed.values()])
         disk = cache.make(disk_key, lambda folder: _make_disk(root, seed, folder))
     return VmImage(
         disk=disk.path("disk.qcow2"),

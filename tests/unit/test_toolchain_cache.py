@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.damage import flip_a_bit
 from toolchain.cache import MANIFEST, Cache, Key, key
 from toolchain.errors import ToolchainError
 
@@ -114,10 +115,7 @@ def test_a_touched_file_that_is_still_the_same_is_used(cache: Cache) -> None:
 
 
 def test_damage_that_keeps_size_and_time_is_found_by_comparing_digests(cache: Cache, tmp_path: Path) -> None:
-    path = cache.make(KEY, put()).path("bin/program")
-    before = path.stat()
-    change_a_byte(path)
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    flip_a_bit(cache.make(KEY, put()).path("bin/program"))
     assert cache.find(KEY) is not None, "the cheap check can't see this: if it does, this test proves nothing"
     assert Cache(tmp_path, verify=True).find(KEY) is None
 
@@ -128,12 +126,34 @@ def test_touching_one_file_does_not_bless_the_damage_of_another(cache: Cache, tm
         (folder / "b").write_bytes(PROGRAM)
 
     entry = cache.make(KEY, make)
-    before = entry.path("b").stat()
-    change_a_byte(entry.path("b"))
-    os.utime(entry.path("b"), ns=(before.st_atime_ns, before.st_mtime_ns))
+    flip_a_bit(entry.path("b"))
     os.utime(entry.path("a"), (0, 0))
     assert cache.find(KEY) is not None
     assert Cache(tmp_path, verify=True).find(KEY) is None
+
+
+@pytest.mark.parametrize("damage", [flip_a_bit, truncate, Path.unlink])
+def test_what_must_be_whole_and_is_not_is_named_and_made_anew_and_nothing_else_is(
+    cache: Cache, damage: Callable[[Path], object]
+) -> None:
+    entry, other = cache.make(KEY, put()), cache.make(key("other-program", version="1"), put())
+    files = [entry.path("bin/program"), other.path("bin/program")]
+    cache.expect_whole(files)
+    damage(files[0])
+    with pytest.raises(ToolchainError, match=r"damaged in the cache, .*: program\. Run `make up`.* again"):
+        cache.expect_whole(files)
+    assert cache.find(KEY) is None
+    assert cache.find(key("other-program", version="1")) == other
+    cache.make(KEY, put())
+    cache.expect_whole(files)
+
+
+def test_what_another_run_has_dropped_counts_as_damaged(cache: Cache) -> None:
+    path = cache.make(KEY, put()).path("bin/program")
+    flip_a_bit(path)
+    for _ in range(2):
+        with pytest.raises(ToolchainError, match=r"damaged in the cache, .*: program\."):
+            cache.expect_whole([path])
 
 
 def _make_slowly(root: Path, key: Key, made: Path, both: "multiprocessing.synchronize.Barrier") -> None:

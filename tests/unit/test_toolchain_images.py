@@ -4,8 +4,16 @@ import hashlib
 import io
 import json
 import tarfile
+from pathlib import Path
 from typing import Any
 
+import pytest
+
+from lab.versions import version
+from tests.damage import flip_a_bit
+from toolchain import binaries, images
+from toolchain.cache import Cache
+from toolchain.errors import ToolchainError
 from toolchain.images import Content, archive
 
 REFERENCE = "registry.example/folder/name:1.2"
@@ -62,3 +70,18 @@ def test_a_layer_has_modes_owners_folders_and_links_but_no_times() -> None:
     }
     assert members["bin/link"].linkname == "program"
     assert {(member.mtime, member.uid, member.gid) for member in members.values()} == {(0, 0, 0)}
+
+
+def test_no_image_is_made_of_a_program_that_is_damaged_in_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build(folder: Path) -> None:
+        (folder / "coredns").write_bytes(b"\x7fELF")
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    (unit,) = binaries.units_of([("coredns", version("coredns"))])
+    flip_a_bit(Cache().make(unit.build_key, build).path("coredns"))
+    with pytest.raises(ToolchainError, match=r"damaged in the cache, .*: coredns-"):
+        images.ensure(["coredns"])
+    Cache().make(unit.build_key, build)
+    assert images.ensure(["coredns"])["coredns"].path.exists()

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.damage import flip_a_bit
 from toolchain import vm_image
+from toolchain.cache import Cache, key, sha256
+from toolchain.errors import ToolchainError
 
 
 @pytest.mark.parametrize("umask", [0o002, 0o022, 0o077])
@@ -43,3 +46,35 @@ def test_a_disk_is_put_together_where_nothing_is_left_of_a_killed_run(
         assert list(work.iterdir()) == []
         assert stat.S_IMODE(work.stat().st_mode) == 0o700
     assert list(tmp_path.iterdir()) == []
+
+
+class MadeError(Exception):
+    """Stands for the making of a disk."""
+
+
+@pytest.mark.parametrize("damaged", ["debian", "kubelet"])
+def test_no_disk_is_made_of_files_that_are_damaged_in_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: str
+) -> None:
+    def make_root(folder: Path) -> None:
+        (folder / "root.tar").write_text("an operating system")
+
+    def make_kubelet(folder: Path) -> None:
+        (folder / "kubelet").write_text("a program")
+
+    def make_disk(*_: object) -> None:
+        raise MadeError
+
+    monkeypatch.setattr(vm_image, "_make_root", make_root)
+    monkeypatch.setattr(vm_image, "_make_disk", make_disk)
+    cache, kubelet = Cache(tmp_path), key("kubelet", version="1")
+    path = cache.make(kubelet, make_kubelet).path("kubelet")
+    with pytest.raises(MadeError):
+        vm_image.ensure_vm_image({sha256(path): path}, cache)
+    (root,) = tmp_path.glob("entries/debian-*/root.tar")
+    flip_a_bit({"debian": root, "kubelet": path}[damaged])
+    with pytest.raises(ToolchainError, match=rf"damaged in the cache, .*: {damaged}\. Run .* again"):
+        vm_image.ensure_vm_image({sha256(path): path}, cache)
+    cache.make(kubelet, make_kubelet)
+    with pytest.raises(MadeError):
+        vm_image.ensure_vm_image({sha256(path): path}, cache)
