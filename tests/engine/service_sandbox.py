@@ -30,6 +30,7 @@ cd "$1"
 mkdir -p usr proc dev etc/systemd/system tmp test var/lib/hardway/store
 for folder in bin sbin lib lib64; do if [ -e "/$folder" ]; then ln -s "usr/$folder" "$folder"; fi; done
 mount --rbind /usr usr
+mount -t tmpfs tmpfs usr/local
 mount --rbind /proc proc
 mount --rbind /dev dev
 mount -t tmpfs tmpfs test

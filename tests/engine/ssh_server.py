@@ -29,6 +29,7 @@ AllowTcpForwarding yes
 MaxStartups 100
 LogLevel VERBOSE
 Subsystem sftp internal-sftp
+ChrootDirectory {root}
 """
 
 KEY_PASSWORD = "a key's password"
@@ -37,7 +38,8 @@ KEY_PASSWORD = "a key's password"
 class SshServer:
     """An sshd that lets in the user who runs the tests, with either of two keys."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, root: Path | None = None) -> None:
+        """root: the root folder of those who log in, the machine's own by default."""
         self.folder = folder
         folder.mkdir(parents=True)
         self.port = free_port()
@@ -46,7 +48,7 @@ class SshServer:
         _make_key(folder / "other_host_key", "ecdsa")
         _make_key(folder / "user_key", "ed25519")
         _make_key(folder / "encrypted_key", "ed25519", KEY_PASSWORD)
-        (folder / "config").write_text(_CONFIG.format(port=self.port, folder=folder))
+        (folder / "config").write_text(_CONFIG.format(port=self.port, folder=folder, root=root or "none"))
         if os.geteuid() == 0:
             # Debian's sshd wants it, and only its service makes it.
             Path("/run/sshd").mkdir(exist_ok=True)
