@@ -284,6 +284,13 @@ def test_the_kernel_is_told_nothing_of_a_clock_that_is_not_known(monkeypatch: py
     assert not {"tsc", "tsc_early_khz"} & (elsewhere.keys() | unknown.keys())
 
 
+def test_all_of_a_lab_comes_back_when_the_host_reboots(program: Program, dev: Spec) -> None:
+    domains, networks = program.of_type(DOMAIN), program.of_type("libvirt:index/network:Network")
+    assert (len(domains), len(networks)) == (len(dev.nodes), 1)
+    for resource in (*domains, *networks):
+        assert resource.inputs.get("autostart") is True, resource
+
+
 def test_a_newer_image_changes_no_machine(program: Program, dev: Spec) -> None:
     newer = replace(IMAGE, disk=Path("newer.qcow2"), kernel=Path("newer-kernel"), initrd=Path("newer-initrd"))
     assert record(dev, image=newer).changed_since(program) == set()
