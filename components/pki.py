@@ -97,7 +97,7 @@ class Pki(pulumi.ComponentResource):
     def _take(self, name: str, certificate: Certificate, key: PrivateKey | None) -> None:
         self._certificates[name] = pulumi.Output.from_input(certificate.text)
         if key:
-            self._keys[name] = _given(key.text, b"".join(certificate.public_key))
+            self._keys[name] = _given(key.text, key.public_key)
 
     def _key(self, name: str) -> Key:
         key = tls.PrivateKey(name, algorithm="ECDSA", ecdsa_curve=CURVE, opts=pulumi.ResourceOptions(parent=self))

@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from lab.configuration import load, parse
+from tests.certificates import pair
 from tests.ssh_keys import HOST_KEY, PRIVATE_KEY
-from tests.stacks import configuration, pair
+from tests.stacks import configuration
 
 CHECKOUT = Path(__file__).parents[2]
 

@@ -8,13 +8,14 @@ import yaml
 
 from components import artifacts
 from lab.configuration import parse
+from tests.certificates import pair
 from tests.changes import Values
 from tests.program.payload import files
 from tests.program.recording import HIDDEN, Program, record
 from tests.program.test_secrets import BETWEEN_CERTIFICATES, TO_A_MACHINE, flattened, lines
 from tests.program.test_structure import MOST_CONNECTIONS_OF_A_WORKER, MOST_RESOURCES_OF_A_WORKER
 from tests.ssh_keys import HOST_KEY, PRIVATE_KEY
-from tests.stacks import configuration, pair, stack_spec
+from tests.stacks import configuration, stack_spec
 
 AUTHORITY, AUTHORITY_KEY = pair("kubernetes-ca")
 TOKEN = "abcdef.0123456789abcdef"

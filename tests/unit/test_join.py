@@ -17,8 +17,9 @@ from lab.nodes import packages_of, services_of
 from lab.pki import identities
 from lab.spec import Spec
 from lab.units import ASSETS
+from tests.certificates import pair
 from tests.changes import Values
-from tests.stacks import configuration, pair, stack_spec
+from tests.stacks import configuration, stack_spec
 from tests.unit.fake_programs import put
 
 AUTHORITY, AUTHORITY_KEY = pair("kubernetes-ca")

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from lab import pem
-from tests.stacks import pair
+from tests.certificates import pair
 
 # Made by openssl for these tests. Nothing trusts them.
 RSA = """\
@@ -117,18 +117,14 @@ def test_a_certificate_tells_whose_it_is(text: str, name: str) -> None:
 
 @pytest.mark.parametrize(
     ("certificate", "key"),
-    [(RSA, RSA_PKCS8), (RSA, RSA_PKCS1), (EC, EC_SEC1), (EC, EC_PKCS8), pair("anybody")],
-    ids=["RSA, PKCS #8", "RSA, PKCS #1", "EC, SEC 1", "EC, PKCS #8", "of the tests"],
+    [(RSA, RSA_PKCS8), (RSA, RSA_PKCS1), (EC, EC_SEC1), (EC, EC_PKCS8), (ED25519, ED25519_PKCS8), pair("anybody")],
+    ids=["RSA, PKCS #8", "RSA, PKCS #1", "EC, SEC 1", "EC, PKCS #8", "Ed25519, PKCS #8", "of the tests"],
 )
 def test_a_key_fits_its_own_certificate_alone(certificate: str, key: str) -> None:
     fitting = [
         text for text in (RSA, EC, ED25519, pair("anybody")[0]) if pem.private_key(key).fits(pem.certificate(text))
     ]
     assert fitting == [certificate]
-
-
-def test_a_key_that_does_not_hold_its_public_half_may_fit() -> None:
-    assert pem.private_key(ED25519_PKCS8).fits(pem.certificate(ED25519))
 
 
 def test_what_stands_around_is_left_out() -> None:
@@ -166,6 +162,7 @@ def test_what_is_no_key_is_refused(text: str) -> None:
         pem.private_key(text)
 
 
+@pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
 @pytest.mark.parametrize("seed", range(10))
 def test_whatever_stands_there_is_read_or_refused(seed: int) -> None:
     rng = random.Random(seed)
@@ -179,7 +176,7 @@ def test_whatever_stands_there_is_read_or_refused(seed: int) -> None:
         for _ in range(200):
             der = bytearray(base64.b64decode("".join(body)))
             for _ in range(rng.randrange(1, 4)):
-                der[rng.randrange(min(len(der), 80))] = rng.randrange(256)
+                der[rng.randrange(len(der))] = rng.randrange(256)
             broken = base64.b64encode(der[: rng.randrange(len(der) + 1)] if rng.random() < 0.3 else der).decode()
             try:
                 read(f"{first}\n{broken}\n{last}\n")
