@@ -9,9 +9,9 @@ import pulumi_tls as tls
 
 from lab.bootstrap import token
 from lab.files import Credential, Part
-from lab.pem import Certificate, PrivateKey
+from lab.pem import CERTIFICATE, PrivateKey, blocks, joined
 from lab.pki import BOOTSTRAP_TOKENS, SERVICE_ACCOUNTS, Authority, Identity, authority_identity, identities
-from lab.spec import Join, Spec
+from lab.spec import GivenCertificate, Join, Spec
 
 CURVE = "P256"
 
@@ -43,6 +43,7 @@ class Pki(pulumi.ComponentResource):
         self._spec = args.spec
         self._keys: dict[str, Key] = {}
         self._certificates: dict[str, pulumi.Output[str]] = {}
+        self._signing: dict[str, pulumi.Output[str]] = {}
         if args.spec.join:
             self._take_authority(args.spec.join)
         else:
@@ -50,14 +51,14 @@ class Pki(pulumi.ComponentResource):
         given = args.spec.join.certificates if args.spec.join else {}
         for identity_name, identity in identities(args.spec).items():
             if pair := given.get(identity.common_name):
-                self._take(identity_name, pair.certificate, pair.key)
+                self._take(identity_name, pair)
             else:
                 self._add(identity_name, identity)
         self.register_outputs({"authority": self.authority})
 
     @property
     def authority(self) -> pulumi.Output[str]:
-        """The certificate of the cluster's authority, PEM."""
+        """The certificate of the cluster's authority, PEM; all of them where several are given."""
         return self._certificates[authority_identity(Authority.KUBERNETES)]
 
     @property
@@ -90,14 +91,17 @@ class Pki(pulumi.ComponentResource):
             self._key(BOOTSTRAP_TOKENS)
 
     def _take_authority(self, cluster: Join) -> None:
-        self._take(authority_identity(Authority.KUBERNETES), cluster.ca_certificate, cluster.ca_key)
+        name = authority_identity(Authority.KUBERNETES)
+        self._certificates[name] = pulumi.Output.from_input(joined(cluster.authorities))
+        if cluster.signer:
+            self._signing[name] = pulumi.Output.from_input(cluster.signer.certificate.text)
+            self._keys[name] = _given_key(cluster.signer.key)
         if cluster.bootstrap_token:
             self._keys[BOOTSTRAP_TOKENS] = _given(cluster.bootstrap_token, cluster.bootstrap_token.encode())
 
-    def _take(self, name: str, certificate: Certificate, key: PrivateKey | None) -> None:
-        self._certificates[name] = pulumi.Output.from_input(certificate.text)
-        if key:
-            self._keys[name] = _given(key.text, key.public_key)
+    def _take(self, name: str, pair: GivenCertificate) -> None:
+        self._certificates[name] = pulumi.Output.from_input(joined(pair.chain))
+        self._keys[name] = _given_key(pair.key)
 
     def _key(self, name: str) -> Key:
         key = tls.PrivateKey(name, algorithm="ECDSA", ecdsa_curve=CURVE, opts=pulumi.ResourceOptions(parent=self))
@@ -118,7 +122,7 @@ class Pki(pulumi.ComponentResource):
             subject=tls.SelfSignedCertSubjectArgs(common_name=f"{self._spec.name} {authority} CA"),
             opts=pulumi.ResourceOptions(parent=self),
         )
-        self._certificates[name] = certificate.cert_pem
+        self._certificates[name] = self._signing[name] = certificate.cert_pem
 
     def _add(self, name: str, identity: Identity) -> None:
         authority = authority_identity(identity.authority)
@@ -135,7 +139,7 @@ class Pki(pulumi.ComponentResource):
         certificate = tls.LocallySignedCert(
             name,
             ca_private_key_pem=self._keys[authority].text,
-            ca_cert_pem=self._certificates[authority],
+            ca_cert_pem=self._signing[authority],
             cert_request_pem=request.cert_request_pem,
             allowed_uses=["digital_signature", *identity.uses],
             validity_period_hours=self._spec.certificates.validity,
@@ -146,10 +150,16 @@ class Pki(pulumi.ComponentResource):
         self._certificates[name] = certificate.cert_pem
 
 
+def _given_key(key: PrivateKey) -> Key:
+    return _given(key.text, key.public_key)
+
+
 def _given(text: str, told_by: bytes) -> Key:
     fingerprint = f"SHA256:{hashlib.sha256(told_by).hexdigest()}"
     return Key(text=pulumi.Output.secret(text), fingerprint=pulumi.Output.from_input(fingerprint))
 
 
-def _certificate_fingerprint(pem: str) -> str:
-    return f"SHA256:{hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()}"
+def _certificate_fingerprint(text: str) -> str:
+    """That of a certificate, or that of all of them in a text together."""
+    der = b"".join(map(ssl.PEM_cert_to_DER_cert, blocks(text, CERTIFICATE)))
+    return f"SHA256:{hashlib.sha256(der).hexdigest()}"

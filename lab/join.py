@@ -59,16 +59,27 @@ def _kubeconfig(text: str) -> str:
     return text
 
 
+def _authorities(text: str) -> tuple[pem.Certificate, ...]:
+    authorities = pem.certificates(text)
+    if others := [one.common_name or "nobody" for one in authorities if not one.issues]:
+        raise ValueError(
+            f"has one of {', '.join(others)} in it that may not issue others (by basicConstraints or keyUsage); "
+            "leave in it certificates of authorities alone"
+        )
+    return authorities
+
+
 def _pair(fields: Mapping[str, Any]) -> GivenCertificate | Mapping[str, Any]:
-    return GivenCertificate(**fields) if len(fields) == len(GivenCertificate.__dataclass_fields__) else fields
+    whole = fields.keys() >= {"certificate", "key"}
+    return GivenCertificate(chain=fields["certificate"], key=fields["key"]) if whole else fields
 
 
 READERS: Mapping[str, Reader] = {
     "join.endpoint": _endpoint,
-    "join.caCertificate": pem.certificate,
+    "join.caCertificate": _authorities,
     "join.caKey": _if_given(pem.private_key),
     "join.bootstrapToken": _if_given(_bootstrap_token),
-    "join.certificates[].certificate": pem.certificate,
+    "join.certificates[].certificate": pem.certificates,
     "join.certificates[].key": pem.private_key,
     "join.certificates[]": _pair,
     "join.kubeconfig": _if_given(_kubeconfig),
@@ -132,8 +143,8 @@ def _check_credentials(key: str, given: Mapping[str, Any], workers: Sequence[Nod
         if ways != ["caKey"]:
             others = " and ".join(ways[1:])
             problems.add(f"{key}.caKey", ABSENT, f"is given beside {others}; it signs all certificates: leave one out")
-        if not given["caKey"].fits(given["caCertificate"]):
-            problems.add(f"{key}.caKey", ABSENT, "is not the key of caCertificate")
+        if not _signer(given):
+            problems.add(f"{key}.caKey", ABSENT, "is the key of no certificate in caCertificate")
         return
     kubelets = {kubelet_user(node["name"]) for _, node in workers if "name" in node}
     users = {KUBE_PROXY_USER} | kubelets
@@ -158,14 +169,21 @@ def _check_credentials(key: str, given: Mapping[str, Any], workers: Sequence[Nod
         )
 
 
+def _signer(given: Mapping[str, Any]) -> GivenCertificate | None:
+    """What the lab signs with: the authority's key, and the certificate that it is of; None without either."""
+    key = given["caKey"]
+    own = [one for one in given["caCertificate"] if key and key.fits(one)]
+    return GivenCertificate(chain=(own[0],), key=key) if own else None
+
+
 def join(given: Mapping[str, Any] | None) -> Join | None:
     """The cluster that the lab joins, from the values of its keys; None where it joins none."""
     if given is None:
         return None
     return Join(
         endpoint=given["endpoint"],
-        ca_certificate=given["caCertificate"],
-        ca_key=given["caKey"] or None,
+        authorities=given["caCertificate"],
+        signer=_signer(given),
         bootstrap_token=given["bootstrapToken"],
         certificates={pair.certificate.common_name: pair for pair in given["certificates"]},
         kubeconfig=given["kubeconfig"],

@@ -1,7 +1,9 @@
 """Certificates and keys as PEM: whose a certificate is, and which key is its own."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -23,12 +25,20 @@ _UNREADABLE = (
 """What cryptography raises for what it cannot read."""
 
 
+_Extension = TypeVar("_Extension", bound=x509.ExtensionType)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Certificate:
-    """A certificate. text: as PEM, and nothing else. common_name: its subject's, empty where it has none."""
+    """A certificate.
+
+    text: as PEM, and nothing else. common_name: its subject's, empty where it has none.
+    issues: whether it may issue others, as an authority's may.
+    """
 
     text: str
     common_name: str
+    issues: bool
     public_key: bytes = field(repr=False)
 
 
@@ -44,21 +54,22 @@ class PrivateKey:
         return self.public_key == certificate.public_key
 
 
-def certificate(text: str) -> Certificate:
-    """The certificate in a text. Raises ValueError where there is not just one."""
+def certificates(text: str) -> tuple[Certificate, ...]:
+    """The certificates in a text, in their order, each once. Raises ValueError where there is none or a broken one."""
+    found = blocks(text, CERTIFICATE)
     try:
-        [block] = blocks(text, CERTIFICATE)
-        parsed = x509.load_pem_x509_certificate(block.encode())
-        names = parsed.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-        return Certificate(
-            text=block,
-            common_name=str(names[-1].value) if names else "",
-            public_key=_bytes(parsed.public_key()),
-        )
+        if not found or len(found) != text.count(f"-----BEGIN {CERTIFICATE}"):
+            raise ValueError("none, or one that is cut off")
+        return tuple(dict.fromkeys(map(_certificate, found)))
     except _UNREADABLE:
         raise ValueError(
-            "must be one certificate as PEM, from -----BEGIN CERTIFICATE----- to -----END CERTIFICATE-----"
+            "must be certificates as PEM, each from -----BEGIN CERTIFICATE----- to -----END CERTIFICATE-----"
         ) from None
+
+
+def joined(several: Iterable[Certificate]) -> str:
+    """Certificates as one text."""
+    return "".join(one.text for one in several)
 
 
 def private_key(text: str) -> PrivateKey:
@@ -77,6 +88,28 @@ def blocks(text: str, kind: str) -> list[str]:
     """The blocks of a kind in a text, without what stands around them."""
     found = re.findall(rf"(-----BEGIN ({kind})-----\s[A-Za-z0-9+/=\s]+-----END \2-----)", text)
     return [f"{block}\n" for block, _ in found]
+
+
+def _certificate(block: str) -> Certificate:
+    parsed = x509.load_pem_x509_certificate(block.encode())
+    names = parsed.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return Certificate(
+        text=parsed.public_bytes(Encoding.PEM).decode(),
+        common_name=str(names[-1].value) if names else "",
+        issues=_issues(parsed),
+        public_key=_bytes(parsed.public_key()),
+    )
+
+
+def _issues(parsed: x509.Certificate) -> bool:
+    """As CheckSignatureFrom of Go's crypto/x509 has it, by which everything in a cluster goes."""
+    constraints, usage = _extension(parsed, x509.BasicConstraints), _extension(parsed, x509.KeyUsage)
+    authority = constraints.ca if constraints else parsed.version is x509.Version.v1
+    return authority and (usage is None or usage.key_cert_sign)
+
+
+def _extension(parsed: x509.Certificate, kind: type[_Extension]) -> _Extension | None:
+    return next((extension.value for extension in parsed.extensions if isinstance(extension.value, kind)), None)
 
 
 def _bytes(key: PublicKeyTypes) -> bytes:

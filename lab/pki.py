@@ -78,7 +78,7 @@ def identities(spec: Spec) -> dict[str, Identity]:
     """
     if not spec.join:
         return _of_control_planes(spec) | {ADMIN: _ADMINISTRATOR} | _of_pods(spec)
-    if spec.join.ca_key:
+    if spec.join.signer:
         return ({} if spec.join.kubeconfig else {ADMIN: _ADMINISTRATOR}) | _of_pods(spec)
     return {
         name: identity for name, identity in _of_pods(spec).items() if identity.common_name in spec.join.certificates

@@ -217,25 +217,31 @@ class PodRoute:
 
 @dataclass(frozen=True, kw_only=True)
 class GivenCertificate:
-    """A certificate that was made elsewhere, with its key."""
+    """A certificate that was made elsewhere, with its key. chain: itself, and what else goes with it behind."""
 
-    certificate: Certificate
+    chain: tuple[Certificate, ...]
     key: PrivateKey
+
+    @property
+    def certificate(self) -> Certificate:
+        """The certificate itself."""
+        return self.chain[0]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Join:
     """A cluster that is there already.
 
-    endpoint: the URL of its API server. ca_certificate, ca_key: its authority; with the key the lab signs.
+    endpoint: the URL of its API server.
+    authorities: the certificates that are trusted. signer: the one of them that the lab signs with, None for no key.
     bootstrap_token: by which kubelets get their client certificates, empty for none; secret.
     certificates: those that need no signing, by common name.
     kubeconfig: an administrator's, empty for none; secret.
     """
 
     endpoint: str
-    ca_certificate: Certificate
-    ca_key: PrivateKey | None
+    authorities: tuple[Certificate, ...]
+    signer: GivenCertificate | None
     bootstrap_token: str = field(repr=False)
     certificates: Mapping[str, GivenCertificate]
     kubeconfig: str = field(repr=False)
@@ -309,7 +315,7 @@ class Spec:
     @property
     def administered(self) -> bool:
         """Whether the lab can do in the cluster what only an administrator may."""
-        return self.join is None or self.join.ca_key is not None or bool(self.join.kubeconfig)
+        return self.join is None or self.join.signer is not None or bool(self.join.kubeconfig)
 
     @property
     def domain(self) -> str:

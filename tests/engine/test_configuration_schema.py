@@ -151,8 +151,8 @@ def test_secrets_of_an_object_reach_the_program_and_never_a_message(folder: Path
     pulumi(folder, "preview")
     spec = parse(received(folder))
     assert spec.join
-    assert spec.join.ca_key
-    assert (spec.join.ca_certificate.text, spec.join.ca_key.text) == (certificate, key)
+    assert spec.join.signer
+    assert (spec.join.signer.certificate.text, spec.join.signer.key.text) == (certificate, key)
     pulumi(folder, "config", "set", "--path", "--secret", "hardway:joined.caKey", stdin=key)
     output = pulumi(folder, "preview", "--skip-config-validation", fails=True)
     assert "hardway:joined: unknown key" in output

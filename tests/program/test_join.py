@@ -1,5 +1,6 @@
 """The stack that joins a cluster: what it registers, where an administrator's work is done, what never shows."""
 
+import base64
 import json
 from typing import Any
 
@@ -18,6 +19,8 @@ from tests.ssh_keys import HOST_KEY, PRIVATE_KEY
 from tests.stacks import configuration, stack_spec
 
 AUTHORITY, AUTHORITY_KEY = pair("kubernetes-ca")
+NEXT_AUTHORITY, INTERMEDIATE = pair("next-ca")[0], pair("intermediate-ca", issuer="kubernetes-ca")[0]
+LOCALLY_SIGNED = "tls:index/locallySignedCert:LocallySignedCert"
 TOKEN = "abcdef.0123456789abcdef"
 KUBECONFIG = yaml.safe_dump({"clusters": [], "users": [{"user": {"token": "the token of someone"}}]})
 GIVEN = [
@@ -56,7 +59,7 @@ def test_there_is_nothing_of_a_control_plane_and_no_network(run: Program) -> Non
     assert not run.of_type("hardway:node:ControlPlane")
     assert not run.of_type("libvirt:index/network:Network")
     assert not run.of_type("tls:index/selfSignedCert:SelfSignedCert")
-    assert {resource.name for resource in run.of_type("tls:index/locallySignedCert:LocallySignedCert")} == {
+    assert {resource.name for resource in run.of_type(LOCALLY_SIGNED)} == {
         "admin",
         "kube-proxy",
         "kubelet-guest-0",
@@ -74,10 +77,28 @@ def test_the_machines_are_on_the_network_that_is_there_and_have_their_addresses_
 
 
 def test_the_authority_that_is_given_signs(run: Program) -> None:
-    for certificate in run.of_type("tls:index/locallySignedCert:LocallySignedCert"):
+    for certificate in run.of_type(LOCALLY_SIGNED):
         assert certificate.inputs["caPrivateKeyPem"] == AUTHORITY_KEY
         assert certificate.shown["caPrivateKeyPem"] == HIDDEN
         assert certificate.inputs["caCertPem"] == AUTHORITY
+
+
+def test_of_several_authorities_one_signs_and_all_are_trusted(run: Program) -> None:
+    values, bundle = configuration("join"), NEXT_AUTHORITY + AUTHORITY
+    values["join"]["caCertificate"] = bundle
+    several = record(parse(values))
+    signed = {certificate.inputs["caCertPem"] for certificate in several.of_type(LOCALLY_SIGNED)}
+    assert signed == {AUTHORITY}
+    for service in ("kubelet", "kube-proxy"):
+        sent = files(several.command(f"guest-0-{service}").inputs["stdin"])
+        assert sent[f"root/var/lib/{service}/ca.crt"] == bundle
+    [cluster] = yaml.safe_load(several.outputs["kubeconfig"])["clusters"]
+    assert base64.b64decode(cluster["cluster"]["certificate-authority-data"]).decode() == bundle
+    shown = [
+        program.by_identity["hardway:service:NodeService guest-0-kubelet"].inputs["credentials"]
+        for program in (run, several)
+    ]
+    assert [path for path in shown[0] if shown[0][path] != shown[1][path]] == ["/var/lib/kubelet/ca.crt"]
 
 
 def test_a_worker_joins_and_leaves_by_itself_and_leaves_before_its_machine_goes(run: Program) -> None:
@@ -117,7 +138,14 @@ def test_a_worker_is_sent_what_is_given(by_token: Program, by_certificates: Prog
     assert (kubelet["root/var/lib/kubelet/kubelet.crt"], kubelet["root/var/lib/kubelet/kubelet.key"]) == pair(
         "system:node:guest-0"
     )
-    assert not by_certificates.of_type("tls:index/locallySignedCert:LocallySignedCert")
+    assert not by_certificates.of_type(LOCALLY_SIGNED)
+
+
+def test_a_worker_is_sent_the_intermediates_behind_its_certificate() -> None:
+    certificate, key = pair("system:node:guest-0", issuer="intermediate-ca")
+    values = joining(certificates=[GIVEN[0], {"certificate": certificate + INTERMEDIATE, "key": key}])
+    sent = files(record(parse(values)).command("guest-0-kubelet").inputs["stdin"])
+    assert sent["root/var/lib/kubelet/kubelet.crt"] == certificate + INTERMEDIATE
 
 
 def test_the_key_of_the_authority_is_for_the_lab_that_made_it_to_give(run: Program, program: Program) -> None:

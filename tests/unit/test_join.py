@@ -89,10 +89,15 @@ REFUSED: Mapping[str, tuple[Values, str, str]] = {
     "path": (joining(endpoint="https://10.240.0.10:6443/api"), "join.endpoint", "with its port and no path"),
     "login": (joining(endpoint="https://a:b@10.240.0.10:6443"), "join.endpoint", "with its port and no path"),
     "no authority": (joining(caCertificate=None), "join.caCertificate", "is missing; Certificate of the cluster's"),
-    "no PEM": (joining(caCertificate="MIIB"), "join.caCertificate", "must be one certificate as PEM"),
-    "key for a certificate": (joining(caCertificate=AUTHORITY_KEY), "join.caCertificate", "must be one certificate"),
+    "authority that is none": (
+        joining(caCertificate=AUTHORITY + KUBE_PROXY["certificate"]),
+        "join.caCertificate",
+        "has one of system:kube-proxy in it that may not issue others",
+    ),
+    "no PEM": (joining(caCertificate="MIIB"), "join.caCertificate", "must be certificates as PEM"),
+    "key for a certificate": (joining(caCertificate=AUTHORITY_KEY), "join.caCertificate", "must be certificates"),
     "certificate for a key": (joining(caKey=AUTHORITY), "join.caKey", "must be one private key"),
-    "key of another": (joining(caKey=pair("other")[1]), "join.caKey", "is not the key of caCertificate"),
+    "key of another": (joining(caKey=pair("other")[1]), "join.caKey", "is the key of no certificate in caCertificate"),
     "no credentials": (joining(caKey=None), "join", "give one of caKey, bootstrapToken, certificates"),
     "key and token": (joining(bootstrapToken=TOKEN), "join.caKey", "is given beside bootstrapToken"),
     "key and certificates": (joining(certificates=[KUBE_PROXY]), "join.caKey", "is given beside certificates"),
@@ -170,6 +175,16 @@ def test_what_the_engine_holds_for_secret_does_not_show_under_any_name() -> None
 def test_the_spec_shows_no_secret() -> None:
     for values in (joining(kubeconfig=KUBECONFIG), by_token(kubeconfig=KUBECONFIG), by_certificates(KUBE_PROXY, GUEST)):
         assert not [secret for secret in SECRETS if secret in repr(parse(values))]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_several_authorities_the_one_that_the_key_is_of_signs_wherever_it_stands(order: int) -> None:
+    bundle = [AUTHORITY, pair("next-ca")[0]][::order]
+    cluster = parse(joining(caCertificate="".join([*bundle, AUTHORITY]))).join
+    assert cluster
+    assert cluster.signer
+    assert [one.text for one in cluster.authorities] == bundle
+    assert (cluster.signer.certificate.text, cluster.signer.key.text) == (AUTHORITY, AUTHORITY_KEY)
 
 
 @pytest.mark.parametrize("control_planes", [None, [], configuration("dev")["controlPlanes"]])

@@ -103,7 +103,42 @@ ED25519_PKCS8 = """\
 MC4CAQAwBQYDK2VwBCIEILnblCQMxgNhsAELt6J7xni1hEticIyDGZSKdjs3peWI
 -----END PRIVATE KEY-----
 """
-NO_CERTIFICATE, NO_KEY = "must be one certificate as PEM", "must be one private key without a passphrase as PEM"
+VERSION_1 = """\
+-----BEGIN CERTIFICATE-----
+MIIBHjCBxQIUd0Yvxd55j2Kggz+A3KE5k1PsdQswCgYIKoZIzj0EAwIwETEPMA0G
+A1UEAwwGb2xkLWNhMCAXDTI2MTEyNjE4MDcxNloYDzIxMjYxMTAyMTgwNzE2WjAR
+MQ8wDQYDVQQDDAZvbGQtY2EwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAASpJIxK
+6d2xc9hJwwrpEIELzsOXkFatjH9yPQTLxbD+txVNrmUmdIAuRX3xWhcqvGzmzttP
+xJuGUSgqUi2SgZ4tMAoGCCqGSM49BAMCA0gAMEUCIQCjHzmVBJ8fVXUFNJEUJKgd
+KtP4dBXtYKj3/WG+Djl/BgIgN2ndZZ5e3nxG4Km77J100XYfwbfc8FtsfrZoiMIH
+NjQ=
+-----END CERTIFICATE-----
+"""
+WITHOUT_CONSTRAINTS = """\
+-----BEGIN CERTIFICATE-----
+MIIBTDCB8qADAgECAhRQTD7fovwdMZpMadUZLV2BXRKxajAKBggqhkjOPQQDAjAN
+MQswCQYDVQQDDAJ2MzAgFw0yNjExMjYxODA3MTZaGA8yMTI2MTEwMjE4MDcxNlow
+DTELMAkGA1UEAwwCdjMwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAASpJIxK6d2x
+c9hJwwrpEIELzsOXkFatjH9yPQTLxbD+txVNrmUmdIAuRX3xWhcqvGzmzttPxJuG
+USgqUi2SgZ4toy4wLDALBgNVHQ8EBAMCAgQwHQYDVR0OBBYEFJN7oqHACApwvyCU
+tg9rEI6LhjhrMAoGCCqGSM49BAMCA0kAMEYCIQC/drQsLRHxeRogGtgqSBvNYEnn
+krGMt59tjl7DeDXbqgIhAOIUjCG/g5MnB4Dv8lS654t/JEPZSuv62cS9nS5HD3HW
+-----END CERTIFICATE-----
+"""
+WITHOUT_SIGNING = """\
+-----BEGIN CERTIFICATE-----
+MIIBiDCCAS6gAwIBAgIUInEghh1gSsKXJtO0bKLJ0zSmPagwCgYIKoZIzj0EAwIw
+EjEQMA4GA1UEAwwHbGVhZi1jYTAgFw0yNjExMjYxODA3MTZaGA8yMTI2MTEwMjE4
+MDcxNlowEjEQMA4GA1UEAwwHbGVhZi1jYTBZMBMGByqGSM49AgEGCCqGSM49AwEH
+A0IABKkkjErp3bFz2EnDCukQgQvOw5eQVq2Mf3I9BMvFsP63FU2uZSZ0gC5FffFa
+Fyq8bObO20/Em4ZRKCpSLZKBni2jYDBeMB0GA1UdDgQWBBSTe6KhwAgKcL8glLYP
+axCOi4Y4azAfBgNVHSMEGDAWgBSTe6KhwAgKcL8glLYPaxCOi4Y4azAPBgNVHRMB
+Af8EBTADAQH/MAsGA1UdDwQEAwIHgDAKBggqhkjOPQQDAgNIADBFAiBCg+MQ1az/
+kUr5e/tGeJ8c058l61w1douCrYYQcb3/BAIhAKq21rXXjA6LtcMk8cyP7aErIRD8
+6KzTPWsLmuoV+fa5
+-----END CERTIFICATE-----
+"""
+NO_CERTIFICATE, NO_KEY = "must be certificates as PEM", "must be one private key without a passphrase as PEM"
 
 
 @pytest.mark.parametrize(
@@ -112,7 +147,28 @@ NO_CERTIFICATE, NO_KEY = "must be one certificate as PEM", "must be one private 
     ids=["RSA", "EC", "Ed25519", "of the tests"],
 )
 def test_a_certificate_tells_whose_it_is(text: str, name: str) -> None:
-    assert pem.certificate(text).common_name == name
+    assert pem.certificates(text)[0].common_name == name
+
+
+def test_several_certificates_stay_in_their_order_and_each_is_taken_once() -> None:
+    again = EC.replace("\n", "\r\n")
+    assert pem.joined(pem.certificates(f"{RSA}the next one:\n{EC}{RSA}{again}{ED25519}")) == RSA + EC + ED25519
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (pair("some-ca")[0], True),
+        (VERSION_1, True),
+        (pair("anybody")[0], False),
+        (WITHOUT_CONSTRAINTS, False),
+        (WITHOUT_SIGNING, False),
+    ],
+    ids=["authority", "of version 1", "no authority", "does not say", "key is for something else"],
+)
+def test_an_authority_is_who_may_issue_certificates(text: str, expected: bool) -> None:
+    [certificate] = pem.certificates(text)
+    assert certificate.issues is expected
 
 
 @pytest.mark.parametrize(
@@ -122,13 +178,13 @@ def test_a_certificate_tells_whose_it_is(text: str, name: str) -> None:
 )
 def test_a_key_fits_its_own_certificate_alone(certificate: str, key: str) -> None:
     fitting = [
-        text for text in (RSA, EC, ED25519, pair("anybody")[0]) if pem.private_key(key).fits(pem.certificate(text))
+        text for text in (RSA, EC, ED25519, pair("anybody")[0]) if pem.private_key(key).fits(pem.certificates(text)[0])
     ]
     assert fitting == [certificate]
 
 
 def test_what_stands_around_is_left_out() -> None:
-    assert pem.certificate(f"Certificate:\n    Data:\n{EC}\nrest").text == EC
+    assert pem.joined(pem.certificates(f"Certificate:\n    Data:\n{EC}\nrest{EC_SEC1}")) == EC
     assert (
         pem.private_key(f"-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n{EC_SEC1}").text
         == EC_SEC1
@@ -137,12 +193,21 @@ def test_what_stands_around_is_left_out() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "text", EC_SEC1, EC + RSA, EC[: len(EC) // 2], EC.replace("BEGIN", "begin"), EC.replace("\n", "\n!", 2)],
-    ids=["empty", "text", "a key", "two", "cut off", "other marks", "other characters"],
+    [
+        "",
+        "text",
+        EC_SEC1,
+        EC[: len(EC) // 2],
+        RSA + EC[: len(EC) // 2],
+        EC[: len(EC) // 2] + RSA,
+        EC.replace("BEGIN", "begin"),
+        EC.replace("\n", "\n!", 2),
+    ],
+    ids=["empty", "text", "a key", "cut off", "cut off last", "cut off first", "other marks", "other characters"],
 )
 def test_what_is_no_certificate_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=NO_CERTIFICATE):
-        pem.certificate(text)
+        pem.certificates(text)
 
 
 @pytest.mark.parametrize(
@@ -167,8 +232,8 @@ def test_what_is_no_key_is_refused(text: str) -> None:
 def test_whatever_stands_there_is_read_or_refused(seed: int) -> None:
     rng = random.Random(seed)
     for text, read in (
-        (EC, pem.certificate),
-        (RSA, pem.certificate),
+        (EC, pem.certificates),
+        (RSA, pem.certificates),
         (EC_SEC1, pem.private_key),
         (RSA_PKCS8, pem.private_key),
     ):
