@@ -6,6 +6,7 @@ from typing import Any
 
 from lab.files import Credential, File, Part, Service
 from lab.node_setup import PROGRAMS
+from lab.pki import NODES
 from lab.rbac import cluster_role_binding, group
 from lab.spec import Node, Spec
 from lab.units import unit, unit_path
@@ -66,7 +67,7 @@ def node_admission(spec: Spec) -> tuple[Service, ...]:
 
 def access() -> list[dict[str, Any]]:
     """The objects by which kubelets with a token get a certificate, and those with a certificate the next one."""
-    bootstrappers, nodes = group(GROUP), group("system:nodes")
+    bootstrappers, nodes = group(GROUP), group(NODES)
     requests = "system:certificates.k8s.io:certificatesigningrequests"
     return [
         cluster_role_binding("hardway:bootstrappers-request-certificates", "system:node-bootstrapper", bootstrappers),

@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 
 from lab import pem
-from lab.pki import KUBE_PROXY_USER, kubelet_user
+from lab.pem import CLIENT, SERVER, Claim
+from lab.pki import KUBE_PROXY_USER, NODES, kubelet_user
 from lab.problems import ABSENT, NodeFields, Problems
 from lab.settings import Reader, project
 from lab.spec import GivenCertificate, Join
@@ -24,6 +25,16 @@ CREDENTIALS = ("caKey", "bootstrapToken", "certificates")
 OUTSIDE = {"certificate-authority", "client-certificate", "client-key", "tokenFile", "exec", "auth-provider"}
 """What a kubeconfig has where it needs files or programs besides itself
 (https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/)."""
+
+Claims = dict[Claim, set[str]]
+"""What a certificate must say, and may say more of."""
+
+REASONS: Mapping[Claim, str] = {
+    Claim.USE: "which it is used for",
+    Claim.ORGANIZATION: "by which API servers take a kubelet for that of a node",
+    Claim.NAME: "and API servers know a kubelet by its name or by its address, as they are set up",
+}
+"""Why a certificate that is given must say what it must."""
 
 
 def _if_given(reader: Reader) -> Reader:
@@ -135,7 +146,7 @@ def check_join(namespace: str, fields: Mapping[str, Any], workers: Sequence[Node
 
 
 def _check_credentials(key: str, given: Mapping[str, Any], workers: Sequence[NodeFields], problems: Problems) -> None:
-    """Checks that there is one way by which every worker gets its certificates, and that keys are those of theirs."""
+    """Checks that there is one way by which every worker gets its certificates, and that those given do for it."""
     ways = [name for name in CREDENTIALS if given[name]]
     if not ways:
         problems.add(key, ABSENT, f"has no credentials; give one of {', '.join(CREDENTIALS)}")
@@ -146,8 +157,12 @@ def _check_credentials(key: str, given: Mapping[str, Any], workers: Sequence[Nod
         if not _signer(given):
             problems.add(f"{key}.caKey", ABSENT, "is the key of no certificate in caCertificate")
         return
-    kubelets = {kubelet_user(node["name"]) for _, node in workers if "name" in node}
-    users = {KUBE_PROXY_USER} | kubelets
+    kubelets = {
+        kubelet_user(node["name"]): _of_kubelet(node, serves_alone=bool(given["bootstrapToken"]))
+        for _, node in workers
+        if "name" in node
+    }
+    users: Mapping[str, Claims] = {KUBE_PROXY_USER: {Claim.USE: {CLIENT}}, **kubelets}
     holders: dict[str, str] = {}
     for index, pair in enumerate(given["certificates"]):
         place, user = f"{key}.certificates[{index}]", pair.certificate.common_name
@@ -155,11 +170,10 @@ def _check_credentials(key: str, given: Mapping[str, Any], workers: Sequence[Nod
             problems.add(place, ABSENT, f"is for {user or 'nobody'}; there is use for {', '.join(sorted(users))}")
         elif user in holders:
             problems.add(place, ABSENT, f"is for {user}, as is {holders[user]}")
-        if not pair.key.fits(pair.certificate):
-            problems.add(f"{place}.key", ABSENT, "is not the key of this certificate")
+        _check_pair(place, pair, users.get(user, {}), given["caCertificate"], problems)
         holders.setdefault(user, place)
     # What a token does not bring; without a certificate for serving, a kubelet makes one that nobody signs.
-    needed = {KUBE_PROXY_USER} | (set() if given["bootstrapToken"] else kubelets)
+    needed = {KUBE_PROXY_USER} | (set() if given["bootstrapToken"] else kubelets.keys())
     if ways and (missing := needed - holders.keys()):
         problems.add(
             f"{key}.certificates",
@@ -167,6 +181,38 @@ def _check_credentials(key: str, given: Mapping[str, Any], workers: Sequence[Nod
             f"lacks one whose common name is {', '.join(sorted(missing))}"
             + ("; a bootstrap token brings kubelets theirs, and kube-proxy none" if given["bootstrapToken"] else ""),
         )
+
+
+def _check_pair(
+    place: str, pair: GivenCertificate, claims: Claims, authorities: Sequence[pem.Certificate], problems: Problems
+) -> None:
+    """Checks that a certificate and its key belong together, who issued it, and that it says what it must."""
+    if not pair.key.fits(pair.certificate):
+        problems.add(f"{place}.key", ABSENT, "is not the key of this certificate")
+    if not pair.certificate.leads_to(authorities, pair.chain[1:]):
+        problems.add(
+            f"{place}.certificate",
+            ABSENT,
+            "was issued by no certificate in caCertificate; give that of its authority there, or the intermediates "
+            "behind it here",
+        )
+    for claim, wanted in claims.items():
+        if missing := wanted - pair.certificate.claims[claim]:
+            problems.add(
+                f"{place}.certificate",
+                ABSENT,
+                f"lacks the {claim} {', '.join(sorted(missing))}, {REASONS[claim]}; give one that is issued for "
+                f"{', '.join(sorted(wanted))}",
+            )
+
+
+def _of_kubelet(node: Mapping[str, Any], *, serves_alone: bool) -> Claims:
+    """What the certificate of a node's kubelet must say (https://kubernetes.io/docs/setup/best-practices/certificates/).
+
+    serves_alone: whether the kubelet is a client by another one.
+    """
+    serving: Claims = {Claim.USE: {SERVER}, Claim.NAME: {str(node[key]) for key in ("name", "address") if key in node}}
+    return serving if serves_alone else serving | {Claim.USE: {CLIENT, SERVER}, Claim.ORGANIZATION: {NODES}}
 
 
 def _signer(given: Mapping[str, Any]) -> GivenCertificate | None:

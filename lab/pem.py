@@ -1,18 +1,24 @@
-"""Certificates and keys as PEM: whose a certificate is, and which key is its own."""
+"""Certificates and keys as PEM: whose a certificate is, what it says and who issued it, and which key is its own."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TypeVar
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 CERTIFICATE, KEY = "CERTIFICATE", "(?:EC |RSA )?PRIVATE KEY"
 """What blocks of PEM are called, as patterns."""
+
+CLIENT, SERVER = "clientAuth", "serverAuth"
+"""The extended key usages by which a certificate is good for one side of TLS."""
+
+_USES = {CLIENT: ExtendedKeyUsageOID.CLIENT_AUTH, SERVER: ExtendedKeyUsageOID.SERVER_AUTH}
 
 _UNREADABLE = (
     ValueError,
@@ -28,18 +34,43 @@ _UNREADABLE = (
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 
 
+class Claim(StrEnum):
+    """What a certificate says of who has it. Of uses, those of TLS; of names, those of DNS and addresses."""
+
+    USE = "extended key usage"
+    ORGANIZATION = "organization"
+    NAME = "subject alternative name"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Certificate:
     """A certificate.
 
     text: as PEM, and nothing else. common_name: its subject's, empty where it has none.
-    issues: whether it may issue others, as an authority's may.
+    issues: whether it may issue others, as an authority's may. claims: all else that it says.
     """
 
     text: str
     common_name: str
     issues: bool
+    claims: Mapping[Claim, frozenset[str]] = field(repr=False, hash=False)
     public_key: bytes = field(repr=False)
+    parsed: x509.Certificate = field(repr=False)
+
+    def leads_to(self, authorities: Collection["Certificate"], between: Collection["Certificate"]) -> bool:
+        """Whether one of the authorities issued it, be it by way of some that stand between."""
+        return any(map(self._is_issued_by, authorities)) or any(
+            self._is_issued_by(one) and one.leads_to(authorities, [other for other in between if other != one])
+            for one in between
+            if one.issues
+        )
+
+    def _is_issued_by(self, other: "Certificate") -> bool:
+        try:
+            self.parsed.verify_directly_issued_by(other.parsed)
+        except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+            return False
+        return True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,13 +123,35 @@ def blocks(text: str, kind: str) -> list[str]:
 
 def _certificate(block: str) -> Certificate:
     parsed = x509.load_pem_x509_certificate(block.encode())
-    names = parsed.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return Certificate(
         text=parsed.public_bytes(Encoding.PEM).decode(),
-        common_name=str(names[-1].value) if names else "",
+        common_name=["", *_subject(parsed, NameOID.COMMON_NAME)][-1],
         issues=_issues(parsed),
+        claims={
+            Claim.USE: _uses(parsed),
+            Claim.ORGANIZATION: frozenset(_subject(parsed, NameOID.ORGANIZATION_NAME)),
+            Claim.NAME: _names(parsed),
+        },
         public_key=_bytes(parsed.public_key()),
+        parsed=parsed,
     )
+
+
+def _subject(parsed: x509.Certificate, kind: x509.ObjectIdentifier) -> list[str]:
+    return [str(part.value) for part in parsed.subject.get_attributes_for_oid(kind)]
+
+
+def _uses(parsed: x509.Certificate) -> frozenset[str]:
+    """Those of TLS; both where none is said, or any."""
+    said = set(_extension(parsed, x509.ExtendedKeyUsage) or {ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE})
+    return frozenset(use for use, kind in _USES.items() if said & {kind, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE})
+
+
+def _names(parsed: x509.Certificate) -> frozenset[str]:
+    said = _extension(parsed, x509.SubjectAlternativeName)
+    if said is None:
+        return frozenset()
+    return frozenset([*said.get_values_for_type(x509.DNSName), *map(str, said.get_values_for_type(x509.IPAddress))])
 
 
 def _issues(parsed: x509.Certificate) -> bool:

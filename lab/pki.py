@@ -48,6 +48,8 @@ BOOTSTRAP_TOKENS = "bootstrap-tokens"
 
 ADMIN = "admin"
 KUBE_PROXY_USER = "system:kube-proxy"
+NODES = "system:nodes"
+"""The group of all kubelets."""
 
 
 def authority_identity(authority: Authority) -> str:
@@ -139,7 +141,7 @@ def _of_pods(spec: Spec) -> dict[str, Identity]:
     for node in spec.kubelets:
         table[kubelet_identity(node)] = Identity(
             common_name=kubelet_user(node.name),
-            organization="system:nodes",
+            organization=NODES,
             # Where the cluster issues the client certificate, this one is to let nobody in.
             uses=(Use.SERVER,) if spec.tls_bootstrap else (Use.SERVER, Use.CLIENT),
             dns_names=(node.name, f"{node.name}.{spec.domain}"),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from lab.bootstrap import TOKEN_FILE
 from lab.configuration import ConfigurationError, parse
@@ -36,12 +37,24 @@ KUBECONFIG = yaml.safe_dump(
 )
 
 
-def given(common_name: str, key: str = "") -> Values:
-    """A certificate that is made already; key: what its key follows from, its own unless given."""
-    return {"certificate": pair(common_name)[0], "key": pair(key or common_name)[1]}
+def given(common_name: str, *behind: str, **other: Any) -> Values:
+    """A certificate that is made already, with others behind it; other: what `pair` takes."""
+    certificate, key = pair(common_name, **other)
+    return {"certificate": "".join([certificate, *behind]), "key": key}
 
 
-KUBE_PROXY, GUEST = given("system:kube-proxy"), given("system:node:guest-0")
+def guest(*behind: str, **other: Any) -> Values:
+    """The same for the worker's kubelet."""
+    return given("system:node:guest-0", *behind, **other)
+
+
+KUBE_PROXY, GUEST = given("system:kube-proxy"), guest()
+UPPER, LOWER = pair("upper-ca", issuer="kubernetes-ca")[0], pair("lower-ca", issuer="upper-ca")[0]
+CLIENT, SERVER, ANY = (
+    ExtendedKeyUsageOID.CLIENT_AUTH,
+    ExtendedKeyUsageOID.SERVER_AUTH,
+    ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,
+)
 
 SECRETS = [TOKEN, "the token of someone"] + [
     line for _, key in map(pair, ("kubernetes-ca", "other", "system:kube-proxy")) for line in key.splitlines()[1:-1]
@@ -123,9 +136,69 @@ REFUSED: Mapping[str, tuple[Values, str, str]] = {
         "as is hardway:join.certificates[1]",
     ),
     "certificate with the key of another": (
-        by_certificates(KUBE_PROXY, given("system:node:guest-0", key="other")),
+        by_certificates(KUBE_PROXY, {**GUEST, "key": pair("other")[1]}),
         "join.certificates[1].key",
         "is not the key of this certificate",
+    ),
+    "certificate of another authority": (
+        by_certificates(KUBE_PROXY, guest(issuer="other-ca")),
+        "join.certificates[1].certificate",
+        "was issued by no certificate in caCertificate; give that of its authority there",
+    ),
+    "certificate of an authority that has the name alone": (
+        by_token(caCertificate=pair("kubernetes-ca", key="other")[0]),
+        "join.certificates[0].certificate",
+        "was issued by no certificate in caCertificate",
+    ),
+    "certificate without what stands between": (
+        by_certificates(KUBE_PROXY, guest(LOWER, issuer="lower-ca")),
+        "join.certificates[1].certificate",
+        "or the intermediates behind it here",
+    ),
+    "certificate issued by one that may not": (
+        by_certificates(KUBE_PROXY, guest(pair("somebody", organization="")[0], issuer="somebody")),
+        "join.certificates[1].certificate",
+        "was issued by no certificate in caCertificate",
+    ),
+    "kube-proxy's certificate for a server": (
+        by_token(certificates=[given("system:kube-proxy", uses=[SERVER])]),
+        "join.certificates[0].certificate",
+        "lacks the extended key usage clientAuth, which it is used for; give one that is issued for clientAuth",
+    ),
+    "kubelet's certificate for a client": (
+        by_certificates(KUBE_PROXY, guest(uses=[CLIENT])),
+        "join.certificates[1].certificate",
+        "lacks the extended key usage serverAuth, which it is used for; give one that is issued for clientAuth, server",
+    ),
+    "kubelet's certificate for a server": (
+        by_certificates(KUBE_PROXY, guest(uses=[SERVER])),
+        "join.certificates[1].certificate",
+        "lacks the extended key usage clientAuth",
+    ),
+    "kubelet's certificate for a client beside a token": (
+        by_token(certificates=[KUBE_PROXY, guest(uses=[CLIENT])]),
+        "join.certificates[1].certificate",
+        "lacks the extended key usage serverAuth, which it is used for; give one that is issued for serverAuth",
+    ),
+    "kubelet's certificate of another group": (
+        by_certificates(KUBE_PROXY, guest(organization="system:masters")),
+        "join.certificates[1].certificate",
+        "lacks the organization system:nodes, by which API servers take",
+    ),
+    "kubelet's certificate without its name": (
+        by_certificates(KUBE_PROXY, guest(names=["guest-0.local", "10.240.0.30"])),
+        "join.certificates[1].certificate",
+        "lacks the subject alternative name guest-0, and API servers know",
+    ),
+    "kubelet's certificate without its address": (
+        by_certificates(KUBE_PROXY, guest(names=["guest-0", "10.240.0.31"])),
+        "join.certificates[1].certificate",
+        "lacks the subject alternative name 10.240.0.30, and API servers know",
+    ),
+    "kubelet's certificate without any name": (
+        by_token(certificates=[KUBE_PROXY, guest(names=[])]),
+        "join.certificates[1].certificate",
+        "lacks the subject alternative name 10.240.0.30, guest-0, and API servers know",
     ),
     "certificate without its key": (
         by_certificates(KUBE_PROXY, {"certificate": GUEST["certificate"]}),
@@ -162,6 +235,26 @@ def test_what_cannot_work_is_refused_without_showing_a_secret(values: Values, ke
     assert problem.key == f"hardway:{key}"
     assert fragment in problem.explanation
     assert not [secret for secret in SECRETS if secret in str(caught.value)]
+
+
+SUFFICIENT: Mapping[str, Values] = {
+    "intermediates behind it, in whichever order": by_certificates(KUBE_PROXY, guest(UPPER, LOWER, issuer="lower-ca")),
+    "intermediate that is trusted": by_certificates(
+        KUBE_PROXY, guest(LOWER, issuer="lower-ca"), caCertificate=AUTHORITY + UPPER
+    ),
+    "no word on its use": by_certificates(KUBE_PROXY, guest(uses=[])),
+    "any use": by_certificates(KUBE_PROXY, guest(uses=[ANY])),
+    "more names": by_certificates(KUBE_PROXY, guest(names=["guest-0.local", "guest-0", "::1", "10.240.0.30"])),
+    "a client alone, of no group": by_token(
+        certificates=[given("system:kube-proxy", uses=[CLIENT], organization="", names=[])]
+    ),
+    "a server alone beside a token": by_token(certificates=[KUBE_PROXY, guest(uses=[SERVER], organization="")]),
+}
+
+
+@pytest.mark.parametrize("values", SUFFICIENT.values(), ids=SUFFICIENT.keys())
+def test_of_a_certificate_no_more_is_wanted_than_its_use_takes(values: Values) -> None:
+    parse(values)
 
 
 def test_what_the_engine_holds_for_secret_does_not_show_under_any_name() -> None:
