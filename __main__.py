@@ -1,6 +1,7 @@
 """Reads the spec, builds the lab, exports what a person needs to use it."""
 
 import gc
+from datetime import UTC, datetime
 
 import pulumi
 
@@ -17,7 +18,8 @@ debug_log.silence()
 configuration = pulumi.runtime.config.CONFIG.get()
 
 try:
-    spec = parse(configuration, secret=filter(pulumi.runtime.config.is_config_secret, configuration))
+    secret = filter(pulumi.runtime.config.is_config_secret, configuration)
+    spec = parse(configuration, secret, now=datetime.now(UTC))
     lab = Lab(
         spec.name,
         LabArgs(

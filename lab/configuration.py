@@ -5,6 +5,7 @@ Everything that can be known to be wrong before a VM exists is refused here, all
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +40,14 @@ OF_A_KUBELET = ("labels", "taints", *OVERRIDES.values())
 HOURS_OF_A_CENTURY = 100 * 366 * 24
 
 
-def parse(values: Mapping[str, Any], secret: Iterable[str] = ()) -> Spec:
+def parse(values: Mapping[str, Any], secret: Iterable[str] = (), now: datetime | None = None) -> Spec:
     """The lab that a stack's configuration describes.
 
     values: configuration keys, with or without the project's namespace, to values as the engine hands them to a
     program (scalars as text, everything else as JSON text) or as YAML has them. Keys of other namespaces are left
     alone; a key that is not there has the default that Pulumi.yaml declares.
     secret: those of the keys whose values the engine holds as secret, wholly or in part.
+    now: the time by which given certificates must be valid; None where that is not to be looked at.
 
     Raises ConfigurationError, which lists every problem found.
     """
@@ -60,7 +62,7 @@ def parse(values: Mapping[str, Any], secret: Iterable[str] = ()) -> Spec:
     )
     nodes = control_planes + workers
     _check_names(nodes, problems)
-    join.check_join(namespace, fields, workers, problems)
+    join.check_join(namespace, fields, workers, now, problems)
     check_address_plan(namespace, fields, nodes, problems)
     machines.check_machines(fields, workers, problems)
     check_overrides(namespace, fields, nodes, problems)

@@ -1,10 +1,11 @@
 """What a configuration says of a cluster that is there already and that the workers join.
 
-All of it is declared secret, so no message tells a value from here.
+All of it is declared secret, so no message tells more from here than whom a certificate is for and when it is valid.
 """
 
 import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import yaml
@@ -25,6 +26,9 @@ CREDENTIALS = ("caKey", "bootstrapToken", "certificates")
 OUTSIDE = {"certificate-authority", "client-certificate", "client-key", "tokenFile", "exec", "auth-provider"}
 """What a kubeconfig has where it needs files or programs besides itself
 (https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/)."""
+
+MINUTE = "%Y-%m-%d %H:%M"
+"""How a message tells a time."""
 
 Claims = dict[Claim, set[str]]
 """What a certificate must say, and may say more of."""
@@ -109,10 +113,17 @@ def with_own_control_planes(values: Mapping[str, Any]) -> Mapping[str, Any]:
     return values
 
 
-def check_join(namespace: str, fields: Mapping[str, Any], workers: Sequence[NodeFields], problems: Problems) -> None:
+def check_join(
+    namespace: str,
+    fields: Mapping[str, Any],
+    workers: Sequence[NodeFields],
+    now: datetime | None,
+    problems: Problems,
+) -> None:
     """Checks that a lab has control planes or joins a cluster, and has all that it takes to join.
 
     fields: the values of the lab that nothing is wrong with by themselves. workers: those of each worker.
+    now: the time by which certificates must be valid, None for any.
     """
     control_planes, given = fields.get("controlPlanes"), fields.get("join")
     if given is None:
@@ -143,6 +154,8 @@ def check_join(namespace: str, fields: Mapping[str, Any], workers: Sequence[Node
     whole = all(isinstance(pair, GivenCertificate) for pair in given.get("certificates", ()))
     if whole and given.keys() >= {*CREDENTIALS, "caCertificate"}:
         _check_credentials(f"{namespace}:join", given, workers, problems)
+        if now:
+            _check_times(f"{namespace}:join", given, now, problems)
 
 
 def _check_credentials(key: str, given: Mapping[str, Any], workers: Sequence[NodeFields], problems: Problems) -> None:
@@ -203,6 +216,27 @@ def _check_pair(
                 ABSENT,
                 f"lacks the {claim} {', '.join(sorted(missing))}, {REASONS[claim]}; give one that is issued for "
                 f"{', '.join(sorted(wanted))}",
+            )
+
+
+def _check_times(key: str, given: Mapping[str, Any], now: datetime, problems: Problems) -> None:
+    """Checks that the certificates that are given are within their time, and of the authorities the one that signs.
+
+    Where none of them signs, one that is valid will do: an old one may stay until nobody trusts it any more.
+    """
+    signer = _signer(given)
+    needed: dict[str, Sequence[pem.Certificate]] = {
+        f"{key}.caCertificate": [signer.certificate] if signer else given["caCertificate"],
+        **{f"{key}.certificates[{i}].certificate": [pair.certificate] for i, pair in enumerate(given["certificates"])},
+    }
+    for place, certificates in needed.items():
+        if not any(one.is_valid(now) for one in certificates):
+            last = certificates[-1]
+            problems.add(
+                place,
+                ABSENT,
+                f"is valid from {last.begin:{MINUTE}} to {last.end:{MINUTE}}, and it is {now:{MINUTE}} UTC; give one "
+                "that is valid, or set this machine's clock",
             )
 
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import TypeVar
 
@@ -47,15 +48,22 @@ class Certificate:
     """A certificate.
 
     text: as PEM, and nothing else. common_name: its subject's, empty where it has none.
-    issues: whether it may issue others, as an authority's may. claims: all else that it says.
+    issues: whether it may issue others, as an authority's may. claims: all else that it says of who has it.
+    begin, end: when it is valid.
     """
 
     text: str
     common_name: str
     issues: bool
     claims: Mapping[Claim, frozenset[str]] = field(repr=False, hash=False)
+    begin: datetime
+    end: datetime
     public_key: bytes = field(repr=False)
     parsed: x509.Certificate = field(repr=False)
+
+    def is_valid(self, now: datetime) -> bool:
+        """Whether it is within its time."""
+        return self.begin <= now <= self.end
 
     def leads_to(self, authorities: Collection["Certificate"], between: Collection["Certificate"]) -> bool:
         """Whether one of the authorities issued it, be it by way of some that stand between."""
@@ -132,6 +140,8 @@ def _certificate(block: str) -> Certificate:
             Claim.ORGANIZATION: frozenset(_subject(parsed, NameOID.ORGANIZATION_NAME)),
             Claim.NAME: _names(parsed),
         },
+        begin=parsed.not_valid_before_utc,
+        end=parsed.not_valid_after_utc,
         public_key=_bytes(parsed.public_key()),
         parsed=parsed,
     )

@@ -1,8 +1,10 @@
 """Joining a cluster that is there already: what is refused, what never shows, and what a worker is given for it."""
 
 import json
+import re
 import subprocess
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -268,6 +270,52 @@ def test_what_the_engine_holds_for_secret_does_not_show_under_any_name() -> None
 def test_the_spec_shows_no_secret() -> None:
     for values in (joining(kubeconfig=KUBECONFIG), by_token(kubeconfig=KUBECONFIG), by_certificates(KUBE_PROXY, GUEST)):
         assert not [secret for secret in SECRETS if secret in repr(parse(values))]
+
+
+DAY = timedelta(days=1)
+NOW = datetime(2026, 11, 26, 18, 20, tzinfo=UTC)
+OVER, TO_COME, DURING = (NOW - 2 * DAY, NOW - DAY), (NOW + DAY, NOW + 2 * DAY), (NOW - DAY, NOW + DAY)
+OLD = pair("old-ca", valid=OVER)[0]
+
+OUT_OF_TIME: Mapping[str, tuple[Values, str]] = {
+    "certificate that is over": (by_certificates(KUBE_PROXY, guest(valid=OVER)), "certificates[1].certificate"),
+    "certificate that is to come": (by_certificates(KUBE_PROXY, guest(valid=TO_COME)), "certificates[1].certificate"),
+    "authority that is over": (
+        by_token(caCertificate=pair("kubernetes-ca", valid=OVER)[0] + OLD),
+        "caCertificate",
+    ),
+    "authority that signs": (
+        joining(caCertificate=pair("kubernetes-ca", valid=OVER)[0] + pair("next-ca", valid=DURING)[0]),
+        "caCertificate",
+    ),
+}
+
+
+@pytest.mark.parametrize(("values", "key"), OUT_OF_TIME.values(), ids=OUT_OF_TIME.keys())
+def test_what_is_not_valid_now_is_refused_where_the_time_is_told(values: Values, key: str) -> None:
+    parse(values)
+    with pytest.raises(ConfigurationError) as caught:
+        parse(values, now=NOW)
+    [problem] = caught.value.problems
+    assert problem.key == f"hardway:join.{key}"
+    assert re.fullmatch(
+        r"is valid from 2026-11-2[47] 18:20 to 2026-11-2[58] 18:20, and it is 2026-11-26 18:20 UTC; .*",
+        problem.explanation,
+    )
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        joining(caCertificate=OLD + AUTHORITY),
+        by_token(caCertificate=OLD + AUTHORITY),
+        by_token(caCertificate=AUTHORITY + OLD),
+        by_certificates(KUBE_PROXY, guest(valid=DURING)),
+    ],
+    ids=["before the one that signs", "before another", "behind another", "none that is over"],
+)
+def test_what_is_valid_now_is_taken_with_authorities_that_nobody_needs_any_more(values: Values) -> None:
+    parse(values, now=NOW)
 
 
 @pytest.mark.parametrize("order", [1, -1])
