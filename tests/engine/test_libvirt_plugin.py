@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from host.hypervisor import URI, Hypervisor
+from tests.engine.inside import virsh
 from tests.engine.pulumi_project import Project
-from tests.engine.test_private_hypervisor import virsh
 
 PROGRAM = f"""
 options = pulumi.ResourceOptions(provider=libvirt.Provider("libvirt", uri="{URI}"))

@@ -17,15 +17,8 @@ from host import access, environment, processes
 from host.environment import Layout
 from host.errors import HostError
 from host.hypervisor import Hypervisor, sweep
+from tests.engine.inside import NETWORK, define, run, virsh
 
-NETWORK = """\
-<network>
-  <name>lab</name>
-  <forward mode="nat"/>
-  <bridge name="hw-test"/>
-  <ip address="10.99.0.1" netmask="255.255.255.0"><dhcp><range start="10.99.0.10" end="10.99.0.20"/></dhcp></ip>
-</network>
-"""
 # A machine that finds nothing to boot from runs as well as any for what is asked here.
 DOMAIN = """\
 <domain type="qemu">
@@ -36,20 +29,6 @@ DOMAIN = """\
   <devices><interface type="network"><source network="lab"/><model type="virtio"/></interface></devices>
 </domain>
 """
-
-
-def run(hypervisor: Hypervisor, *command: str) -> str:
-    return subprocess.run(hypervisor.enter(command), check=True, capture_output=True, text=True).stdout.strip()
-
-
-def virsh(hypervisor: Hypervisor, *command: str) -> str:
-    return run(hypervisor, "virsh", "--connect", "qemu:///system", *command)
-
-
-def define(hypervisor: Hypervisor, kind: str, description: str) -> None:
-    file = hypervisor.instance / f"{kind}define.xml"
-    file.write_text(description)
-    virsh(hypervisor, f"{kind}define", str(file))
 
 
 def make_autostarted_vm(hypervisor: Hypervisor) -> None:
