@@ -1,8 +1,9 @@
 """The hypervisor: the system's libvirtd where it answers, otherwise a private one in namespaces of its own.
 
 A private hypervisor is a folder (the instance) and a process (the holder) in a mount and a network namespace of its
-own, in which libvirt's daemons see the folder's parts at their usual places and VMs have a network nobody else sees.
-The namespaces' lifetime is the time since boot; the folder stays, so what is defined with autostart comes up again.
+own, in which libvirt's daemons see the folder's parts at their usual places and VMs have a network nobody else sees,
+with a way out of it that needs none of the machine's own network changed. The namespaces' lifetime is the time since
+boot; the folder stays, so what is defined with autostart comes up again.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ class Hypervisor:
         self.instance = instance.resolve()
 
     def start(self, *, kvm: bool | None = None, owner: int | None = None) -> None:
-        """Starts the hypervisor where it doesn't run, and returns when it answers.
+        """Starts the hypervisor where it doesn't run, and returns when it answers; says so where VMs have no way out.
 
         kvm:   whether /dev/kvm serves; it is hidden otherwise. None for what was said last, at first that it doesn't.
         owner: the process whose end makes this instance left over, for `sweep`; None where it is to stay.
@@ -103,6 +104,7 @@ class Hypervisor:
             if holder is not None and self._comes_to_answer(holder):
                 if kvm is not None:
                     self._show_kvm(holder, kvm)
+                self._tell_of_no_way_out()
                 return
             if is_inside():
                 raise HostError(
@@ -115,6 +117,7 @@ class Hypervisor:
                 failure = self._failure(f"did not answer within {_START_TIMEOUT:.0f} s" if holder.alive() else "ended")
                 self._end_processes()
                 raise HostError(failure)
+            self._tell_of_no_way_out()
             self._warm_up(holder)
 
     def running(self) -> bool:
@@ -248,6 +251,11 @@ class Hypervisor:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
+
+    def _tell_of_no_way_out(self) -> None:
+        record = self.instance / namespace.NO_WAY_OUT
+        if record.exists():
+            print(f"    VMs have no way out, as to registries: {record.read_text()}", flush=True)
 
     def _failure(self, what: str) -> str:
         lines = []

@@ -49,8 +49,9 @@ HYPERVISOR = (
     Package("qemu-utils", "disk images"),
     Package("dnsmasq-base", "addresses and names in the lab's network"),
     Package("iptables", "libvirt's rules for the lab's network"),
-    Package("nftables", "libvirt's rules for the lab's network, in newer releases"),
+    Package("nftables", "rules for the lab's network: libvirt's in newer releases, and those of its way out"),
     Package("iproute2", "network interfaces"),
+    Package("slirp4netns", "the VMs' way out where libvirt runs privately"),
 )
 TESTS = (
     Package("openssh-server", "a real sshd for the tests of remote commands"),

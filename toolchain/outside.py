@@ -1,4 +1,7 @@
-"""Getting out of the lab's private network, from which neither release hosts nor registries are reached."""
+"""Getting out of the lab's private network, for programs that are to reach what the machine reaches.
+
+That which VMs have is no match: it may be missing, and leads neither to IPv6 nor to a proxy of the machine's loopback.
+"""
 
 from __future__ import annotations
 

@@ -80,6 +80,19 @@ def test_a_libvirtd_that_is_being_started_again_is_waited_for(
     assert len(started) == 1
 
 
+@pytest.mark.usefixtures("started")
+def test_it_is_said_at_each_start_why_vms_have_no_way_out(instance: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Hypervisor(instance).start()
+    assert capsys.readouterr().out == ""
+    (instance / "no-way-out").write_text("slirp4netns: not found")
+    Hypervisor(instance).start()
+    (instance / "holder").unlink()
+    Hypervisor(instance).start()
+    told = capsys.readouterr().out.splitlines()
+    assert len(told) == 2
+    assert all("no way out" in line and line.endswith(": slirp4netns: not found") for line in told)
+
+
 def test_none_is_started_inside_another_lab(instance: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HARDWAY_NAMESPACE", "/another/lab/hypervisor/outside")
     with pytest.raises(HostError, match="inside a lab's network"):

@@ -1,0 +1,227 @@
+"""The way out of a private hypervisor's network: what is reached by it, what is not, and when it goes. Needs root."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socketserver
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from host import processes
+from host.hypervisor import Hypervisor
+from host.processes import Process
+from tests.engine.inside import NETWORK, define, run, virsh
+from tests.engine.waiting import wait_until
+from tests.unit.fake_programs import put
+
+NAME_SERVER = "127.53.53.53"
+"""An address of the machine's loopback, as systemd-resolved has one."""
+ANSWER = "192.0.2.53"
+READ = "import socket, sys; print(socket.create_connection((sys.argv[1], int(sys.argv[2])), 60).makefile().read())"
+
+
+class Greeter(socketserver.ThreadingTCPServer):
+    """A server that says where it is to everybody who connects, and counts them."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__((address, 0), Greeting)
+        self.address, self.port = address, str(self.server_address[1])
+        self.served = 0
+
+
+class Greeting(socketserver.BaseRequestHandler):
+    """Says where the server is."""
+
+    server: Greeter
+
+    def handle(self) -> None:
+        """Does so."""
+        self.server.served += 1
+        self.request.sendall(f"at {self.server.address}".encode())
+
+
+class Naming(socketserver.BaseRequestHandler):
+    """Answers a question for any name's IPv4 address with ANSWER, and any other question with nothing."""
+
+    def handle(self) -> None:
+        """Does so; the form of questions and answers is that of RFC 1035, section 4."""
+        asked, socket = self.request
+        name_end = asked.index(0, 12) + 1
+        question, kind = asked[12 : name_end + 4], asked[name_end : name_end + 2]
+        found = kind == b"\0\1"
+        address = bytes(int(part) for part in ANSWER.split("."))
+        record = b"\xc0\x0c\0\1\0\1\0\0\0\0\0\4" + address if found else b""
+        socket.sendto(
+            asked[:2] + b"\x81\x80\0\1\0" + bytes([found]) + b"\0\0\0\0" + question + record, self.client_address
+        )
+
+
+@contextmanager
+def serving(server: socketserver.BaseServer) -> Iterator[None]:
+    """Has the server serve, in the machine's own network, as long as the block runs."""
+    with server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def machines_own_address() -> str:
+    """One by which this machine is known to others."""
+    command = ["ip", "-json", "-4", "address", "show", "up", "scope", "global"]
+    found: list[dict[str, Any]] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    return str(next(address["local"] for device in found for address in device.get("addr_info", ())))
+
+
+@contextmanager
+def on_the_network_of(hypervisor: Hypervisor) -> Iterator[list[str]]:
+    """What to put before a command that a machine on the lab's network runs. A namespace stands in for a VM."""
+    # A bridge that looks for loops has a new port wait for seconds.
+    define(hypervisor, "net-", NETWORK.replace("<bridge", '<bridge stp="off"'))
+    virsh(hypervisor, "net-start", "lab")
+    with subprocess.Popen(hypervisor.enter(["unshare", "--net", "sleep", "infinity"])) as machine:
+        try:
+            wait_until(
+                lambda: Path(f"/proc/{machine.pid}/comm").read_text() == "sleep\n", "it has a network of its own"
+            )
+            enter = ["nsenter", f"--net=/proc/{machine.pid}/ns/net"]
+            for command in (
+                f"ip link add port type veth peer name eth0 netns {machine.pid}",
+                "ip link set port master hw-test up",
+                f"{' '.join(enter)} ip link set lo up",
+                f"{' '.join(enter)} ip address add 10.99.0.15/24 dev eth0",
+                f"{' '.join(enter)} ip link set eth0 up",
+                f"{' '.join(enter)} ip route add default via 10.99.0.1",
+            ):
+                run(hypervisor, *command.split())
+            yield [*hypervisor.enter(), *enter]
+        finally:
+            machine.terminate()
+
+
+def asking(server: str, folder: Path) -> list[str]:
+    """What to put before a command that asks this server for names."""
+    file = folder / f"resolv.conf-{server}"
+    file.write_text(f"nameserver {server}\n")
+    script = 'mount --bind "$1" /etc/resolv.conf && shift && exec "$@"'
+    return ["unshare", "--mount", "--propagation", "slave", "sh", "-c", script, "sh", str(file)]
+
+
+def output(command: Sequence[str]) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def slirp_of(hypervisor: Hypervisor) -> Process:
+    """The program that makes the connections."""
+    holder = processes.read(hypervisor.instance / "holder")
+    assert holder is not None
+    children = Path(f"/proc/{holder.pid}/task/{holder.pid}/children").read_text().split()
+    found = [Process.of(int(pid)) for pid in children if Path(f"/proc/{pid}/comm").read_text() == "slirp4netns\n"]
+    assert len(found) == 1, children
+    assert found[0] is not None
+    return found[0]
+
+
+def test_vms_and_programs_reach_what_the_machine_reaches(hypervisor: Hypervisor) -> None:
+    with serving(server := Greeter(machines_own_address())), on_the_network_of(hypervisor) as machine:
+        for prefix in (hypervisor.enter(), machine):
+            assert output([*prefix, sys.executable, "-c", READ, server.address, server.port]) == f"at {server.address}"
+
+
+def test_nobody_inside_reaches_the_machines_loopback(hypervisor: Hypervisor) -> None:
+    with serving(server := Greeter("127.0.0.1")), on_the_network_of(hypervisor) as machine:
+        for prefix in (hypervisor.enter(), machine):
+            # The gateway, and the place where names are asked for, which both stand for the machine.
+            for address in ("127.0.0.1", "198.19.206.2", "198.19.206.3"):
+                command = [*prefix, sys.executable, "-c", READ, address, server.port]
+                assert subprocess.run(command, capture_output=True).returncode != 0
+        assert server.served == 0
+        assert output([sys.executable, "-c", READ, "127.0.0.1", server.port]) == "at 127.0.0.1"
+
+
+def test_names_are_found_inside_by_a_server_of_the_machines_loopback(tmp_path: Path) -> None:
+    hypervisor = Hypervisor(tmp_path / "instance")
+    start = (
+        f"import pathlib; from host.hypervisor import Hypervisor; "
+        f"Hypervisor(pathlib.Path({str(hypervisor.instance)!r})).start(owner={os.getpid()})"
+    )
+    ask = ["getent", "ahostsv4", "registry.example"]
+    try:
+        output([*asking(NAME_SERVER, tmp_path), sys.executable, "-c", start])
+        with (
+            serving(socketserver.ThreadingUDPServer((NAME_SERVER, 53), Naming)),
+            on_the_network_of(hypervisor) as machine,
+        ):
+            assert run(hypervisor, *ask).split()[0] == ANSWER
+            assert output([*machine, *asking("10.99.0.1", tmp_path), *ask]).split()[0] == ANSWER
+            assert (
+                run(hypervisor, "sh", "-c", f'nsenter --net="$HARDWAY_NAMESPACE" {" ".join(ask)}').split()[0] == ANSWER
+            )
+    finally:
+        hypervisor.purge()
+
+
+def test_a_way_out_that_was_closed_is_opened_again(hypervisor: Hypervisor) -> None:
+    closed = slirp_of(hypervisor)
+    # One that ends within seconds of its start counts as one that can't work here.
+    wait_until(lambda: closed.age() > 6, "it has been open for a while")
+    os.kill(closed.pid, signal.SIGKILL)
+    with serving(server := Greeter(machines_own_address())):
+        command = hypervisor.enter([sys.executable, "-c", READ, server.address, server.port])
+        wait_until(lambda: subprocess.run(command, capture_output=True).returncode == 0, "it is open again")
+    assert slirp_of(hypervisor) != closed
+
+
+def test_it_is_closed_when_the_hypervisor_is_stopped(hypervisor: Hypervisor) -> None:
+    slirp = slirp_of(hypervisor)
+    hypervisor.stop()
+    assert not slirp.alive()
+
+
+def test_it_is_closed_where_the_holder_was_killed(hypervisor: Hypervisor) -> None:
+    slirp = slirp_of(hypervisor)
+    holder = processes.read(hypervisor.instance / "holder")
+    assert holder is not None
+    os.kill(holder.pid, signal.SIGKILL)
+    wait_until(lambda: not slirp.alive(), "the way out is closed")
+    hypervisor.start(owner=os.getpid())
+    assert slirp_of(hypervisor) != slirp
+
+
+@pytest.mark.parametrize("program", ["missing", "failing"])
+def test_a_hypervisor_without_a_way_out_says_why_and_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], program: str
+) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for folder in ("/usr/sbin", "/usr/bin"):
+        for path in Path(folder).iterdir():
+            if path.name != "slirp4netns" and not (programs / path.name).is_symlink():
+                (programs / path.name).symlink_to(path)
+    if program == "failing":
+        put(programs, "slirp4netns", 'echo "open(/dev/net/tun): No such file" >&2; exit 1')
+    monkeypatch.setenv("PATH", str(programs))
+    hypervisor = Hypervisor(tmp_path / "instance")
+    try:
+        hypervisor.start(owner=os.getpid())
+        reason = {"missing": "slirp4netns: No such file", "failing": "open(/dev/net/tun): No such file"}[program]
+        told = capsys.readouterr().out.splitlines()
+        assert len(told) == 1
+        assert "no way out" in told[0]
+        assert reason in told[0]
+        assert virsh(hypervisor, "uri") == "qemu:///system"
+        assert run(hypervisor, "ip", "route") == ""
+    finally:
+        hypervisor.purge()
