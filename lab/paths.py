@@ -80,11 +80,15 @@ def _path(text: str) -> str:
 
 
 def _in_layout(text: str) -> str:
-    _path(text)
-    for folder in (*LABS_OWN, *OF_THE_SYSTEM):
-        if _within(text, folder):
-            raise ValueError(f"must not be in {folder}; choose a place such as /etc/kubernetes or /var/lib")
+    if explanation := _not_ours(_path(text)):
+        raise ValueError(explanation)
     return text
+
+
+def _not_ours(path: str) -> str:
+    """Why nothing of a layout can stand at a path; empty where it can."""
+    folder = next((folder for folder in (*LABS_OWN, *OF_THE_SYSTEM) if _within(path, folder)), None)
+    return f"must not be in {folder}; choose a place such as /etc/kubernetes or /var/lib" if folder else ""
 
 
 def _in(folder: str) -> Reader:
@@ -183,9 +187,13 @@ def check_paths(namespace: str, fields: Mapping[str, Any], nodes: Sequence[NodeF
 
 def _check_layout(namespace: str, values: Mapping[str, str], nodes: Sequence[NodeFields], problems: Problems) -> None:
     clashes: dict[str, str] = {}
+    taken: dict[str, str] = {}
     for name in [node["name"] for _, node in nodes if "name" in node] or ["name"]:
         # As they come to be on the node, for its name may make one place of two.
         places = {key: path.replace("{name}", name) for key, path in values.items()}
+        for key, place in places.items():
+            if place != values[key] and (explanation := _not_ours(place)):
+                taken.setdefault(key, f"is {place} on {name}, and {explanation}")
         holders = {}
         if "binaries" in places:
             holders[places["binaries"]] = "layout.binaries"
@@ -200,6 +208,8 @@ def _check_layout(namespace: str, values: Mapping[str, str], nodes: Sequence[Nod
             if other:
                 clashes.setdefault(key, f"is the place of {holders[other]}, {other}")
             holders.setdefault(path, f"layout.{key}")
+    for key, explanation in taken.items():
+        problems.add(f"{namespace}:layout.{key}", values[key], explanation)
     for key, explanation in clashes.items():
         problems.add(f"{namespace}:layout.{key}", values[key], f"{explanation}; every file needs a place of its own")
 

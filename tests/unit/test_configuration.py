@@ -417,6 +417,11 @@ REFUSED = {
         "layout.kubeProxyKey",
         "is the place of layout.kubeletKey",
     ),
+    "place of the system's own on one node": Refused(
+        {"layout": {"kubeletKey": "/etc/{name}"}} | worker(name="hosts"),
+        "layout.kubeletKey",
+        "is /etc/hosts on hosts, and must not be in /etc/hosts",
+    ),
     "file within a file": Refused(
         {"layout": {"kubeletKey": "/etc/kubelet", "kubeletCertificate": "/etc/kubelet/crt"}},
         "layout.kubeletKey",
