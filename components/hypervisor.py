@@ -155,7 +155,7 @@ class Hypervisor(pulumi.ComponentResource):
                 libvirt.DomainNetworkInterfaceArgs(
                     network_id=self._network.id if self._network else None,
                     network_name=self._spec.network,
-                    hostname=node.name,
+                    hostname=_reserved_name(node),
                     addresses=[str(node.address)],
                     mac=mac_address(node),
                     wait_for_lease=False,
@@ -179,10 +179,18 @@ class Hypervisor(pulumi.ComponentResource):
             domain=self._spec.domain,
             addresses=[str(self._spec.networks.network_cidr)],
             dhcp=libvirt.NetworkDhcpArgs(enabled=True),
-            dns=libvirt.NetworkDnsArgs(enabled=True),
+            dns=libvirt.NetworkDnsArgs(enabled=True, hosts=self._whole_names() or None),
             autostart=True,
             opts=self._options(),
         )
+
+    def _whole_names(self) -> list[libvirt.NetworkDnsHostArgs]:
+        """What the network's DNS answers besides the names of its own domain; it learns these as nodes come and go."""
+        return [
+            libvirt.NetworkDnsHostArgs(hostname=node.name, ip=str(node.address))
+            for node in self._spec.virtual_machines
+            if "." in node.name
+        ]
 
     def _command_lines(self) -> list[dict[str, str]] | None:
         """The kernel's command line, where it is not a boot loader's matter."""
@@ -206,6 +214,15 @@ class Hypervisor(pulumi.ComponentResource):
 def _mark(image: str | None) -> str:
     """What tells the volume of a configured image from those of others, whose disks would not boot as it does."""
     return f"-{hashlib.sha256(image.encode()).hexdigest()[:8]}" if image else ""
+
+
+def _reserved_name(node: Node) -> str:
+    """The name under which an address is reserved, which the network's DNS answers to once it is given out.
+
+    dnsmasq takes one of its own domain alone and cuts any other domain off: of node-0.example.com and node-0 one would
+    be found by the other's name. A node with a domain is answered for by an entry of its own, see `_whole_names`.
+    """
+    return f"vm-{mac_address(node).replace(':', '')}" if "." in node.name else node.name
 
 
 def mac_address(node: Node) -> str:

@@ -77,13 +77,20 @@ def _login(address: IPv4Address, machine: ExistingMachine) -> Login:
     )
 
 
+def _host_name(name: str) -> dict[str, Any]:
+    """What makes a name the host name as it stands: without the rest, cloud-init takes it up to its first dot alone."""
+    if "." not in name:
+        return {"hostname": name}
+    return {"hostname": name, "fqdn": name, "prefer_fqdn_over_hostname": True}
+
+
 def _user_data(name: str, others: Mapping[str, Any], authorized_key: str, host_key: str, public_host_key: str) -> str:
     """What cloud-init is to do, and what else the node is told.
 
     It stays the same for the life of the VM: a change of it replaces the VM.
     """
     document = {
-        "hostname": name,
+        **_host_name(name),
         "disable_root": False,
         "ssh_pwauth": False,
         # A locked account could not log in by key either, where sshd works without PAM.

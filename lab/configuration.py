@@ -13,11 +13,23 @@ import yaml
 
 from lab import join, machines, paths
 from lab.address_plan import check_address_plan, ipv4_address, ipv4_network
-from lab.kubernetes_syntax import dns_label, dns_subdomain, labels, taint, taints
+from lab.kubernetes_syntax import dns_label, dns_subdomain, labels, node_name, taint, taints
 from lab.overrides import check_overrides
 from lab.problems import ABSENT, ConfigurationError, NodeFields, Problem, Problems
 from lab.settings import Reader, Setting, Values, decode, project, suggestion, unknown_value
-from lab.spec import Certificates, ControlPlaneFlags, Machine, Networks, Node, PodRoute, Role, Spec, Virtualization
+from lab.spec import (
+    Certificates,
+    ControlPlaneFlags,
+    Machine,
+    Networks,
+    Node,
+    PodRoute,
+    Role,
+    Spec,
+    Virtualization,
+    domain_of_network,
+    whole_name,
+)
 from lab.versions import default_kubernetes_version, kubernetes_versions, minor
 
 __all__ = ["ConfigurationError", "Problem", "load", "parse"]
@@ -61,7 +73,7 @@ def parse(values: Mapping[str, Any], secret: Iterable[str] = (), now: datetime |
         for name in ("controlPlanes", "workers")
     )
     nodes = control_planes + workers
-    _check_names(nodes, problems)
+    _check_names(fields, nodes, problems)
     join.check_join(namespace, fields, workers, now, problems)
     check_address_plan(namespace, fields, nodes, problems)
     machines.check_machines(fields, workers, problems)
@@ -141,15 +153,18 @@ def _kubernetes_version(value: str) -> str:
 
 
 def _node_name(value: str) -> str:
-    """A node's name, which dnsmasq must not take for something else: its host reservations have no quotes.
+    """A node's name, which nothing must take for something else.
 
-    A lease time and `ignore` can stand where a name does: --dhcp-host in
-    https://thekelleys.org.uk/dnsmasq/docs/dnsmasq-man.html.
+    dnsmasq has no quotes, and a lease time and `ignore` can stand where a host's name does: --dhcp-host in
+    https://thekelleys.org.uk/dnsmasq/docs/dnsmasq-man.html. What ends in a number may be read as an address:
+    inet_aton(3). localhost and all that ends in it never leave the machine: https://www.rfc-editor.org/rfc/rfc6761.
     """
-    dns_label(value)
+    node_name(value)
     if re.fullmatch(r"[0-9]+[smhdw]?|infinite|ignore", value):
         raise ValueError("would be read by dnsmasq as a lease time or a keyword; choose another name, as node-0")
-    if value == "localhost":
+    if re.fullmatch(r"(.*\.)?(0x[0-9a-f]*|[0-9]+)", value):
+        raise ValueError("ends in a number, as an address does; choose another name, as node-0.example.com")
+    if re.fullmatch(r"(.*\.)?localhost(\.localdomain)?", value):
         raise ValueError("is every machine's own name; choose another, as node-0")
     return value
 
@@ -242,15 +257,19 @@ READERS: Mapping[str, Reader] = {
 """What checks and converts the value of each key; a key without one is right once it has its type."""
 
 
-def _check_names(nodes: Sequence[NodeFields], problems: Problems) -> None:
+def _check_names(fields: Mapping[str, Any], nodes: Sequence[NodeFields], problems: Problems) -> None:
+    """Refuses a name that two nodes have, be it that one has it by the domain of the VMs' network."""
+    domain = domain_of_network(fields.get("name", ""))
     holders: dict[str, str] = {}
     for key, node in nodes:
-        name = node.get("name")
-        if name is None:
+        if "name" not in node:
             continue
-        if name in holders:
-            problems.add(f"{key}.name", name, f"is already the name of {holders[name]}; every node needs its own")
-        holders.setdefault(name, key)
+        whole = whole_name(node["name"], domain)
+        if whole in holders:
+            problems.add(
+                f"{key}.name", node["name"], f"is already the name of {holders[whole]}; every node needs its own"
+            )
+        holders.setdefault(whole, key)
 
 
 def _check_versions(

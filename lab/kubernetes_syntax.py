@@ -55,6 +55,23 @@ def dns_label(name: str) -> str:
     return name
 
 
+def node_name(name: str) -> str:
+    """A host name, with its domain or without: a DNS subdomain that the node's label kubernetes.io/hostname takes."""
+    if not name:
+        raise ValueError("must not be empty")
+    if len(name) > LONGEST_LABEL:
+        raise ValueError(
+            f"has {len(name)} characters; at most {LONGEST_LABEL} are allowed, for the node's label "
+            "kubernetes.io/hostname takes no more"
+        )
+    if not all(DNS_LABEL.fullmatch(part) for part in name.split(".")):
+        raise ValueError(
+            "must be made of a-z, 0-9 and -, and begin and end with a letter or a digit (RFC 1123), as node-0, or be "
+            "several such names joined by single dots, as node-0.example.com"
+        )
+    return name
+
+
 def dns_subdomain(name: str) -> str:
     """One or more DNS labels, joined by dots."""
     if len(name) > LONGEST_SUBDOMAIN:

@@ -39,6 +39,16 @@ class Virtualization(StrEnum):
     QEMU = "qemu"
 
 
+def domain_of_network(lab: str) -> str:
+    """The DNS domain of the network that a lab makes for its VMs. lab: its name."""
+    return f"{lab}.local"
+
+
+def whole_name(node: str, domain: str) -> str:
+    """A node's name with a domain: its own where it has one, else that of the network."""
+    return node if "." in node else f"{node}.{domain}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Taint:
     """A taint of a node."""
@@ -81,6 +91,7 @@ class ExistingMachine:
 class Node:
     """One node: the machine, its place in the networks, and what its services are told.
 
+    `name` may have a domain, as node-0.example.com, and is the host name of a VM as it stands.
     `kubelet`, `kube_proxy`, `containerd` and `cni` are fields laid over the defaults of `lab`, those of the whole lab
     and those of this node already merged. `pod_cidr` is None for a control plane that runs no pods, and is
     no node of the cluster then.
@@ -320,7 +331,7 @@ class Spec:
     @property
     def domain(self) -> str:
         """The DNS domain of the VMs' network."""
-        return f"{self.name}.local"
+        return domain_of_network(self.name)
 
     @property
     def api_server_service(self) -> str:

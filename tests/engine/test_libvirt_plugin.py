@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 import subprocess
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -23,6 +24,17 @@ network = libvirt.Network("network", name="lab", mode="nat", addresses=["10.99.0
 libvirt.Domain("domain", name="vm", type="qemu", memory=values["memory"], kernel=values["kernel"],
     disks=[{{"volume_id": disk.id}}], network_interfaces=[{{"network_id": network.id, "wait_for_lease": False}}],
     graphics={{"type": "vnc", "listen_type": "socket"}}, opts=options)
+"""
+
+NAMES = f"""
+options = pulumi.ResourceOptions(provider=libvirt.Provider("libvirt", uri="{URI}"))
+network = libvirt.Network("network", name="lab", mode="nat", domain="lab.local", addresses=["10.99.0.0/24"],
+    dhcp={{"enabled": True}}, dns={{"enabled": True, "hosts": values["hosts"]}}, opts=options)
+libvirt.Domain("domain", name="vm", type="qemu", memory=64, running=False, network_interfaces=[{{
+    "network_id": network.id, "hostname": "vm-525400630005", "addresses": ["10.99.0.5"], "mac": "52:54:00:63:00:05",
+    "wait_for_lease": False}}], graphics={{"type": "vnc", "listen_type": "socket"}},
+    opts=pulumi.ResourceOptions.merge(options,
+        pulumi.ResourceOptions(ignore_changes=["networkInterfaces[0].addresses"])))
 """
 
 
@@ -86,3 +98,26 @@ def test_a_domain_that_could_not_be_started_is_not_in_the_way_of_the_next_run(
     write(project)
     project.up()
     assert listed(hypervisor, "list") == ["vm"]
+
+
+def test_a_network_learns_names_with_domains_and_forgets_them_and_stays_the_same(
+    project: Project, hypervisor: Hypervisor
+) -> None:
+    def described(path: str) -> list[ElementTree.Element]:
+        return ElementTree.fromstring(virsh(hypervisor, "net-dumpxml", "lab")).findall(path)
+
+    com, org = {"hostname": "a.example.com", "ip": "10.99.0.5"}, {"hostname": "a.example.org", "ip": "10.99.0.6"}
+    project.write(NAMES, {"hosts": None})
+    project.up()
+    [uuid] = virsh(hypervisor, "net-uuid", "lab").split()
+    for hosts in ([com], [com, org], [org], None):
+        project.write(NAMES, {"hosts": hosts})
+        for run in (project.preview(), project.up()):
+            assert (run.operations("network"), run.operations("domain")) == (["update"], [])
+        known = {host.findtext("hostname"): host.get("ip") for host in described("dns/host")}
+        assert known == {host["hostname"]: host["ip"] for host in hosts or []}
+        assert project.up().steps == []
+    assert virsh(hypervisor, "net-uuid", "lab").split() == [uuid]
+    assert [dict(host.items()) for host in described("ip/dhcp/host")] == [
+        {"mac": "52:54:00:63:00:05", "name": "vm-525400630005", "ip": "10.99.0.5"}
+    ]

@@ -121,17 +121,42 @@ REFUSED = {
     "empty lab name": Refused({"name": ""}, "name", "must not be empty"),
     "long lab name": Refused({"name": "a" * 64}, "name", "has 64 characters; at most 63"),
     "underscore in a name": Refused(worker(name="node_1"), "workers[1].name", "RFC 1123"),
-    "dot in a name": Refused(worker(name="node.1"), "workers[1].name", "RFC 1123"),
     "hyphen at a name's end": Refused(worker(name="node-"), "workers[1].name", "begin and end with a letter"),
     "letter beyond ASCII": Refused(worker(name="nöde"), "workers[1].name", "RFC 1123"),
+    "empty node name": Refused(worker(name=""), "workers[1].name", "must not be empty"),
     "long node name": Refused(worker(name="n" * 64), "workers[1].name", "has 64 characters; at most 63"),
+    "long node name with a domain": Refused(
+        worker(name="n" * 52 + ".example.com"), "workers[1].name", "64 characters; at most 63 are allowed, for the node"
+    ),
+    "long part of a node name": Refused(worker(name="n" * 64 + ".a"), "workers[1].name", "at most 63"),
+    "nothing between two dots": Refused(worker(name="node..example"), "workers[1].name", "single dots"),
+    "dot at a name's beginning": Refused(worker(name=".example"), "workers[1].name", "single dots"),
+    "dot at a name's end": Refused(worker(name="node-0.example.com."), "workers[1].name", "single dots"),
+    "dot alone": Refused(worker(name="."), "workers[1].name", "single dots"),
+    "capitals in a node's domain": Refused(worker(name="node-0.Example.com"), "workers[1].name", "RFC 1123"),
+    "hyphen at the end of a part": Refused(worker(name="node-.example"), "workers[1].name", "begin and end with a"),
+    "underscore in a node's domain": Refused(worker(name="node.a_b"), "workers[1].name", "RFC 1123"),
+    "address for a name": Refused(worker(name="10.240.0.21"), "workers[1].name", "as an address does"),
+    "short address for a name": Refused(worker(name="10.1"), "workers[1].name", "as an address does"),
+    "address in hexadecimal for a name": Refused(worker(name="10.0x1"), "workers[1].name", "as an address does"),
+    "number at a name's end": Refused(worker(name="node.1"), "workers[1].name", "as an address does"),
     "name that is a lease time": Refused(worker(name="12h"), "workers[1].name", "dnsmasq"),
     "name that is a number": Refused(worker(name="1"), "workers[1].name", "dnsmasq"),
     "name that dnsmasq ignores": Refused(worker(name="ignore"), "workers[1].name", "dnsmasq"),
     "control plane named as an authority": Refused(server(name="ca"), "controlPlanes[0].name", "etcd member"),
     "localhost": Refused(worker(name="localhost"), "workers[1].name", "every machine's own name"),
+    "localhost and its domain": Refused(worker(name="localhost.localdomain"), "workers[1].name", "every machine's own"),
+    "name in localhost": Refused(worker(name="node-0.localhost"), "workers[1].name", "every machine's own name"),
     "two workers of one name": Refused(worker(name="node-0"), "workers[1].name", "the name of hardway:workers[0]"),
     "one name in both roles": Refused(worker(name="server"), "workers[1].name", "the name of hardway:controlPlanes[0]"),
+    "two workers of one whole name": Refused(
+        {"workers": [NODE_0 | {"name": "a.example.com"}, NODE_1 | {"name": "a.example.com"}]},
+        "workers[1].name",
+        "the name of hardway:workers[0]",
+    ),
+    "name that another has in the network's domain": Refused(
+        worker(name="node-0.hardway.local"), "workers[1].name", "the name of hardway:workers[0]"
+    ),
     "capitals in the domain": Refused({"clusterDomain": "Cluster.local"}, "clusterDomain", "RFC 1123"),
     "dot at the domain's end": Refused({"clusterDomain": "cluster.local."}, "clusterDomain", "single dots"),
     "empty domain": Refused({"clusterDomain": ""}, "clusterDomain", "single dots"),
@@ -418,9 +443,9 @@ REFUSED = {
         "is the place of layout.kubeletKey",
     ),
     "place of the system's own on one node": Refused(
-        {"layout": {"kubeletKey": "/etc/{name}"}} | worker(name="hosts"),
+        {"layout": {"kubeletKey": "/etc/{name}"}} | worker(name="resolv.conf"),
         "layout.kubeletKey",
-        "is /etc/hosts on hosts, and must not be in /etc/hosts",
+        "is /etc/resolv.conf on resolv.conf, and must not be in /etc/resolv.conf",
     ),
     "file within a file": Refused(
         {"layout": {"kubeletKey": "/etc/kubelet", "kubeletCertificate": "/etc/kubelet/crt"}},
@@ -520,6 +545,36 @@ def test_a_flag_that_the_lab_decides_is_refused(key: str, flag: str) -> None:
 ACCEPTED: dict[str, tuple[Values, Callable[[Spec], object], object]] = {
     "longest name": (worker(name="n" * 63), lambda spec: spec.workers[1].name, "n" * 63),
     "name that begins with a digit": (worker(name="0-node"), lambda spec: spec.workers[1].name, "0-node"),
+    "name with a domain": (
+        worker(name="node-1.example.com"),
+        lambda spec: spec.workers[1].name,
+        "node-1.example.com",
+    ),
+    "longest name with a domain": (
+        worker(name="n" * 51 + ".example.com"),
+        lambda spec: len(spec.workers[1].name),
+        63,
+    ),
+    "name in the network's own domain": (
+        worker(name="node-1.hardway.local"),
+        lambda spec: spec.workers[1].name,
+        "node-1.hardway.local",
+    ),
+    "parts of a name that dnsmasq would read otherwise by themselves": (
+        {"workers": [NODE_0 | {"name": "12h.example"}, NODE_1 | {"name": "ignore.0.infinite"}]},
+        lambda spec: [node.name for node in spec.workers],
+        ["12h.example", "ignore.0.infinite"],
+    ),
+    "two names that begin with the same part": (
+        {"workers": [NODE_0 | {"name": "a.example.com"}, NODE_1 | {"name": "a.example.org"}]},
+        lambda spec: [node.name for node in spec.workers],
+        ["a.example.com", "a.example.org"],
+    ),
+    "name of a control plane with a domain": (
+        server(name="ca.example.com"),
+        lambda spec: spec.control_planes[0].name,
+        "ca.example.com",
+    ),
     "least memory": (worker(memory=512), lambda spec: spec.workers[1].machine, Machine(vcpus=2, memory=512, disk=10)),
     "last free address": (
         worker(address="10.240.0.254"),
@@ -629,6 +684,11 @@ ACCEPTED: dict[str, tuple[Values, Callable[[Spec], object], object]] = {
         {"layout": {"kubeletKey": "/etc/kubernetes/pki/{name}.key"}},
         lambda spec: [spec.layout.of(node).kubelet_key for node in spec.workers],
         ["/etc/kubernetes/pki/node-0.key", "/etc/kubernetes/pki/node-1.key"],
+    ),
+    "place named after a node with a domain": (
+        {"layout": {"kubeletKey": "/etc/kubernetes/pki/{name}.key"}} | worker(name="node-1.example.com"),
+        lambda spec: spec.layout.of(spec.workers[1]).kubelet_key,
+        "/etc/kubernetes/pki/node-1.example.com.key",
     ),
     "no DNS": ({"clusterDnsAddon": False}, lambda spec: spec.dns_addon, False),
     "unknown kubelet fields, which the kubelet itself refuses": (

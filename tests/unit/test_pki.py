@@ -43,6 +43,13 @@ def test_a_kubelet_answers_to_its_name_and_address(dev: Spec) -> None:
     assert names(identities(dev)["kubelet-node-1"]) == {"node-1", "node-1.hardway.local", "10.240.0.21"}
 
 
+def test_a_kubelet_whose_name_has_a_domain_answers_to_that_alone(dev: Spec) -> None:
+    workers = (dev.workers[0], replace(dev.workers[1], name="node-1.example.com"))
+    kubelet = identities(replace(dev, workers=workers))["kubelet-node-1.example.com"]
+    assert kubelet.common_name == "system:node:node-1.example.com"
+    assert names(kubelet) == {"node-1.example.com", "10.240.0.21"}
+
+
 def test_the_api_server_answers_to_every_name_that_it_is_reached_by(dev: Spec) -> None:
     assert names(identities(dev)["kube-apiserver"]) == {
         "kubernetes",

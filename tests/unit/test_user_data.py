@@ -137,7 +137,7 @@ def test_a_node_fills_in_what_its_user_data_says(machine: Machine) -> None:
     assert machine.run("check") == ""
 
 
-@pytest.mark.parametrize("name", ["on", "n0", "null", "a.b-c", "1e3"])
+@pytest.mark.parametrize("name", ["on", "n0", "null", "a.b-c", "1e3", "node-0.example.com", "1.e", "2001-12-14.x"])
 def test_a_name_is_the_same_however_yaml_writes_it(machine: Machine, name: str) -> None:
     machine.give(hardway={"pod-cidr": "10.0.0.0/8", "other": "x", "name": name})
     assert machine.run("render") == ""
