@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.files import Binary, File, Service, overlay, to_json, to_yaml
-from lab.spec import Layout, Machine, Node, Spec
+from lab.spec import CNI_LIST, Layout, Machine, Node, Spec
 from lab.units import unit, unit_path
 from lab.versions import version
 
@@ -153,7 +153,8 @@ def _pod_network(spec: Spec, node: Node, layout: Layout) -> dict[str, File]:
 
     containerd watches the folder, so pods that start later use what stands there then. Without hairpin mode a bridge
     sends nothing back by the port that it came from, and a pod does not reach itself by a Service. Without a forced
-    address it keeps that of the node's former pod CIDR, and no pod of another one is started.
+    address it keeps that of the node's former pod CIDR, and no pod of another one is started. As a list of plugins it
+    has portmap too, which sees to what a container asks for as its hostPort.
     """
     if node.pod_cidr is None:
         return {}
@@ -173,15 +174,28 @@ def _pod_network(spec: Spec, node: Node, layout: Layout) -> dict[str, File]:
             "routes": [{"dst": "0.0.0.0/0"}],
         },
     }
+    configuration = overlay(bridge, node.cni)
+    if layout.cni_bridge.endswith(CNI_LIST):
+        configuration = _with_host_ports(configuration)
     loopback = {"cniVersion": CNI_VERSION, "name": "lo", "type": "loopback"}
     crictl = {"runtime-endpoint": CONTAINERD_SOCKET, "image-endpoint": CONTAINERD_SOCKET}
     return {
-        _template(layout.cni_bridge) if filled_in else layout.cni_bridge: File(
-            content=to_json(overlay(bridge, node.cni))
-        ),
+        _template(layout.cni_bridge) if filled_in else layout.cni_bridge: File(content=to_json(configuration)),
         f"{CNI_CONFIGURATION}/99-loopback.conf": File(content=to_json(loopback)),
         "/etc/crictl.yaml": File(content=to_yaml(crictl), mode=0o644),
     }
+
+
+def _with_host_ports(plugin: dict[str, Any]) -> dict[str, Any]:
+    """A list of a plugin and, after it, the one that leads ports of the node to pods.
+
+    What is of the list and not of a plugin stands at its top:
+    https://github.com/containernetworking/cni/blob/main/SPEC.md#configuration-format.
+    """
+    of_list = {key: value for key, value in plugin.items() if key in ("cniVersion", "name")}
+    of_plugin = {key: value for key, value in plugin.items() if key not in of_list}
+    portmap = {"type": "portmap", "capabilities": {"portMappings": True}, "snat": True}
+    return {**of_list, "plugins": [of_plugin, portmap]}
 
 
 def _pod_network_programs(node: Node, layout: Layout) -> dict[str, Binary]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from lab.problems import NodeFields, Problems
 from lab.settings import Reader
-from lab.spec import Folder, Layout, SystemUser
+from lab.spec import CNI_LIST, Folder, Layout, SystemUser
 
 LABS_OWN = (
     "/etc/containerd",
@@ -91,19 +91,20 @@ def _not_ours(path: str) -> str:
     return f"must not be in {folder}; choose a place such as /etc/kubernetes or /var/lib" if folder else ""
 
 
-def _in(folder: str) -> Reader:
-    """What reads the path of a file whose program looks for `*.conf` in one folder alone."""
+def _in(folder: str, *endings: str) -> Reader:
+    """What reads the path of a file whose program looks for names with these endings in one folder alone."""
 
     def read(text: str) -> str:
-        if posixpath.dirname(_path(text)) != folder or not text.endswith(".conf"):
-            raise ValueError(f"must be a file in {folder} whose name ends with .conf, for nothing else is read")
+        if posixpath.dirname(_path(text)) != folder or not text.endswith(endings):
+            choice = " or ".join(endings)
+            raise ValueError(f"must be a file in {folder} whose name ends with {choice}, for nothing else is read")
         return text
 
     return read
 
 
 def _cni_bridge(text: str) -> str:
-    if posixpath.basename(_in("/etc/cni/net.d")(text)) >= "99-loopback.conf":
+    if posixpath.basename(_in("/etc/cni/net.d", ".conf", CNI_LIST)(text)) >= "99-loopback.conf":
         raise ValueError("must come before 99-loopback.conf, for containerd takes the first")
     return text
 
@@ -161,7 +162,7 @@ def _folder(fields: Mapping[str, Any]) -> Folder | Mapping[str, Any]:
 READERS: Mapping[str, Reader] = {
     **{f"layout.{key}": _in_layout for key in LAYOUT.values()},
     "layout.cniBridge": _cni_bridge,
-    "layout.kernelSettings": _in("/etc/sysctl.d"),
+    "layout.kernelSettings": _in("/etc/sysctl.d", ".conf"),
     "systemUser.name": _system_user_name,
     "systemUser.id": _user_id,
     "systemUser.home": lambda text: text if text == "/" else _folder_path(text),

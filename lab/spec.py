@@ -15,6 +15,9 @@ from lab.pem import Certificate, PrivateKey
 API_PORT = 6443
 """Where every API server listens."""
 
+CNI_LIST = ".conflist"
+"""How the name of a CNI configuration ends that is a list of plugins; that of a single one ends with .conf."""
+
 
 class Role(StrEnum):
     """What a node is for. The value is also its `node-role.kubernetes.io/` label."""
@@ -166,7 +169,7 @@ class Layout:
     """Where the files of what runs pods stand on a node: absolute paths, in which `{name}` stands for the node's name.
 
     binaries: a folder. kubelet_client_certificates: the folder in which the kubelet keeps the certificates that the
-    cluster issues to it.
+    cluster issues to it. cni_bridge: by its ending a single plugin or a list of them, see CNI_LIST.
     """
 
     binaries: str

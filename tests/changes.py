@@ -432,6 +432,7 @@ def _layout(values: Values, rng: random.Random) -> str:
             ("kubeletKey", "/etc/kubernetes/pki/{name}.key"),
             ("kubeProxyKubeconfig", "/etc/kubernetes/kube-proxy.kubeconfig"),
             ("cniBridge", "/etc/cni/net.d/10-bridge-of-{name}.conf"),
+            ("cniBridge", "/etc/cni/net.d/10-bridge.conflist"),
             ("kernelSettings", "/etc/sysctl.d/90-{name}.conf"),
         ]
     )

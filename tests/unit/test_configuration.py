@@ -463,11 +463,20 @@ REFUSED = {
     "bridge where nobody looks": Refused(
         {"layout": {"cniBridge": "/etc/cni/bridge.conf"}}, "layout.cniBridge", "must be a file in /etc/cni/net.d"
     ),
+    "bridge with another ending": Refused(
+        {"layout": {"cniBridge": "/etc/cni/net.d/10-bridge.json"}}, "layout.cniBridge", "ends with .conf or .conflist"
+    ),
+    "list of plugins after loopback": Refused(
+        {"layout": {"cniBridge": "/etc/cni/net.d/99-loopback.conflist"}}, "layout.cniBridge", "before 99-loopback.conf"
+    ),
     "bridge after loopback": Refused(
         {"layout": {"cniBridge": "/etc/cni/net.d/99-loopback.conf"}}, "layout.cniBridge", "before 99-loopback.conf"
     ),
     "kernel settings where nobody looks": Refused(
         {"layout": {"kernelSettings": "/etc/sysctl.d/kubernetes"}}, "layout.kernelSettings", "ends with .conf"
+    ),
+    "kernel settings as a list of plugins": Refused(
+        {"layout": {"kernelSettings": "/etc/sysctl.d/k.conflist"}}, "layout.kernelSettings", "with .conf, for nothing"
     ),
     # Overrides and flags
     "flag with its dashes": Refused({"etcdFlags": {"--snapshot-count": 5}}, "etcdFlags.--snapshot-count", "dashes"),
@@ -689,6 +698,11 @@ ACCEPTED: dict[str, tuple[Values, Callable[[Spec], object], object]] = {
         {"layout": {"kubeletKey": "/etc/kubernetes/pki/{name}.key"}} | worker(name="node-1.example.com"),
         lambda spec: spec.layout.of(spec.workers[1]).kubelet_key,
         "/etc/kubernetes/pki/node-1.example.com.key",
+    ),
+    "bridge as a list of plugins": (
+        {"layout": {"cniBridge": "/etc/cni/net.d/10-{name}.conflist"}},
+        lambda spec: spec.layout.of(spec.workers[0]).cni_bridge,
+        "/etc/cni/net.d/10-node-0.conflist",
     ),
     "no DNS": ({"clusterDnsAddon": False}, lambda spec: spec.dns_addon, False),
     "unknown kubelet fields, which the kubelet itself refuses": (

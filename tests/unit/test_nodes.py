@@ -139,6 +139,37 @@ def test_the_bridge_of_a_node_takes_another_address_with_another_pod_cidr(dev: S
     assert bridge["ipam"]["ranges"] == [[{"subnet": "10.200.7.0/24"}]]
 
 
+def test_the_bridge_is_a_single_plugin_where_nothing_else_is_said(dev: Spec) -> None:
+    bridge = document(dev, dev.workers[0], "node-setup", "/etc/cni/net.d/10-bridge.conf")
+    assert (bridge["type"], bridge["name"]) == ("bridge", "bridge")
+    assert "plugins" not in bridge
+
+
+def with_list_of_plugins(spec: Spec) -> Spec:
+    return replace(spec, layout=replace(spec.layout, cni_bridge="/etc/cni/net.d/10-bridge.conflist"))
+
+
+def test_in_a_list_of_plugins_the_bridge_comes_first_and_then_the_ports_of_the_node(dev: Spec) -> None:
+    node = replace(dev.workers[0], cni={"mtu": 1400, "name": "pods", "hairpinMode": None, "ipam": {"dataDir": "/x"}})
+    alone = document(dev, node, "node-setup", "/etc/cni/net.d/10-bridge.conf")
+    setup = service(with_list_of_plugins(dev), node, "node-setup")
+    assert "/etc/cni/net.d/10-bridge.conf" not in setup.files
+    configuration = yaml.safe_load(setup.visible_files["/etc/cni/net.d/10-bridge.conflist"])
+    bridge, portmap = configuration.pop("plugins")
+    assert configuration == {"cniVersion": "1.0.0", "name": "pods"}
+    assert bridge == {key: value for key, value in alone.items() if key not in configuration}
+    assert (bridge["mtu"], bridge["ipam"]["dataDir"]) == (1400, "/x")
+    assert portmap == {"type": "portmap", "capabilities": {"portMappings": True}, "snat": True}
+
+
+def test_every_plugin_that_a_configuration_names_is_on_the_node(dev: Spec) -> None:
+    for spec in (dev, with_list_of_plugins(dev)):
+        setup = service(spec, spec.workers[0], "node-setup")
+        texts = [text for path, text in setup.visible_files.items() if path.startswith("/etc/cni/net.d/")]
+        named = {plugin for text in texts for plugin in re.findall(r'"type": "([a-z-]+)"', text)}
+        assert {f"/opt/cni/bin/{plugin}" for plugin in named} <= setup.binaries.keys()
+
+
 # Who may read what
 
 

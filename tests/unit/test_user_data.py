@@ -77,6 +77,16 @@ def test_the_template_is_what_would_stand_there_but_for_the_pod_cidr(spec: Spec)
         assert BRIDGE not in service(spec, node, "node-setup").files
 
 
+def test_the_template_of_a_list_of_plugins_is_one(spec: Spec) -> None:
+    listing = replace(spec, layout=replace(spec.layout, cni_bridge="/etc/cni/net.d/10-bridge.conflist"))
+    setup = service(listing, listing.workers[0], "node-setup")
+    template = json.loads(setup.visible_files["/etc/kubernetes/templates/10-bridge.conflist"])
+    assert [plugin["type"] for plugin in template["plugins"]] == ["bridge", "portmap"]
+    assert template["plugins"][0]["ipam"]["ranges"] == [[{"subnet": "@POD_CIDR@"}]]
+    arguments = setup.health.partition("user-data check ")[2].split()
+    assert arguments[:2] == ["/etc/kubernetes/templates/10-bridge.conflist", "/etc/cni/net.d/10-bridge.conflist"]
+
+
 def test_what_node_setup_writes_is_what_its_health_looks_at(spec: Spec) -> None:
     setup = service(spec, spec.workers[0], "node-setup")
     arguments = setup.health.partition("user-data check ")[2]
@@ -187,9 +197,10 @@ def test_what_is_right_is_left_alone(machine: Machine) -> None:
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
-def test_a_file_under_another_name_takes_the_place_of_the_one_before(machine: Machine) -> None:
+@pytest.mark.parametrize("name", ["20-bridge.conf", "bridge.conflist"])
+def test_a_file_under_another_name_takes_the_place_of_the_one_before(machine: Machine, name: str) -> None:
     machine.run("render")
-    other = machine.folder / "20-bridge.conf"
+    other = machine.folder / name
     machine.run("render", other)
     assert other.exists()
     assert not machine.bridge.exists()
