@@ -1,19 +1,20 @@
 """Three control planes behind one address: pods on every node, and the loss of any control plane is not noticed."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pytest
 import yaml
 
 from lab.versions import image_reference
 from tests.e2e.running_lab import RunningLab, Service, wait_for
-from tests.e2e.test_a_lab import PORT, ready
+from tests.e2e.test_a_lab import PORT, ready, web_pod
 from tests.profiles.conftest import EveryLab
 
 CONTROL_PLANES = ("control0", "control1", "control2")
 WORKERS = ("worker0", "worker1")
 TAINT = "node-role.kubernetes.io/control-plane"
+HOST_PORT = 8090
 
 
 def smaller(lab: RunningLab) -> None:
@@ -95,6 +96,26 @@ def test_a_deployment_runs_on_the_workers_and_its_service_balances_over_its_pods
     ask = f"for attempt in $(seq 30); do curl -s --max-time 20 http://{echo}/; done"
     for node in (CONTROL_PLANES[0], WORKERS[0]):
         assert set(lab.ssh(node, ask).split()) == names
+
+
+def test_a_pod_is_reached_at_the_port_of_its_node_that_it_asks_for(lab: RunningLab) -> None:
+    node, others = WORKERS[0], (CONTROL_PLANES[0], WORKERS[1])
+    pod = web_pod(node)
+    pod["spec"]["containers"][0]["ports"] = [{"containerPort": PORT, "hostPort": HOST_PORT}]
+    url = f"http://{lab.nodes[node]['address']}:{HOST_PORT}/"
+    ask = f"curl -s --max-time 20 {url}"
+
+    def answers_of(places: Iterable[str]) -> set[str]:
+        """What other nodes, and this machine, get there."""
+        return {lab.run("in-lab", *ask.split(), check=False).stdout, *(lab.ssh(of, ask, check=False) for of in places)}
+
+    lab.kubectl("apply", "--filename=-", stdin=yaml.safe_dump(pod))
+    try:
+        lab.kubectl("wait", "--for=condition=Ready", f"pod/web-{node}", "--timeout=900s")
+        wait_for(f"{url} answers everywhere", lambda: answers_of((*others, node)) == {f"{node}\n"})
+    finally:
+        lab.kubectl("delete", "--filename=-", "--wait", stdin=yaml.safe_dump(pod))
+    wait_for(f"nobody answers at {url} any more", lambda: answers_of(others) == {""})
 
 
 @pytest.mark.drawn
