@@ -70,7 +70,9 @@ ROWS = {
         ("dedicated=test:PreferNoSchedule",),
     ),
     "the address of the cluster DNS": Row(
-        everywhere(clusterDns="10.32.0.53"), {(node, "kubelet") for node in WORKERS}, ("10.32.0.53",)
+        everywhere(clusterDns="10.32.0.53"),
+        {("server", "cluster-objects"), *((node, "kubelet") for node in WORKERS)},
+        ("10.32.0.53",),
     ),
     "a flag of the scheduler": Row(everywhere(schedulerFlags={"v": 3}), {("server", "kube-scheduler")}, ("--v=3",)),
     "the version of one worker": Row(
