@@ -61,10 +61,22 @@ FIELDS: Mapping[str, Mapping[Path, str]] = {
 FLAGS: Mapping[str, Mapping[str, str]] = {
     "etcdFlags": {
         "config-file": "etcd reads no flag beside it",
-        "enable-grpc-gateway": "by it members come and go",
+        **dict.fromkeys(("enable-grpc-gateway", "listen-client-http-urls"), "by etcd's gateway members come and go"),
         **dict.fromkeys(
-            ("name", "initial-cluster", "initial-cluster-state", "initial-cluster-token", "data-dir"), IDENTITY
+            (
+                "name",
+                "initial-cluster",
+                "initial-cluster-state",
+                "initial-cluster-token",
+                "initial-advertise-peer-urls",
+                "listen-peer-urls",
+                "data-dir",
+            ),
+            IDENTITY,
         ),
+        **dict.fromkeys(("listen-client-urls", "advertise-client-urls"), "members and API servers reach etcd there"),
+        "wal-dir": "by the log in its data a member is known",
+        "force-new-cluster": "it would leave the others behind at every start",
         **dict.fromkeys(
             ("cert-file", "key-file", "trusted-ca-file", "peer-cert-file", "peer-key-file", "peer-trusted-ca-file"),
             WRITES_FILE,

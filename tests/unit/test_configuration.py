@@ -498,6 +498,20 @@ REFUSED = {
     ),
     "flag with a list": Refused({"schedulerFlags": {"v": [1]}}, "schedulerFlags.v", "must be text on one line"),
     "flag with null": Refused({"schedulerFlags": {"v": None}}, "schedulerFlags.v", "must be text on one line"),
+    **{
+        f"flag of etcd by which members come and go: {flag}": Refused(
+            {"etcdFlags": {flag: "x"}}, f"etcdFlags.{flag}", "cannot be overridden"
+        )
+        for flag in (
+            "initial-advertise-peer-urls",
+            "listen-peer-urls",
+            "listen-client-urls",
+            "advertise-client-urls",
+            "listen-client-http-urls",
+            "wal-dir",
+            "force-new-cluster",
+        )
+    },
     "flag on two lines": Refused({"etcdFlags": {"log-level": "a\nb"}}, "etcdFlags.log-level", "on one line"),
     "mapping that holds a decided field taken away": Refused(
         {"kubelet": {"authentication": None}}, "kubelet.authentication", "authentication.x509.clientCAFile"
