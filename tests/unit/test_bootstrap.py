@@ -230,7 +230,7 @@ def node_object(name: str, ready: str, annotations: Mapping[str, str]) -> dict[s
 
 
 def admitted(folder: Path, nodes: list[dict[str, Any]], tokens: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """One round of the program: the Secrets that it applies, by name."""
+    """One round of the program: the Secrets that it applies, by name. For the next one it waits a minute at most."""
     programs, held, applied = folder / "bin", folder / "tokens", folder / "applied"
     programs.mkdir()
     held.mkdir()
@@ -239,7 +239,7 @@ def admitted(folder: Path, nodes: list[dict[str, Any]], tokens: Mapping[str, str
     answer, note = f'cat "{folder}/nodes.json"', f'echo "$@" >"{folder}/arguments"; cat >"{applied}"'
     kubectl = f'if [ "$1" = get ]; then {answer}; else {note}; fi'
     (folder / "nodes.json").write_text(json.dumps({"items": nodes}))
-    for name, body in {"kubectl": kubectl, "systemd-notify": "exit 7"}.items():
+    for name, body in {"kubectl": kubectl, "systemd-notify": "", "sleep": 'test "$1" -le 60 && exit 7'}.items():
         (programs / name).write_text(f"#!/bin/sh\n{body}\n")
         (programs / name).chmod(0o755)
     result = subprocess.run(
