@@ -88,13 +88,19 @@ class Connection:
         create: str,
         stdin: pulumi.Input[str] | None = None,
         delete: str | None = None,
+        update: str | None = None,
         repair: str = "",
+        after: pulumi.CustomResource | None = None,
+        undone_with: pulumi.CustomResource | None = None,
         depends_on: Sequence[pulumi.Resource] = (),
         hooks: pulumi.ResourceHookBinding | None = None,
         lasting: bool = False,
     ) -> command.remote.Command:
         """Runs `create` on the node now, and again whenever it or `stdin` changes; `delete` when it is taken away.
 
+        update: what is run instead of `create` whenever something changes.
+        after: a command that is run before, and after whose successor this is run again.
+        undone_with: what must not be replaced before this is undone, which is then done anew.
         repair: changes when what it does was found undone, so that it is run again.
         lasting: whether what it does outlasts the machine: it is undone before that goes, and stays done where another
         machine takes its place.
@@ -106,7 +112,10 @@ class Connection:
             create=create,
             stdin=stdin,
             delete=delete,
+            update=update,
             repair=repair,
+            after=after,
+            undone_with=undone_with,
             parent=parent,
             depends_on=[self.ready, *depends_on],
             dial_attempts=DIAL_ATTEMPTS,
@@ -155,13 +164,17 @@ class Connection:
         dial_attempts: int,
         stdin: pulumi.Input[str] | None = None,
         delete: str | None = None,
+        update: str | None = None,
         repair: str = "",
+        after: pulumi.CustomResource | None = None,
+        undone_with: pulumi.CustomResource | None = None,
         hooks: pulumi.ResourceHookBinding | None = None,
         lasting: bool = False,
     ) -> command.remote.Command:
         return command.remote.Command(
             name,
-            create=self._marked(ssh.as_root(self._login.user, create), repair),
+            create=self._marked(ssh.as_root(self._login.user, create), repair, after),
+            update=ssh.as_root(self._login.user, update) if update else None,
             delete=ssh.as_root(self._login.user, delete) if delete else None,
             stdin=stdin,
             connection=command.remote.ConnectionArgs(
@@ -181,17 +194,21 @@ class Connection:
                 parent=parent,
                 depends_on=list(depends_on),
                 deleted_with=None if lasting else self._machine,
+                replace_with=[undone_with] if undone_with else None,
+                delete_before_replace=True if undone_with else None,
                 hooks=hooks,
             ),
         )
 
-    def _marked(self, command: str, repair: str) -> pulumi.Input[str]:
-        """A command that is run again for a repair, and where another VM takes the place of this one.
+    def _marked(self, command: str, repair: str, after: pulumi.CustomResource | None) -> pulumi.Input[str]:
+        """A command that is run again for a repair, where another VM takes the place of this one, and after a command.
 
-        That may have an empty disk. A shell takes what follows the sign for a comment.
+        The VM may have an empty disk. A shell takes what follows the sign for a comment.
         """
         marked = f"{command} # {repair}" if repair else command
-        return pulumi.Output.concat(marked, " # VM ", self._machine.id) if self._machine else marked
+        marks = {" # after ": after, " # VM ": self._machine}
+        parts = [part for sign, resource in marks.items() if resource for part in (sign, resource.id)]
+        return pulumi.Output.concat(marked, *parts) if parts else marked
 
 
 @cache

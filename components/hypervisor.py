@@ -109,10 +109,12 @@ class Hypervisor(pulumi.ComponentResource):
         network = self._network.name if self._network else args.spec.network
         self.register_outputs({"network": network, "pool": self._pool.name})
 
-    def machine(self, node: Node, user_data: pulumi.Input[str], parent: pulumi.Resource) -> libvirt.Domain:
-        """The VM of a node, with a disk over the base image and what cloud-init is to know.
+    def machine(
+        self, node: Node, user_data: pulumi.Input[str], parent: pulumi.Resource
+    ) -> tuple[pulumi.CustomResource, pulumi.CustomResource]:
+        """The VM of a node and its disk: over the base image, with what cloud-init is to know.
 
-        It can be named in `deleted_with`: what is inside is gone with it.
+        The VM can be named in `deleted_with`: what is inside is gone with it.
         """
         assert isinstance(node.machine, Machine), f"{node.name} is no VM"
         disk = libvirt.Volume(
@@ -134,7 +136,7 @@ class Hypervisor(pulumi.ComponentResource):
             # The successor has the same name, so there is no room for it before.
             opts=self._options(parent, delete_before_replace=True),
         )
-        return libvirt.Domain(
+        domain = libvirt.Domain(
             f"{node.name}-domain",
             name=f"{self._spec.name}-{node.name}",
             type=str(self._virtualization),
@@ -170,6 +172,7 @@ class Hypervisor(pulumi.ComponentResource):
             # Another address is another disk too, and that replaces the VM.
             opts=self._options(parent, delete_before_replace=True, ignore_changes=["networkInterfaces[0].addresses"]),
         )
+        return domain, disk
 
     def _make_network(self, name: str) -> libvirt.Network:
         return libvirt.Network(

@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pulumi
@@ -19,6 +20,7 @@ from components.preview import Announcer
 from components.rollout import Rollout
 from lab import kubeconfig
 from lab.bootstrap import token_id
+from lab.control_plane import etcd_member
 from lab.files import Binary, Credential, Image, Part
 from lab.node_setup import PROGRAMS, user_data
 from lab.nodes import packages_of, services_of
@@ -58,18 +60,20 @@ class Lab(pulumi.ComponentResource):
         self._announcer = Announcer()
         one_by_one, several = Rollout("control-planes", 1), Rollout("workers", spec.simultaneous_restarts)
         self._nodes: dict[str, NodeServices] = {}
+        # It founds the cluster where all others are new. Those leave it before it ends.
+        first_etcd: list[pulumi.Resource] = [self._machines[node.name].connection.ready for node in spec.control_planes]
         first: list[pulumi.Resource] = []
         for node in spec.control_planes:
             # A new cluster's first API server writes its roles and rules. Several at once would be in each other's way.
-            before = {"kube-apiserver": first, "kubelet": self._admission()}
-            self._nodes[node.name] = self._node(node, rollout=one_by_one, waits_for=before)
-            first = first or [self._nodes[node.name].command("kube-apiserver")]
+            before = {"etcd": first_etcd, "kube-apiserver": first, "kubelet": self._admission()}
+            membership = {"etcd": partial(self._etcd_membership, node)}
+            self._nodes[node.name] = self._node(node, rollout=one_by_one, waits_for=before, precedents=membership)
+            if node == spec.control_planes[0]:
+                first, first_etcd = ([self._nodes[node.name].command(name)] for name in ("kube-apiserver", "etcd"))
         api_servers = [node.command(spec.api_server_service) for node in self._nodes.values()]
         for node in spec.workers:
             before = {"kubelet": [*api_servers, *self._admission()]}
             self._nodes[node.name] = self._node(node, rollout=several, waits_for=before)
-        for node in spec.control_planes[1:]:
-            self._etcd_membership(node)
         self._kubeconfig = self._administrators_kubeconfig() if spec.administered else None
         if spec.administered:
             for node in spec.kubelets:
@@ -119,18 +123,26 @@ class Lab(pulumi.ComponentResource):
         first = self._nodes.get(spec.control_planes[0].name) if spec.control_planes else None
         return [first.command("node-admission")] if first and spec.tls_bootstrap else []
 
-    def _etcd_membership(self, node: Node) -> None:
-        """Takes the control plane's etcd out of the cluster before the machine goes, so that no vote of it is missed.
+    def _etcd_membership(self, node: Node, parent: pulumi.Resource) -> pulumi.CustomResource:
+        """Is there for as long as the node is a control plane and its disk the same: then its etcd leaves the cluster.
 
-        Done by the first control plane. Before its first start a member adds itself, see assets/node/etcd-member.
+        Another control plane takes it out before the machine goes, so that no vote of it is missed; where the machine
+        stays, it has left by then. As this is there before its etcd is, one that was cut off is taken out, too. And the
+        first control plane is told that the others have no data yet, see assets/node/etcd-member.
         """
-        first = self._args.spec.control_planes[0]
-        self._machines[first.name].connection.run(
+        place = next((other for other in self._args.spec.control_planes if other != node), node)
+        machine, at = self._machines[node.name], self._machines[place.name]
+        return at.connection.run(
             f"{node.name}-etcd-membership",
-            parent=self._nodes[node.name],
-            create="true",
-            delete=f"{PROGRAMS}/etcd-member leave {node.address}",
-            depends_on=[self._nodes[one.name].command("etcd") for one in (first, node)],
+            parent=parent,
+            create=etcd_member("new", node),
+            update="true",
+            # That may be another machine by then, where an interrupted run goes on.
+            delete=f"test ! -e {PROGRAMS}/etcd-member || {etcd_member('leave', node)}",
+            depends_on=[machine.connection.ready],
+            undone_with=machine.disk,
+            # It is the cluster that remembers, whatever machine takes the place of that one.
+            lasting=at.domain is None,
         )
 
     def _membership(self, node: Node) -> None:

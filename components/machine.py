@@ -41,6 +41,7 @@ class Machine(pulumi.ComponentResource):
         node = args.node
         super().__init__("hardway:machine:Machine", node.name, None, opts)
         self.domain: pulumi.CustomResource | None = None
+        self.disk: pulumi.CustomResource | None = None
         if isinstance(node.machine, ExistingMachine):
             self.login = _login(node.address, node.machine)
         else:
@@ -63,7 +64,7 @@ class Machine(pulumi.ComponentResource):
             args.key.public_key_openssh, host_key.private_key_openssh, host_key.public_key_openssh
         ).apply(lambda keys: _user_data(name, args.user_data, *keys))
         assert args.hypervisor, f"{name} is a VM, and there is no hypervisor"
-        self.domain = args.hypervisor.machine(args.node, pulumi.Output.secret(user_data), parent=self)
+        self.domain, self.disk = args.hypervisor.machine(args.node, pulumi.Output.secret(user_data), parent=self)
         return Login(address=args.node.address, key=args.key.private_key_openssh, host_key=host_key.public_key_openssh)
 
 

@@ -1,6 +1,6 @@
 """The services of a node, each after those that it needs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pulumi
@@ -20,8 +20,9 @@ class NodeArgs:
 
     digests: SHA-256 of every binary and image. health_timeout: seconds. announcer: says in a preview what a change of a
     service does. rollout: how many nodes at a time may restart a service, None for as they come. waits_for: a service's
-    name to what must be there before it is applied, besides what it needs on the node itself. repairs: a service's name
-    to what changes when the node was found to differ.
+    name to what must be there before it is applied, besides what it needs on the node itself. precedents: a service's
+    name to what makes, under the node, a command after whose every creation the service is applied. repairs: a
+    service's name to what changes when the node was found to differ.
     """
 
     node: Node
@@ -33,6 +34,7 @@ class NodeArgs:
     announcer: Announcer
     rollout: Rollout | None = None
     waits_for: Mapping[str, Sequence[pulumi.Resource]] = field(default_factory=dict)
+    precedents: Mapping[str, Callable[[pulumi.Resource], pulumi.CustomResource]] = field(default_factory=dict)
     repairs: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -58,6 +60,7 @@ class NodeServices(pulumi.ComponentResource):
         self.services: dict[str, NodeService] = {}
         for service in args.services:
             needed = [self.services[name].command for name in service.needs]
+            precedent = args.precedents.get(service.name)
             self.services[service.name] = NodeService(
                 NodeServiceArgs(
                     node=node.name,
@@ -69,6 +72,7 @@ class NodeServices(pulumi.ComponentResource):
                     announcer=args.announcer,
                     rollout=args.rollout,
                     repair=args.repairs.get(service.name, ""),
+                    after=precedent(self) if precedent else None,
                     depends_on=[binaries, *needed, *args.waits_for.get(service.name, ())],
                 ),
                 parent=self,

@@ -21,7 +21,7 @@ class NodeServiceArgs:
 
     digests: SHA-256 of each of its binaries and images. rollout: how many nodes at a time may restart it.
     announcer: says in a preview what a change does. repair: changes when the node was found to differ, so that the
-    service is applied again.
+    service is applied again. after: what is run before it is applied, and whose successor has it applied again.
     """
 
     node: str
@@ -33,6 +33,7 @@ class NodeServiceArgs:
     announcer: Announcer
     rollout: Rollout | None = None
     repair: str = ""
+    after: pulumi.CustomResource | None = None
     depends_on: Sequence[pulumi.Resource] = field(default=())
 
 
@@ -56,11 +57,13 @@ class NodeService(pulumi.ComponentResource):
             return _payload(args, listing(texts), contents(service, _by(credentials, texts)))
 
         self.manifest_digest = pulumi.Output.unsecret(texts.apply(lambda texts: digest(listing(texts))))
+        remove = f"{PROGRAMS}/service remove {service.name}"
         self.command = args.connection.run(
             name,
             parent=parent,
             create=f"{PROGRAMS}/service apply {service.name}",
-            delete=f"{PROGRAMS}/service remove {service.name}",
+            delete=f"{service.leave} && {remove}" if service.leave else remove,
+            after=args.after,
             stdin=pulumi.Output.secret(texts.apply(payload)),
             depends_on=args.depends_on,
             hooks=args.rollout.hooks(name, args.node, service.name) if args.rollout else None,

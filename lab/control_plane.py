@@ -42,7 +42,6 @@ def etcd(spec: Spec, node: Node) -> Service:
         "advertise-client-urls": f"https://{node.address}:2379",
         "listen-peer-urls": f"https://{node.address}:2380",
         "initial-advertise-peer-urls": f"https://{node.address}:2380",
-        "initial-cluster-token": spec.name,
         "listen-metrics-urls": ETCD_HEALTH,
         "client-cert-auth": "true",
         "trusted-ca-file": authority,
@@ -60,7 +59,7 @@ def etcd(spec: Spec, node: Node) -> Service:
             unit_path("etcd.service"): File(
                 content=unit(
                     "etcd.service",
-                    member=f"{PROGRAMS}/etcd-member join {node.address} {node.name}",
+                    member=etcd_member("join", node),
                     command=command(f"{BINARIES}/etcd", {**flags, **spec.flags.etcd}),
                 )
             ),
@@ -72,8 +71,14 @@ def etcd(spec: Spec, node: Node) -> Service:
             **pair.files,
         },
         binaries={f"{BINARIES}/etcd": Binary(name="etcd", version=version("etcd"))},
-        health=f"{PROGRAMS}/etcd-member healthy {node.address} {ETCD_HEALTH}",
+        health=f"{etcd_member('healthy', node)} {ETCD_HEALTH}",
+        leave=etcd_member("leave", node),
     )
+
+
+def etcd_member(verb: str, node: Node) -> str:
+    """What is run for the membership of a control plane's etcd."""
+    return f"{PROGRAMS}/etcd-member {verb} {node.address} {node.name}"
 
 
 def kube_apiserver(spec: Spec, node: Node) -> Service:

@@ -92,6 +92,7 @@ class Service:
         stand in, under their full paths; `$CHANGED` the paths of those that differ, a space before and after each.
     health: shell that exits 0 once the service does its work, and otherwise says what it lacks on its output; 3 where
         it never will do its work as it is.
+    leave: shell that is run on the node before the service is removed from it.
     """
 
     name: str
@@ -103,6 +104,7 @@ class Service:
     activation: str = "restart"
     check: str = "true"
     health: str = "true"
+    leave: str = ""
 
     @property
     def things(self) -> tuple[Binary | Image, ...]:

@@ -149,7 +149,7 @@ def _containerd(spec: Spec, node: Node) -> object:
 
 def _etcd(spec: Spec, node: Node) -> object:
     # Of the others it knows by itself.
-    return spec.name, node.address, _flags("etcdFlags", spec.flags.etcd), _certificates(spec)
+    return node.address, _flags("etcdFlags", spec.flags.etcd), _certificates(spec)
 
 
 def _api_server_itself(spec: Spec, node: Node) -> object:

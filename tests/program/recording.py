@@ -46,7 +46,7 @@ class Resource:
     """A resource as the program asked the engine for it.
 
     inputs: with secrets in the clear. shown: with secrets hidden, as an engine shows them.
-    other_types: types by which the engine knows it too. parent, dependencies, deleted_with: URNs.
+    other_types: types by which the engine knows it too. parent, dependencies, deleted_with, replace_with: URNs.
     """
 
     urn: str
@@ -62,6 +62,7 @@ class Resource:
     ignore_changes: frozenset[str]
     delete_before_replace: bool
     replacement_trigger: str
+    replace_with: frozenset[str]
     hooks: frozenset[str]
 
     @property
@@ -281,6 +282,7 @@ class Monitor(mocks.MockMonitor):
             ignore_changes=frozenset(request.ignoreChanges),
             delete_before_replace=request.deleteBeforeReplace,
             replacement_trigger=request.replacement_trigger.string_value,
+            replace_with=frozenset(request.replace_with),
             hooks=frozenset(
                 name
                 for kind in ("before_create", "before_update", "after_update")

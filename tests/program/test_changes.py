@@ -121,16 +121,76 @@ def test_a_worker_added_is_the_only_thing_made(program: Program, wider: Program)
     assert all(NEW_WORKER["name"] in name for name in wider.added_since(program))
 
 
-def test_a_control_plane_added_restarts_no_etcd_and_is_taken_out_by_the_first_when_it_leaves(dev: Spec) -> None:
-    def two(values: Values) -> None:
-        values["controlPlanes"].append({"name": "server-1", "address": "10.240.0.11"})
+def second_control_plane(values: Values) -> None:
+    """Adds a control plane."""
+    values["controlPlanes"].append({"name": "server-1", "address": "10.240.0.11"})
 
-    spec = changed(two)
+
+def the_last_first(values: Values) -> None:
+    """Lists the control planes in another order."""
+    values["controlPlanes"].reverse()
+
+
+def test_a_control_plane_added_restarts_no_etcd_and_is_taken_out_by_another_when_it_leaves(dev: Spec) -> None:
+    spec = changed(second_control_plane)
     assert ("server", "etcd") not in predict(dev, spec)
-    membership = record(spec).command("server-1-etcd-membership")
-    assert membership.address == "10.240.0.10"
-    assert membership.inputs["delete"] == "/usr/local/lib/hardway/etcd-member leave 10.240.0.11"
-    assert membership.deleted_with.endswith("server-domain")
+    run = record(spec)
+    for node, other in (spec.control_planes, reversed(spec.control_planes)):
+        membership = run.command(f"{node.name}-etcd-membership")
+        assert membership.address == str(other.address)
+        leave = f"/usr/local/lib/hardway/etcd-member leave {node.address} {node.name}"
+        assert membership.inputs["delete"] == f"test ! -e /usr/local/lib/hardway/etcd-member || {leave}"
+        assert run.resources[membership.deleted_with].name == f"{other.name}-domain"
+
+
+def test_a_control_plane_is_taken_out_of_etcd_wherever_its_making_was_cut_off() -> None:
+    run = record(changed(second_control_plane))
+    membership, etcd = run.command("server-1-etcd-membership"), run.command("server-1-etcd")
+    assert membership.urn in etcd.dependencies
+    assert "server-1-domain" in run.needed_by(membership), "it would not be deleted before"
+    assert "server-etcd" in run.needed_by(etcd), "it would not leave before"
+
+
+def test_a_control_plane_that_becomes_a_worker_leaves_etcd_before_its_etcd_is_stopped() -> None:
+    etcd = record(changed(second_control_plane)).command("server-1-etcd")
+    programs = "/usr/local/lib/hardway"
+    assert (
+        etcd.inputs["delete"] == f"{programs}/etcd-member leave 10.240.0.11 server-1 && {programs}/service remove etcd"
+    )
+
+
+def test_an_etcd_that_was_taken_out_is_applied_again_once_its_control_plane_is_back() -> None:
+    assert (
+        "server-1-etcd-membership-id" in record(changed(second_control_plane)).command("server-1-etcd").inputs["create"]
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ([], [second_control_plane]),
+        ([second_control_plane], [second_control_plane, the_last_first]),
+        ([second_control_plane], []),
+    ],
+    ids=["one becomes two", "two in another order", "two become one"],
+)
+def test_what_takes_a_control_plane_out_of_etcd_is_there_as_long_as_the_control_plane(
+    changes: tuple[list[Change], list[Change]],
+) -> None:
+    before, after = (changed(*of) for of in changes)
+    both = {node.name for node in before.control_planes} & {node.name for node in after.control_planes}
+    made = [{record(spec).command(f"{name}-etcd-membership").urn for name in both} for spec in (before, after)]
+    assert made[0] == made[1]
+
+
+def test_a_first_control_plane_is_told_which_others_have_no_data_once_in_the_life_of_their_disks() -> None:
+    run = record(changed(second_control_plane))
+    membership = run.command("server-1-etcd-membership")
+    assert membership.inputs["create"].startswith("/usr/local/lib/hardway/etcd-member new 10.240.0.11 server-1 #")
+    assert membership.inputs["update"] == "true"
+    assert {run.resources[urn].name for urn in membership.replace_with} == {"server-1-disk"}
+    assert membership.delete_before_replace
+    assert "server-1-prepared" in run.needed_by(run.command("server-etcd"))
 
 
 def test_a_workers_certificate_reaches_the_services_that_read_it(dev: Spec, program: Program) -> None:
