@@ -646,3 +646,70 @@ def test_a_new_host_is_taken_before_the_old_one_is_left_in_reverse_order(
         "remove 127.0.0.1",
         "leave 127.0.0.1",
     ]
+
+
+# What is undone elsewhere before something goes, as the membership of a control plane's etcd before its disk.
+
+MEMBERS = """
+def record(what):
+    return f"echo {what} >> {values['log']}"
+
+def made(name, *triggers):
+    return command.local.Command(f"{name}", create=record(f"{name} made"), delete=record(f"{name} gone"),
+        triggers=triggers, opts=pulumi.ResourceOptions(delete_before_replace=True))
+
+disks = {name: made(f"{name}-disk", values["disks"][name]) for name in ("a", "b", "c")}
+machines = {name: made(f"{name}-machine", disks[name].id, values["memory"]) for name in disks}
+for name in disks:
+    at = machines["b" if name == "a" else "a"]
+    membership = command.local.Command(f"{name}-membership",
+        create=pulumi.Output.concat(record(f"{name} joins"), " # VM ", at.id), update="true",
+        delete=record(f"{name} leaves"), opts=pulumi.ResourceOptions(depends_on=[machines[name], at], deleted_with=at,
+        replace_with=[disks[name]], delete_before_replace=True))
+"""
+
+
+@pytest.fixture
+def change_members(tmp_path: Path) -> Callable[..., list[str]]:
+    """Brings up members with these disks, and this memory; what was done, in order."""
+    project, log = Project(tmp_path / "members"), tmp_path / "log"
+
+    def change(disks: str, memory: int = 1) -> list[str]:
+        log.write_text("")
+        values = {"log": str(log), "disks": dict(zip("abc", disks, strict=True)), "memory": memory}
+        project.write(MEMBERS, values)
+        project.up()
+        return log.read_text().splitlines()
+
+    assert {"a joins", "b joins", "c joins"} < set(change("111"))
+    return change
+
+
+@pytest.mark.parametrize(("disks", "name"), [("112", "c"), ("211", "a")])
+def test_what_is_replaced_with_a_disk_is_undone_before_that_goes_and_done_anew_after(
+    change_members: Callable[..., list[str]], disks: str, name: str
+) -> None:
+    assert change_members(disks) == [
+        f"{name} leaves",
+        f"{name}-machine gone",
+        f"{name}-disk gone",
+        f"{name}-disk made",
+        f"{name}-machine made",
+        f"{name} joins",
+    ]
+
+
+def test_what_is_replaced_with_a_disk_stays_done_when_only_the_machine_is_another(
+    change_members: Callable[..., list[str]],
+) -> None:
+    done = change_members("111", memory=2)
+    assert {"a-machine made", "b-machine made", "c-machine made"} < set(done)
+    assert not [what for what in done if what.endswith(("leaves", "joins"))]
+
+
+def test_what_is_replaced_with_a_disk_is_done_anew_where_all_disks_are_replaced(
+    change_members: Callable[..., list[str]],
+) -> None:
+    done = change_members("222")
+    for name in "abc":
+        assert done.index(f"{name}-disk made") < done.index(f"{name} joins")
