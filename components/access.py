@@ -6,6 +6,7 @@ from typing import Any
 import pulumi
 import pulumi_command as command
 
+from components import local
 from components.connection import interpreter
 from host.access import NEEDED, REACHED_BY
 
@@ -24,12 +25,10 @@ def access(outputs: Mapping[str, Any], *, parent: pulumi.Resource) -> command.lo
     }
     stack = pulumi.get_stack()
     program = f"{interpreter()} -m host.access"
-    return command.local.Command(
+    return local.run(
         "access",
         create=f"{program} write {stack}",
         delete=f"{program} remove {stack}",
         stdin=pulumi.Output.json_dumps(told),
-        logging=command.local.Logging.NONE,
-        add_previous_output_in_env=False,
         opts=pulumi.ResourceOptions(parent=parent),
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 import pulumi
 import pulumi_command as command
 
-from components import ssh
+from components import local, ssh
 from components.archive import Packed, archive
 from components.artifacts import Thing, to_line
 from lab.node_setup import PROGRAMS
@@ -139,7 +139,7 @@ class Connection:
                 "port": self._login.port,
             }
         )
-        return command.local.Command(
+        return local.run(
             name,
             create=f"{interpreter()} -m components.push",
             environment={
@@ -149,8 +149,6 @@ class Connection:
                 **({"HARDWAY_REPAIR": repair} if repair else {}),
             },
             stdin=login,
-            logging=command.local.Logging.NONE,
-            add_previous_output_in_env=False,
             opts=pulumi.ResourceOptions(parent=parent, depends_on=[self.ready], deleted_with=self._machine),
         )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pulumi
 import pulumi_command as command
 
+from components import local
 from host.hypervisor import HOLDER
 from host.processes import boot_id
 from lab.spec import Spec
@@ -28,13 +29,11 @@ def host_routes(
     program = str((ASSETS / "host" / "pod-routes").relative_to(ASSETS.parent))
     gateway = str(spec.networks.gateway)
     routes = [f"{route.pod_cidr},{route.address}" for route in spec.routes]
-    return command.local.Command(
+    return local.run(
         name,
         create=shlex.join([program, gateway, *routes]),
         delete=shlex.join([program, gateway]),
         environment={"HARDWAY_BOOT": _started()},
-        logging=command.local.Logging.NONE,
-        add_previous_output_in_env=False,
         opts=pulumi.ResourceOptions(parent=parent, depends_on=list(depends_on)),
     )
 

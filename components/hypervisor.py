@@ -4,12 +4,12 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pulumi
 import pulumi_libvirt as libvirt
 
 from host import clock, kvm
+from host.carrier import is_elsewhere
 from lab.spec import Machine, Node, Spec, Virtualization
 from toolchain.cache import default_folder
 from toolchain.vm_image import VmImage
@@ -39,11 +39,6 @@ EMULATED_CPU_FLAGS = (
 """The same without values."""
 
 
-def _is_elsewhere(libvirt_uri: str) -> bool:
-    """Whether libvirt runs on another machine."""
-    return bool(urlsplit(libvirt_uri).netloc)
-
-
 def emulated_clock(libvirt_uri: str) -> dict[str, str]:
     """What the kernel of an emulated CPU is told of the time, where libvirt runs on this machine.
 
@@ -52,7 +47,7 @@ def emulated_clock(libvirt_uri: str) -> dict[str, str]:
     took them for 951 instead of 2596 MHz, and its clock ran nearly three times too fast. It still measures, and takes
     what differs by less than 1 % (arch/x86/kernel/tsc.c).
     """
-    if _is_elsewhere(libvirt_uri) or not (mhz := clock.counter_mhz()):
+    if is_elsewhere(libvirt_uri) or not (mhz := clock.counter_mhz()):
         return {}
     return {"tsc": "reliable", "tsc_early_khz": str(mhz * 1000)}
 
@@ -64,7 +59,7 @@ def virtualization(spec: Spec, image: VmImage) -> Virtualization:
     """
     if spec.virtualization is not Virtualization.AUTO:
         return spec.virtualization
-    if _is_elsewhere(spec.libvirt_uri):
+    if is_elsewhere(spec.libvirt_uri):
         return Virtualization.KVM
     if found := os.environ.get("HARDWAY_VIRTUALIZATION"):
         return Virtualization(found)

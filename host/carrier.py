@@ -22,6 +22,11 @@ class Carrier(StrEnum):
     NONE = "none"
 
 
+def is_elsewhere(libvirt_uri: str) -> bool:
+    """Whether libvirt runs on another machine."""
+    return bool(urlsplit(libvirt_uri).netloc)
+
+
 def carrier(layout: Layout, stack: str) -> Carrier:
     """What carries a stack's VMs. The virtual environment has to be there.
 
@@ -50,7 +55,7 @@ def carrier_of(stack_file: Path) -> Carrier:
         return Carrier.THIS_MACHINE
     if _has_machines_alone(values):
         return Carrier.NONE
-    return Carrier.ANOTHER_MACHINE if urlsplit(str(values.get("libvirtUri"))).netloc else Carrier.THIS_MACHINE
+    return Carrier.ANOTHER_MACHINE if is_elsewhere(str(values.get("libvirtUri"))) else Carrier.THIS_MACHINE
 
 
 def _has_machines_alone(values: Mapping[str, Any]) -> bool:
