@@ -1,7 +1,7 @@
-# Every target is a command of `python3 -m host`, which does the work. `make STACK=name …` is for another stack than dev.
+# Every target is a command of `python3 -m hardway`, which does the work. `make STACK=name …` is for another stack than dev.
 STACK ?= dev
 PYTHON ?= python3
-HOST := $(PYTHON) -m host
+HOST := $(PYTHON) -m hardway
 
 .DEFAULT_GOAL := help
 .PHONY: help up preview verify smoke access destroy prepare test test-unit test-program test-engine test-e2e test-profiles test-all lint format bench clean requirements
@@ -22,12 +22,12 @@ access: ## write kubeconfig and SSH configuration of the lab into .lab/stacks/ (
 # Looks, and prepares nothing. Whoever needs its exit code (0, 1, 2) runs the command itself: make has its own.
 verify: ## compare each node with what the stack says; show what differs
 	@test -e .lab/env || { echo 'hardway: .lab/env is not there. Bring the lab up first: make up' >&2; exit 2; }
-	@. ./.lab/env && in-lab .lab/venv/bin/python -m verify --stack $(STACK)
+	@. ./.lab/env && in-lab .lab/venv/bin/python -m ops.verify --stack $(STACK)
 
 # Prepares nothing and leaves nothing behind. Exit codes as those of verify.
 smoke: ## try pods, Services, names, logs and commands in pods on every node of a lab that is up
 	@test -e .lab/env || { echo 'hardway: .lab/env is not there. Bring the lab up first: make up' >&2; exit 2; }
-	@. ./.lab/env && in-lab .lab/venv/bin/python -m smoke --stack $(STACK)
+	@. ./.lab/env && in-lab .lab/venv/bin/python -m ops.smoke --stack $(STACK)
 
 destroy: ## take the lab down: VMs, network, volumes, and what is on machines (make clean: the rest)
 	@$(HOST) destroy --stack $(STACK)
@@ -63,7 +63,7 @@ format: ## bring the sources into their form
 	@.lab/venv-dev/bin/ruff check --fix --quiet && .lab/venv-dev/bin/ruff format --quiet
 
 bench: ## measure the lab: boot, time to Ready, previews, memory, bytes pushed
-	@$(HOST) run -- -m tests.bench
+	@$(HOST) run -- -m dev.bench
 
 clean: ## remove .lab: state, private hypervisor and VMs, environment
 	@$(HOST) clean

@@ -7,10 +7,10 @@ import pulumi
 
 from components import artifacts, debug_log
 from components.lab import Lab, LabArgs
-from host.repairs import recorded_repairs
-from lab.configuration import ConfigurationError, parse
-from lab.nodes import things_of
-from toolchain.errors import ToolchainError
+from host.engine.drift import recorded_repairs
+from lab.config.parse import ConfigurationError, parse
+from lab.node.render import things_of
+from system.errors import ToolchainError
 
 # All that the program makes is needed until its end; to look for what is not took a third of its time.
 gc.disable()

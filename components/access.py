@@ -8,7 +8,7 @@ import pulumi_command as command
 
 from components import local
 from components.connection import interpreter
-from host.access import NEEDED, REACHED_BY
+from host.access.access_files import NEEDED, REACHED_BY
 
 
 def access(outputs: Mapping[str, Any], *, parent: pulumi.Resource) -> command.local.Command:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from lab.files import Binary, Image
+from lab.node.service import Binary, Image
 from lab.spec import Spec
 from toolchain import binaries, images, vm_image
 from toolchain.vm_image import VmImage
@@ -14,7 +14,7 @@ Thing = Binary | Image
 def find(things: Iterable[Thing]) -> dict[Thing, tuple[Path, str]]:
     """The file and SHA-256 of each of `things`; quick once they are in the cache.
 
-    Raises toolchain.errors.ToolchainError for one that can neither be fetched nor made.
+    Raises system.errors.ToolchainError for one that can neither be fetched nor made.
     """
     wanted = list(things)
     programs = binaries.ensure((thing.name, thing.version) for thing in wanted if isinstance(thing, Binary))

@@ -11,11 +11,13 @@ from pathlib import Path
 import pulumi
 import pulumi_command as command
 
-from components import local, ssh
+from components import local
 from components.archive import Packed, archive
 from components.artifacts import Thing, to_line
-from lab.node_setup import PROGRAMS
-from lab.units import ASSETS
+from host.access import ssh
+from lab.node.node_setup import PROGRAMS
+from lab.node.units import ASSETS
+from system.files import CHECKOUT
 
 DIAL_ATTEMPTS_UNTIL_BOOTED = 120
 DIAL_ATTEMPTS = 10
@@ -28,7 +30,7 @@ def interpreter() -> str:
 
     Named from that folder where it is in there, so that a checkout that is moved shows no change.
     """
-    project, python = Path(__file__).parent.parent, Path(sys.prefix) / "bin" / "python"
+    project, python = CHECKOUT, Path(sys.prefix) / "bin" / "python"
     return shlex.quote(str(python.relative_to(project) if python.is_relative_to(project) else python))
 
 

@@ -9,11 +9,11 @@ import pulumi
 import pulumi_command as command
 
 from components import local
-from host.hypervisor import HOLDER
-from host.processes import boot_id
+from host.libvirt.private import HOLDER
+from lab.node.units import ASSETS
 from lab.spec import Spec
-from lab.units import ASSETS
-from toolchain.outside import NAMESPACE_VARIABLE
+from system.netns import NAMESPACE_VARIABLE
+from system.processes import boot_id
 
 
 def host_routes(

@@ -8,8 +8,8 @@ from pathlib import Path
 import pulumi
 import pulumi_libvirt as libvirt
 
-from host import clock, kvm
-from host.carrier import is_elsewhere
+from host.libvirt.placement import is_elsewhere
+from host.machine import kvm, tsc
 from lab.spec import Machine, Node, Spec, Virtualization
 from toolchain.cache import default_folder
 from toolchain.vm_image import VmImage
@@ -47,7 +47,7 @@ def emulated_clock(libvirt_uri: str) -> dict[str, str]:
     took them for 951 instead of 2596 MHz, and its clock ran nearly three times too fast. It still measures, and takes
     what differs by less than 1 % (arch/x86/kernel/tsc.c).
     """
-    if is_elsewhere(libvirt_uri) or not (mhz := clock.counter_mhz()):
+    if is_elsewhere(libvirt_uri) or not (mhz := tsc.counter_mhz()):
         return {}
     return {"tsc": "reliable", "tsc_early_khz": str(mhz * 1000)}
 

@@ -9,7 +9,6 @@ from typing import Any
 import pulumi
 import pulumi_tls as tls
 
-from components import ssh
 from components.access import access
 from components.host_routes import host_routes
 from components.hypervisor import Hypervisor, HypervisorArgs
@@ -18,12 +17,13 @@ from components.node import NodeArgs, NodeServices
 from components.pki import Pki, PkiArgs
 from components.preview import Announcer
 from components.rollout import Rollout
-from lab import kubeconfig
-from lab.bootstrap import token_id
-from lab.control_plane import etcd_member
-from lab.files import Binary, Credential, Image, Part
-from lab.node_setup import PROGRAMS, user_data
-from lab.nodes import packages_of, services_of
+from host.access import ssh
+from lab.node import kubeconfig
+from lab.node.bootstrap import token_id
+from lab.node.control_plane import etcd_member
+from lab.node.node_setup import PROGRAMS, user_data
+from lab.node.render import packages_of, services_of
+from lab.node.service import Binary, Credential, Image, Part
 from lab.pki import ADMIN
 from lab.spec import ExistingMachine, Node, Spec
 from toolchain.vm_image import VmImage

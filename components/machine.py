@@ -11,7 +11,7 @@ import yaml
 
 from components.connection import Connection, Login
 from components.hypervisor import Hypervisor
-from lab.node_setup import taken
+from lab.node.node_setup import taken
 from lab.spec import ExistingMachine, Node, Spec
 
 

@@ -10,7 +10,7 @@ from components.pki import Pki
 from components.preview import Announcer
 from components.rollout import Rollout
 from components.service import NodeService, NodeServiceArgs
-from lab.files import Binary, Image, Service
+from lab.node.service import Binary, Image, Service
 from lab.spec import Node, Role
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_tls as tls
 
-from lab.bootstrap import token
-from lab.files import Credential, Part
-from lab.pem import CERTIFICATE, PrivateKey, blocks, joined
+from lab.certificates import CERTIFICATE, PrivateKey, blocks, joined
+from lab.node.bootstrap import token
+from lab.node.service import Credential, Part
 from lab.pki import BOOTSTRAP_TOKENS, SERVICE_ACCOUNTS, Authority, Identity, authority_identity, identities
 from lab.spec import GivenCertificate, Join, Spec
 

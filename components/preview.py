@@ -5,7 +5,7 @@ from typing import Any
 
 import pulumi
 
-from lab.files import Service
+from lab.node.service import Service
 
 
 class Announcer:

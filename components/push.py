@@ -15,10 +15,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
-from components import artifacts, ssh
-from lab.node_setup import PROGRAMS
+from components import artifacts
+from host.access import ssh
+from lab.node.node_setup import PROGRAMS
+from system.errors import ToolchainError
 from toolchain.cache import Cache
-from toolchain.errors import ToolchainError
 
 ATTEMPTS = 3
 

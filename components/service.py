@@ -11,8 +11,8 @@ from components.connection import Connection
 from components.pki import Pki
 from components.preview import Announcer
 from components.rollout import Rollout
-from lab.files import Binary, Credential, Image, Service, contents, digest, manifest
-from lab.node_setup import PROGRAMS, STORE
+from lab.node.node_setup import PROGRAMS, STORE
+from lab.node.service import Binary, Credential, Image, Service, contents, digest, manifest
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """The spec: everything that a lab is, typed and already checked.
 
-`lab.configuration` makes one from a stack's configuration and refuses what cannot work; the rest of `lab` renders files
+`lab.config.parse` makes one from a stack's configuration and refuses what cannot work; the rest of `lab` renders files
 from it, and `components` makes resources from it. Nothing here changes once made.
 """
 
@@ -10,7 +10,7 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
-from lab.pem import Certificate, PrivateKey
+from lab.certificates import Certificate, PrivateKey
 
 API_PORT = 6443
 """Where every API server listens."""

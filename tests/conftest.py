@@ -6,7 +6,7 @@ from collections import defaultdict
 
 import pytest
 
-from tests.e2e.running_lab import checked_out
+from tests.support.running_lab import checked_out
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

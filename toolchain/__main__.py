@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lab.versions import default_kubernetes_version, images
+from system.errors import ToolchainError
 from toolchain import binaries, engine, packages, vm_image
 from toolchain import images as image_archives
 from toolchain.cache import Cache
-from toolchain.errors import ToolchainError
-from toolchain.workshop import Workshop
+from toolchain.store import Workshop
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

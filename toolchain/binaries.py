@@ -8,10 +8,11 @@ from pathlib import Path
 
 from lab.versions import Release, Source, fill, kubernetes_versions, node_sources, source_of
 from lab.versions import go as wanted_go
-from toolchain import golang, outside
+from system import netns
+from system.errors import ToolchainError
+from toolchain import golang
 from toolchain.cache import Key, key, sha256
-from toolchain.errors import ToolchainError
-from toolchain.workshop import Workshop
+from toolchain.store import Workshop
 
 MODULES = Path(__file__).with_name("node")
 """A Go module for each project, pinned by go.mod and go.sum; for a project with several versions one for each."""
@@ -63,7 +64,7 @@ class Unit:
 
     @property
     def build_key(self) -> Key:
-        """Its key in the cache when built; see `toolchain.workshop.Product`."""
+        """Its key in the cache when built; see `toolchain.store.Product`."""
         build = self.source.build
         return key(
             self.title.replace(" ", "-"),
@@ -105,8 +106,8 @@ def ensure(wanted: Iterable[Wanted], workshop: Workshop | None = None) -> dict[W
     units = units_of(names)
     entries = [workshop.find(unit) for unit in units]
     missing = [unit for unit, entry in zip(units, entries, strict=True) if entry is None]
-    if missing and outside.is_inside():
-        outside.run_toolchain("binaries", *(f"{name}@{unit.version}" for unit in missing for name in unit.programs))
+    if missing and netns.is_inside():
+        netns.run_toolchain("binaries", *(f"{name}@{unit.version}" for unit in missing for name in unit.programs))
     found = {}
     for unit, present in zip(units, entries, strict=True):
         entry = present or workshop.ensure(unit)

@@ -20,8 +20,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from toolchain.errors import ToolchainError
-from toolchain.progress import say
+from system.console import say
+from system.errors import ToolchainError
 
 MANIFEST = "manifest.json"
 DAY = 24 * 3600.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from toolchain.commands import run
-from toolchain.errors import ToolchainError
+from system.commands import run
+from system.errors import ToolchainError
 
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 CARRIED_OVER = re.compile(r"Acquire::(https?|Retries|Check-Valid-Until|Check-Date)\b")

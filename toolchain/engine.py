@@ -14,11 +14,12 @@ from pathlib import Path
 
 from lab import versions
 from lab.versions import Release, fill
-from toolchain import golang, outside
+from system.commands import run
+from system.console import say
+from system.files import CHECKOUT
+from toolchain import golang
 from toolchain.cache import Key, key, sha256, tree_sha256
-from toolchain.commands import run
-from toolchain.progress import say
-from toolchain.workshop import Workshop
+from toolchain.store import Workshop
 
 MODULE = Path(__file__).with_name("go")
 RECIPE = 1
@@ -75,7 +76,7 @@ PATCHES = {
 
 @dataclass(frozen=True)
 class Part:
-    """The engine or one plugin; see `toolchain.workshop.Product`.
+    """The engine or one plugin; see `toolchain.store.Product`.
 
     builder: builds its programs into a folder. patches: what it builds otherwise than the modules have it.
     """
@@ -88,7 +89,7 @@ class Part:
 
     @property
     def build_key(self) -> Key:
-        """Its key in the cache when built; see `toolchain.workshop.Product`."""
+        """Its key in the cache when built; see `toolchain.store.Product`."""
         return key(
             self.title.replace(" ", "-"),
             recipe=RECIPE,
@@ -100,7 +101,7 @@ class Part:
 
     @property
     def build_packages(self) -> dict[str, str]:
-        """See `toolchain.workshop.Product`: Go alone is enough."""
+        """See `toolchain.store.Product`: Go alone is enough."""
         return {}
 
     def build(self, go: golang.Compiler, folder: Path) -> None:
@@ -159,7 +160,7 @@ def installed_engine() -> Path | None:
     """
     wanted = versions.engine().versions[0]
     for folder in map(Path, os.get_exec_path()):
-        if folder.is_absolute() and folder.resolve().is_relative_to(outside.CHECKOUT):
+        if folder.is_absolute() and folder.resolve().is_relative_to(CHECKOUT):
             continue
         if all(os.access(folder / program, os.X_OK) for program in ("pulumi", LANGUAGE_HOST)):
             found = run([folder / "pulumi", "version"], why=f"asking {folder / 'pulumi'} for its version").strip()
@@ -202,7 +203,7 @@ def _install_plugin(pulumi: Path, pulumi_home: Path, name: str, version: str, bi
 def _homes_of_the_user() -> Iterator[Path]:
     for name in (os.environ.get("PULUMI_HOME"), "~/.pulumi"):
         home = Path(name or "/nonexistent").expanduser().resolve()
-        if not home.is_relative_to(outside.CHECKOUT):
+        if not home.is_relative_to(CHECKOUT):
             yield home
 
 

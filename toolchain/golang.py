@@ -13,10 +13,10 @@ from pathlib import Path
 
 from lab.versions import Go
 from lab.versions import go as wanted_go
+from system.commands import run
+from system.console import say
+from system.errors import ToolchainError
 from toolchain.cache import Cache, key, sha256
-from toolchain.commands import run
-from toolchain.errors import ToolchainError
-from toolchain.progress import say
 from toolchain.release import NotAvailableError, ReleaseHosts
 
 DEBIAN_PACKAGE = "golang-go"

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from lab.versions import image_reference, version
+from system.commands import run
+from system.console import say
+from system.errors import ToolchainError
 from toolchain import binaries
 from toolchain.cache import Cache, key, sha256
-from toolchain.commands import run
-from toolchain.errors import ToolchainError
-from toolchain.progress import say
 
 RECIPE = 1
 PAUSE_SOURCE = Path(__file__).parent / "pause/pause.c"

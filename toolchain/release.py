@@ -17,7 +17,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from lab.versions import Release
-from toolchain.progress import say
+from system.console import say
 
 HOSTS_VARIABLE = "HARDWAY_RELEASE_HOSTS"
 """Environment variable with mirrors of release hosts: `host=base-URL` pairs between spaces. A `host=` without a URL

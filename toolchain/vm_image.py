@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab import versions
-from toolchain import binaries, debian, images, outside
+from system import netns
+from system.commands import as_root, run
+from system.console import say
+from system.errors import ToolchainError
+from toolchain import binaries, debian, images
 from toolchain.cache import Cache, Entry, key, sha256, tree_sha256
-from toolchain.commands import as_root, run
-from toolchain.errors import ToolchainError
-from toolchain.progress import say
 from toolchain.release import NotAvailableError, ReleaseHosts
 
 RECIPE = 3
@@ -148,8 +149,8 @@ def ensure_cloud_image(location: str, cache: Cache | None = None, hosts: Release
     if urllib.parse.urlsplit(place).scheme in ("http", "https"):
         image_key = key("cloud-image", url=place, sha256=digest)
         entry = cache.find(image_key)
-        if entry is None and outside.is_inside():
-            outside.run_toolchain("cloud-image", location)
+        if entry is None and netns.is_inside():
+            netns.run_toolchain("cloud-image", location)
         entry = cache.make(image_key, lambda folder: _download_disk(place, digest, hosts or ReleaseHosts(), folder))
     else:
         path = Path(place).expanduser()
@@ -181,7 +182,7 @@ def _make_root(folder: Path) -> None:
     run(
         [
             *as_root(),
-            *outside.prefix(),
+            *netns.prefix(),
             *("nice", "-n", "5", "mmdebstrap", "--mode=root", "--variant=apt", "--format=tar"),
             f"--include={','.join(sorted(PACKAGES))}",
             *options,

@@ -5,8 +5,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.running_lab import Change, RunningLab
+from tests.support.running_lab import Change, RunningLab
 from toolchain.cache import default_folder
+
+STAGES = ("lab", "restarts", "rollback", "interruptions", "drift", "secrets", "properties", "smoke", "destroy")
+"""The order of the test files. Each stage leaves the lab as it found it; only the last one destroys it."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sort the tests of this folder by stage."""
+    here = Path(__file__).parent
+
+    def stage(item: pytest.Item) -> int:
+        return STAGES.index(item.path.stem.removeprefix("test_")) if item.path.parent == here else -1
+
+    items.sort(key=stage)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from host.hypervisor import Hypervisor
-from tests.engine.pulumi_project import Project
+from host.libvirt.private import Hypervisor
+from tests.support.pulumi_project import Project
 
 PLUGINS = {"command": "1.2.1", "libvirt": "0.5.4", "tls": "5.6.2"}
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from tests.engine.pulumi_project import Project, interrupt
-from tests.engine.ssh_server import KEY_PASSWORD, SshServer, free_port
-from tests.engine.tcp_relay import Relay
-from tests.engine.waiting import wait_until
+from tests.support.pulumi_project import Project, interrupt
+from tests.support.ssh_server import KEY_PASSWORD, SshServer, free_port
+from tests.support.tcp_relay import Relay
+from tests.support.waiting import wait_until
 
 SECRET = "hush-hush-4711"
 SECRET_LINES = f"first line of {SECRET}\nsecond line of {SECRET}\n"

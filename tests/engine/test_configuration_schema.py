@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from lab.configuration import load, parse
-from tests.certificates import pair
-from tests.ssh_keys import HOST_KEY, PRIVATE_KEY
-from tests.stacks import configuration
-
-CHECKOUT = Path(__file__).parents[2]
+from lab.config.parse import load, parse
+from system.files import CHECKOUT
+from tests.support.certificates import pair
+from tests.support.ssh_keys import HOST_KEY, PRIVATE_KEY
+from tests.support.stacks import configuration
 
 PROGRAM = f"""\
 import json, sys

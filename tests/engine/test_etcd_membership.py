@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from lab.configuration import parse
-from lab.control_plane import ETCD_HEALTH, etcd
+from lab.config.parse import parse
+from lab.node.control_plane import ETCD_HEALTH, etcd
+from lab.node.units import ASSETS
 from lab.spec import Node, Spec
-from lab.units import ASSETS
 from lab.versions import version
-from tests.engine.waiting import wait_until
+from tests.support.waiting import wait_until
 from toolchain import binaries
 
 _HOLD = 'ip link set lo up && for address; do ip address add "$address/32" dev lo; done && echo ready && exec cat'

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.engine.conftest import PLUGINS
-from tests.engine.pulumi_project import Project, interrupt
-from tests.engine.waiting import wait_until
+from tests.support.pulumi_project import Project, interrupt
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from host.hypervisor import URI, Hypervisor
-from tests.engine.inside import virsh
-from tests.engine.pulumi_project import Project
+from host.libvirt.private import URI, Hypervisor
+from tests.support.inside import virsh
+from tests.support.pulumi_project import Project
 
 PROGRAM = f"""
 options = pulumi.ResourceOptions(provider=libvirt.Provider("libvirt", uri="{URI}"))

@@ -13,11 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from host import access, environment, processes
-from host.environment import Layout
-from host.errors import HostError
-from host.hypervisor import Hypervisor, sweep
-from tests.engine.inside import NETWORK, define, run, virsh
+from host import workspace
+from host.access import access_files
+from host.libvirt.private import Hypervisor, sweep
+from host.workspace import Layout
+from system import processes
+from system.errors import HostError
+from tests.support.inside import NETWORK, define, run, virsh
 
 # A machine that finds nothing to boot from runs as well as any for what is asked here.
 DOMAIN = """\
@@ -206,7 +208,7 @@ def test_a_sweep_purges_what_dead_owners_left_and_only_that(tmp_path: Path) -> N
 
 def test_a_hypervisor_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = Hypervisor(tmp_path / "broken")
-    monkeypatch.setitem(__import__("host.hypervisor").hypervisor._CONFIGURATION, "qemu.conf", "user = [nonsense\n")
+    monkeypatch.setitem(__import__("host.libvirt.private").hypervisor._CONFIGURATION, "qemu.conf", "user = [nonsense\n")
     try:
         with pytest.raises(HostError, match=r"(?s)libvirtd.*qemu\.conf"):
             broken.start(owner=os.getpid())
@@ -221,9 +223,7 @@ def layout(tmp_path: Path) -> Iterator[Layout]:
     checkout.mkdir()
     layout = Layout(checkout)
     layout.lab.mkdir()
-    environment.write(
-        layout, environment.render(layout, "dev", "qemu"), {"virsh": Path("/usr/bin/virsh")}, private=True
-    )
+    workspace.write(layout, workspace.render(layout, "dev", "qemu"), {"virsh": Path("/usr/bin/virsh")}, private=True)
     yield layout
     Hypervisor(layout.hypervisor).purge()
 
@@ -282,7 +282,7 @@ def test_ssh_reaches_a_node_inside_and_pins_its_key(layout: Layout) -> None:
             "knownHosts": f"127.0.0.1 {known_host_key.read_text()}",
             "nodes": {"node-0": {"address": "127.0.0.1"}},
         }
-        access.write_into(layout.access("dev"), outputs, sys.executable, layout.bin / "in-lab")
+        access_files.write_into(layout.access("dev"), outputs, sys.executable, layout.bin / "in-lab")
         command = ["ssh", "-F", str(layout.access("dev") / "ssh_config"), "node-0", "readlink /proc/self/ns/net"]
         return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
 

@@ -18,20 +18,20 @@ from pathlib import Path
 import pytest
 
 import components.push
-from components import ssh
 from components.artifacts import to_line
-from lab.files import Binary
-from lab.node_setup import PROGRAMS, STORE
-from lab.units import ASSETS
+from host.access import ssh
+from lab.node.node_setup import PROGRAMS, STORE
+from lab.node.service import Binary
+from lab.node.units import ASSETS
 from lab.versions import kubernetes_versions, version
-from tests.damage import flip_a_bit
-from tests.engine.service_sandbox import Sandbox
-from tests.engine.ssh_server import SshServer
+from system.errors import ToolchainError
+from system.files import CHECKOUT
+from tests.support.damage import flip_a_bit
+from tests.support.service_sandbox import Sandbox
+from tests.support.ssh_server import SshServer
 from toolchain import binaries
 from toolchain.cache import Cache
-from toolchain.errors import ToolchainError
 
-CHECKOUT = Path(__file__).parent.parent.parent
 NEW, OLD = kubernetes_versions()[:2]
 KUBELET, OLDER_KUBELET = Binary(name="kubelet", version=NEW), Binary(name="kubelet", version=OLD)
 RUNC, CRICTL = Binary(name="runc", version=version("runc")), Binary(name="crictl", version=version("crictl"))

@@ -11,12 +11,12 @@ import pytest
 
 from lab import versions
 from lab.versions import Release
-from tests.engine.release_host import ReleaseHost, tarball
+from system.errors import ToolchainError
+from tests.support.release_host import ReleaseHost, tarball
 from toolchain import binaries, engine, golang, vm_image
 from toolchain.cache import Cache
-from toolchain.errors import ToolchainError
 from toolchain.release import HOSTS_VARIABLE, NotAvailableError, ReleaseHosts, WrongChecksumError, published_sha256
-from toolchain.workshop import Workshop
+from toolchain.store import Workshop
 
 VERSION = versions.default_kubernetes_version()
 KUBELET = ("kubelet", VERSION)

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from lab.files import Binary, Credential, File, Image, Part, Service, digest
+from lab.node.service import Binary, Credential, File, Image, Part, Service, digest
 from lab.versions import image_reference
-from tests.engine.service_sandbox import STATE, SUFFIX, UNIT, Node, Run, code, files_of
+from tests.support.service_sandbox import STATE, SUFFIX, UNIT, Node, Run, code, files_of
 
 UNIT_FILE = f"/etc/systemd/system/{UNIT}"
 CONFIGURATION = "/etc/tool/configuration"

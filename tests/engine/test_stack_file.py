@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from host import stack_file
-
-CHECKOUT = Path(__file__).parents[2]
+from host.engine import stack_file
+from system.files import CHECKOUT
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.engine.pulumi_project import Project, Run
+from tests.support.pulumi_project import Project, Run
 
 PROGRAM = """
 key = tls.PrivateKey("key", algorithm="ECDSA", ecdsa_curve="P256")

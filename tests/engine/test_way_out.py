@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 
-from host import processes
-from host.hypervisor import Hypervisor
-from host.processes import Process
-from tests.engine.inside import NETWORK, define, run, virsh
-from tests.engine.waiting import wait_until
-from tests.unit.fake_programs import put
+from host.libvirt.private import Hypervisor
+from system import processes
+from system.processes import Process
+from tests.support.fake_programs import put
+from tests.support.inside import NETWORK, define, run, virsh
+from tests.support.waiting import wait_until
 
 NAME_SERVER = "127.53.53.53"
 """An address of the machine's loopback, as systemd-resolved has one."""
@@ -154,7 +154,7 @@ def test_nobody_inside_reaches_the_machines_loopback(hypervisor: Hypervisor) -> 
 def test_names_are_found_inside_by_a_server_of_the_machines_loopback(tmp_path: Path) -> None:
     hypervisor = Hypervisor(tmp_path / "instance")
     start = (
-        f"import pathlib; from host.hypervisor import Hypervisor; "
+        f"import pathlib; from host.libvirt.private import Hypervisor; "
         f"Hypervisor(pathlib.Path({str(hypervisor.instance)!r})).start(owner={os.getpid()})"
     )
     ask = ["getent", "ahostsv4", "registry.example"]

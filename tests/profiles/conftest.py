@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.running_lab import CHECKOUT, RunningLab
+from system.files import CHECKOUT
+from tests.support.running_lab import RunningLab
 from toolchain.cache import default_folder
 
 PROFILES = sorted(file.stem.removeprefix("test_") for file in Path(__file__).parent.glob("test_*.py"))

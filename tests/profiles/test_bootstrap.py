@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.e2e.running_lab import RunningLab
-from tests.e2e.test_a_lab import ready
+from tests.e2e.test_lab import ready
 from tests.profiles.conftest import EveryLab
+from tests.support.running_lab import RunningLab
 
 NODES = {"cp1", "cp2", "worker1"}
 

@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from lab.versions import image_reference
-from tests.e2e.running_lab import RunningLab, Service, wait_for
-from tests.e2e.test_a_lab import PORT, ready, web_pod
+from tests.e2e.test_lab import PORT, ready, web_pod
 from tests.profiles.conftest import EveryLab
+from tests.support.running_lab import RunningLab, Service, wait_for
 
 CONTROL_PLANES = ("control0", "control1", "control2")
 WORKERS = ("worker0", "worker1")

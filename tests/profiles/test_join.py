@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.running_lab import RunningLab
-from tests.e2e.test_a_lab import PORT, ready, web_pod
+from tests.e2e.test_lab import PORT, ready, web_pod
 from tests.profiles.conftest import EveryLab, brought_up
+from tests.support.running_lab import RunningLab
 
 GUEST, HOST = "guest-0", "node-0"
 

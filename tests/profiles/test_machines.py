@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from lab.node_setup import OF_THE_IMAGE
-from tests.e2e.running_lab import RunningLab
-from tests.e2e.test_a_lab import ready
+from lab.node.node_setup import OF_THE_IMAGE
+from tests.e2e.test_lab import ready
 from tests.profiles.conftest import EveryLab, brought_up
-from tests.profiles.spare_machine import SpareMachine
+from tests.support.running_lab import RunningLab
+from tests.support.spare_machine import SpareMachine
 
 ADDRESS = "10.240.0.30"
 WORKER = "node-1"

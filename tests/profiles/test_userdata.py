@@ -2,9 +2,9 @@
 
 import json
 
-from tests.e2e.running_lab import RunningLab
-from tests.e2e.test_a_lab import ready
+from tests.e2e.test_lab import ready
 from tests.profiles.conftest import EveryLab
+from tests.support.running_lab import RunningLab
 
 POD_CIDRS = {"worker-0": "172.20.0.0/24", "worker-1": "172.20.1.0/24"}
 

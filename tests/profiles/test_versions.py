@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.running_lab import RunningLab
-from tests.e2e.test_a_lab import ready
+from tests.e2e.test_lab import ready
 from tests.profiles.conftest import EveryLab, brought_up
+from tests.support.running_lab import RunningLab
 
 VERSIONS = ("v1.31.0", "v1.32.3")
 

@@ -3,8 +3,8 @@
 import pytest
 
 from lab.spec import Spec
-from tests.program.recording import Program, record
-from tests.program.stack import NEW_WORKER, changed
+from tests.support.program_stack import NEW_WORKER, changed
+from tests.support.recording import Program, record
 
 
 @pytest.fixture(scope="session")

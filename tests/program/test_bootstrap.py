@@ -1,20 +1,20 @@
 """The stack whose kubelets join by a bootstrap token: what it registers, in what order, and where tokens never show."""
 
 import json
-from pathlib import Path
 
 import pytest
 import yaml
 
-from lab.bootstrap import token, token_id
-from lab.configuration import load
+from lab.config.parse import load
+from lab.node.bootstrap import token, token_id
 from lab.spec import Spec
-from tests.changes import spec_of
-from tests.program.payload import files
-from tests.program.recording import Program, record
+from system.files import CHECKOUT
 from tests.program.test_structure import MOST_CONNECTIONS_OF_A_WORKER, MOST_RESOURCES_OF_A_WORKER
+from tests.support.changes import spec_of
+from tests.support.payload import files
+from tests.support.recording import Program, record
 
-STACK_FILE = Path(__file__).parents[2] / "Pulumi.bootstrap.yaml"
+STACK_FILE = CHECKOUT / "Pulumi.bootstrap.yaml"
 NEW_WORKER = {"name": "worker3", "address": "10.241.0.23", "podCidr": "10.244.4.0/24"}
 
 

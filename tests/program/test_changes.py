@@ -3,13 +3,13 @@
 import pytest
 
 from components.preview import sentence
-from lab.files import Binary, Image, Service
-from lab.nodes import services_of
+from lab.node.render import services_of
+from lab.node.service import Binary, Image, Service
 from lab.spec import Node, Spec
-from tests.changes import Values, predict
-from tests.program.payload import files
-from tests.program.recording import ACCESS, Program, record, sha256
-from tests.program.stack import NEW_WORKER, Change, changed, setting
+from tests.support.changes import Values, predict
+from tests.support.payload import files
+from tests.support.program_stack import NEW_WORKER, Change, changed, setting
+from tests.support.recording import ACCESS, Program, record, sha256
 
 COMPONENT, COMMAND = "hardway:service:NodeService", "command:remote:Command"
 PUSH = "command:local:Command"

@@ -8,15 +8,15 @@ import pytest
 import yaml
 
 from components import artifacts
-from lab.configuration import parse
-from tests.certificates import pair
-from tests.changes import Values
-from tests.program.payload import files
-from tests.program.recording import HIDDEN, Program, record
+from lab.config.parse import parse
 from tests.program.test_secrets import BETWEEN_CERTIFICATES, TO_A_MACHINE, flattened, lines
 from tests.program.test_structure import MOST_CONNECTIONS_OF_A_WORKER, MOST_RESOURCES_OF_A_WORKER
-from tests.ssh_keys import HOST_KEY, PRIVATE_KEY
-from tests.stacks import configuration, stack_spec
+from tests.support.certificates import pair
+from tests.support.changes import Values
+from tests.support.payload import files
+from tests.support.recording import HIDDEN, Program, record
+from tests.support.ssh_keys import HOST_KEY, PRIVATE_KEY
+from tests.support.stacks import configuration, stack_spec
 
 AUTHORITY, AUTHORITY_KEY = pair("kubernetes-ca")
 NEXT_AUTHORITY, INTERMEDIATE = pair("next-ca")[0], pair("intermediate-ca", issuer="kubernetes-ca")[0]

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from lab.configuration import parse
-from tests.changes import default_configuration
-from tests.program.recording import HIDDEN, Program, Resource, record
-from tests.program.stack import NEW_WORKER
-from tests.ssh_keys import HOST_KEY, PRIVATE_KEY
+from lab.config.parse import parse
+from tests.support.changes import default_configuration
+from tests.support.program_stack import NEW_WORKER
+from tests.support.recording import HIDDEN, Program, Resource, record
+from tests.support.ssh_keys import HOST_KEY, PRIVATE_KEY
 
 ADDRESS = "10.240.0.99"
 NODE = NEW_WORKER["name"]

@@ -7,17 +7,17 @@ from typing import Any
 import pytest
 import yaml
 
-from host import access
-from lab.configuration import parse
-from lab.nodes import services_of
+from host.access import access_files
+from lab.config.parse import parse
+from lab.node.render import services_of
 from lab.spec import Spec
-from smoke.objects import manifest
-from tests.certificates import pair
-from tests.changes import Values, spec_of
-from tests.program.payload import files
-from tests.program.recording import Program, Resource, record
-from tests.ssh_keys import HOST_KEY, PRIVATE_KEY
-from tests.stacks import configuration
+from ops.smoke.objects import manifest
+from tests.support.certificates import pair
+from tests.support.changes import Values, spec_of
+from tests.support.payload import files
+from tests.support.recording import Program, Resource, record
+from tests.support.ssh_keys import HOST_KEY, PRIVATE_KEY
+from tests.support.stacks import configuration
 
 NAME, FIRST, ADDRESS = "node-1.example.com", "node-1", "10.240.0.21"
 NETWORK = "libvirt:index/network:Network"
@@ -137,7 +137,7 @@ def test_resources_of_another_name_are_the_same_but_for_it(run: Program, program
 
 def test_outputs_and_ssh_have_the_whole_name(run: Program, tmp_path: Path) -> None:
     assert run.outputs["nodes"].keys() == run.outputs["services"].keys() == {"server", "node-0", NAME}
-    access.write_into(tmp_path, run.outputs, "python3", None)
+    access_files.write_into(tmp_path, run.outputs, "python3", None)
     assert f"Host {NAME}\n    HostName {ADDRESS}\n" in (tmp_path / "ssh_config").read_text()
 
 
@@ -184,7 +184,7 @@ def test_certificates_that_are_made_already_are_those_of_the_whole_name() -> Non
 
 def test_the_key_of_a_machine_is_kept_under_the_whole_name(tmp_path: Path) -> None:
     run = record(named(NAME, workers=[*_workers(), _machine()]))
-    access.write_into(tmp_path, run.outputs, "python3", None)
+    access_files.write_into(tmp_path, run.outputs, "python3", None)
     assert (tmp_path / f"{NAME}.key").read_text() == PRIVATE_KEY
     assert f'    IdentityFile "{tmp_path}/{NAME}.key"\n' in (tmp_path / "ssh_config").read_text()
 

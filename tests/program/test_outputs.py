@@ -6,9 +6,9 @@ from ipaddress import IPv4Address
 
 import yaml
 
-from tests.program.payload import files
-from tests.program.recording import HIDDEN, Program, record
-from tests.program.stack import changed, setting
+from tests.support.payload import files
+from tests.support.program_stack import changed, setting
+from tests.support.recording import HIDDEN, Program, record
 
 SECRET = {"kubeconfig", "sshKey", "certificateAuthorityKey"}
 

@@ -2,8 +2,8 @@
 
 import json
 
-from tests.program.payload import files
-from tests.program.recording import ACCESS, Program
+from tests.support.payload import files
+from tests.support.recording import ACCESS, Program
 
 TO_A_MACHINE = {"connection.privateKey", "stdin", "userData"}
 BETWEEN_CERTIFICATES = {"privateKeyPem", "caPrivateKeyPem"}

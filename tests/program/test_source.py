@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-CHECKOUT = Path(__file__).parents[2]
+from system.files import CHECKOUT
+
 SOURCES = [
     *(path for folder in ("lab", "components") for path in sorted((CHECKOUT / folder).glob("*.py"))),
     CHECKOUT / "__main__.py",

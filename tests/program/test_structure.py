@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from host import clock
-from lab.nodes import services_of
+from host.machine import tsc
+from lab.node.render import services_of
 from lab.spec import Spec
-from tests.changes import spec_of
-from tests.e2e.running_lab import CHECKOUT
-from tests.program.recording import IMAGE, Program, Resource, record
-from tests.program.stack import NEW_WORKER, Change, changed, setting
-from tests.stacks import configuration
+from system.files import CHECKOUT
+from tests.support.changes import spec_of
+from tests.support.program_stack import NEW_WORKER, Change, changed, setting
+from tests.support.recording import IMAGE, Program, Resource, record
+from tests.support.stacks import configuration
 from toolchain.vm_image import VmImage
 
 DOMAIN = "libvirt:index/domain:Domain"
@@ -260,7 +260,7 @@ def command_lines(*changes: Change) -> list[dict[str, str]]:
 
 
 def test_the_kernel_is_told_of_an_emulated_cpu_and_of_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clock, "counter_mhz", lambda: 2596)
+    monkeypatch.setattr(tsc, "counter_mhz", lambda: 2596)
     (real,) = command_lines(setting("virtualization", "kvm"))
     emulated, flags = command_lines(setting("virtualization", "qemu"))
     assert emulated == real | {
@@ -276,10 +276,10 @@ def test_the_kernel_is_told_of_an_emulated_cpu_and_of_no_other(monkeypatch: pyte
 
 
 def test_the_kernel_is_told_nothing_of_a_clock_that_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clock, "counter_mhz", lambda: 2596)
+    monkeypatch.setattr(tsc, "counter_mhz", lambda: 2596)
     emulated = setting("virtualization", "qemu")
     elsewhere, _ = command_lines(emulated, setting("libvirtUri", "qemu+ssh://root@elsewhere/system"))
-    monkeypatch.setattr(clock, "counter_mhz", lambda: None)
+    monkeypatch.setattr(tsc, "counter_mhz", lambda: None)
     unknown, _ = command_lines(emulated)
     assert not {"tsc", "tsc_early_khz"} & (elsewhere.keys() | unknown.keys())
 

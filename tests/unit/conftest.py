@@ -4,10 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from lab.configuration import load
+from lab.config.parse import load
 from lab.spec import Spec
-
-CHECKOUT = Path(__file__).parent.parent.parent
+from system.files import CHECKOUT
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

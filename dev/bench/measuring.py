@@ -1,0 +1,301 @@
+"""What is measured, all on one lab of one run."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dev.bench import hypervisor, timeline
+from dev.bench.report import Figure, median_of, ratio
+from tests.support.running_lab import UNITS, Change, RunningLab
+
+MIB = 1024**2
+TIMES = 5
+"""How often something that takes seconds is measured."""
+ROUNDS = 3
+"""How often something that takes a minute is measured."""
+
+_UP = ("pulumi", "up", "--stack", "dev", "--yes", "--skip-preview", "--non-interactive")
+_ANSWERS = Path(__file__).with_name("answers.py")
+_PROJECT = """\
+name: {name}
+runtime:
+  name: python
+  options:
+    toolchain: pip
+    virtualenv: {venv}
+"""
+# What the engine, the SDK and a plugin take for resources, whatever a program does with them.
+_BARE_PROGRAM = """\
+import gc
+import pulumi
+import pulumi_tls
+
+gc.disable()
+pulumi.log.debug = lambda *_, **__: None
+for number in range({components}):
+    pulumi.ComponentResource("bare:index:Component", f"component-{{number}}").register_outputs({{}})
+for number in range({others}):
+    pulumi_tls.PrivateKey(f"key-{{number}}", algorithm="ED25519")
+"""
+# Asks as often as `service apply` does at first.
+_RESTART_BY_HAND = """\
+set -eu
+health=$(cat /var/lib/hardway/services/kubelet/applied/health)
+started=${EPOCHREALTIME/./}
+systemctl restart kubelet
+until bash -c "$health" >/dev/null 2>&1; do sleep 1; done
+echo $((${EPOCHREALTIME/./} - started))
+"""
+
+
+class BenchError(Exception):
+    """Something could not be measured; the message says what and why."""
+
+
+def from_nothing(lab: RunningLab) -> list[Figure]:
+    """The first `up` of a lab: how long until VMs boot and workers are Ready, what they receive, what they use."""
+    addresses = _addresses(lab)
+    with tempfile.TemporaryDirectory() as folder, _listener(lab, addresses.values()) as listener:
+        log = Path(folder) / "events"
+        with hypervisor.Sampler(lab) as sampler:
+            began = int(time.time())
+            # The engine has the option only where it is told to have its debugging ones.
+            first = lab.run("PULUMI_DEBUG_COMMANDS=1", *_UP, "--event-log", str(log), check=False)
+        if first.returncode != 0:
+            raise BenchError(f"pulumi up failed:\n{first.stdout}{first.stderr}")
+        with log.open() as lines:
+            times = timeline.created(lines)
+        answers = _answers(listener)
+    # In whole seconds, as the engine's.
+    answered = {node: int(answers[address]) for node, address in addresses.items()}
+    workers = [worker["name"] for worker in lab.workers]
+    boot = max(answered.values()) - timeline.first_domain(times)
+    ready = {worker: timeline.healthy(times, worker, "kubelet") for worker in workers}
+    whole = max(ready.values()) - began
+    # What waits for SSH comes back as soon as it is there and the node has the lab's programs.
+    prepared = max(timeline.healthy(times, node, "prepared") for node in addresses) - timeline.first_domain(times)
+    return [
+        Figure(name="VMs' boot: first domain made to last SSH server greeting", value=boot, unit="s"),
+        Figure(name="  and to the last node prepared", value=prepared, unit="s"),
+        Figure(name="from nothing: start of pulumi up to all workers Ready", value=whole, unit="s"),
+        ratio("  against the VMs' boot", whole, boot, goal=1.8),
+        *(
+            Figure(name=f"{worker}: SSH greeting to Ready", value=ready[worker] - answered[worker], unit="s")
+            for worker in workers
+        ),
+        *_memory(lab, list(addresses), sampler.samples),
+        *_bytes(lab, ready, sampler.samples),
+    ]
+
+
+def previews(lab: RunningLab) -> list[Figure]:
+    """A preview that finds nothing to do against that of an empty program, and of one of as many resources."""
+    options = ("--stack", "dev", "--non-interactive", "--expect-no-changes")
+    with _project(lab, "empty", "") as empty, _project(lab, "bare", _BARE_PROGRAM.format(**_counts(lab))) as bare:
+        of_lab, of_bare, of_empty = _interleaved(
+            lambda: lab.run("pulumi", "preview", *options),
+            lambda: lab.run("pulumi", "-C", bare, "preview", *options),
+            lambda: lab.run("pulumi", "-C", empty, "preview", *options),
+        )
+    return [
+        (preview := median_of("preview without a change", of_lab)),
+        (least := median_of("  of a program of as many resources and nothing else", of_bare)),
+        (none := median_of("  of an empty program", of_empty)),
+        ratio("  against that of as many resources", preview.value, least.value),
+        ratio("  against that of an empty program", preview.value, none.value, goal=1.5),
+    ]
+
+
+def transaction(lab: RunningLab) -> list[Figure]:
+    """`service apply` of what is applied already, against an SSH command that does nothing."""
+    worker = lab.workers[0]["name"]
+    payload = _state(lab)[timeline.COMMAND, f"{worker}-kubelet"]["inputs"]["stdin"]
+    outcomes = []
+
+    def apply() -> None:
+        outcomes.append(_on_node(lab, worker, "/usr/local/lib/hardway/service apply kubelet", payload))
+
+    applied, nothing = _interleaved(apply, lambda: _on_node(lab, worker, "true"))
+    if any(outcome.strip() != "kubelet: unchanged" for outcome in outcomes):
+        raise BenchError(f"a service transaction found something to do: {outcomes}")
+    return [
+        median_of(f"service transaction that finds nothing to do (kubelet on {worker})", applied),
+        median_of("  an SSH command that does nothing", nothing),
+    ]
+
+
+def changed_field(lab: RunningLab) -> list[Figure]:
+    """One kubelet field changed on one worker, against an `up` without a change and a restart by hand."""
+    workers = lab.workers
+    worker = workers[0]["name"]
+    unchanged, changed, by_hand = [], [], []
+    for number in range(ROUNDS):
+        unchanged.append(_up(lab, restarting=set()))
+        workers[0]["kubelet"] = {"maxPods": 100 + number}
+        lab.configure(workers=workers)
+        changed.append(_up(lab, restarting={(worker, "kubelet")}))
+        by_hand.append(int(_on_node(lab, worker, "bash -s", _RESTART_BY_HAND)) / 1e6)
+    return [
+        (without := median_of("up without a change", unchanged)),
+        (restart := median_of(f"kubelet on {worker} restarted by hand, until Ready", by_hand)),
+        (up := median_of(f"up with one kubelet field changed on {worker}", changed)),
+        ratio("  against the two together", up.value, without.value + restart.value, goal=1.2),
+    ]
+
+
+@contextmanager
+def _project(lab: RunningLab, name: str, program: str) -> Iterator[str]:
+    """The folder of a program that is up while the block runs: with the engine, backend and Python of the lab."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "Pulumi.yaml").write_text(_PROJECT.format(name=name, venv=lab.layout.venv))
+        Path(folder, "__main__.py").write_text(program)
+        lab.run("pulumi", "-C", folder, "stack", "init", "dev")
+        lab.run(*_UP, "-C", folder)
+        yield folder
+        lab.run("pulumi", "-C", folder, "stack", "rm", "dev", "--yes", "--force")
+
+
+def _counts(lab: RunningLab) -> dict[str, int]:
+    """How many components and other resources the lab has, but for its stack and its providers."""
+    parts = [kind.split(":")[0] for kind, _ in _state(lab)]
+    components = parts.count("hardway")
+    return {"components": components, "others": len(parts) - components - parts.count("pulumi")}
+
+
+def _memory(lab: RunningLab, nodes: list[str], samples: list[hypervisor.Sample]) -> list[Figure]:
+    figures = []
+    for node in nodes:
+        domain = _domain(lab, node)
+        used, resident = hypervisor.most_used(samples, domain), hypervisor.most_resident(lab, domain)
+        figures += [
+            Figure(
+                name=f"{node}: most memory used inside, seen every {hypervisor.PERIOD} s", value=used / MIB, unit="MiB"
+            ),
+            Figure(name="  most memory of its process on the host (VmHWM)", value=resident / MIB, unit="MiB"),
+        ]
+        for unit, peak in _unit_peaks(lab, node).items():
+            figures.append(Figure(name=f"  {unit} with its page cache (memory.peak)", value=peak / MIB, unit="MiB"))
+    return figures
+
+
+def _unit_peaks(lab: RunningLab, node: str) -> Mapping[str, int]:
+    """Bytes by unit, of those that run there. Raises BenchError where the kernel tells of none.
+
+    Read from the control groups themselves: Debian 12's systemd does not show MemoryPeak.
+    """
+    read = f"cd /sys/fs/cgroup && for unit in {' '.join(UNITS)}; do grep -sH . *.slice/$unit.service/memory.peak; done"
+    peaks = {}
+    for line in lab.ssh(node, f"{read}; true").splitlines():
+        path, _, peak = line.rpartition(":")
+        peaks[Path(path).parent.name.removesuffix(".service")] = int(peak)
+    if not peaks:
+        raise BenchError(f"no unit of {node} has a control group with memory.peak")
+    return peaks
+
+
+def _bytes(lab: RunningLab, ready: Mapping[str, int], samples: list[hypervisor.Sample]) -> list[Figure]:
+    resources = _state(lab)
+    figures = []
+    for node, at in ready.items():
+        said = resources["command:local:Command", f"{node}-binaries"]["outputs"]["stdout"]
+        pushed = said.removesuffix(" bytes sent")
+        if not pushed.isdigit():
+            raise BenchError(f"the push to {node} said {said!r} instead of how much it sent")
+        received = hypervisor.received(samples, _domain(lab, node), at)
+        figures += [
+            Figure(name=f"{node}: binaries and images pushed", value=int(pushed), unit="bytes"),
+            Figure(name="  all that it had received when Ready", value=received, unit="bytes"),
+        ]
+    return figures
+
+
+def _state(lab: RunningLab) -> Mapping[timeline.Resource, Any]:
+    """Resources of the stack by type and name, secrets in plain: nothing of it is printed or kept."""
+    exported = lab.run("pulumi", "stack", "export", "--stack", "dev", "--show-secrets", record=False).stdout
+    return {
+        (resource["type"], resource["urn"].rpartition("::")[2]): {
+            part: {name: _plain(value) for name, value in resource.get(part, {}).items()}
+            for part in ("inputs", "outputs")
+        }
+        for resource in json.loads(exported)["deployment"]["resources"]
+    }
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(value["plaintext"]) if isinstance(value, dict) and "plaintext" in value else value
+
+
+def _up(lab: RunningLab, restarting: set[tuple[str, str]]) -> float:
+    """Seconds that `pulumi up` took. Raises BenchError where it restarts anything else than `restarting`."""
+    seconds = 0.0
+    change = Change(output="", succeeded=False)
+
+    def up() -> None:
+        nonlocal seconds, change
+        began = time.monotonic()
+        change = lab.up()
+        seconds = time.monotonic() - began
+
+    restarted = lab.restarts(up)
+    if not change.succeeded:
+        raise BenchError(f"pulumi up failed:\n{change.output}")
+    if restarted != restarting:
+        raise BenchError(f"pulumi up restarted {sorted(restarted)}, not {sorted(restarting)}")
+    return seconds
+
+
+def _interleaved(*actions: Callable[[], object]) -> list[list[float]]:
+    """Seconds of each action, TIMES times: one after the other by turns, so that what disturbs one disturbs all."""
+    seconds: list[list[float]] = [[] for _ in actions]
+    for _ in range(TIMES):
+        for action, taken in zip(actions, seconds, strict=True):
+            began = time.monotonic()
+            action()
+            taken.append(time.monotonic() - began)
+    return seconds
+
+
+def _on_node(lab: RunningLab, node: str, command: str, stdin: str = "") -> str:
+    configuration = str(lab.layout.access("dev") / "ssh_config")
+    return lab.run("ssh", "-F", configuration, node, command, stdin=stdin, record=False).stdout
+
+
+def _configuration(lab: RunningLab) -> Mapping[str, Any]:
+    configuration: Mapping[str, Any] = yaml.safe_load(lab.stack_file.read_text())["config"]
+    return configuration
+
+
+def _addresses(lab: RunningLab) -> dict[str, str]:
+    """Addresses by node, as the stack file has them: there are no outputs yet."""
+    configuration = _configuration(lab)
+    nodes = configuration["hardway:controlPlanes"] + configuration["hardway:workers"]
+    return {node["name"]: node["address"] for node in nodes}
+
+
+def _domain(lab: RunningLab, node: str) -> str:
+    return f"{_configuration(lab).get('hardway:name', 'hardway')}-{node}"
+
+
+@contextmanager
+def _listener(lab: RunningLab, addresses: Iterable[str]) -> Iterator[subprocess.Popen[str]]:
+    """Has a program say, while the block runs, when each address first answered SSH."""
+    process = lab.start("in-lab", sys.executable, str(_ANSWERS), *addresses)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _answers(listener: subprocess.Popen[str]) -> dict[str, float]:
+    """When each address answered; all of them have, so that the program has ended or is about to."""
+    printed, _ = listener.communicate(timeout=60)
+    return {address: float(at) for address, at in map(str.split, printed.splitlines())}

@@ -1,0 +1,107 @@
+"""The command line: `python3 -m hardway --help`. The Makefile's targets are these."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from dev import checks
+from host.engine import recovery
+from host.engine.stack import Stack
+from host.libvirt.private import Hypervisor
+from host.prepare import clean, prepare, prepare_tools
+from host.workspace import Layout
+from system.errors import HostError, ToolchainError
+from system.files import CHECKOUT
+
+
+def main() -> int:
+    """Runs one command and returns the exit code."""
+    arguments = _parser().parse_args()
+    layout = Layout(CHECKOUT)
+    match arguments.command:
+        case "prepare":
+            prepare(layout, arguments.stack)
+        case "up":
+            prepare(layout, arguments.stack)
+            Stack(layout, arguments.stack).up()
+        case "preview":
+            prepare(layout, arguments.stack)
+            Stack(layout, arguments.stack).preview()
+        case "access":
+            Stack(layout, arguments.stack).write_access()
+        case "destroy":
+            Stack(layout, arguments.stack).destroy()
+        case "settle":
+            state = Layout(arguments.checkout).state
+            recovery.settle(arguments.checkout, state, arguments.pulumi, state_only=arguments.state_only)
+        case "clean":
+            clean(layout)
+        case "test":
+            checks.ensure_allowed(arguments.names)
+            tools = prepare_tools(layout, pulumi_home=layout.pulumi_home, development=True)
+            return 0 if checks.run(layout, tools, arguments.names, thorough=arguments.thorough) else 1
+        case "run":
+            tools = prepare_tools(layout, pulumi_home=layout.pulumi_home, development=True)
+            return checks.python(layout, tools, arguments.arguments)
+        case "hypervisor":
+            _hypervisor(arguments)
+    return 0
+
+
+def _hypervisor(arguments: argparse.Namespace) -> None:
+    # Whoever calls the lab's commands has to find the holder, also where root keeps its own files to itself.
+    os.umask(0o022)
+    hypervisor = Hypervisor(arguments.instance)
+    match arguments.action:
+        case "start":
+            hypervisor.start(kvm=arguments.kvm)
+        case "stop":
+            hypervisor.stop()
+        case "purge":
+            hypervisor.purge()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python3 -m hardway", description="Prepares this machine for the lab and runs it."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, what in (
+        ("prepare", "install what is missing and write .lab/env"),
+        ("up", "prepare, bring the stack up, show the nodes"),
+        ("preview", "prepare, show what up would change"),
+        ("access", "write kubeconfig and SSH configuration of a stack that is up"),
+        ("destroy", "take down all that the stack made"),
+    ):
+        commands.add_parser(name, help=what).add_argument("--stack", default="dev", help="the stack (default: dev)")
+    settle = commands.add_parser("settle", help="take away what a killed engine has left (pulumi of .lab/bin does it)")
+    settle.add_argument("checkout", type=Path, help="where Pulumi.yaml is")
+    settle.add_argument("pulumi", type=Path, help="the engine")
+    settle.add_argument("--state-only", action="store_true", help="only make the state readable again")
+    commands.add_parser("clean", help="remove .lab with all in it")
+    test = commands.add_parser("test", help="prepare, run checks and tests")
+    test.add_argument("names", nargs="*", choices=(*checks.NAMES, []), help="which ones (default: all)")
+    test.add_argument("--thorough", action="store_true", help="bring up every stack, and draw more changes")
+    run = commands.add_parser("run", help="run Python as the tests do: with their packages and environment")
+    run.add_argument("arguments", nargs="+", help="after --, what Python is told: -- -m dev.bench")
+    hypervisor = commands.add_parser("hypervisor", help="the private hypervisor alone")
+    hypervisor.add_argument("action", choices=("start", "stop", "purge"))
+    hypervisor.add_argument("instance", type=Path, help="its folder")
+    hypervisor.add_argument(
+        "--kvm", action=argparse.BooleanOptionalAction, help="whether to show it /dev/kvm (default: as said last)"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except (HostError, ToolchainError) as error:
+        sys.exit(f"hardway: {error}")
+    except OSError as error:
+        sys.exit(f"hardway: {error.filename}: {error.strerror}" if error.filename else f"hardway: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,173 @@
+"""The Kubernetes objects that every lab has from the start: access to kubelets, and the cluster DNS."""
+
+from typing import Any
+
+from lab.node import bootstrap, rbac
+from lab.node.credentials import KeyPair, authority_file
+from lab.node.kubeconfig import referring
+from lab.node.node_setup import KUBECTL, PROGRAMS
+from lab.node.service import Binary, File, Service, to_yaml
+from lab.node.units import unit, unit_path
+from lab.pki import ADMIN
+from lab.spec import Node, Role, Spec
+from lab.versions import image_reference
+
+FOLDER = "/var/lib/cluster-objects"
+ADMIN_KUBECONFIG = f"{FOLDER}/kubeconfig"
+OWNED = {"app.kubernetes.io/managed-by": "hardway"}
+"""The label of the objects that the lab makes: one that is no longer listed is deleted by it."""
+
+
+def cluster_objects(spec: Spec, node: Node) -> Service:
+    """The objects, and the unit that applies them on a control plane."""
+    authority, pair = f"{FOLDER}/ca.crt", KeyPair.of(ADMIN, folder=FOLDER)
+    objects = [
+        *_kubelet_access(),
+        *(bootstrap.access() if spec.tls_bootstrap else []),
+        *(_cluster_dns(spec) if spec.dns_addon else []),
+    ]
+    return Service(
+        name="cluster-objects",
+        unit="cluster-objects.service",
+        needs=("kube-apiserver",),
+        files={
+            unit_path("cluster-objects.service"): File(
+                content=unit("cluster-objects.service", program=f"{PROGRAMS}/apply-objects {FOLDER}")
+            ),
+            f"{FOLDER}/objects.yaml": File(content=to_yaml(*map(_owned, objects))),
+            ADMIN_KUBECONFIG: File(
+                content=referring(
+                    server=node.api_server,
+                    authority=authority,
+                    certificate=pair.certificate,
+                    key=pair.key,
+                    user="admin",
+                )
+            ),
+            authority: authority_file(),
+            **pair.files,
+        },
+        binaries={KUBECTL: Binary(name="kubectl", version=node.kubernetes_version)},
+    )
+
+
+def _owned(document: dict[str, Any]) -> dict[str, Any]:
+    metadata = document["metadata"]
+    return document | {"metadata": metadata | {"labels": metadata.get("labels", {}) | OWNED}}
+
+
+def _kubelet_access() -> list[dict[str, Any]]:
+    """What lets the API server fetch logs, run commands and forward ports through kubelets."""
+    name = "system:kube-apiserver-to-kubelet"
+    resources = ["nodes/proxy", "nodes/stats", "nodes/log", "nodes/spec", "nodes/metrics"]
+    return [
+        {
+            "apiVersion": f"{rbac.API_GROUP}/v1",
+            "kind": "ClusterRole",
+            "metadata": {"name": name, "annotations": {"rbac.authorization.kubernetes.io/autoupdate": "true"}},
+            "rules": [{"apiGroups": [""], "resources": resources, "verbs": ["*"]}],
+        },
+        rbac.cluster_role_binding("system:kube-apiserver", name, rbac.user("kubernetes")),
+    ]
+
+
+def _cluster_dns(spec: Spec) -> list[dict[str, Any]]:
+    """CoreDNS behind the Service `kube-dns`, as pods expect it
+    (https://github.com/kubernetes/dns/blob/master/docs/specification.md)."""
+    labels = {"k8s-app": "kube-dns"}
+    in_system = {"name": "coredns", "namespace": "kube-system"}
+    role = "system:coredns"
+    return [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": in_system},
+        {
+            "apiVersion": f"{rbac.API_GROUP}/v1",
+            "kind": "ClusterRole",
+            "metadata": {"name": role},
+            "rules": [
+                {
+                    "apiGroups": [""],
+                    "resources": ["endpoints", "services", "pods", "namespaces"],
+                    "verbs": ["list", "watch"],
+                },
+                {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]},
+            ],
+        },
+        rbac.cluster_role_binding(role, role, {"kind": "ServiceAccount", **in_system}),
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": in_system,
+            "data": {"Corefile": _corefile(spec.networks.cluster_domain)},
+        },
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": in_system,
+            "spec": {
+                "replicas": 1,
+                "selector": {"matchLabels": labels},
+                "template": {"metadata": {"labels": labels}, "spec": _dns_pod()},
+            },
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "kube-dns", "namespace": "kube-system", "labels": labels},
+            "spec": {
+                "selector": labels,
+                "clusterIP": str(spec.networks.cluster_dns),
+                "ports": [
+                    {"name": "dns", "port": 53, "protocol": "UDP"},
+                    {"name": "dns-tcp", "port": 53, "protocol": "TCP"},
+                ],
+            },
+        },
+    ]
+
+
+def _dns_pod() -> dict[str, Any]:
+    return {
+        "serviceAccountName": "coredns",
+        "priorityClassName": "system-cluster-critical",
+        # The node's own resolver, not this very Service.
+        "dnsPolicy": "Default",
+        "tolerations": [
+            {"key": "CriticalAddonsOnly", "operator": "Exists"},
+            # The nodes of a lab without workers are all of this kind.
+            {"key": f"node-role.kubernetes.io/{Role.CONTROL_PLANE}", "effect": "NoSchedule"},
+        ],
+        "containers": [
+            {
+                "name": "coredns",
+                "image": image_reference("coredns"),
+                "args": ["-conf", "/etc/coredns/Corefile"],
+                "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "170Mi"}},
+                "securityContext": {
+                    "allowPrivilegeEscalation": False,
+                    "readOnlyRootFilesystem": True,
+                    "capabilities": {"drop": ["ALL"], "add": ["NET_BIND_SERVICE"]},
+                },
+                "livenessProbe": {"httpGet": {"path": "/health", "port": 8080}, "failureThreshold": 5},
+                "readinessProbe": {"httpGet": {"path": "/ready", "port": 8181}},
+                "volumeMounts": [{"name": "config", "mountPath": "/etc/coredns", "readOnly": True}],
+            }
+        ],
+        "volumes": [{"name": "config", "configMap": {"name": "coredns"}}],
+    }
+
+
+def _corefile(cluster_domain: str) -> str:
+    return f""".:53 {{
+    errors
+    health
+    ready
+    kubernetes {cluster_domain} in-addr.arpa ip6.arpa {{
+        pods insecure
+        fallthrough in-addr.arpa ip6.arpa
+    }}
+    forward . /etc/resolv.conf
+    cache 30
+    loop
+    reload
+}}
+"""

@@ -1,0 +1,40 @@
+"""What somebody changed on a node by hand is found by `make verify` and set right by the next `pulumi up`."""
+
+from tests.e2e.test_lab import WORKERS, ready
+from tests.support.running_lab import Change, RunningLab, wait_for
+
+CONFIGURATION = "/var/lib/kubelet/kubelet-config.yaml"
+
+
+def test_make_verify_finds_nothing_on_an_untouched_lab(lab: RunningLab) -> None:
+    assert lab.verify() == []
+    assert lab.make("verify").succeeded
+
+
+def test_drift_is_named_and_only_what_is_concerned_is_repaired(lab: RunningLab) -> None:
+    lab.ssh("node-0", f"echo '# by hand' >> {CONFIGURATION}; chmod 644 /var/lib/kube-proxy/kubeconfig")
+    lab.ssh("node-0", "ip route flush proto kubernetes; sysctl --write vm.panic_on_oom=1")
+    lab.kubectl("label", "node", "node-1", "node-role.kubernetes.io/worker-")
+    lab.ssh("node-1", "systemctl stop kube-proxy; rm /etc/cni/net.d/99-loopback.conf; echo >> /opt/cni/bin/portmap")
+    differences = lab.verify()
+    for node, service, what in (
+        ("node-0", "kubelet", CONFIGURATION),
+        ("node-0", "kube-proxy", "/var/lib/kube-proxy/kubeconfig"),
+        ("node-0", "node-setup", "vm.panic_on_oom is 1, not 0"),
+        ("node-1", "membership", "label node-role.kubernetes.io/worker"),
+        ("node-1", "kube-proxy", "kube-proxy.service"),
+        ("node-1", "node-setup", "/etc/cni/net.d/99-loopback.conf"),
+        ("node-1", "node-setup", "/opt/cni/bin/portmap"),
+    ):
+        assert any(
+            found["node"] == node and found["service"] == service and what in f"{found}" for found in differences
+        ), (node, service, differences)
+    assert not lab.make("verify").succeeded
+
+    changes: list[Change] = []
+    # The mode of a file is no reason to restart; what was stopped is started.
+    assert lab.restarts(lambda: changes.append(lab.up())) == {("node-0", "kubelet"), ("node-1", "kube-proxy")}
+    assert changes[0].succeeded, changes[0].output
+    assert lab.verify() == []
+    assert lab.planned() == {}
+    wait_for("every node Ready", lambda: ready(lab) == set(WORKERS))

@@ -1,0 +1,527 @@
+"""Random changes of a configuration, and what restarts by them: said from the specs alone, without any rendering.
+
+The table READS is what a person would say of each service: what of the spec it is told. Tests hold it against what is
+rendered, and against what restarts on real nodes.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import yaml
+
+from lab.config.parse import ConfigurationError, parse
+from lab.spec import Node, Role, Spec
+from lab.versions import kubernetes_versions
+from system.files import CHECKOUT
+
+Values = dict[str, Any]
+"""A configuration: keys without their namespace to values as YAML has them."""
+
+Keys = tuple[str, ...]
+"""The keys that lead to a field."""
+
+UNSET: Final = "(unset)"
+"""The default of a field that the lab leaves to the service."""
+
+GONE: Final = "(gone)"
+"""Stands for the removal of what was set."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field that a change may set: what the lab sets by itself, and other values that every version takes.
+
+    optional: whether the service does without, so that null may take the default away.
+    """
+
+    default: Any
+    others: tuple[Any, ...]
+    optional: bool = False
+
+
+IMAGES, RUNTIME = (("plugins", f"io.containerd.cri.v1.{name}") for name in ("images", "runtime"))
+
+FIELDS: Mapping[str, Mapping[Keys, Field]] = {
+    "kubelet": {
+        ("maxPods",): Field(110, (60, 90), optional=True),
+        ("podPidsLimit",): Field(4096, (1024, 2048), optional=True),
+        ("eventRecordQPS",): Field(5, (10, 50), optional=True),
+        ("streamingConnectionIdleTimeout",): Field("5m", ("10m", "1h"), optional=True),
+        ("runtimeRequestTimeout",): Field("15m", ("5m", "10m"), optional=True),
+        ("imageGCHighThresholdPercent",): Field(UNSET, (86, 90)),
+        ("containerLogMaxSize",): Field(UNSET, ("5Mi", "20Mi")),
+        ("serializeImagePulls",): Field(UNSET, (True,)),
+        ("systemReserved", "cpu"): Field("100m", ("50m", "150m")),
+        ("systemReserved", "memory"): Field("128Mi", ("96Mi", "160Mi"), optional=True),
+        ("evictionHard", "memory.available"): Field(UNSET, ("50Mi", "80Mi")),
+    },
+    "kubeProxy": {
+        # Other modes are a kind of change of their own, for the kernel must have what they want.
+        ("mode",): Field("iptables", ()),
+        ("configSyncPeriod",): Field(UNSET, ("10m", "20m")),
+        ("metricsBindAddress",): Field("127.0.0.1:10249", ("127.0.0.1:10349",)),
+        ("conntrack", "maxPerCore"): Field(UNSET, (32768, 65536)),
+        ("iptables", "minSyncPeriod"): Field(UNSET, ("1s", "2s")),
+    },
+    "containerd": {
+        ("oom_score",): Field(UNSET, (-500, -900)),
+        (*IMAGES, "max_concurrent_downloads"): Field(UNSET, (2, 5)),
+        (*RUNTIME, "max_container_log_line_size"): Field(UNSET, (8192, 32768)),
+        (*RUNTIME, "containerd", "default_runtime_name"): Field("runc", ()),
+    },
+    "cni": {
+        ("mtu",): Field(UNSET, (1400, 1450)),
+        ("hairpinMode",): Field(True, (False,)),
+        ("ipMasq",): Field(True, ()),
+    },
+}
+"""For each key of fields, those that a change may set."""
+
+FLAGS: Mapping[str, Mapping[str, Field]] = {
+    "etcdFlags": {
+        "snapshot-count": Field(UNSET, (5000, 20000)),
+        "auto-compaction-retention": Field(UNSET, ("1h", "2h")),
+    },
+    "apiServerFlags": {"v": Field("2", (1, 3)), "max-requests-inflight": Field(UNSET, (300, 500))},
+    "controllerManagerFlags": {"v": Field("2", (1, 3)), "concurrent-deployment-syncs": Field(UNSET, (3, 6))},
+    "schedulerFlags": {"v": Field("2", (1, 3)), "profiling": Field("false", (True,))},
+}
+"""For each key of flags, those that a change may set."""
+
+MODULES = {"iptables": "none", "nftables": "those of nftables", "ipvs": "those of ipvs"}
+"""What the modes of kube-proxy want of the kernel, besides what all of them want."""
+
+
+# What restarts.
+
+Reads = Mapping[Role, Mapping[str, Callable[[Spec, Node], object]]]
+"""For each role and service, what of a spec that service is told."""
+
+
+def predict(old: Spec, new: Spec) -> set[tuple[str, str]]:
+    """The (node, service) pairs that restart when a lab goes from one spec to another, nodes of both alone."""
+    return _told_differently(old, new, READS)
+
+
+def predict_reloads(old: Spec, new: Spec) -> set[tuple[str, str]]:
+    """The pairs that get a change by a reload, which restarts nothing."""
+    return _told_differently(old, new, RELOADS)
+
+
+def _told_differently(old: Spec, new: Spec, reads: Reads) -> set[tuple[str, str]]:
+    """None is what a service is told that is not there."""
+    before = {node.name: node for node in old.nodes}
+    different = set()
+    for node in new.nodes:
+        for service, told in {**reads[node.role], **(reads[Role.WORKER] if node.pod_cidr else {})}.items():
+            pair = (told(old, before[node.name]), told(new, node)) if node.name in before else (None, None)
+            if None not in pair and pair[0] != pair[1]:
+                different.add((node.name, service))
+    return different
+
+
+def _kubelet(spec: Spec, node: Node) -> object:
+    taints = [(taint.key, taint.value, taint.effect) for taint in node.taints]
+    cluster = (spec.networks.cluster_dns, spec.networks.cluster_domain, _api_server(spec))
+    # Labels are the administrator's: a kubelet gives its node none after it is there.
+    own = (effective("kubelet", node.kubelet), taints, node.kubernetes_version, node.address)
+    # One of v1.36 rereads its own certificate, but not that of the authority.
+    rereads = node.kubernetes_version >= "v1.36"
+    certificates = spec.certificates.authority_validity if rereads else _certificates(spec)
+    return own, cluster, certificates, _places(spec, node, "binaries", "kubelet"), spec.tls_bootstrap
+
+
+def _kube_proxy(spec: Spec, node: Node) -> object:
+    own = (effective("kubeProxy", node.kube_proxy), node.kubernetes_version)
+    places = _places(spec, node, "binaries", "kube_proxy")
+    return own, spec.networks.cluster_cidr, _api_server(spec), _certificates(spec), places
+
+
+def _containerd(spec: Spec, node: Node) -> object:
+    return effective("containerd", node.containerd), _places(spec, node, "binaries")
+
+
+def _etcd(spec: Spec, node: Node) -> object:
+    # Of the others it knows by itself.
+    return node.address, _flags("etcdFlags", spec.flags.etcd), _certificates(spec)
+
+
+def _api_server_itself(spec: Spec, node: Node) -> object:
+    networks = (spec.networks.service_cidr, spec.networks.cluster_domain)
+    flags = _flags("apiServerFlags", spec.flags.kube_apiserver)
+    return flags, networks, _members(spec), node.kubernetes_version, _certificates(spec), spec.tls_bootstrap
+
+
+def _controller_manager(spec: Spec, node: Node) -> object:
+    networks = (spec.networks.service_cidr, spec.networks.cluster_cidr)
+    flags = _flags("controllerManagerFlags", spec.flags.kube_controller_manager)
+    own = (flags, networks, _is_one_of_several(spec))
+    return own, node.address, node.kubernetes_version, _certificates(spec), spec.tls_bootstrap
+
+
+def _scheduler(spec: Spec, node: Node) -> object:
+    flags = _flags("schedulerFlags", spec.flags.kube_scheduler)
+    return flags, _is_one_of_several(spec), node.address, node.kubernetes_version, _certificates(spec)
+
+
+def _is_one_of_several(spec: Spec) -> bool:
+    """What a controller manager or scheduler has to know of the others: a single one elects no leader."""
+    return len(spec.control_planes) > 1
+
+
+def _cluster_objects(spec: Spec, node: Node) -> object:
+    if node.name != spec.control_planes[0].name:
+        return None
+    dns = (spec.networks.cluster_dns, spec.networks.cluster_domain) if spec.dns_addon else None
+    return dns, node.address, node.kubernetes_version, _certificates(spec), spec.tls_bootstrap
+
+
+def _node_admission(spec: Spec, node: Node) -> object:
+    admits = spec.tls_bootstrap and node.name == spec.control_planes[0].name
+    return {kubelet.name for kubelet in spec.kubelets} if admits else None
+
+
+def _node_setup(spec: Spec, node: Node) -> object:
+    routes = [(other.pod_cidr, other.address) for other in spec.kubelets if other.name != node.name]
+    of_all = (routes, spec.system_user, spec.node_folders, _places(spec, node, "kernel_settings"))
+    if not node.pod_cidr:
+        return of_all
+    mode = MODULES[str(node.kube_proxy.get("mode", "iptables"))]
+    return of_all, node.pod_cidr, effective("cni", node.cni), mode, _places(spec, node, "binaries", "cni_bridge")
+
+
+def _places(spec: Spec, node: Node, *names: str) -> object:
+    """Where the layout has that whose names begin so; nothing of what only a bootstrap needs, where there is none."""
+    unused = () if spec.tls_bootstrap else ("kubelet_bootstrap_kubeconfig", "kubelet_client_certificates")
+    paths = spec.layout.of(node).paths
+    return {name: path for name, path in paths.items() if name.startswith(names) and name not in unused}
+
+
+def _api_server(spec: Spec) -> object:
+    return spec.control_planes[0].address
+
+
+def _members(spec: Spec) -> object:
+    return [(node.name, node.address) for node in spec.control_planes]
+
+
+def _certificates(spec: Spec) -> object:
+    """When certificates are signed anew. When they are renewed is a matter of time alone."""
+    return spec.certificates.authority_validity, spec.certificates.validity
+
+
+READS: Reads = {
+    Role.CONTROL_PLANE: {
+        "etcd": _etcd,
+        "kube-apiserver": _api_server_itself,
+        "kube-controller-manager": _controller_manager,
+        "kube-scheduler": _scheduler,
+        "cluster-objects": _cluster_objects,
+        "node-admission": _node_admission,
+    },
+    Role.WORKER: {"containerd": _containerd, "kubelet": _kubelet, "kube-proxy": _kube_proxy},
+}
+"""What each service is told, so that it restarts when that is another."""
+
+RELOADS: Reads = {role: {"node-setup": _node_setup} for role in Role}
+"""The same for what is reloaded instead."""
+
+
+def effective(key: str, overrides: Mapping[str, Any]) -> dict[Keys, Any]:
+    """What a service gets to see of the fields that changes are made of, and all else that is set: path to value."""
+    values = {path: field.default for path, field in FIELDS[key].items() if field.default != UNSET}
+    for path, value in leaves(overrides):
+        if value is None:
+            values.pop(path, None)
+        else:
+            values[path] = value
+    return values
+
+
+def leaves(fields: Mapping[str, Any], before: Keys = ()) -> Iterator[tuple[Keys, Any]]:
+    """The values in nested mappings, each with the keys that lead to it."""
+    for name, value in fields.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, (*before, name))
+        else:
+            yield (*before, name), value
+
+
+def _flags(key: str, given: Mapping[str, str]) -> dict[str, str]:
+    defaults = {name: field.default for name, field in FLAGS[key].items() if field.default != UNSET}
+    return defaults | dict(given)
+
+
+# What changes.
+
+
+def default_configuration() -> Values:
+    """The configuration of the default stack, to start from."""
+    declared = yaml.safe_load((CHECKOUT / "Pulumi.dev.yaml").read_text(encoding="utf-8"))["config"]
+    return {key.removeprefix("hardway:"): value for key, value in declared.items()}
+
+
+Kind = Callable[[Values, random.Random], str]
+"""Edits a configuration in place and says what it did."""
+
+
+def spec_of(configuration: Values) -> Spec:
+    """The spec of a configuration as it comes through the engine, which sorts the keys of every mapping.
+
+    Raises ConfigurationError as lab.config.parse.parse does.
+    """
+    return parse(
+        {
+            key: value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+            for key, value in configuration.items()
+        }
+    )
+
+
+def draw(configuration: Values, rng: random.Random, kinds: Collection[str] | None = None) -> tuple[Values, str]:
+    """A configuration that differs by one change, and what that is. The one given stays as it is.
+
+    kinds: which of KINDS to draw from; all unless given.
+    """
+    table = [KINDS[name] for name in kinds or KINDS]
+    while True:
+        candidate = copy.deepcopy(configuration)
+        description = rng.choice(table)(candidate, rng)
+        if candidate == configuration:
+            continue
+        try:
+            spec_of(candidate)
+        except ConfigurationError:
+            continue
+        return candidate, description
+
+
+def _field(key: str) -> Kind:
+    """A change of a field of a service, for all or for one worker."""
+
+    def change(values: Values, rng: random.Random) -> str:
+        holder, where = _holder(values, rng)
+        path = rng.choice(sorted(FIELDS[key]))
+        field = FIELDS[key][path]
+        choices = [*field.others, GONE]
+        if field.default != UNSET:
+            choices.append(field.default)
+        if field.optional:
+            choices.append(None)
+        value = rng.choice(choices)
+        _set(holder, (key, *path), value)
+        return f"{key}.{'.'.join(path)} {where}: {value}"
+
+    return change
+
+
+def _flag(values: Values, rng: random.Random) -> str:
+    key = rng.choice(sorted(FLAGS))
+    name = rng.choice(sorted(FLAGS[key]))
+    field = FLAGS[key][name]
+    value = rng.choice([*field.others, GONE, *([field.default] if field.default != UNSET else [])])
+    _set(values, (key, name), value)
+    return f"{key}.{name}: {value}"
+
+
+def _label(values: Values, rng: random.Random) -> str:
+    worker = rng.choice(values["workers"])
+    name, value = rng.choice(["disk", "example.com/rack"]), rng.choice(["a", "b", GONE])
+    _set(worker, ("labels", name), value)
+    return f"label {name} of {worker['name']}: {value}"
+
+
+def _taint(values: Values, rng: random.Random) -> str:
+    worker = rng.choice(values["workers"])
+    # PreferNoSchedule: pods can still run wherever they must.
+    worker["taints"] = rng.sample(["purpose=build:PreferNoSchedule", "lent:PreferNoSchedule"], rng.randrange(3))
+    return f"taints of {worker['name']}: {worker['taints']}"
+
+
+def _own_version(values: Values, rng: random.Random) -> str:
+    worker = rng.choice(values["workers"])
+    version = rng.choice([*kubernetes_versions(), GONE])
+    _set(worker, ("kubernetesVersion",), version)
+    return f"kubernetesVersion of {worker['name']}: {version}"
+
+
+def _version(values: Values, rng: random.Random) -> str:
+    version = rng.choice([*kubernetes_versions(), GONE])
+    _set(values, ("kubernetesVersion",), version)
+    return f"kubernetesVersion: {version}"
+
+
+def _worker_added(values: Values, rng: random.Random) -> str:
+    taken = {worker["name"] for worker in values["workers"]}
+    number = rng.choice([number for number in range(6) if f"node-{number}" not in taken] or [0])
+    worker = {
+        "name": f"node-{number}",
+        "address": f"10.240.0.{20 + number}",
+        "podCidr": f"10.200.{number}.0/24",
+    }
+    values["workers"].insert(rng.randint(0, len(values["workers"])), worker)
+    return f"{worker['name']} added"
+
+
+def _worker_removed(values: Values, rng: random.Random) -> str:
+    if len(values["workers"]) == 1:
+        return "nothing: one worker is kept"
+    return f"{values['workers'].pop(rng.randrange(len(values['workers'])))['name']} removed"
+
+
+def _control_plane(values: Values, rng: random.Random) -> str:
+    if len(values["controlPlanes"]) > 1:
+        return f"{values['controlPlanes'].pop()['name']} removed"
+    values["controlPlanes"].append({"name": "server-2", "address": f"10.240.0.{rng.choice([11, 12])}"})
+    return "server-2 added"
+
+
+def _moved(values: Values, rng: random.Random) -> str:
+    """The same said in another place: what stood for all workers now stands with each of them."""
+    key = rng.choice(sorted(FIELDS))
+    set_for_all = [path for path, _ in leaves(values.get(key, {}))]
+    if not set_for_all:
+        return "nothing: no field is set for all"
+    path = rng.choice(set_for_all)
+    value = _get(values[key], path)
+    for worker in values["workers"]:
+        if path not in dict(leaves(worker.get(key, {}))):
+            _set(worker, (key, *path), value)
+    _set(values, (key, *path), GONE)
+    return f"{key}.{'.'.join(path)} moved from all workers to each"
+
+
+def _one_of(choices: Mapping[str, tuple[Any, ...]]) -> Kind:
+    """A change of a key of the whole lab to one of its values."""
+
+    def change(values: Values, rng: random.Random) -> str:
+        key = rng.choice(sorted(choices))
+        values[key] = rng.choice(choices[key])
+        return f"{key}: {values[key]}"
+
+    return change
+
+
+def _proxy_mode(values: Values, rng: random.Random) -> str:
+    holder, where = _holder(values, rng)
+    mode = rng.choice(["iptables", "nftables", "ipvs", GONE])
+    _set(holder, ("kubeProxy", "mode"), mode)
+    return f"kubeProxy.mode {where}: {mode}"
+
+
+def _pod_cidr(values: Values, rng: random.Random) -> str:
+    worker = rng.choice(values["workers"])
+    worker["podCidr"] = f"10.200.{rng.randrange(10, 99)}.0/24"
+    return f"podCidr of {worker['name']}: {worker['podCidr']}"
+
+
+def _layout(values: Values, rng: random.Random) -> str:
+    key, path = rng.choice(
+        [
+            ("binaries", "/usr/local/sbin"),
+            ("kubeletConfiguration", "/etc/kubernetes/kubelet.yaml"),
+            ("kubeletClientCertificates", "/etc/kubernetes/pki"),
+            ("kubeletKey", "/etc/kubernetes/pki/{name}.key"),
+            ("kubeProxyKubeconfig", "/etc/kubernetes/kube-proxy.kubeconfig"),
+            ("cniBridge", "/etc/cni/net.d/10-bridge-of-{name}.conf"),
+            ("cniBridge", "/etc/cni/net.d/10-bridge.conflist"),
+            ("kernelSettings", "/etc/sysctl.d/90-{name}.conf"),
+        ]
+    )
+    path = rng.choice([path, GONE])
+    _set(values, ("layout", key), path)
+    return f"layout.{key}: {path}"
+
+
+KINDS: Mapping[str, Kind] = {
+    "kubelet field": _field("kubelet"),
+    "kube-proxy field": _field("kubeProxy"),
+    "containerd field": _field("containerd"),
+    "CNI field": _field("cni"),
+    "control plane flag": _flag,
+    "label": _label,
+    "taint": _taint,
+    "field moved": _moved,
+    "DNS add-on": _one_of({"clusterDnsAddon": (True, False)}),
+    "no service's business": _one_of(
+        {
+            "maxUnavailable": ("1", "2", "50%"),
+            "drainGracePeriodSeconds": (30, 5),
+            "healthTimeoutSeconds": (300, 400),
+            "certificateRenewalHours": (720, 48),
+        }
+    ),
+    "worker added": _worker_added,
+    "worker removed": _worker_removed,
+    "version of a worker": _own_version,
+    "version": _version,
+    "kube-proxy mode": _proxy_mode,
+    "pod CIDR": _pod_cidr,
+    "certificates": _one_of(
+        {"certificateValidityHours": (8760, 4380), "certificateAuthorityValidityHours": (87600, 43800)}
+    ),
+    "networks": _one_of(
+        {
+            "clusterDomain": ("cluster.local", "lab.example"),
+            "clusterDns": ("10.32.0.10", "10.32.0.53"),
+            "clusterCidr": ("10.200.0.0/16", "10.192.0.0/12"),
+            "serviceCidr": ("10.32.0.0/24", "10.32.0.0/20"),
+        }
+    ),
+    "control plane": _control_plane,
+    "TLS bootstrap": _one_of({"tlsBootstrap": (True, False)}),
+    "layout": _layout,
+    "users and folders": _one_of(
+        {
+            "systemUser": ({}, {"name": "kubernetes"}),
+            "nodeFolders": ([], [{"path": "/etc/kubernetes", "mode": "0750"}]),
+        }
+    ),
+}
+"""What a change can be."""
+
+ON_A_RUNNING_LAB = (
+    "kubelet field",
+    "kube-proxy field",
+    "containerd field",
+    "CNI field",
+    "control plane flag",
+    "label",
+    "taint",
+    "field moved",
+    "DNS add-on",
+    "no service's business",
+)
+"""The kinds that a running lab takes without other machines or binaries, and after which its pods still work."""
+
+
+def _holder(values: Values, rng: random.Random) -> tuple[Values, str]:
+    """Where to set a field: in the configuration of all workers or of one."""
+    worker = rng.choice([None, *values["workers"]])
+    return (values, "of all workers") if worker is None else (worker, f"of {worker['name']}")
+
+
+def _get(values: Values, path: Keys) -> Any:
+    for key in path:
+        values = values[key]
+    return values
+
+
+def _set(values: Values, path: Keys, value: Any) -> None:
+    """Sets a value in nested mappings, or removes it with all that is empty without it."""
+    key, rest = path[0], path[1:]
+    if rest:
+        within = values.setdefault(key, {})
+        _set(within, rest, value)
+        if not within:
+            del values[key]
+    elif value == GONE:
+        values.pop(key, None)
+    else:
+        values[key] = value

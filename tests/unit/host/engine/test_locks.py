@@ -1,0 +1,70 @@
+"""A lock is taken away only where the engine that took it can't be running any more."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from host.engine import locks
+
+
+def lock(state: Path, pid: int, host: str | None = None, stack: str = "dev") -> Path:
+    folder = state / ".pulumi/locks/organization/hardway" / stack
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{pid}.json"
+    path.write_text(json.dumps({"pid": pid, "username": "u", "hostname": host or socket.gethostname()}))
+    path.with_name(f"{path.name}.attrs").write_text("{}")
+    return path
+
+
+@pytest.fixture
+def ended() -> int:
+    """The id of a process that has ended."""
+    with subprocess.Popen(["true"]) as process:
+        process.wait()
+    return process.pid
+
+
+def test_the_lock_of_an_engine_that_was_killed_is_removed(tmp_path: Path, ended: int) -> None:
+    path = lock(tmp_path, ended)
+    assert locks.release(tmp_path, "dev") == 1
+    assert list(path.parent.iterdir()) == []
+    assert locks.release(tmp_path, "dev") == 0
+
+
+def test_the_lock_of_an_engine_that_runs_stays(tmp_path: Path) -> None:
+    path = lock(tmp_path, os.getpid())
+    assert locks.release(tmp_path, "dev") == 0
+    assert path.exists()
+
+
+def test_the_lock_of_another_machine_stays(tmp_path: Path, ended: int) -> None:
+    path = lock(tmp_path, ended, host="elsewhere")
+    assert locks.release(tmp_path, "dev") == 0
+    assert path.exists()
+
+
+def test_the_lock_of_another_stack_stays(tmp_path: Path, ended: int) -> None:
+    path = lock(tmp_path, ended, stack="other")
+    assert locks.release(tmp_path, "dev") == 0
+    assert path.exists()
+
+
+def test_a_recycled_process_id_does_not_keep_a_lock(tmp_path: Path) -> None:
+    path = lock(tmp_path, os.getpid())
+    before_this_process = time.time() - 10**6
+    os.utime(path, (before_this_process, before_this_process))
+    assert locks.release(tmp_path, "dev") == 1
+
+
+def test_a_lock_that_cannot_be_read_stays(tmp_path: Path) -> None:
+    path = lock(tmp_path, 1)
+    path.write_text("{")
+    assert locks.release(tmp_path, "dev") == 0
+    assert path.exists()

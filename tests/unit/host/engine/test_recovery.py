@@ -1,0 +1,372 @@
+"""What counts as left by a killed engine, and that `pulumi` of `.lab/bin` settles that and nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from host import workspace
+from host.engine import locks, recovery
+from host.libvirt import objects
+from host.libvirt.objects import KINDS, LibvirtObject
+from host.workspace import Layout
+from system.errors import HostError
+from system.files import CHECKOUT
+from system.processes import Process
+
+PROVIDER = "urn:pulumi:dev::hardway::pulumi:providers:libvirt::libvirt"
+DOMAIN, VOLUME, POOL = (f"libvirt:index/{kind}" for kind in ("domain:Domain", "volume:Volume", "pool:Pool"))
+UNDEFINE_OPTIONS = "--managed-save --nvram --snapshots-metadata --checkpoints-metadata"
+URI = "qemu+ssh://somewhere/system"
+
+
+def resource(type_: str, name: str, **inputs: object) -> dict[str, Any]:
+    urn = f"urn:pulumi:dev::hardway::{type_}::{name}"
+    return {"urn": urn, "type": type_, "inputs": {"name": name, **inputs}, "provider": f"{PROVIDER}::1"}
+
+
+def deployment(resources: list[dict[str, Any]], *pending: tuple[str, dict[str, Any]]) -> Mapping[str, Any]:
+    provider = {"urn": PROVIDER, "id": "1", "type": "pulumi:providers:libvirt", "inputs": {"uri": URI}}
+    operations = [{"type": type_, "resource": subject} for type_, subject in pending]
+    return {"resources": [provider, *resources], "pending_operations": operations}
+
+
+def test_what_was_being_made_is_left_over() -> None:
+    volume = resource(VOLUME, "disk", pool="lab")
+    assert recovery.unfinished(deployment([], ("creating", volume))) == [LibvirtObject(VOLUME, "disk", "lab", URI)]
+
+
+def test_what_was_being_taken_away_is_left_over() -> None:
+    domain = resource(DOMAIN, "node")
+    found = recovery.unfinished(deployment([domain], ("deleting", domain)))
+    assert found == [LibvirtObject(DOMAIN, "node", "", URI)]
+
+
+def test_what_a_later_run_has_made_is_not_left_over() -> None:
+    domain = resource(DOMAIN, "node")
+    assert recovery.unfinished(deployment([domain], ("creating", domain))) == []
+
+
+def test_the_same_name_in_another_pool_is_another_volume() -> None:
+    made, left = resource(VOLUME, "disk", pool="one"), resource(VOLUME, "disk", pool="two")
+    assert [each.pool for each in recovery.unfinished(deployment([made], ("creating", left)))] == ["two"]
+
+
+@pytest.mark.parametrize("operation", ["updating", "reading", "importing"])
+def test_what_was_neither_made_nor_taken_away_is_not_left_over(operation: str) -> None:
+    domain = resource(DOMAIN, "node")
+    assert recovery.unfinished(deployment([domain], (operation, domain))) == []
+
+
+@pytest.mark.parametrize("type_", ["command:remote:Command", "tls:index/privateKey:PrivateKey", "aws:ec2:Instance"])
+def test_what_is_not_of_libvirt_is_not_left_over(type_: str) -> None:
+    assert recovery.unfinished(deployment([], ("creating", resource(type_, "node")))) == []
+
+
+def test_a_whole_and_an_empty_stack_have_nothing_left_over() -> None:
+    assert recovery.unfinished(deployment([resource(DOMAIN, "node")])) == []
+    assert recovery.unfinished({}) == []
+
+
+def test_a_service_that_was_being_changed_or_removed_waits_to_be_set_right() -> None:
+    machines = [resource("hardway:machine:Machine", name) for name in ("node", "node-1")]
+    commands = {
+        name: resource("command:remote:Command", name) for name in ("node-kubelet", "node-1-kube-proxy", "node-etcd")
+    }
+    pending = [
+        ("updating", commands["node-1-kube-proxy"]),
+        ("deleting", commands["node-kubelet"]),
+        ("creating", commands["node-etcd"]),
+        ("updating", resource(DOMAIN, "node-1-domain")),
+    ]
+    found = recovery.half_done(deployment([*machines, *commands.values()], *pending))
+    assert found == [("node", "kubelet"), ("node-1", "kube-proxy")]
+
+
+def test_what_uses_another_is_taken_away_before_it() -> None:
+    pending = [("creating", resource(type_, "x", pool="lab")) for type_ in reversed(list(KINDS))]
+    kinds = [KINDS[each.type].what for each in recovery.unfinished(deployment([], *pending))]
+    assert kinds == ["domain", "volume", "volume", "network", "pool"]
+
+
+def test_every_kind_that_the_program_makes_is_known() -> None:
+    source = (CHECKOUT / "components/hypervisor.py").read_text()
+    made = set(re.findall(r"libvirt\.(\w+)\(\n", source)) - {"Provider"}
+    nested = {name for name in made if name.endswith("Args")}
+    assert made - nested == {type_.rpartition(":")[2] for type_ in KINDS}
+
+
+VIRSH = """\
+#!/bin/sh
+echo "$*" >>"$FAKE/calls"
+case $3 in
+    *list) if [ -e "$FAKE/$3" ]; then cat "$FAKE/$3"; else echo "no connection" >&2; exit 1; fi ;;
+    undefine | *-undefine | vol-delete)
+        if [ -e "$FAKE/stays" ]; then echo "in use" >&2; exit 1; fi
+        for list in list net-list pool-list vol-list; do : >"$FAKE/$list"; done ;;
+esac
+"""
+
+
+@pytest.fixture
+def virsh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a virsh that lists what files say, has nothing any more after a removal, and writes down calls."""
+    (tmp_path / "virsh").write_text(VIRSH)
+    (tmp_path / "virsh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("FAKE", str(tmp_path))
+    return tmp_path
+
+
+def calls(virsh: Path) -> list[str]:
+    return [line.removeprefix(f"--connect {URI} ") for line in (virsh / "calls").read_text().splitlines()]
+
+
+def changing(virsh: Path) -> list[str]:
+    return [call for call in calls(virsh) if not re.match(r"\S*list\b", call)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "listing", "expected"),
+    [
+        (
+            DOMAIN,
+            "list",
+            ["destroy x", "undefine x --managed-save --nvram --snapshots-metadata --checkpoints-metadata"],
+        ),
+        ("libvirt:index/network:Network", "net-list", ["net-destroy x", "net-undefine x"]),
+        (POOL, "pool-list", ["pool-destroy x", "pool-delete x", "pool-undefine x"]),
+    ],
+)
+def test_an_object_that_is_there_is_taken_away(virsh: Path, kind: str, listing: str, expected: list[str]) -> None:
+    (virsh / listing).write_text("other\nx\n")
+    (virsh / "vol-list").write_text("")
+    assert "was taken away" in LibvirtObject(kind, "x", "", URI).take_away()
+    assert changing(virsh) == expected
+
+
+def test_a_volume_is_taken_from_its_pool(virsh: Path) -> None:
+    (virsh / "pool-list").write_text("lab\n")
+    (virsh / "vol-list").write_text(" Name   Path\n-------------\n x      /images/x\n\n")
+    assert "volume x in pool lab was taken away" in LibvirtObject(VOLUME, "x", "lab", URI).take_away()
+    assert changing(virsh) == ["vol-delete x --pool lab"]
+
+
+def test_a_volume_whose_pool_is_gone_is_gone(virsh: Path) -> None:
+    (virsh / "pool-list").write_text("other\n")
+    assert "was not there" in LibvirtObject(VOLUME, "x", "lab", URI).take_away()
+
+
+def test_an_object_that_is_not_there_is_no_reason_to_change_anything(virsh: Path) -> None:
+    (virsh / "list").write_text("another-x\nx-2\n")
+    assert "was not there" in LibvirtObject(DOMAIN, "x", "", URI).take_away()
+    assert changing(virsh) == []
+
+
+def test_a_pool_that_has_volumes_is_left_as_it_is(virsh: Path) -> None:
+    (virsh / "pool-list").write_text("x\n")
+    (virsh / "vol-list").write_text(" Name   Path\n-------------\n mine   /images/mine\n\n")
+    assert "left as it is, because it has mine" in LibvirtObject(POOL, "x", "", URI).take_away()
+    assert changing(virsh) == []
+
+
+def test_an_object_that_stays_is_named_with_the_reason(virsh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (virsh / "list").write_text("x\n")
+    (virsh / "stays").touch()
+    monkeypatch.setattr(objects, "_PATIENCE", 0.0)
+    with pytest.raises(HostError, match=r"domain x .* in use"):
+        LibvirtObject(DOMAIN, "x", "", URI).take_away()
+
+
+def test_a_libvirt_that_does_not_answer_is_not_taken_for_one_that_has_nothing(virsh: Path) -> None:
+    with pytest.raises(HostError, match="no connection"):
+        LibvirtObject(DOMAIN, "x", "", URI).take_away()
+    assert changing(virsh) == []
+
+
+def test_a_stack_is_held_by_a_lock_that_an_engine_sees(tmp_path: Path) -> None:
+    with locks.held(tmp_path, "hardway", "dev") as held:
+        assert held
+        (lock,) = (tmp_path / ".pulumi/locks/organization/hardway/dev").iterdir()
+        assert json.loads(lock.read_text())["pid"] == os.getpid()
+    assert list(lock.parent.iterdir()) == []
+
+
+def test_a_stack_that_an_engine_works_on_is_not_held(tmp_path: Path) -> None:
+    other = tmp_path / ".pulumi/locks/organization/hardway/dev/other.json"
+    other.parent.mkdir(parents=True)
+    other.write_text(json.dumps({"pid": os.getpid(), "hostname": socket.gethostname()}))
+    with locks.held(tmp_path, "hardway", "dev") as held:
+        assert not held
+    assert other.exists()
+
+
+ENGINE = """\
+#!/bin/sh
+echo "$*" >>"$0.calls"
+if [ "$2" = export ]; then echo '{"deployment": {}}'; fi
+echo "$HARDWAY_ENGINE" >"$0.run"
+"""
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    """A prepared checkout with a stack, the lock of an engine that was killed, and a program for an engine."""
+    layout = Layout(tmp_path / "my lab's $HOME")
+    layout.checkout.mkdir()
+    program = layout.checkout / "engine"
+    program.write_text(ENGINE)
+    program.chmod(0o755)
+    workspace.write(layout, workspace.render(layout, "dev", "qemu"), {"pulumi": program}, private=False)
+    with subprocess.Popen(["true"]) as ended:
+        ended.wait()
+    lock(layout).parent.mkdir(parents=True)
+    lock(layout).write_text(json.dumps({"pid": ended.pid, "hostname": socket.gethostname()}))
+    stack = layout.state / ".pulumi/stacks/hardway/dev.json"
+    stack.parent.mkdir(parents=True)
+    stack.write_text("{}")
+    return layout
+
+
+def lock(layout: Layout) -> Path:
+    return layout.state / ".pulumi/locks/organization/hardway/dev/lock.json"
+
+
+def pulumi(layout: Layout, *arguments: str, backend: str = "") -> list[str]:
+    """Runs `pulumi` of .lab/bin; the calls of the engine that came of it."""
+    variables = os.environ | {"PULUMI_BACKEND_URL": backend or layout.state.as_uri()}
+    subprocess.run([layout.bin / "pulumi", *arguments], env=variables, check=True)
+    return (layout.checkout / "engine.calls").read_text().splitlines()
+
+
+@pytest.mark.parametrize("command", ["up", "destroy", "refresh"])
+def test_a_run_that_changes_the_stack_finds_no_abandoned_lock(layout: Layout, command: str) -> None:
+    assert pulumi(layout, command, "--yes") == ["stack export --stack dev", f"{command} --yes"]
+    assert not lock(layout).exists()
+
+
+def test_a_run_that_only_looks_settles_nothing(layout: Layout) -> None:
+    assert pulumi(layout, "stack", "output") == ["stack output"]
+    assert lock(layout).exists()
+
+
+def test_a_run_in_a_backend_of_the_users_own_settles_nothing(layout: Layout) -> None:
+    assert pulumi(layout, "up", backend="file:///elsewhere") == ["up"]
+    assert lock(layout).exists()
+
+
+def test_where_nothing_was_left_the_engine_is_all_that_runs(layout: Layout) -> None:
+    lock(layout).unlink()
+    assert pulumi(layout, "up") == ["up"]
+
+
+@pytest.mark.parametrize("arguments", [("stack", "select", "--create", "dev"), ("stack", "init", "dev"), ("cancel",)])
+@pytest.mark.parametrize("content", [None, '{"pid":'])
+def test_a_stack_whose_making_was_cut_short_can_be_made(
+    layout: Layout, arguments: tuple[str, ...], content: str | None
+) -> None:
+    shutil.rmtree(layout.state / ".pulumi/stacks")
+    left = lock(layout)
+    if content is not None:
+        left = left.rename(left.with_name("lock.json.18ea.tmp"))
+        left.write_text(content)
+        os.utime(left, (0, 0))
+    assert pulumi(layout, *arguments) == [" ".join(arguments)]
+    assert not left.exists()
+
+
+def test_making_a_stack_settles_no_other(layout: Layout) -> None:
+    assert pulumi(layout, "stack", "select", "--create", "mine") == ["stack select --create mine"]
+
+
+def test_a_torn_file_of_the_whole_backend_stops_no_command(layout: Layout) -> None:
+    attributes = layout.state / ".pulumi/meta.yaml.attrs"
+    attributes.touch()
+    assert pulumi(layout, "stack", "ls") == ["stack ls"]
+    assert not attributes.exists()
+
+
+@pytest.mark.parametrize("arguments", [("stack", "ls"), ("stack", "select", "dev"), ("up",)])
+def test_a_torn_file_of_the_state_stops_no_command(layout: Layout, arguments: tuple[str, ...]) -> None:
+    lock(layout).unlink()
+    attributes = layout.state / ".pulumi/stacks/hardway/dev.json.attrs"
+    attributes.touch()
+    assert pulumi(layout, *arguments)[-1] == " ".join(arguments)
+    assert not attributes.exists()
+
+
+def test_a_file_that_a_running_engine_is_writing_is_left_alone(layout: Layout) -> None:
+    lock(layout).write_text(json.dumps({"pid": os.getpid(), "hostname": socket.gethostname()}))
+    attributes = layout.state / ".pulumi/stacks/hardway/dev.json.attrs"
+    attributes.touch()
+    pulumi(layout, "stack", "ls")
+    assert attributes.exists()
+
+
+def test_a_whole_file_of_the_state_and_one_of_another_project_are_left_alone(layout: Layout) -> None:
+    whole = layout.state / ".pulumi/stacks/hardway/dev.json.attrs"
+    whole.write_text("{}")
+    other = layout.state / ".pulumi/stacks/other/dev.json.attrs"
+    other.parent.mkdir()
+    other.touch()
+    pulumi(layout, "up")
+    assert whole.exists()
+    assert other.exists()
+
+
+def test_the_draft_of_a_killed_engines_lock_is_removed(layout: Layout) -> None:
+    draft = lock(layout).with_name("lock.json.18ea.tmp")
+    lock(layout).rename(draft)
+    pulumi(layout, "up")
+    assert not draft.exists()
+
+
+@pytest.mark.parametrize(("age", "stays"), [(0, True), (60, False)])
+def test_a_draft_that_was_cut_short_is_removed_once_nobody_can_be_writing_it(
+    layout: Layout, age: int, stays: bool
+) -> None:
+    lock(layout).unlink()
+    draft = lock(layout).with_name("lock.json.18ea.tmp")
+    draft.write_text('{"pid":')
+    os.utime(draft, (draft.stat().st_mtime - age,) * 2)
+    pulumi(layout, "up")
+    assert draft.exists() == stays
+
+
+def test_a_pending_operation_without_a_lock_is_settled_as_well(layout: Layout) -> None:
+    lock(layout).unlink()
+    stack = layout.state / ".pulumi/stacks/hardway/dev.json"
+    stack.write_text('{"checkpoint":{"latest":{"pending_operations":[{"type":"creating"}]}}}')
+    assert pulumi(layout, "up") == ["stack export --stack dev", "up"]
+
+
+def test_a_process_of_a_killed_engine_is_ended_and_one_of_a_running_engine_is_not(layout: Layout) -> None:
+    backend = layout.state.as_uri()
+    pulumi(layout, "version")
+    ended = (layout.checkout / "engine.run").read_text().strip()
+    running = str(Process.of(os.getpid())).strip()
+    sleepers = {
+        name: subprocess.Popen(["sleep", "600"], env=os.environ | variables)
+        for name, variables in {
+            "of the killed one": {"HARDWAY_ENGINE": ended, "PULUMI_BACKEND_URL": backend},
+            "of a running one": {"HARDWAY_ENGINE": running, "PULUMI_BACKEND_URL": backend},
+            "of another lab": {"HARDWAY_ENGINE": ended, "PULUMI_BACKEND_URL": "file:///elsewhere"},
+            "of nobody": {"PULUMI_BACKEND_URL": backend},
+        }.items()
+    }
+    try:
+        pulumi(layout, "up")
+        assert {name for name, each in sleepers.items() if each.poll() is not None} == {"of the killed one"}
+    finally:
+        for each in sleepers.values():
+            each.kill()
+            each.wait()

@@ -1,0 +1,434 @@
+"""Joining a cluster that is there already: what is refused, what never shows, and what a worker is given for it."""
+
+import json
+import re
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from lab.config.parse import ConfigurationError, parse
+from lab.node.bootstrap import TOKEN_FILE
+from lab.node.node_setup import KUBECTL
+from lab.node.render import packages_of, services_of
+from lab.node.service import Credential, Part, Service
+from lab.node.units import ASSETS
+from lab.pki import identities
+from lab.spec import Spec
+from tests.support.certificates import pair
+from tests.support.changes import Values
+from tests.support.fake_programs import put
+from tests.support.stacks import configuration, stack_spec
+
+AUTHORITY, AUTHORITY_KEY = pair("kubernetes-ca")
+TOKEN = "abcdef.0123456789abcdef"
+KUBECONFIG = yaml.safe_dump(
+    {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "there", "cluster": {"server": "https://10.240.0.10:6443"}}],
+        "users": [{"name": "someone", "user": {"token": "the token of someone"}}],
+        "contexts": [{"name": "there", "context": {"cluster": "there", "user": "someone"}}],
+        "current-context": "there",
+    }
+)
+
+
+def given(common_name: str, *behind: str, **other: Any) -> Values:
+    """A certificate that is made already, with others behind it; other: what `pair` takes."""
+    certificate, key = pair(common_name, **other)
+    return {"certificate": "".join([certificate, *behind]), "key": key}
+
+
+def guest(*behind: str, **other: Any) -> Values:
+    """The same for the worker's kubelet."""
+    return given("system:node:guest-0", *behind, **other)
+
+
+KUBE_PROXY, GUEST = given("system:kube-proxy"), guest()
+UPPER, LOWER = pair("upper-ca", issuer="kubernetes-ca")[0], pair("lower-ca", issuer="upper-ca")[0]
+CLIENT, SERVER, ANY = (
+    ExtendedKeyUsageOID.CLIENT_AUTH,
+    ExtendedKeyUsageOID.SERVER_AUTH,
+    ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,
+)
+
+SECRETS = [TOKEN, "the token of someone"] + [
+    line for _, key in map(pair, ("kubernetes-ca", "other", "system:kube-proxy")) for line in key.splitlines()[1:-1]
+]
+"""What no message may show."""
+
+
+def joining(**changes: Any) -> Values:
+    """The configuration of the stack that joins, with other values within `join`; None takes one away."""
+    values = configuration("join")
+    both = values["join"] | changes
+    return values | {"join": {key: value for key, value in both.items() if value is not None}}
+
+
+def by_token(**changes: Any) -> Values:
+    """The same by a bootstrap token."""
+    return joining(**{"caKey": None, "bootstrapToken": TOKEN, "certificates": [KUBE_PROXY]} | changes)
+
+
+def by_certificates(*certificates: Values, **changes: Any) -> Values:
+    """The same by certificates that are made already."""
+    return joining(**{"caKey": None, "certificates": list(certificates)} | changes)
+
+
+REFUSED: Mapping[str, tuple[Values, str, str]] = {
+    "control planes beside it": (
+        joining() | {"controlPlanes": [{"name": "server", "address": "10.240.0.11"}]},
+        "controlPlanes",
+        "leave one of them out",
+    ),
+    "neither": (
+        {"controlPlanes": []},
+        "controlPlanes",
+        "is empty; a lab needs at least one control plane, or a cluster",
+    ),
+    "no workers": (joining() | {"workers": []}, "workers", "needs a worker"),
+    "flags of a control plane": (joining() | {"apiServerFlags": {"v": 3}}, "apiServerFlags", "is for control planes"),
+    "load balancer": (joining() | {"apiAddress": "10.240.0.9"}, "apiAddress", "is for control planes"),
+    "tlsBootstrap without a token": (joining() | {"tlsBootstrap": True}, "tlsBootstrap", "takes join.bootstrapToken"),
+    "not an object": (configuration("dev") | {"join": AUTHORITY_KEY}, "join", "must be a mapping"),
+    "no endpoint": (joining(endpoint=None), "join.endpoint", "is missing; URL of the cluster's API server"),
+    "no TLS": (joining(endpoint="http://10.240.0.10:6443"), "join.endpoint", "as https://10.240.0.10:6443"),
+    "no port": (joining(endpoint="https://10.240.0.10"), "join.endpoint", "with its port and no path"),
+    "wrong port": (joining(endpoint="https://10.240.0.10:port"), "join.endpoint", "with its port and no path"),
+    "path": (joining(endpoint="https://10.240.0.10:6443/api"), "join.endpoint", "with its port and no path"),
+    "login": (joining(endpoint="https://a:b@10.240.0.10:6443"), "join.endpoint", "with its port and no path"),
+    "no authority": (joining(caCertificate=None), "join.caCertificate", "is missing; Certificate of the cluster's"),
+    "authority that is none": (
+        joining(caCertificate=AUTHORITY + KUBE_PROXY["certificate"]),
+        "join.caCertificate",
+        "has one of system:kube-proxy in it that may not issue others",
+    ),
+    "no PEM": (joining(caCertificate="MIIB"), "join.caCertificate", "must be certificates as PEM"),
+    "key for a certificate": (joining(caCertificate=AUTHORITY_KEY), "join.caCertificate", "must be certificates"),
+    "certificate for a key": (joining(caKey=AUTHORITY), "join.caKey", "must be one private key"),
+    "key of another": (joining(caKey=pair("other")[1]), "join.caKey", "is the key of no certificate in caCertificate"),
+    "no credentials": (joining(caKey=None), "join", "give one of caKey, bootstrapToken, certificates"),
+    "key and token": (joining(bootstrapToken=TOKEN), "join.caKey", "is given beside bootstrapToken"),
+    "key and certificates": (joining(certificates=[KUBE_PROXY]), "join.caKey", "is given beside certificates"),
+    "token of another form": (by_token(bootstrapToken=f"{TOKEN}0"), "join.bootstrapToken", "6 and 16 characters"),
+    "token without kube-proxy's certificate": (
+        by_token(certificates=[GUEST]),
+        "join.certificates",
+        "lacks one whose common name is system:kube-proxy; a bootstrap token brings kubelets theirs",
+    ),
+    "certificates without a worker's": (
+        by_certificates(KUBE_PROXY),
+        "join.certificates",
+        "lacks one whose common name is system:node:guest-0",
+    ),
+    "certificate of nobody": (
+        by_certificates(KUBE_PROXY, GUEST, given("system:node:other")),
+        "join.certificates[2]",
+        "there is use for system:kube-proxy, system:node:guest-0",
+    ),
+    "two certificates of one": (
+        by_certificates(KUBE_PROXY, GUEST, GUEST),
+        "join.certificates[2]",
+        "as is hardway:join.certificates[1]",
+    ),
+    "certificate with the key of another": (
+        by_certificates(KUBE_PROXY, {**GUEST, "key": pair("other")[1]}),
+        "join.certificates[1].key",
+        "is not the key of this certificate",
+    ),
+    "certificate of another authority": (
+        by_certificates(KUBE_PROXY, guest(issuer="other-ca")),
+        "join.certificates[1].certificate",
+        "was issued by no certificate in caCertificate; give that of its authority there",
+    ),
+    "certificate of an authority that has the name alone": (
+        by_token(caCertificate=pair("kubernetes-ca", key="other")[0]),
+        "join.certificates[0].certificate",
+        "was issued by no certificate in caCertificate",
+    ),
+    "certificate without what stands between": (
+        by_certificates(KUBE_PROXY, guest(LOWER, issuer="lower-ca")),
+        "join.certificates[1].certificate",
+        "or the intermediates behind it here",
+    ),
+    "certificate issued by one that may not": (
+        by_certificates(KUBE_PROXY, guest(pair("somebody", organization="")[0], issuer="somebody")),
+        "join.certificates[1].certificate",
+        "was issued by no certificate in caCertificate",
+    ),
+    "kube-proxy's certificate for a server": (
+        by_token(certificates=[given("system:kube-proxy", uses=[SERVER])]),
+        "join.certificates[0].certificate",
+        "lacks the extended key usage clientAuth, which it is used for; give one that is issued for clientAuth",
+    ),
+    "kubelet's certificate for a client": (
+        by_certificates(KUBE_PROXY, guest(uses=[CLIENT])),
+        "join.certificates[1].certificate",
+        "lacks the extended key usage serverAuth, which it is used for; give one that is issued for clientAuth, server",
+    ),
+    "kubelet's certificate for a server": (
+        by_certificates(KUBE_PROXY, guest(uses=[SERVER])),
+        "join.certificates[1].certificate",
+        "lacks the extended key usage clientAuth",
+    ),
+    "kubelet's certificate for a client beside a token": (
+        by_token(certificates=[KUBE_PROXY, guest(uses=[CLIENT])]),
+        "join.certificates[1].certificate",
+        "lacks the extended key usage serverAuth, which it is used for; give one that is issued for serverAuth",
+    ),
+    "kubelet's certificate of another group": (
+        by_certificates(KUBE_PROXY, guest(organization="system:masters")),
+        "join.certificates[1].certificate",
+        "lacks the organization system:nodes, by which API servers take",
+    ),
+    "kubelet's certificate without its name": (
+        by_certificates(KUBE_PROXY, guest(names=["guest-0.local", "10.240.0.30"])),
+        "join.certificates[1].certificate",
+        "lacks the subject alternative name guest-0, and API servers know",
+    ),
+    "kubelet's certificate without its address": (
+        by_certificates(KUBE_PROXY, guest(names=["guest-0", "10.240.0.31"])),
+        "join.certificates[1].certificate",
+        "lacks the subject alternative name 10.240.0.30, and API servers know",
+    ),
+    "kubelet's certificate without any name": (
+        by_token(certificates=[KUBE_PROXY, guest(names=[])]),
+        "join.certificates[1].certificate",
+        "lacks the subject alternative name 10.240.0.30, guest-0, and API servers know",
+    ),
+    "certificate without its key": (
+        by_certificates(KUBE_PROXY, {"certificate": GUEST["certificate"]}),
+        "join.certificates[1].key",
+        "is missing",
+    ),
+    "no kubeconfig": (joining(kubeconfig=f"[{TOKEN}"), "join.kubeconfig", "must be a kubeconfig"),
+    "kubeconfig that names files": (
+        joining(kubeconfig=KUBECONFIG.replace("token:", "tokenFile:")),
+        "join.kubeconfig",
+        "needs tokenFile, which a worker has not",
+    ),
+    "unknown key with a secret": (joining(caKay=AUTHORITY_KEY), "join.caKay", "did you mean caKey?"),
+    "route to a node of its own": (
+        joining() | {"podRoutes": [{"podCidr": "10.200.9.0/24", "address": "10.240.0.30"}]},
+        "podRoutes[0].address",
+        "is already the address of hardway:workers[0]",
+    ),
+    "route to pods of its own": (
+        joining() | {"podRoutes": [{"podCidr": "10.200.30.0/25", "address": "10.240.0.20"}]},
+        "podRoutes[0].podCidr",
+        "overlaps the pod CIDR",
+    ),
+    "routes of the machine on another's network": (joining() | {"hostRoutes": True}, "hostRoutes", "by its podRoutes"),
+    "network's name": (joining() | {"network": "a/b"}, "network", "must be the name of a libvirt network"),
+}
+
+
+@pytest.mark.parametrize(("values", "key", "fragment"), REFUSED.values(), ids=REFUSED.keys())
+def test_what_cannot_work_is_refused_without_showing_a_secret(values: Values, key: str, fragment: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        parse(values)
+    [problem] = caught.value.problems
+    assert problem.key == f"hardway:{key}"
+    assert fragment in problem.explanation
+    assert not [secret for secret in SECRETS if secret in str(caught.value)]
+
+
+SUFFICIENT: Mapping[str, Values] = {
+    "intermediates behind it, in whichever order": by_certificates(KUBE_PROXY, guest(UPPER, LOWER, issuer="lower-ca")),
+    "intermediate that is trusted": by_certificates(
+        KUBE_PROXY, guest(LOWER, issuer="lower-ca"), caCertificate=AUTHORITY + UPPER
+    ),
+    "no word on its use": by_certificates(KUBE_PROXY, guest(uses=[])),
+    "any use": by_certificates(KUBE_PROXY, guest(uses=[ANY])),
+    "more names": by_certificates(KUBE_PROXY, guest(names=["guest-0.local", "guest-0", "::1", "10.240.0.30"])),
+    "a client alone, of no group": by_token(
+        certificates=[given("system:kube-proxy", uses=[CLIENT], organization="", names=[])]
+    ),
+    "a server alone beside a token": by_token(certificates=[KUBE_PROXY, guest(uses=[SERVER], organization="")]),
+}
+
+
+@pytest.mark.parametrize("values", SUFFICIENT.values(), ids=SUFFICIENT.keys())
+def test_of_a_certificate_no_more_is_wanted_than_its_use_takes(values: Values) -> None:
+    parse(values)
+
+
+def test_what_the_engine_holds_for_secret_does_not_show_under_any_name() -> None:
+    values = {"hardway:joins": json.dumps({"caKey": AUTHORITY_KEY}), "hardway:clusterDomain": "SECRET"}
+    with pytest.raises(ConfigurationError) as caught:
+        parse(values, secret=values)
+    assert [problem.key for problem in caught.value.problems] == ["hardway:joins", "hardway:clusterDomain"]
+    assert not [secret for secret in ("BEGIN", "SECRET") if secret in str(caught.value)]
+
+
+def test_the_spec_shows_no_secret() -> None:
+    for values in (joining(kubeconfig=KUBECONFIG), by_token(kubeconfig=KUBECONFIG), by_certificates(KUBE_PROXY, GUEST)):
+        assert not [secret for secret in SECRETS if secret in repr(parse(values))]
+
+
+DAY = timedelta(days=1)
+NOW = datetime(2026, 11, 26, 18, 20, tzinfo=UTC)
+OVER, TO_COME, DURING = (NOW - 2 * DAY, NOW - DAY), (NOW + DAY, NOW + 2 * DAY), (NOW - DAY, NOW + DAY)
+OLD = pair("old-ca", valid=OVER)[0]
+
+OUT_OF_TIME: Mapping[str, tuple[Values, str]] = {
+    "certificate that is over": (by_certificates(KUBE_PROXY, guest(valid=OVER)), "certificates[1].certificate"),
+    "certificate that is to come": (by_certificates(KUBE_PROXY, guest(valid=TO_COME)), "certificates[1].certificate"),
+    "authority that is over": (
+        by_token(caCertificate=pair("kubernetes-ca", valid=OVER)[0] + OLD),
+        "caCertificate",
+    ),
+    "authority that signs": (
+        joining(caCertificate=pair("kubernetes-ca", valid=OVER)[0] + pair("next-ca", valid=DURING)[0]),
+        "caCertificate",
+    ),
+}
+
+
+@pytest.mark.parametrize(("values", "key"), OUT_OF_TIME.values(), ids=OUT_OF_TIME.keys())
+def test_what_is_not_valid_now_is_refused_where_the_time_is_told(values: Values, key: str) -> None:
+    parse(values)
+    with pytest.raises(ConfigurationError) as caught:
+        parse(values, now=NOW)
+    [problem] = caught.value.problems
+    assert problem.key == f"hardway:join.{key}"
+    assert re.fullmatch(
+        r"is valid from 2026-11-2[47] 18:20 to 2026-11-2[58] 18:20, and it is 2026-11-26 18:20 UTC; .*",
+        problem.explanation,
+    )
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        joining(caCertificate=OLD + AUTHORITY),
+        by_token(caCertificate=OLD + AUTHORITY),
+        by_token(caCertificate=AUTHORITY + OLD),
+        by_certificates(KUBE_PROXY, guest(valid=DURING)),
+    ],
+    ids=["before the one that signs", "before another", "behind another", "none that is over"],
+)
+def test_what_is_valid_now_is_taken_with_authorities_that_nobody_needs_any_more(values: Values) -> None:
+    parse(values, now=NOW)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_several_authorities_the_one_that_the_key_is_of_signs_wherever_it_stands(order: int) -> None:
+    bundle = [AUTHORITY, pair("next-ca")[0]][::order]
+    cluster = parse(joining(caCertificate="".join([*bundle, AUTHORITY]))).join
+    assert cluster
+    assert cluster.signer
+    assert [one.text for one in cluster.authorities] == bundle
+    assert (cluster.signer.certificate.text, cluster.signer.key.text) == (AUTHORITY, AUTHORITY_KEY)
+
+
+@pytest.mark.parametrize("control_planes", [None, [], configuration("dev")["controlPlanes"]])
+def test_a_lab_that_joins_has_no_control_planes_be_they_left_out_or_empty(control_planes: object) -> None:
+    values = {key: value for key, value in joining().items() if key != "controlPlanes"}
+    # The third is what the engine hands over where there is none: the key's default.
+    spec = parse(values if control_planes is None else values | {"controlPlanes": control_planes})
+    assert spec.control_planes == ()
+    assert spec.api_endpoint == "https://10.240.0.10:6443"
+
+
+def test_a_cluster_may_be_older_or_newer_than_what_the_lab_knows_of_it() -> None:
+    values = joining() | {"kubernetesVersion": "v1.31.0"}
+    values["workers"][0]["kubernetesVersion"] = "v1.36.3"
+    assert [node.kubernetes_version for node in parse(values).nodes] == ["v1.36.3"]
+
+
+# What a worker is given
+
+
+def services(spec: Spec) -> dict[str, Service]:
+    return {service.name: service for service in services_of(spec, spec.workers[0])}
+
+
+def credentials(spec: Spec) -> set[Credential]:
+    return {credential for service in services(spec).values() for credential in service.credential_files.values()}
+
+
+def test_a_worker_that_joins_is_made_of_what_any_worker_is(dev: Spec) -> None:
+    spec = stack_spec("join")
+    assert list(services(spec)) == [service.name for service in services_of(dev, dev.workers[0])]
+    assert packages_of(spec, spec.workers[0]) == ()
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    {
+        "key": (joining(), {"admin", "kube-proxy", "kubelet-guest-0"}),
+        "key and kubeconfig": (joining(kubeconfig=KUBECONFIG), {"kube-proxy", "kubelet-guest-0"}),
+        "token": (by_token(), {"kube-proxy"}),
+        "token and certificate": (by_token(certificates=[KUBE_PROXY, GUEST]), {"kube-proxy", "kubelet-guest-0"}),
+        "certificates": (by_certificates(KUBE_PROXY, GUEST), {"kube-proxy", "kubelet-guest-0"}),
+    }.values(),
+    ids=["key", "key and kubeconfig", "token", "token and certificate", "certificates"],
+)
+def test_only_what_is_of_use_has_a_certificate(values: Values, expected: set[str]) -> None:
+    spec = parse(values)
+    assert identities(spec).keys() == expected
+    held = {credential.identity for credential in credentials(spec) if credential.part is Part.KEY}
+    assert held == expected - {"admin"}
+
+
+def test_by_a_token_a_kubelet_asks_for_its_certificate_and_serves_by_one_of_its_own() -> None:
+    spec = parse(by_token())
+    kubelet = services(spec)["kubelet"]
+    assert spec.tls_bootstrap
+    assert kubelet.files[TOKEN_FILE].content == Credential(identity="guest-0", part=Part.TOKEN)
+    assert "node-admission" not in kubelet.needs
+    told = yaml.safe_load(kubelet.visible_files["/var/lib/kubelet/kubelet-config.yaml"])
+    assert "tlsCertFile" not in told
+    assert yaml.safe_load(kubelet.visible_files["/var/lib/kubelet/bootstrap-kubeconfig"])["clusters"][0]["cluster"] == {
+        "server": "https://10.240.0.10:6443",
+        "certificate-authority": "/var/lib/kubelet/ca.crt",
+    }
+
+
+def test_by_a_token_a_kubelet_serves_by_the_certificate_that_is_given() -> None:
+    told = services(parse(by_token(certificates=[KUBE_PROXY, GUEST])))["kubelet"]
+    assert "tlsCertFile: /var/lib/kubelet/kubelet.crt" in told.visible_files["/var/lib/kubelet/kubelet-config.yaml"]
+
+
+@pytest.mark.parametrize("kubeconfig", ["", KUBECONFIG], ids=["none", "an administrator"])
+def test_without_an_administrator_a_kubelet_gives_its_node_labels_itself(kubeconfig: str) -> None:
+    values = by_token(kubeconfig=kubeconfig)
+    values["workers"][0]["labels"] = {"disk": "ssd", "rack": ""}
+    spec = parse(values)
+    unit = services(spec)["kubelet"].visible_files["/etc/systemd/system/kubelet.service"]
+    assert spec.administered is bool(kubeconfig)
+    assert ("--node-labels=disk=ssd,rack=" in unit) is not spec.administered
+    assert (KUBECTL in services(spec)["node-setup"].binaries) is spec.administered
+
+
+def test_both_labs_have_routes_to_the_pods_of_the_other() -> None:
+    route = {"podCidr": "10.200.30.0/24", "address": "10.240.0.30"}
+    first = parse(configuration("dev") | {"podRoutes": [route]})
+    for node in first.nodes:
+        [setup] = [service for service in services_of(first, node) if service.name == "node-setup"]
+        assert "10.200.30.0/24 10.240.0.30\n" in setup.visible_files["/etc/kubernetes/pod-routes"]
+    assert services(stack_spec("join"))["node-setup"].visible_files["/etc/kubernetes/pod-routes"] == (
+        "10.200.0.0/24 10.240.0.20\n10.200.1.0/24 10.240.0.21\n"
+    )
+
+
+# The administrator's work, on the worker itself
+
+
+def test_of_the_kubeconfig_that_it_is_told_nothing_stays(programs: Path) -> None:
+    put(programs, "kubectl", f'echo "$KUBECONFIG" >{programs}/path; stat -c %a "$KUBECONFIG"; cat "$KUBECONFIG" >&2')
+    program = [str(ASSETS / "node" / "membership"), "--kubeconfig-from-stdin", "leave", "guest-0", "30"]
+    result = subprocess.run(program, input=KUBECONFIG, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert KUBECONFIG in result.stderr
+    assert set(result.stdout.split()) == {"600"}
+    path = Path((programs / "path").read_text().strip())
+    assert path.is_relative_to("/run")
+    assert not path.parent.exists()

@@ -1,0 +1,934 @@
+"""From configuration to spec: what is accepted and what it becomes, what is refused and what the message says."""
+
+import json
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.config.kubernetes_names import LABELS_OF_KUBELET
+from lab.config.overrides import FIELDS, FLAGS
+from lab.config.parse import ConfigurationError, load, parse
+from lab.config.problems import ABSENT
+from lab.node.node_setup import taken
+from lab.node.render import services_of
+from lab.spec import Folder, Machine, Role, Spec, SystemUser, Taint, TaintEffect, Virtualization
+from lab.versions import default_kubernetes_version, kubernetes_versions
+from system.files import CHECKOUT
+
+Values = dict[str, Any]
+
+SERVER: Values = {"name": "server", "address": "10.240.0.10"}
+NODE_0: Values = {"name": "node-0", "address": "10.240.0.20", "podCidr": "10.200.0.0/24"}
+NODE_1: Values = {"name": "node-1", "address": "10.240.0.21", "podCidr": "10.200.1.0/24"}
+
+
+def worker(**changes: Any) -> Values:
+    """A configuration whose second worker is changed."""
+    return {"workers": [NODE_0, NODE_1 | changes]}
+
+
+def server(**changes: Any) -> Values:
+    """A configuration whose only control plane is changed."""
+    return {"controlPlanes": [SERVER | changes]}
+
+
+def without(node: Values, field: str) -> Values:
+    return {name: value for name, value in node.items() if name != field}
+
+
+def from_engine(values: Values) -> dict[str, str]:
+    """The values as the engine hands them to a program: scalars as text, everything else as JSON text."""
+
+    def text(value: Any) -> str:
+        return value if isinstance(value, str) else json.dumps(value)
+
+    return {f"hardway:{name}": text(value) for name, value in values.items()}
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A configuration, and the one problem that it has."""
+
+    values: Values
+    key: str
+    fragment: str
+
+
+REFUSED = {
+    # Keys
+    "misspelled key": Refused({"maxUnavailabel": "1"}, "maxUnavailabel", "did you mean maxUnavailable?"),
+    "key in the wrong case": Refused({"networkCIDR": "10.0.0.0/24"}, "networkCIDR", "did you mean networkCidr?"),
+    "unknown key": Refused({"zzz": 1}, "zzz", "unknown key; known are name, kubernetesVersion,"),
+    "path as a key": Refused({"kubelet.maxPods": 50}, "kubelet.maxPods", "pulumi config set --path"),
+    "misspelled key of a node": Refused(
+        {"workers": [NODE_0, without(NODE_1, "podCidr") | {"podCidr": "10.200.1.0/24", "vcpu": 2}]},
+        "workers[1].vcpu",
+        "did you mean vcpus?",
+    ),
+    "unknown key of a control plane": Refused(server(size=1), "controlPlanes[0].size", "unknown key; known are name,"),
+    # The load balancer's address
+    "API address outside the network": Refused({"apiAddress": "10.1.1.1"}, "apiAddress", "is outside networkCidr"),
+    "API address of a node": Refused(
+        {"apiAddress": "10.240.0.10"}, "apiAddress", "already the address of hardway:controlPlanes[0]"
+    ),
+    "API address that is none": Refused({"apiAddress": "api"}, "apiAddress", "must be an IPv4 address"),
+    "pod CIDR of a control plane outside": Refused(
+        server(podCidr="10.9.0.0/24"), "controlPlanes[0].podCidr", "is outside clusterCidr"
+    ),
+    "pod CIDR of a control plane that a worker has": Refused(
+        server(podCidr="10.200.0.0/24"), "workers[0].podCidr", "overlaps the pod CIDR 10.200.0.0/24 of"
+    ),
+    # Types
+    "text for a number": Refused({"healthTimeoutSeconds": "soon"}, "healthTimeoutSeconds", "must be a whole number"),
+    "true for a number": Refused({"healthTimeoutSeconds": True}, "healthTimeoutSeconds", "must be a whole number"),
+    "fraction for a number": Refused({"healthTimeoutSeconds": 1.5}, "healthTimeoutSeconds", "must be a whole number"),
+    "true for a node's number": Refused(worker(vcpus=True), "workers[1].vcpus", "must be a whole number"),
+    "quoted number of a node": Refused(worker(memory="4096"), "workers[1].memory", "whole number, without quotes"),
+    "unit in a number": Refused(worker(memory="4Gi"), "workers[1].memory", "must be a whole number"),
+    "number for a name": Refused(worker(name=7), "workers[1].name", "must be text, in quotes"),
+    "more digits than a number has": Refused(
+        {"healthTimeoutSeconds": "9" * 5000}, "healthTimeoutSeconds", "must be a whole number"
+    ),
+    "text for true or false": Refused({"clusterDnsAddon": "yes"}, "clusterDnsAddon", "must be true or false"),
+    "number for true or false": Refused({"clusterDnsAddon": 1}, "clusterDnsAddon", "must be true or false"),
+    "list for text": Refused({"name": ["lab"]}, "name", "must be text"),
+    "text for a list": Refused({"workers": "node-0"}, "workers", "must be a list"),
+    "mapping for a list": Refused({"workers": {"node-0": {}}}, "workers", "must be a list"),
+    "text for a node": Refused({"workers": [NODE_0, "node-1"]}, "workers[1]", "must be a mapping"),
+    "null for a node": Refused({"workers": [NODE_0, None]}, "workers[1]", "must be a mapping"),
+    "list for a mapping": Refused({"kubelet": ["maxPods"]}, "kubelet", "must be a mapping"),
+    "null for a mapping": Refused({"kubelet": None}, "kubelet", "must be a mapping"),
+    "text for labels": Refused(worker(labels="disk=ssd"), "workers[1].labels", "must be a mapping"),
+    "text for taints": Refused(worker(taints="a=b:NoSchedule"), "workers[1].taints", "must be a list"),
+    "mapping for a taint": Refused(worker(taints=[{"key": "a"}]), "workers[1].taints[0]", "must be text"),
+    "two lines": Refused({"image": "a\nb"}, "image", "on one line"),
+    "null in a list of an override": Refused({"containerd": {"imports": [None]}}, "containerd", "null in a list"),
+    "endless number": Refused({"kubelet": {"maxPods": 2**70}}, "kubelet", "must not have a number above"),
+    "infinite number": Refused({"kubelet": {"registryPullQPS": float("inf")}}, "kubelet", "infinite"),
+    # Missing
+    "no name": Refused({"workers": [without(NODE_0, "name")]}, "workers[0].name", "is missing"),
+    "no address": Refused({"workers": [without(NODE_0, "address")]}, "workers[0].address", "is missing"),
+    "no pod CIDR": Refused({"workers": [without(NODE_0, "podCidr")]}, "workers[0].podCidr", "is missing"),
+    "no control plane": Refused({"controlPlanes": []}, "controlPlanes", "at least one control plane"),
+    # Names
+    "capitals in the lab's name": Refused({"name": "Lab"}, "name", "RFC 1123"),
+    "empty lab name": Refused({"name": ""}, "name", "must not be empty"),
+    "long lab name": Refused({"name": "a" * 64}, "name", "has 64 characters; at most 63"),
+    "underscore in a name": Refused(worker(name="node_1"), "workers[1].name", "RFC 1123"),
+    "hyphen at a name's end": Refused(worker(name="node-"), "workers[1].name", "begin and end with a letter"),
+    "letter beyond ASCII": Refused(worker(name="nöde"), "workers[1].name", "RFC 1123"),
+    "empty node name": Refused(worker(name=""), "workers[1].name", "must not be empty"),
+    "long node name": Refused(worker(name="n" * 64), "workers[1].name", "has 64 characters; at most 63"),
+    "long node name with a domain": Refused(
+        worker(name="n" * 52 + ".example.com"), "workers[1].name", "64 characters; at most 63 are allowed, for the node"
+    ),
+    "long part of a node name": Refused(worker(name="n" * 64 + ".a"), "workers[1].name", "at most 63"),
+    "nothing between two dots": Refused(worker(name="node..example"), "workers[1].name", "single dots"),
+    "dot at a name's beginning": Refused(worker(name=".example"), "workers[1].name", "single dots"),
+    "dot at a name's end": Refused(worker(name="node-0.example.com."), "workers[1].name", "single dots"),
+    "dot alone": Refused(worker(name="."), "workers[1].name", "single dots"),
+    "capitals in a node's domain": Refused(worker(name="node-0.Example.com"), "workers[1].name", "RFC 1123"),
+    "hyphen at the end of a part": Refused(worker(name="node-.example"), "workers[1].name", "begin and end with a"),
+    "underscore in a node's domain": Refused(worker(name="node.a_b"), "workers[1].name", "RFC 1123"),
+    "address for a name": Refused(worker(name="10.240.0.21"), "workers[1].name", "as an address does"),
+    "short address for a name": Refused(worker(name="10.1"), "workers[1].name", "as an address does"),
+    "address in hexadecimal for a name": Refused(worker(name="10.0x1"), "workers[1].name", "as an address does"),
+    "number at a name's end": Refused(worker(name="node.1"), "workers[1].name", "as an address does"),
+    "name that is a lease time": Refused(worker(name="12h"), "workers[1].name", "dnsmasq"),
+    "name that is a number": Refused(worker(name="1"), "workers[1].name", "dnsmasq"),
+    "name that dnsmasq ignores": Refused(worker(name="ignore"), "workers[1].name", "dnsmasq"),
+    "control plane named as an authority": Refused(server(name="ca"), "controlPlanes[0].name", "etcd member"),
+    "localhost": Refused(worker(name="localhost"), "workers[1].name", "every machine's own name"),
+    "localhost and its domain": Refused(worker(name="localhost.localdomain"), "workers[1].name", "every machine's own"),
+    "name in localhost": Refused(worker(name="node-0.localhost"), "workers[1].name", "every machine's own name"),
+    "two workers of one name": Refused(worker(name="node-0"), "workers[1].name", "the name of hardway:workers[0]"),
+    "one name in both roles": Refused(worker(name="server"), "workers[1].name", "the name of hardway:controlPlanes[0]"),
+    "two workers of one whole name": Refused(
+        {"workers": [NODE_0 | {"name": "a.example.com"}, NODE_1 | {"name": "a.example.com"}]},
+        "workers[1].name",
+        "the name of hardway:workers[0]",
+    ),
+    "name that another has in the network's domain": Refused(
+        worker(name="node-0.hardway.local"), "workers[1].name", "the name of hardway:workers[0]"
+    ),
+    "capitals in the domain": Refused({"clusterDomain": "Cluster.local"}, "clusterDomain", "RFC 1123"),
+    "dot at the domain's end": Refused({"clusterDomain": "cluster.local."}, "clusterDomain", "single dots"),
+    "empty domain": Refused({"clusterDomain": ""}, "clusterDomain", "single dots"),
+    "long domain": Refused({"clusterDomain": ".".join(["a" * 60] * 5)}, "clusterDomain", "at most 253"),
+    # Addresses
+    "not an address": Refused(worker(address="10.240.0"), "workers[1].address", "must be an IPv4 address"),
+    "IPv6 address": Refused(worker(address="fd00::1"), "workers[1].address", "must be an IPv4 address"),
+    "address with a prefix": Refused(worker(address="10.240.0.21/24"), "workers[1].address", "must be an IPv4 address"),
+    "address outside the network": Refused(
+        worker(address="10.250.0.21"),
+        "workers[1].address",
+        "is outside networkCidr 10.240.0.0/24; choose a free one from 10.240.0.2 to 10.240.0.254",
+    ),
+    "network's own address": Refused(worker(address="10.240.0.0"), "workers[1].address", "the network's own address"),
+    "host's address": Refused(worker(address="10.240.0.1"), "workers[1].address", "the host's address"),
+    "broadcast address": Refused(worker(address="10.240.0.255"), "workers[1].address", "broadcast address"),
+    "two workers of one address": Refused(
+        worker(address="10.240.0.20"), "workers[1].address", "already the address of hardway:workers[0]"
+    ),
+    "one address in both roles": Refused(
+        worker(address="10.240.0.10"), "workers[1].address", "already the address of hardway:controlPlanes[0]"
+    ),
+    "control plane outside the network": Refused(
+        server(address="192.168.0.10"), "controlPlanes[0].address", "is outside networkCidr"
+    ),
+    # Ranges
+    "not a range": Refused({"networkCidr": "lab"}, "networkCidr", "must be an IPv4 range"),
+    "range without a prefix": Refused({"clusterCidr": "10.200.0.0"}, "clusterCidr", "with its prefix length"),
+    "range with a netmask": Refused({"clusterCidr": "10.200.0.0/255.255.0.0"}, "clusterCidr", "with its prefix length"),
+    "prefix too long for IPv4": Refused({"serviceCidr": "10.32.0.0/33"}, "serviceCidr", "must be an IPv4 range"),
+    "IPv6 range": Refused({"clusterCidr": "fd00::/64"}, "clusterCidr", "must be an IPv4 range"),
+    "host bits": Refused({"networkCidr": "10.240.0.1/24"}, "networkCidr", "the range is 10.240.0.0/24"),
+    "host bits of a pod CIDR": Refused(worker(podCidr="10.200.1.1/24"), "workers[1].podCidr", "is 10.200.1.0/24"),
+    "no room in the network": Refused({"networkCidr": "10.240.0.0/30"}, "networkCidr", "from /16 to /29"),
+    "a network wider than libvirt takes": Refused({"networkCidr": "10.128.0.0/15"}, "networkCidr", "from /16 to /29"),
+    "wide service CIDR": Refused({"serviceCidr": "10.0.0.0/11"}, "serviceCidr", "from /12 to /29"),
+    "narrow service CIDR": Refused({"serviceCidr": "10.32.0.8/30"}, "serviceCidr", "from /12 to /29"),
+    "loopback range": Refused({"clusterCidr": "127.0.0.0/8"}, "clusterCidr", "overlaps 127.0.0.0/8, which is reserved"),
+    "link-local range": Refused({"networkCidr": "169.254.0.0/24"}, "networkCidr", "which is reserved"),
+    "multicast range": Refused({"serviceCidr": "224.0.0.0/24"}, "serviceCidr", "which is reserved"),
+    "cluster CIDR over the network": Refused(
+        {"clusterCidr": "10.192.0.0/10"}, "clusterCidr", "overlaps networkCidr 10.240.0.0/24"
+    ),
+    "service CIDR over the network": Refused(
+        {"serviceCidr": "10.240.0.0/16", "clusterDns": "10.240.3.10"}, "serviceCidr", "overlaps networkCidr"
+    ),
+    "service CIDR over the cluster CIDR": Refused(
+        {"serviceCidr": "10.200.0.0/24", "clusterDns": "10.200.0.10"}, "serviceCidr", "overlaps clusterCidr"
+    ),
+    "pod CIDR outside the cluster CIDR": Refused(
+        worker(podCidr="10.201.1.0/24"), "workers[1].podCidr", "is outside clusterCidr 10.200.0.0/16"
+    ),
+    "pod CIDR wider than the cluster CIDR": Refused(
+        {"workers": [NODE_0 | {"podCidr": "10.200.0.0/15"}]}, "workers[0].podCidr", "is outside clusterCidr"
+    ),
+    "two workers of one pod CIDR": Refused(
+        worker(podCidr="10.200.0.0/24"), "workers[1].podCidr", "pod CIDR 10.200.0.0/24 of hardway:workers[0]"
+    ),
+    "pod CIDR within another": Refused(
+        worker(podCidr="10.200.0.128/25"), "workers[1].podCidr", "overlaps the pod CIDR 10.200.0.0/24"
+    ),
+    "pod CIDR too small": Refused(worker(podCidr="10.200.1.0/26"), "workers[1].podCidr", "61 pods"),
+    "pod CIDR too small for the node's maxPods": Refused(
+        worker(kubelet={"maxPods": 254}), "workers[1].podCidr", "for 253 pods and the kubelet's maxPods is 254"
+    ),
+    "pod CIDR too small for the lab's maxPods": Refused(
+        {"kubelet": {"maxPods": 200}, "workers": [NODE_0 | {"podCidr": "10.200.0.0/25"}]},
+        "workers[0].podCidr",
+        "for 125 pods and the kubelet's maxPods is 200",
+    ),
+    "pod CIDR too small once maxPods is taken away": Refused(
+        {"kubelet": {"maxPods": 50}, "workers": [NODE_0 | {"podCidr": "10.200.0.0/26", "kubelet": {"maxPods": None}}]},
+        "workers[0].podCidr",
+        "maxPods is 110",
+    ),
+    "no pods": Refused({"kubelet": {"maxPods": 0}}, "kubelet.maxPods", "must be a whole number from 1"),
+    "true for maxPods": Refused(
+        worker(kubelet={"maxPods": True}), "workers[1].kubelet.maxPods", "must be a whole number from 1"
+    ),
+    "cluster DNS outside the service CIDR": Refused(
+        {"clusterDns": "10.33.0.10"}, "clusterDns", "is outside serviceCidr 10.32.0.0/24; choose one from 10.32.0.2"
+    ),
+    "cluster DNS at the API server's address": Refused(
+        {"clusterDns": "10.32.0.1"}, "clusterDns", "is the API server's"
+    ),
+    "cluster DNS at the range's end": Refused({"clusterDns": "10.32.0.255"}, "clusterDns", "is the range's last"),
+    "cluster DNS that is no address": Refused({"clusterDns": "dns"}, "clusterDns", "must be an IPv4 address"),
+    # Versions
+    "unknown version": Refused({"kubernetesVersion": "v1.30.0"}, "kubernetesVersion", "choose one of v1."),
+    "version without its v": Refused({"kubernetesVersion": "1.36.3"}, "kubernetesVersion", "choose one of v1."),
+    "unknown version of a node": Refused(
+        worker(kubernetesVersion="v2.0.0"), "workers[1].kubernetesVersion", "not a version that the lab knows"
+    ),
+    "kubelet newer than the API server": Refused(
+        {"kubernetesVersion": "v1.35.4"} | worker(kubernetesVersion="v1.36.3"),
+        "workers[1].kubernetesVersion",
+        "is newer than the API server v1.35.4",
+    ),
+    "taints of a control plane without pods": Refused(
+        {"controlPlanes": [SERVER | {"taints": []}]}, "controlPlanes[0].taints", "has no effect"
+    ),
+    "kubelet fields of a control plane without pods": Refused(
+        {"controlPlanes": [SERVER | {"kubelet": {"maxPods": 20}}]}, "controlPlanes[0].kubelet", "give it one"
+    ),
+    "kubelet four minor versions older": Refused(
+        {"kubernetesVersion": "v1.36.3"} | worker(kubernetesVersion="v1.32.3"),
+        "workers[1].kubernetesVersion",
+        "is too old for the API server v1.36.3",
+    ),
+    "kubelet newer than the oldest of the API servers": Refused(
+        {
+            "kubernetesVersion": "v1.36.3",
+            "controlPlanes": [
+                SERVER,
+                {"name": "server-1", "address": "10.240.0.11", "kubernetesVersion": "v1.35.4"},
+            ],
+            "workers": [NODE_0],
+        },
+        "workers[0].kubernetesVersion",
+        "is newer than the API server v1.35.4",
+    ),
+    "kubelet of a control plane newer than another's API server": Refused(
+        {
+            "kubernetesVersion": "v1.36.3",
+            "controlPlanes": [
+                SERVER | {"podCidr": "10.200.9.0/24"},
+                {"name": "server-1", "address": "10.240.0.11", "kubernetesVersion": "v1.35.4"},
+            ],
+            "workers": [NODE_0 | {"kubernetesVersion": "v1.35.4"}],
+        },
+        "controlPlanes[0].kubernetesVersion",
+        "is newer than the API server v1.35.4",
+    ),
+    "API servers too far apart": Refused(
+        {
+            "kubernetesVersion": "v1.35.4",
+            "controlPlanes": [
+                SERVER,
+                {"name": "server-1", "address": "10.240.0.11", "kubernetesVersion": "v1.32.3"},
+            ],
+            "workers": [NODE_0 | {"kubernetesVersion": "v1.32.3"}],
+        },
+        "controlPlanes[1].kubernetesVersion",
+        "may be one minor version apart",
+    ),
+    # Machines
+    "little memory of a control plane": Refused(
+        server(memory=1023), "controlPlanes[0].memory", "must be from 1024 to 1048576 MiB"
+    ),
+    "little memory of a worker": Refused(worker(memory=511), "workers[1].memory", "must be from 512 to 1048576 MiB"),
+    "memory in bytes": Refused(worker(memory=2147483648), "workers[1].memory", "MiB"),
+    "no CPU": Refused(worker(vcpus=0), "workers[1].vcpus", "must be from 1 to 128"),
+    "negative CPUs": Refused(worker(vcpus=-2), "workers[1].vcpus", "must be from 1 to 128"),
+    "little disk": Refused(worker(disk=3), "workers[1].disk", "must be from 4 to 16384 GiB"),
+    # Labels
+    "label with a space": Refused(worker(labels={"a b": "c"}), "workers[1].labels", '"a b"'),
+    "label without a name": Refused(worker(labels={"": "c"}), "workers[1].labels", "1 to 63 characters"),
+    "label that ends in a slash": Refused(worker(labels={"a/": "c"}), "workers[1].labels", "1 to 63 characters"),
+    "label with two slashes": Refused(worker(labels={"a/b/c": "d"}), "workers[1].labels", "before its slash"),
+    "label with a bad domain": Refused(worker(labels={"A_b/c": "d"}), "workers[1].labels", "before its slash"),
+    "label with a long name": Refused(worker(labels={"a" * 64: "b"}), "workers[1].labels", "1 to 63 characters"),
+    "label with a long value": Refused(worker(labels={"a": "b" * 64}), "workers[1].labels", "at most 63 characters"),
+    "label with a bad value": Refused(worker(labels={"a": "-b"}), "workers[1].labels", 'the value "-b"'),
+    "true for a label's value": Refused(worker(labels={"a": True}), "workers[1].labels", "put true in quotes"),
+    "nothing for a label's value": Refused(worker(labels={"a": None}), "workers[1].labels", 'an empty one is ""'),
+    "list for a label's value": Refused(worker(labels={"a": []}), "workers[1].labels", "must have text as its value"),
+    "number for a label's value": Refused(worker(labels={"a": 1}), "workers[1].labels", "put 1 in quotes"),
+    "role label": Refused(
+        worker(labels={"node-role.kubernetes.io/worker": ""}), "workers[1].labels", "gives each node its role by itself"
+    ),
+    "label of Kubernetes": Refused(worker(labels={"kubernetes.io/x": "y"}), "workers[1].labels", "may set only"),
+    "label of k8s.io": Refused(worker(labels={"x.k8s.io/y": "z"}), "workers[1].labels", "a domain of your own"),
+    "label that NodeRestriction keeps": Refused(
+        worker(labels={"node-restriction.kubernetes.io/x": "y"}), "workers[1].labels", "may set only"
+    ),
+    # Taints
+    "taint without an effect": Refused(worker(taints=["a=b"]), "workers[1].taints[0]", "key=value:Effect"),
+    "taint with an unknown effect": Refused(
+        worker(taints=["a=b:NoSchedul"]), "workers[1].taints[0]", "NoSchedule, PreferNoSchedule, NoExecute"
+    ),
+    "taint with an effect in lower case": Refused(
+        worker(taints=["a=b:noschedule"]), "workers[1].taints[0]", "must be one of"
+    ),
+    "taint without a key": Refused(worker(taints=["=b:NoExecute"]), "workers[1].taints[0]", "1 to 63 characters"),
+    "taint with a bad value": Refused(worker(taints=["a=b c:NoExecute"]), "workers[1].taints[0]", 'the value "b c"'),
+    "second taint is bad": Refused(worker(taints=["a:NoExecute", ""]), "workers[1].taints[1]", "key=value:Effect"),
+    "taint twice": Refused(
+        worker(taints=["a=b:NoExecute", "a=c:NoExecute"]), "workers[1].taints", "only one is allowed"
+    ),
+    # Rollout, certificates, hypervisor
+    "nobody at a time": Refused({"maxUnavailable": 0}, "maxUnavailable", "from 1"),
+    "none per cent": Refused({"maxUnavailable": "0%"}, "maxUnavailable", "from 1% to 100%"),
+    "more than all": Refused({"maxUnavailable": "101%"}, "maxUnavailable", "from 1% to 100%"),
+    "negative number of workers": Refused({"maxUnavailable": -1}, "maxUnavailable", "from 1"),
+    "fraction of workers": Refused({"maxUnavailable": "12.5%"}, "maxUnavailable", "from 1% to 100%"),
+    "words for a number of workers": Refused({"maxUnavailable": "all"}, "maxUnavailable", "whole number of workers"),
+    "no time to end": Refused({"drainGracePeriodSeconds": -1}, "drainGracePeriodSeconds", "from 0 to 3600 seconds"),
+    "impatient": Refused({"healthTimeoutSeconds": 9}, "healthTimeoutSeconds", "from 10 to 3600 seconds"),
+    "patient for ever": Refused({"healthTimeoutSeconds": 3601}, "healthTimeoutSeconds", "from 10 to 3600 seconds"),
+    "renewal as long as validity": Refused(
+        {"certificateRenewalHours": 8760}, "certificateRenewalHours", "less than certificateValidityHours 8760"
+    ),
+    "renewal that never comes": Refused({"certificateRenewalHours": 0}, "certificateRenewalHours", "must be from 1"),
+    "certificates outlive their authority": Refused(
+        {"certificateAuthorityValidityHours": 8000}, "certificateValidityHours", "at most"
+    ),
+    "validity for ever": Refused(
+        {"certificateAuthorityValidityHours": 10**7}, "certificateAuthorityValidityHours", "hours"
+    ),
+    "unknown virtualization": Refused({"virtualization": "xen"}, "virtualization", "one of auto, kvm, qemu"),
+    "virtualization in capitals": Refused({"virtualization": "KVM"}, "virtualization", "one of auto, kvm, qemu"),
+    "session libvirt": Refused({"libvirtUri": "qemu:///session"}, "libvirtUri", "system-wide"),
+    "other hypervisor": Refused({"libvirtUri": "xen:///system"}, "libvirtUri", "qemu:///system"),
+    "empty libvirt URI": Refused({"libvirtUri": ""}, "libvirtUri", "qemu:///system"),
+    "image by FTP": Refused({"image": "ftp://example.org/image"}, "image", "http://, https:// or file://"),
+    "image with a space before it": Refused({"image": " image.qcow2"}, "image", "spaces"),
+    # Users, folders, layout
+    "text for TLS bootstrap": Refused({"tlsBootstrap": "yes"}, "tlsBootstrap", "must be true or false"),
+    "user without a name": Refused({"systemUser": {"id": 900}}, "systemUser.name", "is missing"),
+    "user with a capital": Refused({"systemUser": {"name": "Kubernetes"}}, "systemUser.name", "a letter first"),
+    "user that every system has": Refused({"systemUser": {"name": "root"}}, "systemUser.name", "is there already"),
+    "user with the number of a person": Refused(
+        {"systemUser": {"name": "kubernetes", "id": 1000}}, "systemUser.id", "from 100 to 999"
+    ),
+    "user with an unknown key": Refused(
+        {"systemUser": {"name": "kubernetes", "uid": 900}}, "systemUser.uid", "did you mean id?"
+    ),
+    "home that is no path": Refused(
+        {"systemUser": {"name": "kubernetes", "home": "kubernetes"}}, "systemUser.home", "absolute path"
+    ),
+    "folder without a path": Refused({"nodeFolders": [{"mode": "0755"}]}, "nodeFolders[0].path", "is missing"),
+    "relative folder": Refused({"nodeFolders": [{"path": "pki"}]}, "nodeFolders[0].path", "absolute path"),
+    "folder that leads elsewhere": Refused(
+        {"nodeFolders": [{"path": "/var/run/kubernetes"}]}, "nodeFolders[0].path", "choose /run/kubernetes"
+    ),
+    "folder of the system": Refused(
+        {"nodeFolders": [{"path": "/etc", "mode": "0000"}]}, "nodeFolders[0].path", "choose one within"
+    ),
+    "folder of every node": Refused({"nodeFolders": [{"path": "/etc/{name}"}]}, "nodeFolders[0].path", "placeholder"),
+    "folder twice": Refused(
+        {"nodeFolders": [{"path": "/etc/kubernetes"}] * 2}, "nodeFolders[1].path", "path of nodeFolders[0]"
+    ),
+    "mode in words": Refused({"nodeFolders": [{"path": "/a", "mode": "rwx"}]}, "nodeFolders[0].mode", "octal"),
+    "mode as a number": Refused({"nodeFolders": [{"path": "/a", "mode": 755}]}, "nodeFolders[0].mode", "in quotes"),
+    "owner without a group": Refused(
+        {"nodeFolders": [{"path": "/a", "owner": "root"}]}, "nodeFolders[0].owner", "user:group"
+    ),
+    "owner whom nobody makes": Refused(
+        {"nodeFolders": [{"path": "/a", "owner": "kubernetes:root"}]},
+        "nodeFolders[0].owner",
+        "has an unknown name; known are root",
+    ),
+    "unknown place": Refused({"layout": {"kubelet": "/etc/kubelet"}}, "layout.kubelet", "did you mean kubelet"),
+    "relative place": Refused({"layout": {"binaries": "bin"}}, "layout.binaries", "absolute path"),
+    "folder above": Refused({"layout": {"binaries": "/opt/../bin"}}, "layout.binaries", "simplest form, as /bin"),
+    "slash at the end": Refused({"layout": {"binaries": "/opt/bin/"}}, "layout.binaries", "absolute path"),
+    "place with a space": Refused({"layout": {"kubeletKey": "/etc/a b"}}, "layout.kubeletKey", "absolute path"),
+    "place with another placeholder": Refused(
+        {"layout": {"kubeletKey": "/etc/{node}.key"}}, "layout.kubeletKey", "absolute path"
+    ),
+    "programs of the system": Refused({"layout": {"binaries": "/usr/bin"}}, "layout.binaries", "not be in /usr/bin"),
+    "place that a reboot empties": Refused(
+        {"layout": {"kubeletKubeconfig": "/run/kubeconfig"}}, "layout.kubeletKubeconfig", "must not be in /run"
+    ),
+    "place of the system's own": Refused(
+        {"layout": {"kubeletConfiguration": "/etc/passwd"}}, "layout.kubeletConfiguration", "not be in /etc/passwd"
+    ),
+    "place of a plugin": Refused(
+        {"layout": {"kubeletConfiguration": "/opt/cni/bin/bridge"}}, "layout.kubeletConfiguration", "not be in /opt/cni"
+    ),
+    "place of the lab's own": Refused(
+        {"layout": {"kubeletConfiguration": "/etc/systemd/system/kubelet.service"}},
+        "layout.kubeletConfiguration",
+        "must not be in /etc/systemd",
+    ),
+    "two files in one place": Refused(
+        {"layout": {"kubeletKey": "/var/lib/kubelet/kubelet.crt"}},
+        "layout.kubeletKey",
+        "is the place of layout.kubeletCertificate, /var/lib/kubelet/kubelet.crt",
+    ),
+    "two files in one place on one node": Refused(
+        {"layout": {"kubeletKey": "/etc/{name}.key", "kubeProxyKey": "/etc/node-1.key"}},
+        "layout.kubeProxyKey",
+        "is the place of layout.kubeletKey",
+    ),
+    "place of the system's own on one node": Refused(
+        {"layout": {"kubeletKey": "/etc/{name}"}} | worker(name="resolv.conf"),
+        "layout.kubeletKey",
+        "is /etc/resolv.conf on resolv.conf, and must not be in /etc/resolv.conf",
+    ),
+    "file within a file": Refused(
+        {"layout": {"kubeletKey": "/etc/kubelet", "kubeletCertificate": "/etc/kubelet/crt"}},
+        "layout.kubeletKey",
+        "is the place of layout.kubeletCertificate",
+    ),
+    "file among programs": Refused(
+        {"layout": {"kubeProxyKey": "/usr/local/bin/key"}}, "layout.kubeProxyKey", "the place of layout.binaries"
+    ),
+    "file where the cluster's certificate comes": Refused(
+        {"layout": {"kubeletKey": "/var/lib/kubelet/pki/kubelet-client-current.pem"}},
+        "layout.kubeletKey",
+        "the place of layout.kubeletClientCertificates",
+    ),
+    "bridge where nobody looks": Refused(
+        {"layout": {"cniBridge": "/etc/cni/bridge.conf"}}, "layout.cniBridge", "must be a file in /etc/cni/net.d"
+    ),
+    "bridge with another ending": Refused(
+        {"layout": {"cniBridge": "/etc/cni/net.d/10-bridge.json"}}, "layout.cniBridge", "ends with .conf or .conflist"
+    ),
+    "list of plugins after loopback": Refused(
+        {"layout": {"cniBridge": "/etc/cni/net.d/99-loopback.conflist"}}, "layout.cniBridge", "before 99-loopback.conf"
+    ),
+    "bridge after loopback": Refused(
+        {"layout": {"cniBridge": "/etc/cni/net.d/99-loopback.conf"}}, "layout.cniBridge", "before 99-loopback.conf"
+    ),
+    "kernel settings where nobody looks": Refused(
+        {"layout": {"kernelSettings": "/etc/sysctl.d/kubernetes"}}, "layout.kernelSettings", "ends with .conf"
+    ),
+    "kernel settings as a list of plugins": Refused(
+        {"layout": {"kernelSettings": "/etc/sysctl.d/k.conflist"}}, "layout.kernelSettings", "with .conf, for nothing"
+    ),
+    # Overrides and flags
+    "flag with its dashes": Refused({"etcdFlags": {"--snapshot-count": 5}}, "etcdFlags.--snapshot-count", "dashes"),
+    "flag with underscores": Refused({"apiServerFlags": {"max_requests": 5}}, "apiServerFlags.max_requests", "as max-"),
+    "feature gates as of a command line": Refused(
+        {"kubelet": {"featureGates": "MemoryQoS=true"}}, "kubelet.featureGates", "as MemoryQoS: true"
+    ),
+    "feature gate in words": Refused(
+        worker(kubelet={"featureGates": {"MemoryQoS": "on"}}), "workers[1].kubelet.featureGates", "true or false"
+    ),
+    "bridge with a long name": Refused({"cni": {"bridge": "x" * 16}}, "cni.bridge", "at most 15 letters"),
+    "bridge that is no text": Refused(
+        worker(cni={"bridge": 7}), "workers[1].cni.bridge", "name of a network interface"
+    ),
+    "MTU as text": Refused({"cni": {"mtu": "1400"}}, "cni.mtu", "whole number of bytes"),
+    "plugin that no node has": Refused({"cni": {"ipam": {"type": "dhcp"}}}, "cni.ipam.type", "has host-local alone"),
+    "flag that the scheduler passes over": Refused(
+        {"schedulerFlags": {"profiling": True}}, "schedulerFlags.profiling", "passes over it"
+    ),
+    "flag with a list": Refused({"schedulerFlags": {"v": [1]}}, "schedulerFlags.v", "must be text on one line"),
+    "flag with null": Refused({"schedulerFlags": {"v": None}}, "schedulerFlags.v", "must be text on one line"),
+    **{
+        f"flag of etcd by which members come and go: {flag}": Refused(
+            {"etcdFlags": {flag: "x"}}, f"etcdFlags.{flag}", "cannot be overridden"
+        )
+        for flag in (
+            "initial-advertise-peer-urls",
+            "listen-peer-urls",
+            "listen-client-urls",
+            "advertise-client-urls",
+            "listen-client-http-urls",
+            "wal-dir",
+            "force-new-cluster",
+        )
+    },
+    "flag on two lines": Refused({"etcdFlags": {"log-level": "a\nb"}}, "etcdFlags.log-level", "on one line"),
+    "mapping that holds a decided field taken away": Refused(
+        {"kubelet": {"authentication": None}}, "kubelet.authentication", "authentication.x509.clientCAFile"
+    ),
+    "mapping that holds a decided field replaced": Refused(
+        worker(containerd={"grpc": "x"}), "workers[1].containerd.grpc", "take the place of grpc.address"
+    ),
+}
+
+
+def problem_of(values: Mapping[str, Any]) -> Any:
+    """The only problem of a configuration."""
+    with pytest.raises(ConfigurationError) as caught:
+        parse(values)
+    assert [problem.key for problem in caught.value.problems] == [caught.value.problems[0].key], str(caught.value)
+    return caught.value.problems[0]
+
+
+@pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED.keys())
+def test_what_cannot_work_is_refused_by_its_key_with_what_is_allowed(case: Refused) -> None:
+    problem = problem_of(case.values)
+    assert problem.key == f"hardway:{case.key}"
+    assert case.fragment in problem.explanation
+
+
+@pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED.keys())
+def test_the_same_is_refused_when_it_comes_from_the_engine(case: Refused) -> None:
+    assert problem_of(from_engine(case.values)).key == f"hardway:{case.key}"
+
+
+@pytest.mark.parametrize(
+    ("service", "path"), [(service, path) for service, decided in FIELDS.items() for path in decided]
+)
+def test_a_field_that_the_lab_decides_is_refused_for_all_and_for_one_worker(
+    service: str, path: tuple[str, ...]
+) -> None:
+    override: Any = "x"
+    for key in reversed(path):
+        override = {key: override}
+    place = ".".join((service, *path))
+    for values, key in (({service: override}, place), (worker(**{service: override}), f"workers[1].{place}")):
+        problem = problem_of(values)
+        assert (problem.key, problem.value) == (f"hardway:{key}", "x")
+        assert FIELDS[service][path] in problem.explanation
+
+
+@pytest.mark.parametrize(("key", "flag"), [(key, flag) for key, decided in FLAGS.items() for flag in decided])
+def test_a_flag_that_the_lab_decides_is_refused(key: str, flag: str) -> None:
+    problem = problem_of({key: {flag: "x"}})
+    assert problem.key == f"hardway:{key}.{flag}"
+    assert FLAGS[key][flag] in problem.explanation
+
+
+ACCEPTED: dict[str, tuple[Values, Callable[[Spec], object], object]] = {
+    "longest name": (worker(name="n" * 63), lambda spec: spec.workers[1].name, "n" * 63),
+    "name that begins with a digit": (worker(name="0-node"), lambda spec: spec.workers[1].name, "0-node"),
+    "name with a domain": (
+        worker(name="node-1.example.com"),
+        lambda spec: spec.workers[1].name,
+        "node-1.example.com",
+    ),
+    "longest name with a domain": (
+        worker(name="n" * 51 + ".example.com"),
+        lambda spec: len(spec.workers[1].name),
+        63,
+    ),
+    "name in the network's own domain": (
+        worker(name="node-1.hardway.local"),
+        lambda spec: spec.workers[1].name,
+        "node-1.hardway.local",
+    ),
+    "parts of a name that dnsmasq would read otherwise by themselves": (
+        {"workers": [NODE_0 | {"name": "12h.example"}, NODE_1 | {"name": "ignore.0.infinite"}]},
+        lambda spec: [node.name for node in spec.workers],
+        ["12h.example", "ignore.0.infinite"],
+    ),
+    "two names that begin with the same part": (
+        {"workers": [NODE_0 | {"name": "a.example.com"}, NODE_1 | {"name": "a.example.org"}]},
+        lambda spec: [node.name for node in spec.workers],
+        ["a.example.com", "a.example.org"],
+    ),
+    "name of a control plane with a domain": (
+        server(name="ca.example.com"),
+        lambda spec: spec.control_planes[0].name,
+        "ca.example.com",
+    ),
+    "least memory": (worker(memory=512), lambda spec: spec.workers[1].machine, Machine(vcpus=2, memory=512, disk=10)),
+    "last free address": (
+        worker(address="10.240.0.254"),
+        lambda spec: spec.workers[1].address,
+        IPv4Address("10.240.0.254"),
+    ),
+    "smallest pod CIDR for the usual number of pods": (
+        worker(podCidr="10.200.1.0/25"),
+        lambda spec: spec.workers[1].pod_cidr,
+        IPv4Network("10.200.1.0/25"),
+    ),
+    "small pod CIDR for few pods": (
+        worker(podCidr="10.200.1.0/28", kubelet={"maxPods": 13}),
+        lambda spec: spec.workers[1].kubelet,
+        {"maxPods": 13},
+    ),
+    "pods that fill the range": (
+        worker(kubelet={"maxPods": 253}),
+        lambda spec: spec.workers[1].kubelet,
+        {"maxPods": 253},
+    ),
+    "kubelet three minor versions older": (
+        {"kubernetesVersion": "v1.35.4"} | worker(kubernetesVersion="v1.32.3"),
+        lambda spec: [node.kubernetes_version for node in spec.nodes],
+        ["v1.35.4", "v1.35.4", "v1.32.3"],
+    ),
+    "API servers one minor version apart": (
+        {
+            "kubernetesVersion": "v1.35.4",
+            "controlPlanes": [
+                SERVER | {"kubernetesVersion": "v1.36.3"},
+                {"name": "server-1", "address": "10.240.0.11"},
+            ],
+        },
+        lambda spec: [node.kubernetes_version for node in spec.control_planes],
+        ["v1.36.3", "v1.35.4"],
+    ),
+    "labels of all kinds": (
+        worker(labels={"disk": "ssd", "example.org/rack": "", "node.kubernetes.io/x": "y"}),
+        lambda spec: spec.workers[1].labels,
+        {"disk": "ssd", "example.org/rack": "", "node.kubernetes.io/x": "y"},
+    ),
+    "every label of Kubernetes that a kubelet may set": (
+        worker(labels=dict.fromkeys(LABELS_OF_KUBELET, "x")),
+        lambda spec: set(spec.workers[1].labels),
+        set(LABELS_OF_KUBELET),
+    ),
+    "taints with and without a value": (
+        worker(taints=["dedicated=ingress:NoSchedule", "node-role.kubernetes.io/control-plane:NoExecute"]),
+        lambda spec: spec.workers[1].taints,
+        (
+            Taint(key="dedicated", value="ingress", effect=TaintEffect.NO_SCHEDULE),
+            Taint(key="node-role.kubernetes.io/control-plane", value="", effect=TaintEffect.NO_EXECUTE),
+        ),
+    ),
+    "one taint key with two effects": (
+        worker(taints=["a:NoSchedule", "a:NoExecute"]),
+        lambda spec: len(spec.workers[1].taints),
+        2,
+    ),
+    "number of workers at a time": ({"maxUnavailable": 3}, lambda spec: spec.max_unavailable, 3),
+    "share of the workers at a time": ({"maxUnavailable": "100%"}, lambda spec: spec.simultaneous_restarts, 2),
+    "flags of every kind": (
+        {"etcdFlags": {"quota-backend-bytes": 4294967296, "auto-compaction-retention": "1h", "pre-vote": False}},
+        lambda spec: spec.flags.etcd,
+        {"quota-backend-bytes": "4294967296", "auto-compaction-retention": "1h", "pre-vote": "false"},
+    ),
+    "remote libvirt": (
+        {"libvirtUri": "qemu+ssh://root@host.example/system?keyfile=/k"},
+        lambda spec: spec.libvirt_uri,
+        "qemu+ssh://root@host.example/system?keyfile=/k",
+    ),
+    "no workers": ({"workers": []}, lambda spec: spec.nodes == spec.control_planes, True),
+    "emulation": ({"virtualization": "qemu"}, lambda spec: spec.virtualization, Virtualization.QEMU),
+    "cloud image": (
+        {"image": "https://example.org/image.qcow2"},
+        lambda spec: spec.image,
+        "https://example.org/image.qcow2",
+    ),
+    "wide ranges": (
+        {
+            "networkCidr": "192.168.1.0/24",
+            "clusterCidr": "10.0.0.0/12",
+            "serviceCidr": "10.32.0.0/16",
+            "controlPlanes": [SERVER | {"address": "192.168.1.11"}],
+            "workers": [NODE_0 | {"address": "192.168.1.14", "podCidr": "10.4.0.0/16"}],
+        },
+        lambda spec: (str(spec.networks.gateway), str(spec.networks.api_service), str(spec.workers[0].pod_cidr)),
+        ("192.168.1.1", "10.32.0.1", "10.4.0.0/16"),
+    ),
+    "TLS bootstrap": ({"tlsBootstrap": True}, lambda spec: spec.tls_bootstrap, True),
+    "no system user": ({"systemUser": {}}, lambda spec: spec.system_user, None),
+    "system user": (
+        {"systemUser": {"name": "kubernetes", "home": "/etc/kubernetes"}},
+        lambda spec: spec.system_user,
+        SystemUser(name="kubernetes", id=900, home="/etc/kubernetes"),
+    ),
+    "folder of the system user": (
+        {
+            "systemUser": {"name": "kubernetes"},
+            "nodeFolders": [{"path": "/run/kubernetes", "owner": "root:kubernetes"}],
+        },
+        lambda spec: spec.node_folders,
+        (Folder(path="/run/kubernetes", mode=0o755, owner="root:kubernetes"),),
+    ),
+    "place named after the node": (
+        {"layout": {"kubeletKey": "/etc/kubernetes/pki/{name}.key"}},
+        lambda spec: [spec.layout.of(node).kubelet_key for node in spec.workers],
+        ["/etc/kubernetes/pki/node-0.key", "/etc/kubernetes/pki/node-1.key"],
+    ),
+    "place named after a node with a domain": (
+        {"layout": {"kubeletKey": "/etc/kubernetes/pki/{name}.key"}} | worker(name="node-1.example.com"),
+        lambda spec: spec.layout.of(spec.workers[1]).kubelet_key,
+        "/etc/kubernetes/pki/node-1.example.com.key",
+    ),
+    "bridge as a list of plugins": (
+        {"layout": {"cniBridge": "/etc/cni/net.d/10-{name}.conflist"}},
+        lambda spec: spec.layout.of(spec.workers[0]).cni_bridge,
+        "/etc/cni/net.d/10-node-0.conflist",
+    ),
+    "no DNS": ({"clusterDnsAddon": False}, lambda spec: spec.dns_addon, False),
+    "unknown kubelet fields, which the kubelet itself refuses": (
+        {"kubelet": {"noSuchField": 1}},
+        lambda spec: spec.workers[0].kubelet,
+        {"noSuchField": 1},
+    ),
+}
+
+
+@pytest.mark.parametrize(("values", "look", "expected"), ACCEPTED.values(), ids=ACCEPTED.keys())
+def test_what_works_is_accepted_in_both_forms(values: Values, look: Callable[[Spec], object], expected: object) -> None:
+    assert look(parse(values)) == expected
+    assert parse(from_engine(values)) == parse(values)
+
+
+def test_every_problem_is_in_one_message_with_key_value_and_what_is_allowed() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        parse({"hardway:maxUnavailable": "0", "hardway:virtualization": "xen"} | worker(vcpus=0, address="10.9.9.9"))
+    message = str(caught.value)
+    assert message.startswith("The configuration has 4 problems; nothing was changed.\n")
+    assert 'hardway:virtualization = "xen": must be one of auto, kvm, qemu' in message
+    assert "hardway:workers[1].vcpus = 0: must be from 1 to 128" in message
+    assert 'hardway:workers[1].address = "10.9.9.9": is outside networkCidr' in message
+    assert 'hardway:maxUnavailable = "0": must be a whole number' in message
+
+
+def test_a_problem_of_a_long_value_shows_its_beginning() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        parse({"name": "A" * 10_000})
+    assert len(str(caught.value)) < 300
+
+
+def test_an_empty_configuration_is_the_default_stack() -> None:
+    assert parse({}) == load(CHECKOUT / "Pulumi.dev.yaml")
+
+
+def test_the_default_stack_is_one_server_and_two_workers() -> None:
+    spec = load(CHECKOUT / "Pulumi.dev.yaml")
+    assert [(node.name, node.role, str(node.address), str(node.pod_cidr)) for node in spec.nodes] == [
+        ("server", Role.CONTROL_PLANE, "10.240.0.10", "None"),
+        ("node-0", Role.WORKER, "10.240.0.20", "10.200.0.0/24"),
+        ("node-1", Role.WORKER, "10.240.0.21", "10.200.1.0/24"),
+    ]
+    assert {node.kubernetes_version for node in spec.nodes} == {default_kubernetes_version()}
+
+
+@pytest.mark.parametrize("version", kubernetes_versions())
+def test_every_known_version_can_be_the_labs(version: str) -> None:
+    assert {node.kubernetes_version for node in parse({"kubernetesVersion": version}).nodes} == {version}
+
+
+def test_a_nodes_fields_are_laid_over_the_labs() -> None:
+    spec = parse(
+        {
+            "kubelet": {"maxPods": 50, "evictionHard": {"memory.available": "5%", "nodefs.available": "10%"}},
+            "workers": [
+                NODE_0,
+                NODE_1 | {"kubelet": {"evictionHard": {"memory.available": "10%"}, "podPidsLimit": 100}},
+            ],
+        }
+    )
+    assert spec.workers[0].kubelet == {
+        "maxPods": 50,
+        "evictionHard": {"memory.available": "5%", "nodefs.available": "10%"},
+    }
+    assert spec.workers[1].kubelet == {
+        "maxPods": 50,
+        "evictionHard": {"memory.available": "10%", "nodefs.available": "10%"},
+        "podPidsLimit": 100,
+    }
+
+
+def test_a_null_stays_so_that_it_takes_away_what_the_lab_sets_by_default() -> None:
+    spec = parse({"kubelet": {"seccompDefault": None}} | worker(kubelet={"podPidsLimit": None}))
+    assert spec.workers[0].kubelet == {"seccompDefault": None}
+    assert spec.workers[1].kubelet == {"seccompDefault": None, "podPidsLimit": None}
+
+
+def test_keys_of_other_namespaces_are_left_alone() -> None:
+    assert parse({"libvirt:uri": "qemu:///session", "pulumi:tags": {"a": "b"}}) == parse({})
+
+
+def test_a_misspelled_namespace_is_noticed() -> None:
+    problem = problem_of({"hardwya:name": "lab"})
+    assert problem.key == "hardwya:name"
+    assert "did you mean hardway:name?" in problem.explanation
+
+
+def test_a_stack_file_is_read_with_and_without_the_namespace(tmp_path: Path) -> None:
+    file = tmp_path / "Pulumi.try.yaml"
+    file.write_text("config:\n  name: one\n  hardway:maxUnavailable: 2\n", encoding="utf-8")
+    spec = load(file)
+    assert (spec.name, spec.max_unavailable) == ("one", 2)
+
+
+@pytest.mark.parametrize("content", ["", "config:\n", "encryptionsalt: v1:abc\n"])
+def test_an_empty_stack_file_is_the_default_stack(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "Pulumi.try.yaml"
+    file.write_text(content, encoding="utf-8")
+    assert load(file) == parse({})
+
+
+@pytest.mark.parametrize("content", ["config: [", "config: text\n", "- a\n", "\x00", None])
+def test_a_stack_file_that_cannot_be_read_is_named(tmp_path: Path, content: str | None) -> None:
+    file = tmp_path / "Pulumi.try.yaml"
+    if content is not None:
+        file.write_text(content, encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=r"Pulumi\.try\.yaml"):
+        load(file)
+
+
+class Draw:
+    """Draws configurations: wild ones, and good ones with something wild put in somewhere."""
+
+    SCALARS = (
+        None, True, False, 0, -1, 1, 7, 2**40, 10**400, 1.5, float("inf"), float("nan"), "", " ", "1", "true", "null",
+        "[", "{}", "[[", "node-0", "server", "10.240.0.21", "10.200.0.0/24", "10.0.0.0/0", "::/0", "v1.35.4", "a:b",
+        "a=b:NoSchedule", "100%", "\n", "\x00", "\ud800", "é", "x" * 300,
+    )  # fmt: skip
+
+    NAMES = (
+        "name", "address", "podCidr", "labels", "taints", "kubelet", "maxPods", "kubernetesVersion", "memory",
+        "authentication", "x509", "grpc", "", "a.b", "--v", "hardway:name", "hardway:", ":", "x:y", "zz", "a" * 300,
+        "endpoint", "caKey", "certificates", "featureGates", "kubeProxy", "mode", "cni", "bridge", "mtu",
+    )  # fmt: skip
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+
+    def anything(self, depth: int = 4) -> Any:
+        kind = self.random.random()
+        if depth == 0 or kind < 0.5:
+            return self.random.choice(self.SCALARS)
+        if kind < 0.75:
+            return [self.anything(depth - 1) for _ in range(self.random.randrange(4))]
+        return {self.random.choice(self.NAMES): self.anything(depth - 1) for _ in range(self.random.randrange(5))}
+
+    def configuration(self) -> Values:
+        known = [
+            "workers",
+            "controlPlanes",
+            "join",
+            "podRoutes",
+            "network",
+            "networkCidr",
+            "clusterDns",
+            "etcdFlags",
+            "kubelet",
+            "cni",
+            *self.NAMES,
+        ]
+        if self.random.random() < 0.5:
+            return {self.random.choice(known): self.anything() for _ in range(self.random.randrange(6))}
+        good: Values = json.loads(json.dumps({"controlPlanes": [SERVER], "workers": [NODE_0, NODE_1]}))
+        node = self.random.choice(good[self.random.choice(list(good))])
+        node[self.random.choice(self.NAMES)] = self.anything()
+        return good
+
+
+def spec_or_error(values: Mapping[str, Any]) -> Spec | ConfigurationError:
+    try:
+        return parse(values)
+    except ConfigurationError as error:
+        return error
+
+
+def test_what_is_wrong_with_one_node_hides_nothing_of_the_others() -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        parse({"workers": ["x", NODE_0 | {"address": "10.9.9.9"}, NODE_1 | {"kubelet": {"kind": "X"}}]})
+    assert [problem.key for problem in refused.value.problems] == [
+        "hardway:workers[0]",
+        "hardway:workers[1].address",
+        "hardway:workers[2].kubelet.kind",
+    ]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_is_configured_ends_in_a_spec_or_in_an_explanation(seed: int) -> None:
+    draw = Draw(seed)
+    for _ in range(100):
+        values = draw.configuration()
+        for form in (values, from_engine(values)):
+            outcome = spec_or_error(form)
+            if isinstance(outcome, Spec):
+                assert outcome.control_planes
+                assert all(services_of(outcome, node) and taken(outcome, node) for node in outcome.nodes)
+            else:
+                assert outcome.problems
+                assert all(problem.key and problem.explanation for problem in outcome.problems)
+                assert str(outcome).encode()
+
+
+def test_endless_nesting_is_refused_rather_than_followed() -> None:
+    nested: Any = {}
+    for _ in range(100_000):
+        nested = {"a": nested}
+    assert "nested deeper" in problem_of({"kubelet": nested}).explanation
+    assert problem_of({"workers": "[" * 100_000}).key == "hardway:workers"
+
+
+@pytest.mark.parametrize(
+    ("values", "shows"),
+    [
+        ({"maxUnavailabel": "2"}, True),
+        (worker(adress="10.240.0.77"), True),
+        ({"joinn": json.dumps({"caKey": "2"})}, False),
+        ({"joinn": {"caKey": "2"}}, False),
+        (worker(machine={"privatKey": "2"}), False),
+    ],
+)
+def test_an_unknown_key_shows_its_value_unless_it_may_be_a_secret(values: dict[str, Any], shows: bool) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        parse(values)
+    (problem,) = [problem for problem in refused.value.problems if "did you mean" in problem.explanation]
+    assert (problem.value is not ABSENT) == shows

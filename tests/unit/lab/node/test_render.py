@@ -1,0 +1,332 @@
+"""What every node is made of: its services, what each owns, who may read it, and how the kubelet is hardened."""
+
+import posixpath
+import re
+from dataclasses import replace
+from ipaddress import IPv4Network
+from typing import Any
+
+import pytest
+import yaml
+
+from lab.node.render import services_of, things_of
+from lab.node.service import Credential, File, Part, Service
+from lab.pki import SERVICE_ACCOUNTS, Authority, authority_identity, identities
+from lab.spec import Node, Spec, Taint, TaintEffect
+
+AUTHORITIES = {authority_identity(authority) for authority in Authority}
+
+PUBLIC = re.compile(r"/etc/(modules-load\.d|sysctl\.d)/kubernetes\.conf|/etc/kubernetes/pod-routes|/etc/crictl\.yaml")
+"""What anybody on a node may read, besides the authorities' certificates: settings that the system shows anyway."""
+
+
+def files(spec: Spec, node: Node) -> dict[str, File]:
+    return {path: file for service in services_of(spec, node) for path, file in service.files.items()}
+
+
+def service(spec: Spec, node: Node, name: str) -> Service:
+    return next(service for service in services_of(spec, node) if service.name == name)
+
+
+def document(spec: Spec, node: Node, name: str, path: str) -> Any:
+    return yaml.safe_load(service(spec, node, name).visible_files[path])
+
+
+def kubelet_configuration(spec: Spec, **changes: Any) -> dict[str, Any]:
+    node = replace(spec.workers[0], **changes)
+    found: dict[str, Any] = document(spec, node, "kubelet", "/var/lib/kubelet/kubelet-config.yaml")
+    return found
+
+
+def at(configuration: Any, path: str) -> Any:
+    for key in path.split("."):
+        configuration = configuration[key]
+    return configuration
+
+
+# Services
+
+
+def test_a_node_has_each_service_once_and_after_those_that_it_needs(dev: Spec) -> None:
+    for node in dev.nodes:
+        earlier: list[str] = []
+        for one in services_of(dev, node):
+            assert one.name not in earlier
+            assert set(one.needs) <= set(earlier), f"{one.name} on {node.name}"
+            earlier.append(one.name)
+
+
+def test_no_path_on_a_node_is_owned_by_two_services(dev: Spec) -> None:
+    for node in dev.nodes:
+        owners: dict[str, str] = {}
+        for one in services_of(dev, node):
+            for path in [*one.files, *one.binaries]:
+                assert path not in owners, f"{path} on {node.name} is of {owners[path]} and of {one.name}"
+                owners[path] = one.name
+
+
+def test_every_path_is_absolute_and_in_its_simplest_form(dev: Spec) -> None:
+    for node in dev.nodes:
+        for one in services_of(dev, node):
+            for path in [*one.files, *one.binaries]:
+                assert path.startswith("/")
+                assert posixpath.normpath(path) == path
+                assert not re.search(r"\s", path)
+
+
+def test_every_service_brings_its_unit_file(dev: Spec) -> None:
+    for node in dev.nodes:
+        for one in services_of(dev, node):
+            assert f"/etc/systemd/system/{one.unit}" in one.files
+            assert one.activation in ("restart", "reload")
+
+
+def test_what_a_unit_starts_is_brought_by_its_service(dev: Spec) -> None:
+    for node in dev.nodes:
+        for one in services_of(dev, node):
+            text = one.visible_files[f"/etc/systemd/system/{one.unit}"]
+            started = re.findall(r"^ExecStart=(\S+)", text, re.MULTILINE)
+            assert started
+            for program in started:
+                assert program in one.binaries or program.startswith("/usr/local/lib/hardway/"), program
+
+
+def test_no_placeholder_is_left_in_a_unit(dev: Spec) -> None:
+    for node in dev.nodes:
+        for path, file in files(dev, node).items():
+            if path.startswith("/etc/systemd/system/"):
+                assert isinstance(file.content, str)
+                assert "$" not in file.content
+
+
+def test_whatever_names_a_file_of_the_node_names_one_that_is_there(dev: Spec) -> None:
+    """Flags, configuration and kubeconfigs name credentials and one another."""
+    named = re.compile(r"(?<![\w/:])/(?:etc|var/lib)/[\w./-]+\.(?:crt|key|ya?ml|toml|conf)\b")
+    found = 0
+    for node in dev.nodes:
+        there = files(dev, node).keys()
+        for one in services_of(dev, node):
+            for path, text in one.visible_files.items():
+                # What the objects name is in the pods.
+                for other in named.findall(text) if not path.endswith("/objects.yaml") else ():
+                    found += 1
+                    assert other in there, f"{path} on {node.name} names {other}"
+    assert found
+
+
+def test_the_things_of_a_lab_are_those_of_all_its_nodes(dev: Spec) -> None:
+    older = replace(dev.workers[1], kubernetes_version="v1.35.4")
+    mixed = replace(dev, workers=(dev.workers[0], older))
+    kubelets = {thing.version for thing in things_of(mixed) if thing.name == "kubelet"}
+    assert kubelets == {dev.kubernetes_version, "v1.35.4"}
+
+
+def test_a_control_plane_runs_no_kubelet(dev: Spec) -> None:
+    assert not {"kubelet", "containerd", "kube-proxy"} & {one.name for one in services_of(dev, dev.control_planes[0])}
+
+
+def test_what_node_setup_makes_is_looked_at_and_made_again_where_it_failed(dev: Spec) -> None:
+    for node in dev.nodes:
+        setup = service(dev, node, "node-setup")
+        assert setup.health == "/usr/local/lib/hardway/node-setup-healthy /etc/sysctl.d/kubernetes.conf"
+        assert "Restart=on-failure\n" in setup.visible_files["/etc/systemd/system/node-setup.service"]
+
+
+def test_the_bridge_of_a_node_takes_another_address_with_another_pod_cidr(dev: Spec) -> None:
+    moved = replace(dev.workers[0], pod_cidr=IPv4Network("10.200.7.0/24"))
+    bridge = document(dev, moved, "node-setup", "/etc/cni/net.d/10-bridge.conf")
+    assert (bridge["isGateway"], bridge["forceAddress"]) == (True, True)
+    assert bridge["ipam"]["ranges"] == [[{"subnet": "10.200.7.0/24"}]]
+
+
+def test_the_bridge_is_a_single_plugin_where_nothing_else_is_said(dev: Spec) -> None:
+    bridge = document(dev, dev.workers[0], "node-setup", "/etc/cni/net.d/10-bridge.conf")
+    assert (bridge["type"], bridge["name"]) == ("bridge", "bridge")
+    assert "plugins" not in bridge
+
+
+def with_list_of_plugins(spec: Spec) -> Spec:
+    return replace(spec, layout=replace(spec.layout, cni_bridge="/etc/cni/net.d/10-bridge.conflist"))
+
+
+def test_in_a_list_of_plugins_the_bridge_comes_first_and_then_the_ports_of_the_node(dev: Spec) -> None:
+    node = replace(dev.workers[0], cni={"mtu": 1400, "name": "pods", "hairpinMode": None, "ipam": {"dataDir": "/x"}})
+    alone = document(dev, node, "node-setup", "/etc/cni/net.d/10-bridge.conf")
+    setup = service(with_list_of_plugins(dev), node, "node-setup")
+    assert "/etc/cni/net.d/10-bridge.conf" not in setup.files
+    configuration = yaml.safe_load(setup.visible_files["/etc/cni/net.d/10-bridge.conflist"])
+    bridge, portmap = configuration.pop("plugins")
+    assert configuration == {"cniVersion": "1.0.0", "name": "pods"}
+    assert bridge == {key: value for key, value in alone.items() if key not in configuration}
+    assert (bridge["mtu"], bridge["ipam"]["dataDir"]) == (1400, "/x")
+    assert portmap == {"type": "portmap", "capabilities": {"portMappings": True}, "snat": True}
+
+
+def test_every_plugin_that_a_configuration_names_is_on_the_node(dev: Spec) -> None:
+    for spec in (dev, with_list_of_plugins(dev)):
+        setup = service(spec, spec.workers[0], "node-setup")
+        texts = [text for path, text in setup.visible_files.items() if path.startswith("/etc/cni/net.d/")]
+        named = {plugin for text in texts for plugin in re.findall(r'"type": "([a-z-]+)"', text)}
+        assert {f"/opt/cni/bin/{plugin}" for plugin in named} <= setup.binaries.keys()
+
+
+# Who may read what
+
+
+def key_of(file: File) -> str:
+    """Whose key a file holds; empty for a file that holds none."""
+    return file.content.identity if isinstance(file.content, Credential) and file.content.part is Part.KEY else ""
+
+
+def is_authority(file: File) -> bool:
+    """Whether a file is the certificate of an authority."""
+    return isinstance(file.content, Credential) and file.content.identity in AUTHORITIES and not key_of(file)
+
+
+def test_only_root_reads_what_is_not_public(dev: Spec) -> None:
+    for node in dev.nodes:
+        for path, file in files(dev, node).items():
+            public = PUBLIC.fullmatch(path) or is_authority(file)
+            assert file.owner == "root:root"
+            assert f"{file.mode:04o}" == ("0644" if public else "0600"), path
+
+
+def test_every_key_is_root_only(dev: Spec) -> None:
+    keys = [file for node in dev.nodes for file in files(dev, node).values() if key_of(file)]
+    assert keys
+    assert {file.mode for file in keys} == {0o600}
+
+
+def test_no_worker_holds_the_key_of_an_authority_or_of_service_accounts(dev: Spec) -> None:
+    for node in dev.workers:
+        held = {key_of(file) for file in files(dev, node).values()} - {""}
+        assert held == {f"kubelet-{node.name}", "kube-proxy"}
+
+
+def test_only_what_signs_holds_the_key_of_an_authority(dev: Spec) -> None:
+    holders = {
+        (one.name, key_of(file))
+        for node in dev.nodes
+        for one in services_of(dev, node)
+        for file in one.files.values()
+        if key_of(file) in AUTHORITIES
+    }
+    assert holders == {("kube-controller-manager", "kubernetes-ca")}
+
+
+def test_every_credential_of_a_file_is_one_that_the_pki_makes(dev: Spec) -> None:
+    made = identities(dev).keys() | AUTHORITIES | {SERVICE_ACCOUNTS}
+    for node in dev.nodes:
+        for file in files(dev, node).values():
+            if isinstance(file.content, Credential):
+                assert file.content.identity in made
+
+
+def test_what_is_rendered_holds_no_secret(dev: Spec) -> None:
+    """Credentials are named in what is rendered, never in it; so previews can show all of it."""
+    for node in dev.nodes:
+        for one in services_of(dev, node):
+            for text in [*one.visible_files.values(), one.check, one.health]:
+                assert "PRIVATE KEY" not in text
+                assert not re.search(r"(client-key-data|client-certificate-data|token|password):", text)
+
+
+# The kubelet's hardening
+
+ECDHE = [
+    f"TLS_ECDHE_{signed}_WITH_{cipher}"
+    for cipher in ("AES_128_GCM_SHA256", "CHACHA20_POLY1305_SHA256", "AES_256_GCM_SHA384")
+    for signed in ("ECDSA", "RSA")
+]
+
+HARDENING: dict[str, Any] = {
+    "authentication.anonymous.enabled": False,
+    "authentication.webhook.enabled": True,
+    "authentication.x509.clientCAFile": "/var/lib/kubelet/ca.crt",
+    "authorization.mode": "Webhook",
+    "readOnlyPort": 0,
+    "tlsCertFile": "/var/lib/kubelet/kubelet.crt",
+    "tlsPrivateKeyFile": "/var/lib/kubelet/kubelet.key",
+    "tlsMinVersion": "VersionTLS12",
+    "tlsCipherSuites": ECDHE,
+    "podPidsLimit": 4096,
+    "seccompDefault": True,
+    "streamingConnectionIdleTimeout": "5m",
+    "makeIPTablesUtilChains": True,
+    "eventRecordQPS": 5,
+    "protectKernelDefaults": True,
+    "shutdownGracePeriod": "30s",
+    "shutdownGracePeriodCriticalPods": "10s",
+    "systemReserved": {"cpu": "100m", "memory": "128Mi"},
+    "kubeReserved": {"cpu": "100m", "memory": "128Mi"},
+    "failSwapOn": True,
+    "cgroupDriver": "systemd",
+}
+
+
+@pytest.mark.parametrize("field", HARDENING)
+def test_the_kubelet_is_hardened_from_the_start(field: str, dev: Spec) -> None:
+    assert at(kubelet_configuration(dev), field) == HARDENING[field]
+
+
+OTHER: dict[str, Any] = {
+    "authentication.anonymous.enabled": True,
+    "authentication.webhook.enabled": False,
+    "authorization.mode": "AlwaysAllow",
+    "readOnlyPort": 10255,
+    "tlsMinVersion": "VersionTLS13",
+    "tlsCipherSuites": ECDHE[:1],
+    "podPidsLimit": 1024,
+    "seccompDefault": False,
+    "streamingConnectionIdleTimeout": "1h",
+    "makeIPTablesUtilChains": False,
+    "eventRecordQPS": 50,
+    "protectKernelDefaults": False,
+    "shutdownGracePeriod": "60s",
+    "shutdownGracePeriodCriticalPods": "20s",
+    "systemReserved": {"cpu": "50m", "memory": "64Mi"},
+    "kubeReserved": {"cpu": "50m", "memory": "64Mi"},
+    "failSwapOn": False,
+    "cgroupDriver": "cgroupfs",
+}
+
+
+@pytest.mark.parametrize("field", OTHER)
+def test_configuration_overrides_what_hardens_the_kubelet(field: str, dev: Spec) -> None:
+    over: Any = OTHER[field]
+    for key in reversed(field.split(".")):
+        over = {key: over}
+    before, after = kubelet_configuration(dev), kubelet_configuration(dev, kubelet=over)
+    assert at(after, field) == OTHER[field] != at(before, field)
+    unchanged = [other for other in HARDENING if other != field]
+    assert [at(after, other) for other in unchanged] == [at(before, other) for other in unchanged]
+
+
+@pytest.mark.parametrize("field", [field for field in OTHER if "." not in field])
+def test_null_takes_what_hardens_the_kubelet_away(field: str, dev: Spec) -> None:
+    before, after = kubelet_configuration(dev), kubelet_configuration(dev, kubelet={field: None})
+    assert before.keys() - after.keys() == {field}
+
+
+def test_a_kubelet_registers_its_node_with_taints_and_leaves_labels_to_the_administrator(dev: Spec) -> None:
+    taint = Taint(key="dedicated", value="ingress", effect=TaintEffect.NO_SCHEDULE)
+    assert kubelet_configuration(dev, taints=(taint,))["registerWithTaints"] == [
+        {"key": "dedicated", "value": "ingress", "effect": "NoSchedule"}
+    ]
+    labelled = replace(dev.workers[0], labels={"disk": "ssd"})
+    assert files(dev, labelled) == files(dev, dev.workers[0])
+
+
+def test_the_metrics_and_health_of_kube_proxy_are_on_loopback(dev: Spec) -> None:
+    found = document(dev, dev.workers[0], "kube-proxy", "/var/lib/kube-proxy/kube-proxy-config.yaml")
+    assert found["metricsBindAddress"].startswith("127.0.0.1:")
+    assert found["healthzBindAddress"].startswith("127.0.0.1:")
+
+
+def test_routes_lead_to_the_pods_of_every_other_node(dev: Spec) -> None:
+    routes = {
+        node.name: set(files(dev, node)["/etc/kubernetes/pod-routes"].content.splitlines())  # type: ignore[union-attr]
+        for node in dev.nodes
+    }
+    to_0, to_1 = "10.200.0.0/24 10.240.0.20", "10.200.1.0/24 10.240.0.21"
+    assert routes == {"server": {to_0, to_1}, "node-0": {to_1}, "node-1": {to_0}}

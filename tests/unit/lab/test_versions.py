@@ -1,0 +1,93 @@
+"""versions.toml says everything once, and what stands elsewhere by need is the same."""
+
+import re
+
+import pytest
+
+from lab import versions
+from system.files import CHECKOUT
+from toolchain import binaries, engine
+
+NODE_UNITS = binaries.units_of(
+    wanted for version in versions.kubernetes_versions() for wanted in binaries.programs_of_a_lab(version)
+)
+
+
+def test_the_default_kubernetes_version_is_known() -> None:
+    assert versions.default_kubernetes_version() in versions.kubernetes_versions()
+    assert versions.version("kubernetes") == versions.default_kubernetes_version()
+
+
+def test_placeholders_are_replaced() -> None:
+    filled = versions.fill("{version} {number} {minor} {program}", "v1.36.3", "kubelet")
+    assert filled == "v1.36.3 1.36.3 36 kubelet"
+
+
+def test_an_image_is_named_by_repository_and_version() -> None:
+    assert versions.image_reference("coredns") == "registry.k8s.io/coredns/coredns:v1.15.0"
+
+
+def test_the_coredns_image_holds_the_coredns_that_it_is_named_after() -> None:
+    assert versions.version("coredns") == versions.image_reference("coredns").rpartition(":")[2]
+
+
+@pytest.mark.parametrize("unit", NODE_UNITS, ids=lambda unit: unit.title)
+def test_every_node_binary_is_pinned_by_a_go_module(unit: binaries.Unit) -> None:
+    go_mod = (unit.module / "go.mod").read_text()
+    go_sum = (unit.module / "go.sum").read_text()
+    for program in unit.programs:
+        package = unit.source.programs[program].package
+        assert re.search(rf"^(tool |\t){re.escape(package)}$", go_mod, re.MULTILINE), f"{package} is no tool of it"
+        required = re.findall(r"^(?:require |\t)(\S+) (v\S+)(?: // indirect)?$", go_mod, re.MULTILINE)
+        (module,) = {name for name, version in required if package.startswith(name) and version == unit.version}
+        assert f"{module} {unit.version} h1:" in go_sum
+
+
+@pytest.mark.parametrize("unit", NODE_UNITS, ids=lambda unit: unit.title)
+def test_no_name_is_left_with_a_placeholder(unit: binaries.Unit) -> None:
+    names = [unit.release.archive, unit.release.checksum, *unit.members.values()]
+    assert not [name for name in names if "{" in name]
+
+
+def test_each_release_and_each_build_has_a_place_of_its_own_in_the_cache() -> None:
+    keys = [str(unit.build_key) for unit in NODE_UNITS]
+    assert len(set(keys)) == len(keys)
+
+
+def test_a_program_belongs_to_one_project() -> None:
+    programs = [program for source in versions.node_sources().values() for program in source.programs]
+    assert len(programs) == len(set(programs))
+
+
+def pinned(package: str) -> str | None:
+    match = re.search(rf"^{re.escape(package)}==([^\s;\\]+)", (CHECKOUT / "requirements.txt").read_text(), re.MULTILINE)
+    return match[1] if match else None
+
+
+@pytest.mark.parametrize("plugin", versions.plugins())
+def test_a_plugin_has_the_version_of_its_python_package(plugin: str) -> None:
+    assert versions.plugins()[plugin] == pinned(f"pulumi-{plugin}")
+
+
+@pytest.mark.parametrize("plugin", versions.plugins())
+def test_a_plugin_that_is_built_announces_its_version(plugin: str) -> None:
+    sources = (engine.MODULE / f"cmd/pulumi-resource-{plugin}").rglob("*.go")
+    assert any(f'"{versions.plugins()[plugin]}"' in source.read_text() for source in sources)
+
+
+def test_the_engine_has_the_version_of_its_python_package_and_of_its_go_module() -> None:
+    (version,) = versions.engine().versions
+    assert version == f"v{pinned('pulumi')}"
+    go_mod = (engine.MODULE / "go.mod").read_text()
+    assert f"github.com/pulumi/pulumi/pkg/v3 {version}" in go_mod
+    assert f"{engine.SDK_MODULE} {version}" in go_mod
+
+
+def test_go_modules_ask_for_no_newer_go_than_the_oldest_that_builds() -> None:
+    def numbers(version: str) -> tuple[int, ...]:
+        return tuple(map(int, version.split(".")))
+
+    for go_mod in (CHECKOUT / "toolchain").rglob("go.mod"):
+        match = re.search(r"^go (\S+)$", go_mod.read_text(), re.MULTILINE)
+        assert match, go_mod
+        assert numbers(match[1]) <= numbers(versions.go().minimum), go_mod

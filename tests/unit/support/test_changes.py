@@ -1,0 +1,184 @@
+"""Which services restart by a change: what the oracle says from the specs, against what is rendered from them."""
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from lab.node import render, worker
+from lab.node.render import services_of
+from lab.node.service import Binary, Credential, File, Image, Part, Service, config_hash, digest, manifest
+from lab.pki import identities
+from lab.spec import Node, Spec
+from tests.support.changes import KINDS, Values, default_configuration, draw, predict, predict_reloads, spec_of
+
+DRAWS = 600
+STEPS_BACK = 7
+"""How many changes the larger of the compared steps consists of."""
+
+Pairs = set[tuple[str, str]]
+Rendered = dict[tuple[str, str], tuple[Service, str]]
+
+
+def credentials(spec: Spec) -> Callable[[Credential], str]:
+    """Stands for the PKI: equal certificates have equal texts, and a key stays while its name does."""
+    table = identities(spec)
+    authority, signed = spec.certificates.authority_validity, spec.certificates.validity
+
+    def text(credential: Credential) -> str:
+        if credential.part is not Part.CERTIFICATE:
+            return f"{credential.part} of {credential.identity}"
+        if credential.identity not in table:
+            return f"{credential.identity} {authority}"
+        return f"{credential.identity} {table[credential.identity]} {authority} {signed}"
+
+    return text
+
+
+def binary_digest(thing: Binary | Image) -> str:
+    """Stands for a toolchain: another version is another file."""
+    return digest(f"{thing.name} {thing.version}")
+
+
+def rendered(spec: Spec) -> Rendered:
+    """Each service of each node, with its config hash."""
+    text = credentials(spec)
+    return {
+        (node.name, service.name): (service, config_hash(manifest(service, text, binary_digest)))
+        for node in spec.nodes
+        for service in services_of(spec, node)
+    }
+
+
+def found(before: Rendered, after: Rendered) -> tuple[Pairs, Pairs]:
+    """What restarts and what reloads when one rendering is followed by another."""
+    different = {pair for pair in before.keys() & after.keys() if before[pair][1] != after[pair][1]}
+    restarts = {pair for pair in different if after[pair][0].unit and after[pair][0].activation == "restart"}
+    return restarts, different - restarts
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_rendered_restarts_exactly_what_the_spec_says(seed: int) -> None:
+    rng = random.Random(seed)
+    values = default_configuration()
+    history = [(spec_of(values), rendered(spec_of(values)))]
+    told: list[str] = []
+    for _ in range(DRAWS // 3):
+        values, description = draw(values, rng)
+        new = spec_of(values)
+        history.append((new, rendered(new)))
+        told.append(description)
+        for steps in (1, STEPS_BACK):
+            old, before = history[-1 - min(steps, len(told))]
+            expected = predict(old, new), predict_reloads(old, new)
+            assert found(before, history[-1][1]) == expected, f"seed {seed}: {'; then '.join(told[-steps:])}"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_change_can_be_drawn(kind: str) -> None:
+    rng = random.Random(kind)
+    start, values = default_configuration(), default_configuration()
+    values["kubelet"] = {"podPidsLimit": 2048}
+    changed, description = draw(values, rng, [kind])
+    assert changed != values
+    assert description
+    assert start == default_configuration(), "the configuration that is drawn from stays as it is"
+
+
+def test_the_same_seed_draws_the_same_changes() -> None:
+    first, second = (draw(default_configuration(), random.Random(7)) for _ in range(2))
+    assert first == second
+
+
+NO_ROW: Pairs = set()
+WORKERS = ("node-0", "node-1")
+KUBELETS = {(node, "kubelet") for node in WORKERS}
+EVERY_READER = {(node, "kube-proxy") for node in WORKERS} | {
+    ("server", name)
+    for name in ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "cluster-objects")
+}
+NODE_2 = {"name": "node-2", "address": "10.240.0.22", "podCidr": "10.200.2.0/24"}
+NODE_0_OLDER = {**default_configuration()["workers"][0], "kubernetesVersion": "v1.35.4"}
+
+ROWS: dict[str, tuple[Callable[[Values], object], Pairs]] = {
+    "nothing": (lambda _: None, NO_ROW),
+    "a kubelet field of one worker": (
+        lambda values: values["workers"][1].update(kubelet={"maxPods": 50}),
+        {("node-1", "kubelet")},
+    ),
+    "a kubelet field set to what it is anyway": (lambda values: values.update(kubelet={"maxPods": 110}), NO_ROW),
+    "a kubelet field for all": (
+        lambda values: values.update(kubelet={"maxPods": 50}),
+        {(node, "kubelet") for node in WORKERS},
+    ),
+    "the containerd configuration": (
+        lambda values: values.update(containerd={"oom_score": -500}),
+        {(node, "containerd") for node in WORKERS},
+    ),
+    "the CNI configuration": (lambda values: values.update(cni={"mtu": 1400}), NO_ROW),
+    "a pod CIDR": (lambda values: values["workers"][1].update(podCidr="10.200.9.0/24"), NO_ROW),
+    "every certificate, of which kubelets reread their own": (
+        lambda values: values.update(certificateValidityHours=4380),
+        EVERY_READER,
+    ),
+    "every certificate, where kubelets may not reread their own": (
+        lambda values: values.update(
+            certificateValidityHours=4380, kubelet={"featureGates": {"ReloadKubeletServerCertificateFile": False}}
+        ),
+        EVERY_READER | KUBELETS,
+    ),
+    "every certificate, where kubelets do not reread their own yet": (
+        lambda values: values.update(certificateValidityHours=4380, workers=[NODE_0_OLDER, values["workers"][1]]),
+        EVERY_READER | {("node-0", "kubelet")},
+    ),
+    "the certificate authority": (
+        lambda values: values.update(certificateAuthorityValidityHours=43800),
+        EVERY_READER | KUBELETS,
+    ),
+    "a binary's version": (
+        lambda values: values["workers"][0].update(kubernetesVersion="v1.35.4"),
+        {("node-0", "kubelet"), ("node-0", "kube-proxy")},
+    ),
+    "a worker added": (lambda values: values["workers"].append(NODE_2), NO_ROW),
+    "a worker removed": (lambda values: values["workers"].pop(), NO_ROW),
+}
+"""The table of what restarts, as the design has it."""
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_each_row_of_the_table_of_restarts_holds(row: str) -> None:
+    change, expected = ROWS[row]
+    values = default_configuration()
+    change(values)
+    old, new = spec_of(default_configuration()), spec_of(values)
+    assert found(rendered(old), rendered(new))[0] == expected
+    assert predict(old, new) == expected
+
+
+def test_routes_and_pod_networks_are_reloaded() -> None:
+    values = default_configuration()
+    values["workers"].append(NODE_2)
+    old, new = spec_of(default_configuration()), spec_of(values)
+    everywhere = {(node, "node-setup") for node in ("server", *WORKERS)}
+    assert found(rendered(old), rendered(new))[1] == predict_reloads(old, new) == everywhere
+
+
+def test_a_service_that_reads_what_it_should_not_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison can fail: here containerd is told a field of the kubelet."""
+    right = worker.pod_services
+
+    def wrong(spec: Spec, node: Node) -> tuple[Service, ...]:
+        services = []
+        for service in right(spec, node):
+            if service.name == "containerd":
+                leak = File(content=str(node.kubelet.get("maxPods")))
+                service = replace(service, files={**service.files, "/etc/containerd/pods": leak})
+            services.append(service)
+        return tuple(services)
+
+    monkeypatch.setattr(render, "pod_services", wrong)
+    values = default_configuration()
+    values["kubelet"] = {"maxPods": 50}
+    old, new = spec_of(default_configuration()), spec_of(values)
+    assert found(rendered(old), rendered(new))[0] - predict(old, new) == {(node, "containerd") for node in WORKERS}
