@@ -9,7 +9,7 @@ from components import artifacts, debug_log
 from components.lab import Lab, LabArgs
 from host.engine.drift import recorded_repairs
 from lab.config.parse import ConfigurationError, parse
-from lab.node.render import things_of
+from lab.node.render import artifacts_of
 from system.errors import ToolchainError
 
 # All that the program makes is needed until its end; to look for what is not took a third of its time.
@@ -25,7 +25,7 @@ try:
         LabArgs(
             spec=spec,
             image=artifacts.base_image(spec),
-            digests=artifacts.digests(things_of(spec)),
+            digests=artifacts.digests(artifacts_of(spec)),
             repairs=recorded_repairs(pulumi.get_stack()),
         ),
     )

@@ -8,27 +8,29 @@ from lab.spec import Spec
 from toolchain import binaries, images, vm_image
 from toolchain.vm_image import VmImage
 
-Thing = Binary | Image
+Artifact = Binary | Image
 
 
-def find(things: Iterable[Thing]) -> dict[Thing, tuple[Path, str]]:
-    """The file and SHA-256 of each of `things`; quick once they are in the cache.
+def find(artifacts: Iterable[Artifact]) -> dict[Artifact, tuple[Path, str]]:
+    """The file and SHA-256 of each of `artifacts`; quick once they are in the cache.
 
     Raises system.errors.ToolchainError for one that can neither be fetched nor made.
     """
-    wanted = list(things)
-    programs = binaries.ensure((thing.name, thing.version) for thing in wanted if isinstance(thing, Binary))
-    archives = images.ensure(thing.name for thing in wanted if isinstance(thing, Image))
+    wanted = list(artifacts)
+    programs = binaries.ensure((artifact.name, artifact.version) for artifact in wanted if isinstance(artifact, Binary))
+    archives = images.ensure(artifact.name for artifact in wanted if isinstance(artifact, Image))
     return {
-        thing: (found.path, found.sha256)
-        for thing in wanted
-        for found in [programs[thing.name, thing.version] if isinstance(thing, Binary) else archives[thing.name]]
+        artifact: (found.path, found.sha256)
+        for artifact in wanted
+        for found in [
+            programs[artifact.name, artifact.version] if isinstance(artifact, Binary) else archives[artifact.name]
+        ]
     }
 
 
-def digests(things: Iterable[Thing]) -> dict[Thing, str]:
-    """The SHA-256 of each of `things`. Raises ToolchainError as `find` does."""
-    return {thing: digest for thing, (_, digest) in find(things).items()}
+def digests(artifacts: Iterable[Artifact]) -> dict[Artifact, str]:
+    """The SHA-256 of each of `artifacts`. Raises ToolchainError as `find` does."""
+    return {artifact: digest for artifact, (_, digest) in find(artifacts).items()}
 
 
 def base_image(spec: Spec) -> VmImage | None:
@@ -44,12 +46,12 @@ def base_image(spec: Spec) -> VmImage | None:
     return vm_image.ensure_vm_image(vm_image.seed_of())
 
 
-def to_line(thing: Thing, digest: str) -> str:
-    """A thing as one line of text: kind, name, version, SHA-256."""
-    return f"{type(thing).__name__.lower()} {thing.name} {thing.version} {digest}"
+def to_line(artifact: Artifact, digest: str) -> str:
+    """A artifact as one line of text: kind, name, version, SHA-256."""
+    return f"{type(artifact).__name__.lower()} {artifact.name} {artifact.version} {digest}"
 
 
-def from_line(line: str) -> tuple[Thing, str]:
-    """The thing and the SHA-256 of a line that `to_line` made."""
+def from_line(line: str) -> tuple[Artifact, str]:
+    """The artifact and the SHA-256 of a line that `to_line` made."""
     kind, name, version, digest = line.split()
     return (Binary if kind == "binary" else Image)(name=name, version=version), digest

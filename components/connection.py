@@ -13,7 +13,7 @@ import pulumi_command as command
 
 from components import local
 from components.archive import Packed, archive
-from components.artifacts import Thing, to_line
+from components.artifacts import Artifact, to_line
 from host.access import ssh
 from lab.node.node_setup import PROGRAMS
 from lab.node.units import ASSETS
@@ -126,7 +126,7 @@ class Connection:
         )
 
     def push_binaries(
-        self, name: str, wanted: Mapping[Thing, str], *, parent: pulumi.Resource, repair: str = ""
+        self, name: str, wanted: Mapping[Artifact, str], *, parent: pulumi.Resource, repair: str = ""
     ) -> command.local.Command:
         """Brings to the node's store what it lacks of `wanted`: binary or image to SHA-256.
 

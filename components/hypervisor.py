@@ -10,7 +10,7 @@ import pulumi_libvirt as libvirt
 
 from host.libvirt.placement import is_elsewhere
 from host.machine import kvm, tsc
-from lab.spec import Machine, Node, Spec, Virtualization
+from lab.spec import Node, Spec, Virtualization, VmSize
 from toolchain.cache import default_folder
 from toolchain.vm_image import VmImage
 
@@ -111,7 +111,7 @@ class Hypervisor(pulumi.ComponentResource):
 
         The VM can be named in `deleted_with`: what is inside is gone with it.
         """
-        assert isinstance(node.machine, Machine), f"{node.name} is no VM"
+        assert isinstance(node.machine, VmSize), f"{node.name} is no VM"
         disk = libvirt.Volume(
             f"{node.name}-disk",
             name=f"{node.name}.qcow2",

@@ -15,7 +15,7 @@ from components.hypervisor import Hypervisor, HypervisorArgs
 from components.machine import Machine, MachineArgs
 from components.node import NodeArgs, NodeServices
 from components.pki import Pki, PkiArgs
-from components.preview import Announcer
+from components.preview import RestartAnnouncement
 from components.rollout import Rollout
 from host.access import ssh
 from lab.node import kubeconfig
@@ -57,7 +57,7 @@ class Lab(pulumi.ComponentResource):
             else None
         )
         self._machines = {node.name: self._machine(node) for node in spec.nodes}
-        self._announcer = Announcer()
+        self._announcer = RestartAnnouncement()
         one_by_one, several = Rollout("control-planes", 1), Rollout("workers", spec.simultaneous_restarts)
         self._nodes: dict[str, NodeServices] = {}
         # It founds the cluster where all others are new. Those leave it before it ends.
@@ -179,9 +179,7 @@ class Lab(pulumi.ComponentResource):
             authority=self._pki.authority,
             certificate=self._pki.text(Credential(identity=ADMIN, part=Part.CERTIFICATE)),
             key=self._pki.text(Credential(identity=ADMIN, part=Part.KEY)),
-        ).apply(
-            lambda texts: kubeconfig.embedding(server=spec.api_endpoint, user=ADMIN, cluster=spec.name, texts=texts)
-        )
+        ).apply(lambda texts: kubeconfig.embedded(server=spec.api_endpoint, user=ADMIN, cluster=spec.name, texts=texts))
         return pulumi.Output.secret(embedded)
 
     def _outputs(self) -> dict[str, pulumi.Input[Any]]:

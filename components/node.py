@@ -7,7 +7,7 @@ import pulumi
 
 from components.machine import Machine
 from components.pki import Pki
-from components.preview import Announcer
+from components.preview import RestartAnnouncement
 from components.rollout import Rollout
 from components.service import NodeService, NodeServiceArgs
 from lab.node.service import Binary, Image, Service
@@ -31,7 +31,7 @@ class NodeArgs:
     services: Sequence[Service]
     digests: Mapping[Binary | Image, str]
     health_timeout: int
-    announcer: Announcer
+    announcer: RestartAnnouncement
     rollout: Rollout | None = None
     waits_for: Mapping[str, Sequence[pulumi.Resource]] = field(default_factory=dict)
     precedents: Mapping[str, Callable[[pulumi.Resource], pulumi.CustomResource]] = field(default_factory=dict)
@@ -50,10 +50,10 @@ class NodeServices(pulumi.ComponentResource):
         aliases = [pulumi.Alias(type_=_type(role)) for role in Role if role is not node.role]
         opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(aliases=aliases))
         super().__init__(_type(node.role), node.name, None, opts)
-        things = {thing for service in args.services for thing in service.things}
+        artifacts = {artifact for service in args.services for artifact in service.artifacts}
         binaries = connection.push_binaries(
             f"{node.name}-binaries",
-            {thing: args.digests[thing] for thing in things},
+            {artifact: args.digests[artifact] for artifact in artifacts},
             parent=self,
             repair=" ".join(f"{name}={repair}" for name, repair in sorted(args.repairs.items())),
         )

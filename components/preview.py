@@ -8,7 +8,7 @@ import pulumi
 from lab.node.service import Service
 
 
-class Announcer:
+class RestartAnnouncement:
     """Says which service on which node will restart and which of its files, credentials or binaries are why."""
 
     def __init__(self) -> None:
@@ -25,12 +25,12 @@ class Announcer:
         return self._hooks
 
     def _announce(self, args: pulumi.ResourceHookArgs) -> None:
-        text = sentence(*self._services[args.name], args.old_inputs or {}, args.new_inputs or {})
+        text = describe_change(*self._services[args.name], args.old_inputs or {}, args.new_inputs or {})
         if text and pulumi.runtime.is_dry_run():
             pulumi.log.info(text)
 
 
-def sentence(node: str, service: Service, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+def describe_change(node: str, service: Service, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """What a change of a service's inputs does to it; empty where nothing changed.
 
     For example "kubelet on node-1 will restart: kubelet-config.yaml".

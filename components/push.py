@@ -1,7 +1,7 @@
 """Brings binaries and image archives to a node's store, over one connection, sending only what is not there.
 
 Run by `components.connection` as a program of its own: standard input has the login as JSON, the environment the node's
-name (HARDWAY_NODE), and a line for each thing that it must have (HARDWAY_BINARIES).
+name (HARDWAY_NODE), and a line for each artifact that it must have (HARDWAY_BINARIES).
 """
 
 import contextlib
@@ -35,9 +35,9 @@ def wanted(lines: str) -> dict[str, Path]:
     """
     asked = dict(map(artifacts.from_line, lines.splitlines()))
     table = {}
-    for thing, (path, digest) in artifacts.find(asked).items():
-        if digest != asked[thing]:
-            raise PushError(f"{thing.name} {thing.version} was made anew here meanwhile; run `pulumi up` again")
+    for artifact, (path, digest) in artifacts.find(asked).items():
+        if digest != asked[artifact]:
+            raise PushError(f"{artifact.name} {artifact.version} was made anew here meanwhile; run `pulumi up` again")
         table[digest] = path
     return table
 

@@ -9,7 +9,7 @@ import pulumi
 from components.archive import Link, Packed, archive
 from components.connection import Connection
 from components.pki import Pki
-from components.preview import Announcer
+from components.preview import RestartAnnouncement
 from components.rollout import Rollout
 from lab.node.node_setup import PROGRAMS, STORE
 from lab.node.service import Binary, Credential, Image, Service, contents, digest, manifest
@@ -30,7 +30,7 @@ class NodeServiceArgs:
     pki: Pki
     digests: Mapping[Binary | Image, str]
     timeout: int
-    announcer: Announcer
+    announcer: RestartAnnouncement
     rollout: Rollout | None = None
     repair: str = ""
     after: pulumi.CustomResource | None = None

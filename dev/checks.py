@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from host.prepare import Tools
-from host.workspace import Layout
+from host.workspace import Workspace
 from lab import versions
 from system.errors import HostError
 from toolchain import golang
@@ -59,7 +59,7 @@ def ensure_allowed(names: Sequence[str]) -> None:
         )
 
 
-def run(layout: Layout, tools: Tools, names: Sequence[str], *, thorough: bool = False) -> bool:
+def run(workspace: Workspace, tools: Tools, names: Sequence[str], *, thorough: bool = False) -> bool:
     """Runs the named checks, all of them even where one fails, and says whether all were well.
 
     names: none for all. thorough: every other stack instead of one of them, and more random draws.
@@ -73,9 +73,9 @@ def run(layout: Layout, tools: Tools, names: Sequence[str], *, thorough: bool = 
         print(f"==> {name}", flush=True)
         started = time.monotonic()
         well = (
-            _lint(layout, tools)
+            _lint(workspace, tools)
             if name == "lint"
-            else _pytest(layout, tools, name, count, THOROUGH.get(name, ()) if thorough else ())
+            else _pytest(workspace, tools, name, count, THOROUGH.get(name, ()) if thorough else ())
         )
         print(f"==> {name}: {'ok' if well else 'FAILED'} in {time.monotonic() - started:.1f} s", flush=True)
         if not well:
@@ -86,20 +86,20 @@ def run(layout: Layout, tools: Tools, names: Sequence[str], *, thorough: bool = 
     return not failed
 
 
-def python(layout: Layout, tools: Tools, arguments: Sequence[str]) -> int:
+def python(workspace: Workspace, tools: Tools, arguments: Sequence[str]) -> int:
     """Runs the Python of the tests with the given arguments, in their environment; returns its exit code."""
-    command = [str(layout.development_venv / "bin/python"), *arguments]
-    return subprocess.run(command, cwd=layout.checkout, env=environment_of(tools), check=False).returncode
+    command = [str(workspace.development_venv / "bin/python"), *arguments]
+    return subprocess.run(command, cwd=workspace.checkout, env=environment_of(tools), check=False).returncode
 
 
-def lint_commands(layout: Layout) -> dict[str, list[str]]:
+def lint_commands(workspace: Workspace) -> dict[str, list[str]]:
     """Name and argument vector of each check of the sources."""
-    programs = layout.development_venv / "bin"
+    programs = workspace.development_venv / "bin"
     commands: dict[str, list[str]] = {
         "ruff check": [str(programs / "ruff"), "check"],
         "ruff format": [str(programs / "ruff"), "format", "--check"],
         "mypy": [str(programs / "mypy")],
-        "shellcheck": ["shellcheck", *shell_programs(layout.checkout)],
+        "shellcheck": ["shellcheck", *shell_programs(workspace.checkout)],
     }
     go = golang.installed(versions.go().minimum)
     if go is not None:
@@ -129,21 +129,21 @@ def _is_shell_program(path: Path) -> bool:
     return re.match(rb"#!\s*/\S*/(env\s+)?(ba)?sh\b", first) is not None
 
 
-def _lint(layout: Layout, tools: Tools) -> bool:
-    results = [_command(layout, tools, name, command) for name, command in lint_commands(layout).items()]
+def _lint(workspace: Workspace, tools: Tools) -> bool:
+    results = [_command(workspace, tools, name, command) for name, command in lint_commands(workspace).items()]
     return all(results)
 
 
-def _command(layout: Layout, tools: Tools, name: str, command: Sequence[str]) -> bool:
+def _command(workspace: Workspace, tools: Tools, name: str, command: Sequence[str]) -> bool:
     print(f"  -> {name}", flush=True)
-    return subprocess.run(command, cwd=layout.checkout, env=environment_of(tools), check=False).returncode == 0
+    return subprocess.run(command, cwd=workspace.checkout, env=environment_of(tools), check=False).returncode == 0
 
 
-def _pytest(layout: Layout, tools: Tools, name: str, count: Count, options: Sequence[str]) -> bool:
-    report = layout.lab / "reports" / f"{name}.xml"
+def _pytest(workspace: Workspace, tools: Tools, name: str, count: Count, options: Sequence[str]) -> bool:
+    report = workspace.lab / "reports" / f"{name}.xml"
     report.unlink(missing_ok=True)
     command = [
-        str(layout.development_venv / "bin/python"),
+        str(workspace.development_venv / "bin/python"),
         "-m",
         "pytest",
         f"tests/{name}",
@@ -151,7 +151,7 @@ def _pytest(layout: Layout, tools: Tools, name: str, count: Count, options: Sequ
         *options,
     ]
     result = subprocess.run(
-        command, cwd=layout.checkout, env=environment_of(tools), stdin=subprocess.DEVNULL, check=False
+        command, cwd=workspace.checkout, env=environment_of(tools), stdin=subprocess.DEVNULL, check=False
     )
     if report.exists():
         count.add(report)

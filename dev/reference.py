@@ -12,7 +12,7 @@ from typing import Any
 
 from lab.config.parse import load
 from lab.config.problems import ABSENT
-from lab.config.schema import Setting, project
+from lab.config.schema import SchemaKey, project
 from lab.node.render import services_of
 from lab.spec import Node, Role, Spec
 from system.files import CHECKOUT
@@ -59,13 +59,13 @@ def with_section(text: str, name: str, content: str) -> str:
     return f"{before}{begin}{content}{end}{after}"
 
 
-def reference(namespace: str, settings: Mapping[str, Setting]) -> str:
+def reference(namespace: str, settings: Mapping[str, SchemaKey]) -> str:
     """Every key in tables: those of the stack, then those within each of these."""
     tables = [_table(settings, f"{namespace}:"), *_tables_within(settings, f"{namespace}:")]
     return "\n".join(tables)
 
 
-def _tables_within(settings: Mapping[str, Setting], prefix: str) -> Iterator[str]:
+def _tables_within(settings: Mapping[str, SchemaKey], prefix: str) -> Iterator[str]:
     for name, setting in settings.items():
         each = setting.items or setting
         if each.properties:
@@ -74,7 +74,7 @@ def _tables_within(settings: Mapping[str, Setting], prefix: str) -> Iterator[str
             yield from _tables_within(each.properties, f"{prefix}{name}.")
 
 
-def _table(settings: Mapping[str, Setting], prefix: str = "") -> str:
+def _table(settings: Mapping[str, SchemaKey], prefix: str = "") -> str:
     rows = "".join(
         f"| `{prefix}{name}` | {_type(setting)} | {_default(setting)} | {setting.description} |\n"
         for name, setting in settings.items()
@@ -82,11 +82,11 @@ def _table(settings: Mapping[str, Setting], prefix: str = "") -> str:
     return f"| Key | Type | Default | Description |\n| --- | --- | --- | --- |\n{rows}"
 
 
-def _type(setting: Setting) -> str:
+def _type(setting: SchemaKey) -> str:
     return f"{setting.type} of {setting.items.type}s" if setting.items else setting.type
 
 
-def _default(setting: Setting) -> str:
+def _default(setting: SchemaKey) -> str:
     default: Any = setting.default
     if default is ABSENT:
         return "required"

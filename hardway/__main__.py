@@ -10,9 +10,9 @@ from pathlib import Path
 from dev import checks
 from host.engine import recovery
 from host.engine.stack import Stack
-from host.libvirt.private import Hypervisor
+from host.libvirt.private import PrivateLibvirt
 from host.prepare import clean, prepare, prepare_tools
-from host.workspace import Layout
+from host.workspace import Workspace
 from system.errors import HostError, ToolchainError
 from system.files import CHECKOUT
 
@@ -20,32 +20,32 @@ from system.files import CHECKOUT
 def main() -> int:
     """Runs one command and returns the exit code."""
     arguments = _parser().parse_args()
-    layout = Layout(CHECKOUT)
+    workspace = Workspace(CHECKOUT)
     match arguments.command:
         case "prepare":
-            prepare(layout, arguments.stack)
+            prepare(workspace, arguments.stack)
         case "up":
-            prepare(layout, arguments.stack)
-            Stack(layout, arguments.stack).up()
+            prepare(workspace, arguments.stack)
+            Stack(workspace, arguments.stack).up()
         case "preview":
-            prepare(layout, arguments.stack)
-            Stack(layout, arguments.stack).preview()
+            prepare(workspace, arguments.stack)
+            Stack(workspace, arguments.stack).preview()
         case "access":
-            Stack(layout, arguments.stack).write_access()
+            Stack(workspace, arguments.stack).write_access()
         case "destroy":
-            Stack(layout, arguments.stack).destroy()
+            Stack(workspace, arguments.stack).destroy()
         case "settle":
-            state = Layout(arguments.checkout).state
+            state = Workspace(arguments.checkout).state
             recovery.settle(arguments.checkout, state, arguments.pulumi, state_only=arguments.state_only)
         case "clean":
-            clean(layout)
+            clean(workspace)
         case "test":
             checks.ensure_allowed(arguments.names)
-            tools = prepare_tools(layout, pulumi_home=layout.pulumi_home, development=True)
-            return 0 if checks.run(layout, tools, arguments.names, thorough=arguments.thorough) else 1
+            tools = prepare_tools(workspace, pulumi_home=workspace.pulumi_home, development=True)
+            return 0 if checks.run(workspace, tools, arguments.names, thorough=arguments.thorough) else 1
         case "run":
-            tools = prepare_tools(layout, pulumi_home=layout.pulumi_home, development=True)
-            return checks.python(layout, tools, arguments.arguments)
+            tools = prepare_tools(workspace, pulumi_home=workspace.pulumi_home, development=True)
+            return checks.python(workspace, tools, arguments.arguments)
         case "hypervisor":
             _hypervisor(arguments)
     return 0
@@ -54,7 +54,7 @@ def main() -> int:
 def _hypervisor(arguments: argparse.Namespace) -> None:
     # Whoever calls the lab's commands has to find the holder, also where root keeps its own files to itself.
     os.umask(0o022)
-    hypervisor = Hypervisor(arguments.instance)
+    hypervisor = PrivateLibvirt(arguments.instance)
     match arguments.action:
         case "start":
             hypervisor.start(kvm=arguments.kvm)

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from host import workspace
+from host import environment
 from host.engine import stack_file
 from host.engine.stack import carriers, deployed
-from host.libvirt.placement import Carrier, carrier
+from host.libvirt.placement import VmPlacement, placement
 from host.libvirt.private import URI, system_libvirt_answers
 from host.machine import kvm, packages, virtualenv
-from host.workspace import Layout
+from host.workspace import Workspace
 from lab.versions import default_kubernetes_version
 from system.console import step
 from system.errors import HostError
@@ -25,7 +25,7 @@ from system.files import CHECKOUT
 from toolchain import binaries, engine, vm_image
 from toolchain.cache import default_folder
 from toolchain.packages import required_packages
-from toolchain.store import Workshop
+from toolchain.store import ArtifactStore
 
 
 @dataclass(frozen=True)
@@ -44,37 +44,39 @@ class Tools:
     virtualization: str
 
 
-def prepare_tools(layout: Layout, *, pulumi_home: Path, development: bool = False, stack: str | None = None) -> Tools:
+def prepare_tools(
+    workspace: Workspace, *, pulumi_home: Path, development: bool = False, stack: str | None = None
+) -> Tools:
     """Installs packages, toolchain and Python environment.
 
     development: whether also what the tests need. stack: the one that it is for; without, one whose VMs run here.
     """
-    with _alone(layout):
+    with _alone(workspace):
         release, systemd = packages.debian_release(), packages.has_systemd()
         with step("Python environment"):
             packages.install(packages.wanted(packages.PROGRAM, release, systemd))
-            virtualenv.ensure(layout.venv, layout.checkout / "requirements.txt")
+            virtualenv.ensure(workspace.venv, workspace.checkout / "requirements.txt")
             if development:
-                virtualenv.ensure(layout.development_venv, layout.checkout / "requirements-dev.txt")
-        carried = carrier(layout, stack) if stack else Carrier.THIS_MACHINE
+                virtualenv.ensure(workspace.development_venv, workspace.checkout / "requirements-dev.txt")
+        carried = placement(workspace, stack) if stack else VmPlacement.THIS_MACHINE
         with step("Debian packages"):
             wanted = [*packages.LAB, *(packages.TESTS if development else ())]
-            if carried is not Carrier.NONE:
+            if carried is not VmPlacement.NONE:
                 wanted += packages.VM
-            if carried is Carrier.THIS_MACHINE:
+            if carried is VmPlacement.THIS_MACHINE:
                 wanted += packages.HYPERVISOR
-            toolchain = required_packages(vms=carried is not Carrier.NONE)
+            toolchain = required_packages(vms=carried is not VmPlacement.NONE)
             packages.install(packages.wanted(wanted, release, systemd) | toolchain)
         with step("Engine and plugins"):
-            workshop = Workshop(install=packages.install)
-            programs = engine.install(pulumi_home, workshop)
+            store = ArtifactStore(install=packages.install)
+            programs = engine.install(pulumi_home, store)
         with step("Node binaries"):
-            found = binaries.ensure(binaries.programs_of_a_lab(default_kubernetes_version()), workshop)
+            found = binaries.ensure(binaries.programs_of_a_lab(default_kubernetes_version()), store)
         virtualization = ""
-        if carried is not Carrier.NONE:
+        if carried is not VmPlacement.NONE:
             with step("VM image"):
                 image = vm_image.ensure_vm_image(vm_image.seed_of())
-        if carried is Carrier.THIS_MACHINE:
+        if carried is VmPlacement.THIS_MACHINE:
             with step("Virtualization"):
                 serves = image.kernel is not None and kvm.serves(image.kernel, default_folder(), _becoming_root())
                 print("    KVM serves" if serves else "    KVM does not serve: VMs are emulated")
@@ -83,63 +85,63 @@ def prepare_tools(layout: Layout, *, pulumi_home: Path, development: bool = Fals
     return Tools(programs, pulumi_home, kubectl, virtualization)
 
 
-def prepare(layout: Layout, stack: str) -> None:
+def prepare(workspace: Workspace, stack: str) -> None:
     """Makes the machine ready for `stack`: the tools, the hypervisor where its VMs run here, and the environment."""
-    pulumi_home = workspace.pulumi_home(layout)
-    tools = prepare_tools(layout, pulumi_home=pulumi_home, stack=stack)
-    with _alone(layout):
+    pulumi_home = environment.pulumi_home(workspace)
+    tools = prepare_tools(workspace, pulumi_home=pulumi_home, stack=stack)
+    with _alone(workspace):
         private = False
         if tools.virtualization:
-            with step("Hypervisor"):
-                private = _is_private(layout)
+            with step("PrivateLibvirt"):
+                private = _is_private(workspace)
                 if private:
-                    _as_root("start", layout.hypervisor, "--kvm" if tools.virtualization == "kvm" else "--no-kvm")
-                print(f"    a private one in {layout.hypervisor}" if private else "    the system's libvirtd")
+                    _as_root("start", workspace.hypervisor, "--kvm" if tools.virtualization == "kvm" else "--no-kvm")
+                print(f"    a private one in {workspace.hypervisor}" if private else "    the system's libvirtd")
         with step("Environment"):
             commands = {"pulumi": tools.bin / "pulumi", "kubectl": tools.kubectl}
-            virsh = workspace.program("virsh")
+            virsh = environment.program("virsh")
             if virsh is not None:
                 commands["virsh"] = virsh
-            text = workspace.render(layout, stack, tools.virtualization)
-            if not layout.passphrase.exists() and workspace.uses_own_passphrase(layout, text):
-                stack_file.forget_salts(layout.checkout)
-            workspace.write(layout, text, commands, private)
-            stack_file.set_up_filter(layout.checkout)
+            text = environment.render(workspace, stack, tools.virtualization)
+            if not workspace.passphrase.exists() and environment.uses_own_passphrase(workspace, text):
+                stack_file.forget_salts(workspace.checkout)
+            environment.write(workspace, text, commands, private)
+            stack_file.set_up_filter(workspace.checkout)
 
 
-def clean(layout: Layout) -> None:
+def clean(workspace: Workspace) -> None:
     """Removes all that was made of the checkout on this machine, the private hypervisor and its VMs included.
 
     Raises HostError where a stack would be left without its state, in the system's libvirtd or that of another machine,
     or on machines that were there before; and where a state would be left without its stack, in a backend elsewhere.
     """
-    goes = layout.hypervisor.exists() and workspace.keeps_state(layout)
+    goes = workspace.hypervisor.exists() and environment.keeps_state(workspace)
     going = {URI} if goes else set()
-    for stack in deployed(layout) if layout.env.exists() else []:
-        if staying := carriers(layout, stack) - going:
+    for stack in deployed(workspace) if workspace.env.exists() else []:
+        if staying := carriers(workspace, stack) - going:
             raise HostError(
                 f"Stack {stack} is still there, on {' and '.join(sorted(staying))}. Take it down first: "
                 f"make destroy STACK={stack}"
             )
-    if layout.hypervisor.exists():
-        _as_root("purge", layout.hypervisor)
-    if layout.lab.exists():
-        shutil.rmtree(layout.lab)
+    if workspace.hypervisor.exists():
+        _as_root("purge", workspace.hypervisor)
+    if workspace.lab.exists():
+        shutil.rmtree(workspace.lab)
 
 
-def _is_private(layout: Layout) -> bool:
+def _is_private(workspace: Workspace) -> bool:
     """Whether the checkout has or gets a private hypervisor: where the system's libvirtd doesn't answer this user.
 
     It stays with the one that it has, as what a stack has there can be reached in no other. Raises HostError where that
     is the system's, and it doesn't answer.
     """
-    if layout.hypervisor.exists():
+    if workspace.hypervisor.exists():
         return True
     if system_libvirt_answers():
         return False
     if packages.has_systemd():
-        for stack in deployed(layout) if layout.env.exists() else []:
-            if URI in carriers(layout, stack):
+        for stack in deployed(workspace) if workspace.env.exists() else []:
+            if URI in carriers(workspace, stack):
                 raise HostError(
                     f"Stack {stack} is in the system's libvirtd, which does not answer you. Start it, or become a "
                     "member of the group libvirt and log in again."
@@ -169,14 +171,14 @@ def _as_root(action: str, instance: Path, *options: str) -> None:
 
 
 @contextlib.contextmanager
-def _alone(layout: Layout) -> Iterator[None]:
+def _alone(workspace: Workspace) -> Iterator[None]:
     """Lets one preparation of the checkout run at a time; a second one waits and then finds everything done.
 
     Raises HostError where the lab is another user's.
     """
     try:
-        layout.lab.mkdir(exist_ok=True)
-        lock = (layout.lab / "lock").open("a")
+        workspace.lab.mkdir(exist_ok=True)
+        lock = (workspace.lab / "lock").open("a")
     except PermissionError as error:
         raise HostError(
             f"{error.filename} may not be written: an earlier run was another user's, as by sudo. Go on as that user, "

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address
 
-from lab.spec import Node, Spec, whole_name
+from lab.spec import Node, Spec, fqdn
 
 LOOPBACK = IPv4Address("127.0.0.1")
 
@@ -144,7 +144,7 @@ def _of_pods(spec: Spec) -> dict[str, Identity]:
             organization=NODES,
             # Where the cluster issues the client certificate, this one is to let nobody in.
             uses=(Use.SERVER,) if spec.tls_bootstrap else (Use.SERVER, Use.CLIENT),
-            dns_names=tuple(dict.fromkeys((node.name, whole_name(node.name, spec.domain)))),
+            dns_names=tuple(dict.fromkeys((node.name, fqdn(node.name, spec.domain)))),
             addresses=(node.address,),
         )
     return table

@@ -42,12 +42,12 @@ class Virtualization(StrEnum):
     QEMU = "qemu"
 
 
-def domain_of_network(lab: str) -> str:
+def network_domain(lab: str) -> str:
     """The DNS domain of the network that a lab makes for its VMs. lab: its name."""
     return f"{lab}.local"
 
 
-def whole_name(node: str, domain: str) -> str:
+def fqdn(node: str, domain: str) -> str:
     """A node's name with a domain: its own where it has one, else that of the network."""
     return node if "." in node else f"{node}.{domain}"
 
@@ -66,7 +66,7 @@ class Taint:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Machine:
+class VmSize:
     """The VM that carries a node.
 
     memory is in MiB, disk in GiB.
@@ -103,7 +103,7 @@ class Node:
     name: str
     role: Role
     address: IPv4Address
-    machine: Machine | ExistingMachine
+    machine: VmSize | ExistingMachine
     kubernetes_version: str
     pod_cidr: IPv4Network | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -165,7 +165,7 @@ class ControlPlaneFlags:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layout:
+class NodePaths:
     """Where the files of what runs pods stand on a node: absolute paths, in which `{name}` stands for the node's name.
 
     binaries: a folder. kubelet_client_certificates: the folder in which the kubelet keeps the certificates that the
@@ -188,9 +188,9 @@ class Layout:
     cni_bridge: str
     kernel_settings: str
 
-    def of(self, node: Node) -> "Layout":
+    def of(self, node: Node) -> "NodePaths":
         """The layout on one node."""
-        return Layout(**{name: path.replace("{name}", node.name) for name, path in self.paths.items()})
+        return NodePaths(**{name: path.replace("{name}", node.name) for name, path in self.paths.items()})
 
     @property
     def paths(self) -> dict[str, str]:
@@ -295,7 +295,7 @@ class Spec:
     image: str | None
     dns_addon: bool
     tls_bootstrap: bool
-    layout: Layout
+    layout: NodePaths
     system_user: SystemUser | None
     node_folders: tuple[Folder, ...]
     api_address: IPv4Address | None = None
@@ -318,7 +318,7 @@ class Spec:
     @property
     def virtual_machines(self) -> tuple[Node, ...]:
         """The nodes that the lab makes VMs for."""
-        return tuple(node for node in self.nodes if isinstance(node.machine, Machine))
+        return tuple(node for node in self.nodes if isinstance(node.machine, VmSize))
 
     @property
     def routes(self) -> tuple[PodRoute, ...]:
@@ -334,7 +334,7 @@ class Spec:
     @property
     def domain(self) -> str:
         """The DNS domain of the VMs' network."""
-        return domain_of_network(self.name)
+        return network_domain(self.name)
 
     @property
     def api_server_service(self) -> str:

@@ -12,7 +12,7 @@ from system.errors import ToolchainError
 from toolchain import binaries, engine, packages, vm_image
 from toolchain import images as image_archives
 from toolchain.cache import Cache
-from toolchain.store import Workshop
+from toolchain.store import ArtifactStore
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,12 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _engine(options: argparse.Namespace) -> None:
-    print(engine.install(options.pulumi_home, Workshop(Cache(verify=options.verify))))
+    print(engine.install(options.pulumi_home, ArtifactStore(Cache(verify=options.verify))))
 
 
 def _binaries(options: argparse.Namespace) -> None:
     wanted = binaries.parse(options.what)
-    for (name, version), binary in binaries.ensure(wanted, Workshop(Cache(verify=options.verify))).items():
+    for (name, version), binary in binaries.ensure(wanted, ArtifactStore(Cache(verify=options.verify))).items():
         print(f"{name}@{version} {binary.sha256} {binary.path}")
 
 

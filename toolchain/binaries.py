@@ -12,7 +12,7 @@ from system import netns
 from system.errors import ToolchainError
 from toolchain import golang
 from toolchain.cache import Key, key, sha256
-from toolchain.store import Workshop
+from toolchain.store import ArtifactStore
 
 MODULES = Path(__file__).with_name("node")
 """A Go module for each project, pinned by go.mod and go.sum; for a project with several versions one for each."""
@@ -64,7 +64,7 @@ class Unit:
 
     @property
     def build_key(self) -> Key:
-        """Its key in the cache when built; see `toolchain.store.Product`."""
+        """Its key in the cache when built; see `toolchain.store.ArtifactRecipe`."""
         build = self.source.build
         return key(
             self.title.replace(" ", "-"),
@@ -96,21 +96,21 @@ class Unit:
         return {name: fill(value, self.version) for name, value in self.source.build.variables.items()}
 
 
-def ensure(wanted: Iterable[Wanted], workshop: Workshop | None = None) -> dict[Wanted, Binary]:
+def ensure(wanted: Iterable[Wanted], store: ArtifactStore | None = None) -> dict[Wanted, Binary]:
     """The named programs, from the cache if they are there, else fetched or built.
 
     Raises ToolchainError for a program or version that isn't known, and where one can't be had.
     """
-    workshop = workshop or Workshop()
+    store = store or ArtifactStore()
     names = list(wanted)
     units = units_of(names)
-    entries = [workshop.find(unit) for unit in units]
+    entries = [store.find(unit) for unit in units]
     missing = [unit for unit, entry in zip(units, entries, strict=True) if entry is None]
     if missing and netns.is_inside():
         netns.run_toolchain("binaries", *(f"{name}@{unit.version}" for unit in missing for name in unit.programs))
     found = {}
     for unit, present in zip(units, entries, strict=True):
-        entry = present or workshop.ensure(unit)
+        entry = present or store.ensure(unit)
         for name in unit.programs:
             found[name, unit.version] = Binary(entry.path(name), entry.files[name].sha256, unit.version)
     return {name: found[name] for name in names}
@@ -126,8 +126,8 @@ def programs_of_a_lab(kubernetes_version: str) -> Iterator[Wanted]:
 
 def required_packages(wanted: Iterable[Wanted]) -> dict[str, str]:
     """The Debian packages that building the missing ones needs, with the reason for each; none if all are there."""
-    workshop = Workshop()
-    missing = [unit for unit in units_of(wanted) if workshop.find(unit) is None]
+    store = ArtifactStore()
+    missing = [unit for unit in units_of(wanted) if store.find(unit) is None]
     packages = golang.required_packages() if missing else {}
     for unit in missing:
         packages |= unit.build_packages

@@ -19,7 +19,7 @@ from system.console import say
 from system.files import CHECKOUT
 from toolchain import golang
 from toolchain.cache import Key, key, sha256, tree_sha256
-from toolchain.store import Workshop
+from toolchain.store import ArtifactStore
 
 MODULE = Path(__file__).with_name("go")
 RECIPE = 1
@@ -76,7 +76,7 @@ PATCHES = {
 
 @dataclass(frozen=True)
 class Part:
-    """The engine or one plugin; see `toolchain.store.Product`.
+    """The engine or one plugin; see `toolchain.store.ArtifactRecipe`.
 
     builder: builds its programs into a folder. patches: what it builds otherwise than the modules have it.
     """
@@ -89,7 +89,7 @@ class Part:
 
     @property
     def build_key(self) -> Key:
-        """Its key in the cache when built; see `toolchain.store.Product`."""
+        """Its key in the cache when built; see `toolchain.store.ArtifactRecipe`."""
         return key(
             self.title.replace(" ", "-"),
             recipe=RECIPE,
@@ -101,7 +101,7 @@ class Part:
 
     @property
     def build_packages(self) -> dict[str, str]:
-        """See `toolchain.store.Product`: Go alone is enough."""
+        """See `toolchain.store.ArtifactRecipe`: Go alone is enough."""
         return {}
 
     def build(self, go: golang.Compiler, folder: Path) -> None:
@@ -109,18 +109,18 @@ class Part:
         self.builder(go, folder)
 
 
-def install(pulumi_home: Path, workshop: Workshop | None = None) -> Path:
+def install(pulumi_home: Path, store: ArtifactStore | None = None) -> Path:
     """Puts the plugins into `pulumi_home` (Pulumi's folder of plugins and settings).
 
     Where that is the user's own, a plugin that is there already stays as it is: other projects run on it too.
 
     Returns the folder that has `pulumi` and its language host in it, for PATH. Raises ToolchainError.
     """
-    workshop = workshop or Workshop()
-    folder = installed_engine() or workshop.ensure(engine()).folder
+    store = store or ArtifactStore()
+    folder = installed_engine() or store.ensure(engine()).folder
     for name, version in versions.plugins().items():
         program = f"pulumi-resource-{name}"
-        binary = installed_plugin(name, version) or workshop.ensure(plugin(name, version)).path(program)
+        binary = installed_plugin(name, version) or store.ensure(plugin(name, version)).path(program)
         _install_plugin(folder / "pulumi", pulumi_home, name, version, binary)
     return folder
 
@@ -181,11 +181,11 @@ def installed_plugin(name: str, version: str) -> Path | None:
 
 def required_packages() -> dict[str, str]:
     """The Debian packages that building what is missing needs, with the reason for each; none if all is there."""
-    workshop = Workshop()
+    store = ArtifactStore()
     plugins = versions.plugins().items()
     parts = [plugin(name, version) for name, version in plugins if not installed_plugin(name, version)]
     parts += [] if installed_engine() else [engine()]
-    return {} if all(workshop.find(part) for part in parts) else golang.required_packages()
+    return {} if all(store.find(part) for part in parts) else golang.required_packages()
 
 
 def _install_plugin(pulumi: Path, pulumi_home: Path, name: str, version: str, binary: Path) -> None:

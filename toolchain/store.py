@@ -18,7 +18,7 @@ from toolchain.cache import Cache, Entry, Key, key
 from toolchain.release import NotAvailableError, ReleaseHosts
 
 
-class Product(Protocol):
+class ArtifactRecipe(Protocol):
     """One or more programs that are fetched or built in one go."""
 
     @property
@@ -50,7 +50,7 @@ class Product(Protocol):
 
 
 @dataclass
-class Workshop:
+class ArtifactStore:
     """The cache and the release hosts; Go is looked for when it is first needed.
 
     install: given the Debian packages that a build needs, with the reason for each, just before it. By default it does
@@ -61,11 +61,11 @@ class Workshop:
     hosts: ReleaseHosts = field(default_factory=ReleaseHosts)
     install: Callable[[Mapping[str, str]], object] = lambda _: None
 
-    def find(self, product: Product) -> Entry | None:
+    def find(self, product: ArtifactRecipe) -> Entry | None:
         """What the cache has of it, whole and checked."""
         return self.cache.find(release_key(product)) or self.cache.find(product.build_key)
 
-    def ensure(self, product: Product) -> Entry:
+    def ensure(self, product: ArtifactRecipe) -> Entry:
         """It, from the cache or fetched or built now. Raises ToolchainError."""
         found = self.find(product)
         if found is not None:
@@ -80,16 +80,16 @@ class Workshop:
             say(f"{product.title}: building from Go modules ({reason})")
             return self.cache.make(product.build_key, lambda folder: self._build(product, go, folder))
 
-    def _fetch(self, product: Product, folder: Path) -> str:
+    def _fetch(self, product: ArtifactRecipe, folder: Path) -> str:
         self.hosts.fetch_programs(product.release, product.members, folder)
         return f"official release {product.release.archive}"
 
-    def _build(self, product: Product, go: golang.Compiler, folder: Path) -> str:
+    def _build(self, product: ArtifactRecipe, go: golang.Compiler, folder: Path) -> str:
         product.build(go, folder)
         return f"built from Go modules with Go {go.version}"
 
 
-def release_key(product: Product) -> Key:
+def release_key(product: ArtifactRecipe) -> Key:
     """Its key in the cache when taken from the release."""
     release = product.release
     name = product.build_key.name

@@ -9,7 +9,7 @@ from dev.bench import measuring
 from dev.bench.machine import load, machine, used_versions
 from dev.bench.measuring import BenchError
 from dev.bench.report import Figure, document, table
-from host.workspace import Layout
+from host.workspace import Workspace
 from system.files import CHECKOUT
 from tests.support.running_lab import RunningLab
 from toolchain.cache import default_folder
@@ -30,7 +30,7 @@ def main() -> int:
     print(f"\n{table(figures)}")
     for failure in failures:
         print(f"\nNOT MEASURED: {failure}")
-    report = Layout(CHECKOUT).lab / "reports" / "bench.json"
+    report = Workspace(CHECKOUT).lab / "reports" / "bench.json"
     report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text(json.dumps(document(figures, failures, **about), indent=2) + "\n")
     return 1 if failures else 0

@@ -35,6 +35,6 @@ def used_versions(lab: RunningLab) -> dict[str, str]:
     return {
         "kubernetes": versions.default_kubernetes_version(),
         "pulumi": lab.run("pulumi", "version").stdout.strip(),
-        "python": lab.run(str(lab.layout.venv / "bin" / "python"), "--version").stdout.split()[1],
+        "python": lab.run(str(lab.workspace.venv / "bin" / "python"), "--version").stdout.split()[1],
         "qemu": found.group(1) if found else emulator,
     }

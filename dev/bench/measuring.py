@@ -155,7 +155,7 @@ def changed_field(lab: RunningLab) -> list[Figure]:
 def _project(lab: RunningLab, name: str, program: str) -> Iterator[str]:
     """The folder of a program that is up while the block runs: with the engine, backend and Python of the lab."""
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "Pulumi.yaml").write_text(_PROJECT.format(name=name, venv=lab.layout.venv))
+        Path(folder, "Pulumi.yaml").write_text(_PROJECT.format(name=name, venv=lab.workspace.venv))
         Path(folder, "__main__.py").write_text(program)
         lab.run("pulumi", "-C", folder, "stack", "init", "dev")
         lab.run(*_UP, "-C", folder)
@@ -264,7 +264,7 @@ def _interleaved(*actions: Callable[[], object]) -> list[list[float]]:
 
 
 def _on_node(lab: RunningLab, node: str, command: str, stdin: str = "") -> str:
-    configuration = str(lab.layout.access("dev") / "ssh_config")
+    configuration = str(lab.workspace.access("dev") / "ssh_config")
     return lab.run("ssh", "-F", configuration, node, command, stdin=stdin, record=False).stdout
 
 

@@ -7,12 +7,12 @@ import json
 import sys
 
 from host.access.access_files import remove, write
-from host.workspace import Layout
+from host.workspace import Workspace
 from system.files import CHECKOUT
 
 if __name__ == "__main__":
     verb, name = sys.argv[1:]
-    checkout = Layout(CHECKOUT)
+    checkout = Workspace(CHECKOUT)
     if verb == "write":
         write(checkout, name, json.load(sys.stdin))
     else:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from host.workspace import Layout
+from host.workspace import Workspace
 
 NEEDED = ("kubeconfig", "nodes", "sshKey", "machineKeys", "knownHosts")
 """The outputs of a stack that it is written from."""
@@ -42,15 +42,15 @@ _CONNECT_INSIDE = """\
 """
 
 
-def write(layout: Layout, stack: str, outputs: Mapping[str, Any]) -> None:
+def write(workspace: Workspace, stack: str, outputs: Mapping[str, Any]) -> None:
     """Writes the files of a stack of this checkout. outputs: the stack's, with secrets."""
-    in_lab = layout.bin / "in-lab" if layout.hypervisor.exists() else None
-    write_into(layout.access(stack), outputs, sys.executable, in_lab)
+    in_lab = workspace.bin / "in-lab" if workspace.hypervisor.exists() else None
+    write_into(workspace.access(stack), outputs, sys.executable, in_lab)
 
 
-def remove(layout: Layout, stack: str) -> None:
+def remove(workspace: Workspace, stack: str) -> None:
     """Removes the files of a stack of this checkout, those that are there."""
-    shutil.rmtree(layout.access(stack), ignore_errors=True)
+    shutil.rmtree(workspace.access(stack), ignore_errors=True)
 
 
 def write_into(folder: Path, outputs: Mapping[str, Any], python: str, in_lab: Path | None) -> None:

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import Any
 
-from host import workspace
+from host import environment
 from host.access import access_files
 from host.engine import stack_file
 from host.libvirt.namespace import OUTSIDE
-from host.workspace import Layout
+from host.workspace import Workspace
 from system.console import step
 from system.errors import HostError
 from system.netns import NAMESPACE_VARIABLE
@@ -31,15 +31,15 @@ _PAUSE = 1.0  # seconds
 EXISTING = "machines that were there before"
 
 
-def deployed(layout: Layout) -> list[str]:
+def deployed(workspace: Workspace) -> list[str]:
     """The names of the project's stacks that have resources. The machine has to be prepared."""
-    stacks = json.loads(_Commands(layout, enters=False).output("pulumi", "stack", "ls", "--json"))
+    stacks = json.loads(_Commands(workspace, enters=False).output("pulumi", "stack", "ls", "--json"))
     return [stack["name"] for stack in stacks if stack.get("resourceCount")]
 
 
-def carriers(layout: Layout, stack: str) -> set[str]:
+def carriers(workspace: Workspace, stack: str) -> set[str]:
     """What carries a stack that is deployed: the URIs of libvirt daemons, and EXISTING where it took such machines."""
-    exported = _Commands(layout, enters=False).output("pulumi", "stack", "export", "--stack", stack)
+    exported = _Commands(workspace, enters=False).output("pulumi", "stack", "export", "--stack", stack)
     deployment = json.loads(exported)["deployment"]
     pending = [operation["resource"] for operation in deployment.get("pending_operations") or []]
     resources = [*deployment["resources"], *pending]
@@ -53,10 +53,10 @@ def carriers(layout: Layout, stack: str) -> set[str]:
 class Stack:
     """A stack of this checkout. The machine has to be prepared."""
 
-    def __init__(self, layout: Layout, name: str) -> None:
+    def __init__(self, workspace: Workspace, name: str) -> None:
         self.name = name
-        self._layout = layout
-        self._commands = _Commands(layout)
+        self._layout = workspace
+        self._commands = _Commands(workspace)
 
     def up(self) -> None:
         """Brings the stack up, waits until its nodes are Ready, and shows them, where the cluster can be asked.
@@ -150,15 +150,15 @@ class Stack:
 class _Commands:
     """The commands of `.lab/bin`, run in the checkout with the environment of `.lab/env`."""
 
-    def __init__(self, layout: Layout, *, enters: bool = True) -> None:
+    def __init__(self, workspace: Workspace, *, enters: bool = True) -> None:
         """enters: whether a private hypervisor is entered, and started first where it doesn't run."""
-        if not layout.env.exists():
-            raise HostError(f"{layout.env} is not there. Prepare the machine first: make prepare")
-        self._layout = layout
-        self._environment = workspace.evaluate(layout.env.read_text())
+        if not workspace.env.exists():
+            raise HostError(f"{workspace.env} is not there. Prepare the machine first: make prepare")
+        self._layout = workspace
+        self._environment = environment.evaluate(workspace.env.read_text())
         if not enters:
             # As if it were inside already: the state can be read from everywhere.
-            self._environment[NAMESPACE_VARIABLE] = str(layout.hypervisor / OUTSIDE)
+            self._environment[NAMESPACE_VARIABLE] = str(workspace.hypervisor / OUTSIDE)
 
     def run(self, *command: str) -> None:
         """Runs the command with this process's own output. Raises HostError where it fails."""

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from host.workspace import Layout
+from host.workspace import Workspace
 from system.files import CHECKOUT
 
 
-class Carrier(StrEnum):
+class VmPlacement(StrEnum):
     """NONE where every node is a machine that is already there."""
 
     THIS_MACHINE = "this machine"
@@ -28,20 +28,20 @@ def is_elsewhere(libvirt_uri: str) -> bool:
     return bool(urlsplit(libvirt_uri).netloc)
 
 
-def carrier(layout: Layout, stack: str) -> Carrier:
+def placement(workspace: Workspace, stack: str) -> VmPlacement:
     """What carries a stack's VMs. The virtual environment has to be there.
 
     A checkout that has a private hypervisor stays with it, for its commands are run inside.
     """
-    if layout.hypervisor.exists():
-        return Carrier.THIS_MACHINE
+    if workspace.hypervisor.exists():
+        return VmPlacement.THIS_MACHINE
     # The Python that this runs by may not read YAML.
-    command = [str(layout.venv / "bin/python"), "-m", "host.libvirt.placement", str(layout.stack_file(stack))]
+    command = [str(workspace.venv / "bin/python"), "-m", "host.libvirt.placement", str(workspace.stack_file(stack))]
     told = subprocess.run(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True, check=True)
-    return Carrier(told.stdout.strip())
+    return VmPlacement(told.stdout.strip())
 
 
-def carrier_of(stack_file: Path) -> Carrier:
+def placement_of(stack_file: Path) -> VmPlacement:
     """What carries the VMs of the lab that a stack file describes; that of the default lab where there is no file.
 
     It is read as it stands, without what is encrypted. Of what is not right there the usual is believed; the program
@@ -53,10 +53,10 @@ def carrier_of(stack_file: Path) -> Carrier:
         given = yaml.safe_load(stack_file.read_text(encoding="utf-8"))["config"]
         values = {str(key).rpartition(":")[2]: value for key, value in given.items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError):
-        return Carrier.THIS_MACHINE
+        return VmPlacement.THIS_MACHINE
     if _has_machines_alone(values):
-        return Carrier.NONE
-    return Carrier.ANOTHER_MACHINE if is_elsewhere(str(values.get("libvirtUri"))) else Carrier.THIS_MACHINE
+        return VmPlacement.NONE
+    return VmPlacement.ANOTHER_MACHINE if is_elsewhere(str(values.get("libvirtUri"))) else VmPlacement.THIS_MACHINE
 
 
 def _has_machines_alone(values: Mapping[str, Any]) -> bool:
@@ -71,4 +71,4 @@ def _has_machines_alone(values: Mapping[str, Any]) -> bool:
 
 
 if __name__ == "__main__":
-    print(carrier_of(Path(sys.argv[1])))
+    print(placement_of(Path(sys.argv[1])))

@@ -82,7 +82,7 @@ def _virsh_answers(prefix: Sequence[str]) -> bool:
     return False
 
 
-class Hypervisor:
+class PrivateLibvirt:
     """A private hypervisor, kept in the folder `instance`. Needs root."""
 
     def __init__(self, instance: Path) -> None:
@@ -310,6 +310,6 @@ def sweep(instances: Path) -> list[Path]:
     for record in sorted(instances.glob(f"*/{_OWNER}")):
         owner = processes.read(record)
         if owner is None or not owner.alive():
-            Hypervisor(record.parent).purge()
+            PrivateLibvirt(record.parent).purge()
             swept.append(record.parent)
     return swept

@@ -10,7 +10,7 @@ from typing import Any
 
 from lab.config.overrides import is_max_pods
 from lab.config.problems import NodeFields, Problems
-from lab.config.schema import Reader
+from lab.config.schema import Converter
 
 RESERVED = tuple(
     IPv4Network(text) for text in ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4")
@@ -32,7 +32,7 @@ def ipv4_address(text: str) -> IPv4Address:
         raise ValueError("must be an IPv4 address, as 10.240.0.10") from None
 
 
-def ipv4_network(widest: int, narrowest: int, reason: str = "") -> Reader:
+def ipv4_network(widest: int, narrowest: int, reason: str = "") -> Converter:
     """What reads a range such as 10.240.0.0/24 whose prefix length is between two bounds.
 
     reason: why the bounds are what they are, where that is not obvious.

@@ -13,7 +13,7 @@ import yaml
 from lab import certificates as pem
 from lab.certificates import CLIENT, SERVER, Claim
 from lab.config.problems import ABSENT, NodeFields, Problems
-from lab.config.schema import Reader, project
+from lab.config.schema import Converter, project
 from lab.pki import KUBE_PROXY_USER, NODES, kubelet_user
 from lab.spec import GivenCertificate, Join
 
@@ -41,7 +41,7 @@ REASONS: Mapping[Claim, str] = {
 """Why a certificate that is given must say what it must."""
 
 
-def _if_given(reader: Reader) -> Reader:
+def _if_given(reader: Converter) -> Converter:
     """What reads as another does, and an empty text as itself."""
     return lambda text: text and reader(text)
 
@@ -89,7 +89,7 @@ def _pair(fields: Mapping[str, Any]) -> GivenCertificate | Mapping[str, Any]:
     return GivenCertificate(chain=fields["certificate"], key=fields["key"]) if whole else fields
 
 
-READERS: Mapping[str, Reader] = {
+CONVERTERS: Mapping[str, Converter] = {
     "join.endpoint": _endpoint,
     "join.caCertificate": _authorities,
     "join.caKey": _if_given(pem.private_key),

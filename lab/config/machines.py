@@ -10,7 +10,7 @@ from lab.config.problems import ABSENT, NodeFields, Problems
 from lab.config.schema import project
 from lab.spec import ExistingMachine
 
-OF_A_VM = ("vcpus", "memory", "disk")
+VM_SIZE_KEYS = ("vcpus", "memory", "disk")
 """The keys of a node that say how large its VM is."""
 
 
@@ -64,7 +64,7 @@ def check_machines(fields: Mapping[str, Any], workers: Sequence[NodeFields], pro
     for key, node in workers:
         if node.get("machine") is None:
             continue
-        for name in OF_A_VM:
+        for name in VM_SIZE_KEYS:
             default = of_worker.properties[name].default
             if node.get(name, default) != default:
                 problems.add(f"{key}.{name}", node[name], "is for a VM, and with machine there is none; leave it out")

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lab.config.problems import NodeFields, Problems
-from lab.config.schema import Reader
-from lab.spec import CNI_LIST, Folder, Layout, SystemUser
+from lab.config.schema import Converter
+from lab.spec import CNI_LIST, Folder, NodePaths, SystemUser
 
 LABS_OWN = (
     "/etc/containerd",
@@ -63,7 +63,7 @@ OF_THE_SYSTEM = (
 OF_EVERY_SYSTEM = ("/etc", "/home", "/opt", "/root", "/srv", "/usr", "/usr/local", "/var", "/var/lib")
 """Folders on whose mode and owner a system relies."""
 
-LAYOUT = {name: re.sub(r"_([a-z])", lambda match: match[1].upper(), name) for name in Layout.__dataclass_fields__}
+LAYOUT = {name: re.sub(r"_([a-z])", lambda match: match[1].upper(), name) for name in NodePaths.__dataclass_fields__}
 """The fields of a layout and their keys."""
 
 FOLDERS = ("binaries", "kubeletClientCertificates")
@@ -91,7 +91,7 @@ def _not_ours(path: str) -> str:
     return f"must not be in {folder}; choose a place such as /etc/kubernetes or /var/lib" if folder else ""
 
 
-def _in(folder: str, *endings: str) -> Reader:
+def _in(folder: str, *endings: str) -> Converter:
     """What reads the path of a file whose program looks for names with these endings in one folder alone."""
 
     def read(text: str) -> str:
@@ -159,7 +159,7 @@ def _folder(fields: Mapping[str, Any]) -> Folder | Mapping[str, Any]:
     return Folder(**fields) if len(fields) == len(Folder.__dataclass_fields__) else fields
 
 
-READERS: Mapping[str, Reader] = {
+CONVERTERS: Mapping[str, Converter] = {
     **{f"layout.{key}": _in_layout for key in LAYOUT.values()},
     "layout.cniBridge": _cni_bridge,
     "layout.kernelSettings": _in("/etc/sysctl.d", ".conf"),
@@ -175,9 +175,9 @@ READERS: Mapping[str, Reader] = {
 """What checks and converts the values of these keys."""
 
 
-def layout(values: Mapping[str, str]) -> Layout:
+def layout(values: Mapping[str, str]) -> NodePaths:
     """A layout from the values of its keys."""
-    return Layout(**{name: values[key] for name, key in LAYOUT.items()})
+    return NodePaths(**{name: values[key] for name, key in LAYOUT.items()})
 
 
 def check_paths(namespace: str, fields: Mapping[str, Any], nodes: Sequence[NodeFields], problems: Problems) -> None:

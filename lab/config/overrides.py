@@ -21,7 +21,7 @@ WATCHES = "the lab asks this endpoint whether the service is healthy"
 FORMAT = "the lab writes the file in this format"
 IDENTITY = "the lab gives every node and service its identity"
 
-FIELDS: Mapping[str, Mapping[Path, str]] = {
+PROTECTED_FIELDS: Mapping[str, Mapping[Path, str]] = {
     "kubelet": {
         ("apiVersion",): FORMAT,
         ("kind",): FORMAT,
@@ -58,7 +58,7 @@ FIELDS: Mapping[str, Mapping[Path, str]] = {
 }
 """For each service, the fields that cannot be overridden, and why or what to set instead."""
 
-FLAGS: Mapping[str, Mapping[str, str]] = {
+PROTECTED_FLAGS: Mapping[str, Mapping[str, str]] = {
     "etcdFlags": {
         "config-file": "etcd reads no flag beside it",
         **dict.fromkeys(("enable-grpc-gateway", "listen-client-http-urls"), "by etcd's gateway members come and go"),
@@ -151,7 +151,7 @@ def _is_interface(value: Any) -> bool:
     return isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}", value) is not None
 
 
-READ_HERE: Mapping[str, Mapping[str, tuple[Callable[[Any], bool], str]]] = {
+CHECKED_FIELDS: Mapping[str, Mapping[str, tuple[Callable[[Any], bool], str]]] = {
     "kubelet": {
         "maxPods": (is_max_pods, "must be a whole number from 1"),
         "featureGates": (_are_feature_gates, "must be a mapping of names to true or false, as MemoryQoS: true"),
@@ -171,17 +171,17 @@ whether a value is one, and what it has to be."""
 def check_overrides(namespace: str, fields: Mapping[str, Any], nodes: Sequence[NodeFields], problems: Problems) -> None:
     """Checks the fields and flags that are laid over the lab's, those for all and those of single nodes."""
     for prefix, values in [(f"{namespace}:", fields), *((f"{key}.", node) for key, node in nodes)]:
-        for service, decided in FIELDS.items():
+        for service, decided in PROTECTED_FIELDS.items():
             for path, value, field in _touched(values.get(service, {}), decided):
                 whole = f"would take the place of {'.'.join(field)} too, which " if path != field else ""
                 key = ".".join((service, *path))
                 problems.add(f"{prefix}{key}", value, f"{whole}cannot be overridden: {decided[field]}")
-        for service, read in READ_HERE.items():
+        for service, read in CHECKED_FIELDS.items():
             for name, (fits, what_fits) in read.items():
                 value = values.get(service, {}).get(name)
                 if value is not None and not fits(value):
                     problems.add(f"{prefix}{service}.{name}", value, what_fits)
-    for service, flags in FLAGS.items():
+    for service, flags in PROTECTED_FLAGS.items():
         for name, value in fields.get(service, {}).items():
             explanation = _wrong_flag(name, value) or (name in flags and f"cannot be overridden: {flags[name]}")
             if explanation:

@@ -16,19 +16,19 @@ from lab.config.address_plan import check_address_plan, ipv4_address, ipv4_netwo
 from lab.config.kubernetes_names import dns_label, dns_subdomain, labels, node_name, taint, taints
 from lab.config.overrides import check_overrides
 from lab.config.problems import ABSENT, ConfigurationError, NodeFields, Problem, Problems
-from lab.config.schema import Reader, Setting, Values, decode, project, suggestion, unknown_value
+from lab.config.schema import Converter, SchemaKey, Values, decode, project, suggestion, unknown_value
 from lab.spec import (
     Certificates,
     ControlPlaneFlags,
-    Machine,
     Networks,
     Node,
     PodRoute,
     Role,
     Spec,
     Virtualization,
-    domain_of_network,
-    whole_name,
+    VmSize,
+    fqdn,
+    network_domain,
 )
 from lab.versions import default_kubernetes_version, kubernetes_versions, minor
 
@@ -46,7 +46,7 @@ OLDEST_API_SERVER = 1
 OVERRIDES = {"kubelet": "kubelet", "kube_proxy": "kubeProxy", "containerd": "containerd", "cni": "cni"}
 """The attributes of a node that are fields laid over the lab's, and the keys that they come from."""
 
-OF_A_KUBELET = ("labels", "taints", *OVERRIDES.values())
+KUBELET_KEYS = ("labels", "taints", *OVERRIDES.values())
 """The keys of a node that mean nothing where no kubelet runs."""
 
 HOURS_OF_A_CENTURY = 100 * 366 * 24
@@ -67,7 +67,7 @@ def parse(values: Mapping[str, Any], secret: Iterable[str] = (), now: datetime |
     problems = Problems({key if ":" in key else f"{namespace}:{key}" for key in secret})
     given = _own(values, namespace, problems)
     decoded = {name: decode(settings[name], value) if name in settings else value for name, value in given.items()}
-    fields = Values(READERS, problems).read(settings, join.with_own_control_planes(decoded), f"{namespace}:")
+    fields = Values(CONVERTERS, problems).read(settings, join.with_own_control_planes(decoded), f"{namespace}:")
     control_planes, workers = (
         [(f"{namespace}:{name}[{index}]", node) for index, node in enumerate(fields.get(name, ()))]
         for name in ("controlPlanes", "workers")
@@ -121,7 +121,7 @@ def _own(values: Mapping[str, Any], namespace: str, problems: Problems) -> dict[
     return own
 
 
-def between(least: int, most: int, unit: str = "", reason: str = "") -> Reader:
+def between(least: int, most: int, unit: str = "", reason: str = "") -> Converter:
     """What reads a whole number within bounds."""
 
     def read(value: int) -> int:
@@ -132,12 +132,12 @@ def between(least: int, most: int, unit: str = "", reason: str = "") -> Reader:
     return read
 
 
-def _none_if_empty(reader: Reader) -> Reader:
+def _none_if_empty(reader: Converter) -> Converter:
     """What reads as another does, and an empty text as None."""
     return lambda value: reader(value) if value else None
 
 
-def _one_of(choices: Sequence[str], convert: Callable[[str], Any] = str) -> Reader:
+def _one_of(choices: Sequence[str], convert: Callable[[str], Any] = str) -> Converter:
     def read(value: str) -> Any:
         if value not in choices:
             raise ValueError(f"must be one of {', '.join(choices)}")
@@ -206,7 +206,7 @@ def _image(value: str) -> str | None:
     return value or None
 
 
-_NODE: Mapping[str, Reader] = {
+_NODE: Mapping[str, Converter] = {
     "name": _node_name,
     "address": ipv4_address,
     "vcpus": between(1, 128),
@@ -219,7 +219,7 @@ _NODE: Mapping[str, Reader] = {
 
 _MOST_MEMORY = 1024 * 1024
 
-READERS: Mapping[str, Reader] = {
+CONVERTERS: Mapping[str, Converter] = {
     "name": dns_label,
     "kubernetesVersion": _kubernetes_version,
     **{f"controlPlanes[].{name}": reader for name, reader in _NODE.items()},
@@ -233,7 +233,7 @@ READERS: Mapping[str, Reader] = {
     "workers[].machine.privateKey": machines.private_key,
     "workers[].machine.hostKey": machines.host_key,
     "workers[].podCidr": ipv4_network(8, 30),
-    **join.READERS,
+    **join.CONVERTERS,
     "podRoutes[].podCidr": ipv4_network(8, 30),
     "podRoutes[].address": ipv4_address,
     "networkCidr": ipv4_network(16, 29, ", as libvirt gives out the addresses of no wider one"),
@@ -243,7 +243,7 @@ READERS: Mapping[str, Reader] = {
     "serviceCidr": ipv4_network(12, 29, ", which is what the API server takes"),
     "clusterDns": ipv4_address,
     "clusterDomain": dns_subdomain,
-    **node_paths.READERS,
+    **node_paths.CONVERTERS,
     "certificateAuthorityValidityHours": between(2, HOURS_OF_A_CENTURY, "hours"),
     "certificateValidityHours": between(2, HOURS_OF_A_CENTURY, "hours"),
     "certificateRenewalHours": between(1, HOURS_OF_A_CENTURY, "hours"),
@@ -259,12 +259,12 @@ READERS: Mapping[str, Reader] = {
 
 def _check_names(fields: Mapping[str, Any], nodes: Sequence[NodeFields], problems: Problems) -> None:
     """Refuses a name that two nodes have, be it that one has it by the domain of the VMs' network."""
-    domain = domain_of_network(fields.get("name", ""))
+    domain = network_domain(fields.get("name", ""))
     holders: dict[str, str] = {}
     for key, node in nodes:
         if "name" not in node:
             continue
-        whole = whole_name(node["name"], domain)
+        whole = fqdn(node["name"], domain)
         if whole in holders:
             problems.add(
                 f"{key}.name", node["name"], f"is already the name of {holders[whole]}; every node needs its own"
@@ -312,13 +312,13 @@ def _check_versions(
             )
 
 
-def _check_kubelets(control_planes: Sequence[NodeFields], declared: Setting, problems: Problems) -> None:
+def _check_kubelets(control_planes: Sequence[NodeFields], declared: SchemaKey, problems: Problems) -> None:
     """Refuses what is set of a kubelet on a control plane that has none, where it would do nothing."""
     assert declared.items
     for key, node in control_planes:
         if node.get("podCidr", ABSENT) is not None:
             continue
-        for name in OF_A_KUBELET:
+        for name in KUBELET_KEYS:
             if name not in node:
                 continue
             value = [str(taint) for taint in node[name]] if name == "taints" else node[name]
@@ -402,7 +402,7 @@ def _node(role: Role, node: Mapping[str, Any], lab: Mapping[str, Any], version: 
         address=node["address"],
         machine=machines.existing_machine(node["machine"])
         if node.get("machine")
-        else Machine(vcpus=node["vcpus"], memory=node["memory"], disk=node["disk"]),
+        else VmSize(vcpus=node["vcpus"], memory=node["memory"], disk=node["disk"]),
         kubernetes_version=node["kubernetesVersion"] or version,
         pod_cidr=node["podCidr"],
         labels=node["labels"],

@@ -36,12 +36,12 @@ KINDS = {
     "object": "a mapping of keys to values",
 }
 
-Reader = Callable[[Any], Any]
+Converter = Callable[[Any], Any]
 """Turns a value of the right type into what the spec holds, or raises ValueError with an explanation."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting:
+class SchemaKey:
     """One declared key.
 
     type: one of KINDS.
@@ -54,8 +54,8 @@ class Setting:
     type: str
     description: str = ""
     default: Any = ABSENT
-    items: "Setting | None" = None
-    properties: Mapping[str, "Setting"] = field(default_factory=dict)
+    items: "SchemaKey | None" = None
+    properties: Mapping[str, "SchemaKey"] = field(default_factory=dict)
     secret: bool = False
 
     @property
@@ -75,7 +75,7 @@ class Project:
     """The project's name, which is also the namespace of its configuration, and its keys."""
 
     name: str
-    settings: Mapping[str, Setting]
+    settings: Mapping[str, SchemaKey]
 
 
 @cache
@@ -87,16 +87,16 @@ def project() -> Project:
     return Project(name=declared["name"], settings=_settings(declared["config"]))
 
 
-def _settings(declared: Mapping[str, Any], secret: bool = False) -> dict[str, Setting]:
+def _settings(declared: Mapping[str, Any], secret: bool = False) -> dict[str, SchemaKey]:
     return {name: _setting(declaration, secret) for name, declaration in declared.items()}
 
 
-def _setting(declared: Mapping[str, Any], secret: bool) -> Setting:
+def _setting(declared: Mapping[str, Any], secret: bool) -> SchemaKey:
     """secret: whether what it is within is."""
     items: Mapping[str, Any] = declared.get("items", {})
     of_object = items if declared["type"] == "object" else {}
     secret = secret or (of_object or declared).get("secret", False)
-    return Setting(
+    return SchemaKey(
         type=declared["type"],
         description=declared.get("description", ""),
         default=declared.get("default", ABSENT),
@@ -109,13 +109,13 @@ def _setting(declared: Mapping[str, Any], secret: bool) -> Setting:
 class Values:
     """Brings values into the shape that settings declare, fills in defaults, and notes what does not fit."""
 
-    def __init__(self, readers: Mapping[str, Reader], problems: Problems) -> None:
+    def __init__(self, readers: Mapping[str, Converter], problems: Problems) -> None:
         """readers: for a key such as `workers[].address`, what checks and converts its value."""
         self._readers = readers
         self._problems = problems
 
     def read(
-        self, settings: Mapping[str, Setting], values: Mapping[Any, Any], prefix: str, pattern: str = ""
+        self, settings: Mapping[str, SchemaKey], values: Mapping[Any, Any], prefix: str, pattern: str = ""
     ) -> dict[str, Any]:
         """The value of every setting, but for those that a problem was noted for.
 
@@ -138,7 +138,7 @@ class Values:
                 result[name] = fitted
         return result
 
-    def _fit(self, setting: Setting, value: Any, key: str, pattern: str) -> Any:
+    def _fit(self, setting: SchemaKey, value: Any, key: str, pattern: str) -> Any:
         """The value as the spec wants it; ABSENT once a problem was noted."""
         shown_value = ABSENT if setting.holds_secret else value
         explanation = _mismatch(setting, value)
@@ -169,7 +169,7 @@ class Values:
             return ABSENT
 
 
-def decode(setting: Setting, value: Any) -> Any:
+def decode(setting: SchemaKey, value: Any) -> Any:
     """A top-level value as its type has it.
 
     The engine hands a program every scalar as text and every other value as JSON text. A value that is not of the
@@ -209,7 +209,7 @@ def spelled(name: object) -> str:
     return name if isinstance(name, str) and name.isprintable() and len(name) <= LONGEST_SHOWN else shown(name)
 
 
-def unknown_value(value: Any, beside: Iterable[Setting] = ()) -> Any:
+def unknown_value(value: Any, beside: Iterable[SchemaKey] = ()) -> Any:
     """The value of an unknown key; ABSENT where it may be what another key would have kept secret.
 
     beside: the settings that are known where it stands.
@@ -219,14 +219,14 @@ def unknown_value(value: Any, beside: Iterable[Setting] = ()) -> Any:
     return ABSENT if more or any(known.secret and known.type == "string" for known in beside) else value
 
 
-def _unknown(name: object, settings: Mapping[str, Setting], prefix: str) -> str:
+def _unknown(name: object, settings: Mapping[str, SchemaKey], prefix: str) -> str:
     """Why a key is unknown and which one was perhaps meant."""
     if isinstance(name, str) and re.split(r"[.\[]", name)[0] in settings:
         return f"unknown key; to set one field, use `pulumi config set --path '{prefix}{spelled(name)}'`"
     return f"unknown key{suggestion(name, settings)}"
 
 
-def _mismatch(setting: Setting, value: Any) -> str:
+def _mismatch(setting: SchemaKey, value: Any) -> str:
     """Why a value is not of the type that a setting declares; empty if it is."""
     fits = {
         "string": isinstance(value, str),
@@ -244,7 +244,7 @@ def _mismatch(setting: Setting, value: Any) -> str:
     return ""
 
 
-def _quotes(setting: Setting, value: Any) -> str:
+def _quotes(setting: SchemaKey, value: Any) -> str:
     """What to do about quotes, where these alone make the value one of another type."""
     if setting.type == "string" and isinstance(value, bool | int | float):
         return ", in quotes"

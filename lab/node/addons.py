@@ -4,7 +4,7 @@ from typing import Any
 
 from lab.node import bootstrap, rbac
 from lab.node.credentials import KeyPair, authority_file
-from lab.node.kubeconfig import referring
+from lab.node.kubeconfig import with_paths
 from lab.node.node_setup import KUBECTL, PROGRAMS
 from lab.node.service import Binary, File, Service, to_yaml
 from lab.node.units import unit, unit_path
@@ -36,7 +36,7 @@ def cluster_objects(spec: Spec, node: Node) -> Service:
             ),
             f"{FOLDER}/objects.yaml": File(content=to_yaml(*map(_owned, objects))),
             ADMIN_KUBECONFIG: File(
-                content=referring(
+                content=with_paths(
                     server=node.api_server,
                     authority=authority,
                     certificate=pair.certificate,

@@ -231,7 +231,7 @@ def _client_of_api_server(
                 content=unit(f"{name}.service", command=command(f"{BINARIES}/{name}", flags))
             ),
             f"{folder}/kubeconfig": File(
-                content=kubeconfig.referring(
+                content=kubeconfig.with_paths(
                     server=node.api_server,
                     authority=authority,
                     certificate=pair.certificate,

@@ -7,7 +7,7 @@ from typing import Any
 from lab.node.service import to_yaml
 
 
-def referring(*, server: str, authority: str, certificate: str, key: str, user: str) -> str:
+def with_paths(*, server: str, authority: str, certificate: str, key: str, user: str) -> str:
     """A kubeconfig that names the files of its credentials, so that it holds no secret and outlives a renewal.
 
     server: the URL of the API server; authority, certificate, key: paths on the node; user: a name for the entry.
@@ -20,12 +20,12 @@ def referring(*, server: str, authority: str, certificate: str, key: str, user: 
     )
 
 
-def bootstrapping(*, server: str, authority: str, token: str, user: str) -> str:
+def with_token_file(*, server: str, authority: str, token: str, user: str) -> str:
     """A kubeconfig that names the file of a token, so that it holds no secret either; arguments as above."""
     return _kubeconfig(server, {"certificate-authority": authority}, user, {"tokenFile": token})
 
 
-def embedding(*, server: str, texts: Mapping[str, str], user: str, cluster: str) -> str:
+def embedded(*, server: str, texts: Mapping[str, str], user: str, cluster: str) -> str:
     """A kubeconfig that carries its credentials, for use away from the nodes. Secret.
 
     texts: the PEM texts of `authority`, `certificate` and `key`; cluster, user: names for the entries.

@@ -6,7 +6,7 @@ from typing import Any
 
 from lab.node.service import Binary, File, Service, overlay, to_json, to_yaml
 from lab.node.units import unit, unit_path
-from lab.spec import CNI_LIST, Layout, Machine, Node, Spec
+from lab.spec import CNI_LIST, Node, NodePaths, Spec, VmSize
 from lab.versions import version
 from system.files import CHECKOUT
 
@@ -143,12 +143,12 @@ def _users_and_folders(spec: Spec) -> dict[str, File]:
 
 
 def _of_the_image(spec: Spec, node: Node) -> dict[str, File]:
-    if isinstance(node.machine, Machine) and not spec.image:
+    if isinstance(node.machine, VmSize) and not spec.image:
         return {}
     return {path: File(content=(IMAGE_ROOT / path[1:]).read_text(), mode=0o644) for path in OF_THE_IMAGE}
 
 
-def _pod_network(spec: Spec, node: Node, layout: Layout) -> dict[str, File]:
+def _pod_network(spec: Spec, node: Node, layout: NodePaths) -> dict[str, File]:
     """The CNI configuration: a bridge with the node's pod CIDR, and the loopback interface of each pod.
 
     containerd watches the folder, so pods that start later use what stands there then. Without hairpin mode a bridge
@@ -198,7 +198,7 @@ def _with_host_ports(plugin: dict[str, Any]) -> dict[str, Any]:
     return {**of_list, "plugins": [of_plugin, portmap]}
 
 
-def _pod_network_programs(node: Node, layout: Layout) -> dict[str, Binary]:
+def _pod_network_programs(node: Node, layout: NodePaths) -> dict[str, Binary]:
     if node.pod_cidr is None:
         return {}
     plugins = {

@@ -28,6 +28,6 @@ def packages_of(spec: Spec, node: Node) -> tuple[str, ...]:
     return load_balancer.PACKAGES if node.role is Role.CONTROL_PLANE and spec.api_address else ()
 
 
-def things_of(spec: Spec) -> set[Binary | Image]:
+def artifacts_of(spec: Spec) -> set[Binary | Image]:
     """Every binary and image that some node of the lab needs."""
-    return {thing for node in spec.nodes for service in services_of(spec, node) for thing in service.things}
+    return {artifact for node in spec.nodes for service in services_of(spec, node) for artifact in service.artifacts}

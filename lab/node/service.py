@@ -107,7 +107,7 @@ class Service:
     leave: str = ""
 
     @property
-    def things(self) -> tuple[Binary | Image, ...]:
+    def artifacts(self) -> tuple[Binary | Image, ...]:
         """What the node's store must hold for this service."""
         return (*self.binaries.values(), *self.images)
 
@@ -130,7 +130,7 @@ def digest(content: str) -> str:
 def manifest(
     service: Service, credentials: Callable[[Credential], str], binary_digests: Callable[[Binary | Image], str]
 ) -> str:
-    """One line for each thing that a service is made of: what the node compares, and what the config hash is over.
+    """One line for each artifact that a service is made of: what the node compares, and what the config hash is over.
 
     credentials: gives the PEM text of a credential.
     binary_digests: gives the SHA-256 of a binary or image archive.

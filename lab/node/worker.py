@@ -18,7 +18,7 @@ from lab.node.node_setup import (
 from lab.node.service import Binary, File, Image, Service, overlay, to_yaml
 from lab.node.units import command, environment_file, unit, unit_path
 from lab.pki import KUBE_PROXY_USER, identities, kubelet_identity, kubelet_user
-from lab.spec import Layout, Node, Role, Spec
+from lab.spec import Node, NodePaths, Role, Spec
 from lab.versions import image_reference, minor, version
 
 KUBE_PROXY_METRICS = "127.0.0.1:10249"
@@ -141,7 +141,7 @@ def kubelet(spec: Spec, node: Node) -> Service:
                 content=to_yaml(overlay(_kubelet_configuration(spec, node, authority, serving), node.kubelet))
             ),
             layout.kubelet_kubeconfig: File(
-                content=kubeconfig.referring(
+                content=kubeconfig.with_paths(
                     server=spec.api_endpoint,
                     authority=authority,
                     certificate=certificate,
@@ -217,7 +217,7 @@ def kube_proxy(spec: Spec, node: Node) -> Service:
             ),
             path: File(content=to_yaml(overlay(configuration, node.kube_proxy))),
             layout.kube_proxy_kubeconfig: File(
-                content=kubeconfig.referring(
+                content=kubeconfig.with_paths(
                     server=spec.api_endpoint,
                     authority=authority,
                     certificate=pair.certificate,
@@ -257,18 +257,18 @@ def _labels(node: Node) -> dict[str, str]:
     return {"node-labels": labels} if labels else {}
 
 
-def _bootstrap_flags(layout: Layout) -> dict[str, str]:
+def _bootstrap_flags(layout: NodePaths) -> dict[str, str]:
     return {
         "bootstrap-kubeconfig": layout.kubelet_bootstrap_kubeconfig,
         "cert-dir": layout.kubelet_client_certificates,
     }
 
 
-def _bootstrap_files(spec: Spec, node: Node, layout: Layout) -> dict[str, File]:
+def _bootstrap_files(spec: Spec, node: Node, layout: NodePaths) -> dict[str, File]:
     """What a kubelet without a client certificate asks for one by; one that has its certificate reads none of it."""
     return {
         layout.kubelet_bootstrap_kubeconfig: File(
-            content=kubeconfig.bootstrapping(
+            content=kubeconfig.with_token_file(
                 server=spec.api_endpoint,
                 authority=layout.kubelet_certificate_authority,
                 token=bootstrap.TOKEN_FILE,

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from host.workspace import Layout
+from host.workspace import Workspace
 from ops.clients import CommandError, Commands
 from ops.smoke.cluster import Cluster
 from ops.smoke.objects import manifest
@@ -20,7 +20,7 @@ from ops.smoke.rows import Result, Row, Verdict
 from ops.smoke.trial import try_out
 from system.files import CHECKOUT
 
-LAYOUT = Layout(CHECKOUT)
+LAYOUT = Workspace(CHECKOUT)
 INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 

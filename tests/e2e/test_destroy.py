@@ -4,12 +4,12 @@ from tests.support.running_lab import RunningLab
 
 
 def test_destroy_leaves_no_domain_volume_pool_network_route_or_file(lab: RunningLab) -> None:
-    images = lab.layout.hypervisor / "lib" / "images"
+    images = lab.workspace.hypervisor / "lib" / "images"
     assert any(images.iterdir())
     lab.run("pulumi", "destroy", "--stack", lab.stack, "--yes", "--skip-preview", "--non-interactive")
     assert lab.run("virsh", "list", "--all", "--name").stdout.strip() == ""
     assert lab.run("virsh", "net-list", "--all", "--name").stdout.strip() == ""
     assert lab.run("virsh", "pool-list", "--all", "--name").stdout.strip() == ""
     assert list(images.iterdir()) == []
-    assert not (lab.layout.lab / "stacks" / "dev").exists()
+    assert not (lab.workspace.lab / "stacks" / "dev").exists()
     assert "10.240.0." not in lab.run("in-lab", "ip", "route").stdout

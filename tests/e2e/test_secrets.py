@@ -49,7 +49,7 @@ def test_no_private_key_shows_in_any_output_journal_process_list_or_state(lab: R
     places = {
         "what commands printed so far": "".join(lab.printed),
         "the state": "".join(
-            path.read_text(errors="replace") for path in lab.layout.state.rglob("*.json*") if path.is_file()
+            path.read_text(errors="replace") for path in lab.workspace.state.rglob("*.json*") if path.is_file()
         ),
         "the processes here": lab.run("in-lab", "ps", "auxeww").stdout,
     }

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from host.libvirt.private import Hypervisor
+from host.libvirt.private import PrivateLibvirt
 from tests.support.pulumi_project import Project
 
 PLUGINS = {"command": "1.2.1", "libvirt": "0.5.4", "tls": "5.6.2"}
@@ -39,9 +39,9 @@ def new_project(engine: Path, tmp_path_factory: pytest.TempPathFactory) -> Calla
 
 
 @pytest.fixture
-def hypervisor(tmp_path: Path) -> Iterator[Hypervisor]:
+def hypervisor(tmp_path: Path) -> Iterator[PrivateLibvirt]:
     """A private hypervisor in which nothing is defined. Needs root."""
-    hypervisor = Hypervisor(tmp_path / "instance")
+    hypervisor = PrivateLibvirt(tmp_path / "instance")
     hypervisor.start(owner=os.getpid())
     yield hypervisor
     hypervisor.purge()

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from host.libvirt.private import URI, Hypervisor
+from host.libvirt.private import URI, PrivateLibvirt
 from tests.support.inside import virsh
 from tests.support.pulumi_project import Project
 
@@ -39,7 +39,7 @@ libvirt.Domain("domain", name="vm", type="qemu", memory=64, running=False, netwo
 
 
 @pytest.fixture
-def project(engine: Path, hypervisor: Hypervisor, tmp_path: Path) -> Project:
+def project(engine: Path, hypervisor: PrivateLibvirt, tmp_path: Path) -> Project:
     assert engine
     folder = tmp_path / "project"
     return Project(folder, prefix=hypervisor.enter(["env", f"--chdir={folder}"]))
@@ -53,12 +53,12 @@ def write(project: Project, *, memory: int = 64, kernel: str | None = None) -> N
     project.write(PROGRAM, {"image": str(image), "memory": memory, "kernel": kernel})
 
 
-def listed(hypervisor: Hypervisor, *command: str) -> list[str]:
+def listed(hypervisor: PrivateLibvirt, *command: str) -> list[str]:
     """The names that virsh lists."""
     return virsh(hypervisor, *command, "--name").split()
 
 
-def test_what_is_made_stays_as_it_is_and_goes_without_a_trace(project: Project, hypervisor: Hypervisor) -> None:
+def test_what_is_made_stays_as_it_is_and_goes_without_a_trace(project: Project, hypervisor: PrivateLibvirt) -> None:
     write(project)
     project.up()
     assert listed(hypervisor, "list") == ["vm"]
@@ -70,7 +70,7 @@ def test_what_is_made_stays_as_it_is_and_goes_without_a_trace(project: Project, 
 
 
 def test_disks_and_what_cloud_init_is_told_are_for_nobody_else_to_read(
-    project: Project, hypervisor: Hypervisor
+    project: Project, hypervisor: PrivateLibvirt
 ) -> None:
     write(project)
     project.up()
@@ -79,7 +79,7 @@ def test_disks_and_what_cloud_init_is_told_are_for_nobody_else_to_read(
     assert modes == {"base": 0o644, "disk": 0o600, "seed": 0o600}
 
 
-def test_another_size_replaces_the_domain_and_keeps_its_disk(project: Project, hypervisor: Hypervisor) -> None:
+def test_another_size_replaces_the_domain_and_keeps_its_disk(project: Project, hypervisor: PrivateLibvirt) -> None:
     write(project)
     project.up()
     write(project, memory=96)
@@ -90,7 +90,7 @@ def test_another_size_replaces_the_domain_and_keeps_its_disk(project: Project, h
 
 
 def test_a_domain_that_could_not_be_started_is_not_in_the_way_of_the_next_run(
-    project: Project, hypervisor: Hypervisor
+    project: Project, hypervisor: PrivateLibvirt
 ) -> None:
     write(project, kernel="/no/such/kernel")
     assert "/no/such/kernel" in project.up(fails=True).error("domain")
@@ -101,7 +101,7 @@ def test_a_domain_that_could_not_be_started_is_not_in_the_way_of_the_next_run(
 
 
 def test_a_network_learns_names_with_domains_and_forgets_them_and_stays_the_same(
-    project: Project, hypervisor: Hypervisor
+    project: Project, hypervisor: PrivateLibvirt
 ) -> None:
     def described(path: str) -> list[ElementTree.Element]:
         return ElementTree.fromstring(virsh(hypervisor, "net-dumpxml", "lab")).findall(path)

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from host import workspace
+from host import environment
 from host.access import access_files
-from host.libvirt.private import Hypervisor, sweep
-from host.workspace import Layout
+from host.libvirt.private import PrivateLibvirt, sweep
+from host.workspace import Workspace
 from system import processes
 from system.errors import HostError
 from tests.support.inside import NETWORK, define, run, virsh
@@ -33,7 +33,7 @@ DOMAIN = """\
 """
 
 
-def make_autostarted_vm(hypervisor: Hypervisor) -> None:
+def make_autostarted_vm(hypervisor: PrivateLibvirt) -> None:
     define(hypervisor, "net-", NETWORK)
     define(hypervisor, "", DOMAIN)
     virsh(hypervisor, "net-autostart", "lab")
@@ -42,7 +42,7 @@ def make_autostarted_vm(hypervisor: Hypervisor) -> None:
     virsh(hypervisor, "start", "empty")
 
 
-def process_named(hypervisor: Hypervisor, name: str) -> int:
+def process_named(hypervisor: PrivateLibvirt, name: str) -> int:
     """The one process of this program in the hypervisor's network namespace."""
     network = run(hypervisor, "readlink", "/proc/self/ns/net")
     found = [pid for pid in inside(network) if Path(f"/proc/{pid}/comm").read_text().strip() == name]
@@ -67,17 +67,17 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.05)
 
 
-def test_starting_again_changes_nothing(hypervisor: Hypervisor) -> None:
+def test_starting_again_changes_nothing(hypervisor: PrivateLibvirt) -> None:
     before = run(hypervisor, "readlink", "/proc/self/ns/net")
     hypervisor.start()
     assert run(hypervisor, "readlink", "/proc/self/ns/net") == before
 
 
-def test_it_answers_as_the_systems_own_would(hypervisor: Hypervisor) -> None:
+def test_it_answers_as_the_systems_own_would(hypervisor: PrivateLibvirt) -> None:
     assert virsh(hypervisor, "uri") == "qemu:///system"
 
 
-def test_its_network_is_ready_and_nobody_else_sees_it(hypervisor: Hypervisor) -> None:
+def test_its_network_is_ready_and_nobody_else_sees_it(hypervisor: PrivateLibvirt) -> None:
     define(hypervisor, "net-", NETWORK)
     virsh(hypervisor, "net-start", "lab")
     assert "10.99.0.1/24" in run(hypervisor, "ip", "-brief", "address", "show", "hw-test")
@@ -87,18 +87,18 @@ def test_its_network_is_ready_and_nobody_else_sees_it(hypervisor: Hypervisor) ->
     assert "hw-test" not in outside
 
 
-def test_its_mounts_are_not_seen_outside(hypervisor: Hypervisor) -> None:
+def test_its_mounts_are_not_seen_outside(hypervisor: PrivateLibvirt) -> None:
     assert str(hypervisor.instance) not in Path("/proc/self/mountinfo").read_text()
     assert Path("/sys/fs/cgroup").is_dir()
 
 
-def test_kvm_is_hidden_where_it_does_not_serve(hypervisor: Hypervisor) -> None:
+def test_kvm_is_hidden_where_it_does_not_serve(hypervisor: PrivateLibvirt) -> None:
     assert subprocess.run(hypervisor.enter(["sh", "-c", ": >>/dev/kvm"]), capture_output=True).returncode != 0 or (
         not Path("/dev/kvm").exists()
     )
 
 
-def test_a_command_keeps_directory_input_and_exit_code(hypervisor: Hypervisor, tmp_path: Path) -> None:
+def test_a_command_keeps_directory_input_and_exit_code(hypervisor: PrivateLibvirt, tmp_path: Path) -> None:
     folder = tmp_path / "a folder"
     folder.mkdir()
     script = 'pwd; cat; [ -n "$HARDWAY_NAMESPACE" ] && exit 7'
@@ -111,12 +111,12 @@ def test_a_command_keeps_directory_input_and_exit_code(hypervisor: Hypervisor, t
     assert (result.stdout, result.returncode) == (f"{folder}\ninput", 7)
 
 
-def test_a_command_inside_can_use_the_machines_own_network(hypervisor: Hypervisor) -> None:
+def test_a_command_inside_can_use_the_machines_own_network(hypervisor: PrivateLibvirt) -> None:
     inside = run(hypervisor, "sh", "-c", 'exec nsenter --net="$HARDWAY_NAMESPACE" readlink /proc/self/ns/net')
     assert inside == str(Path("/proc/self/ns/net").readlink())
 
 
-def test_what_is_defined_with_autostart_comes_up_again_after_a_reboot(hypervisor: Hypervisor) -> None:
+def test_what_is_defined_with_autostart_comes_up_again_after_a_reboot(hypervisor: PrivateLibvirt) -> None:
     make_autostarted_vm(hypervisor)
     hypervisor.stop()
     assert not hypervisor.running()
@@ -125,7 +125,7 @@ def test_what_is_defined_with_autostart_comes_up_again_after_a_reboot(hypervisor
     assert "active:         yes" in virsh(hypervisor, "net-info", "lab").lower()
 
 
-def test_a_libvirtd_that_dies_comes_back_and_vms_go_on(hypervisor: Hypervisor) -> None:
+def test_a_libvirtd_that_dies_comes_back_and_vms_go_on(hypervisor: PrivateLibvirt) -> None:
     make_autostarted_vm(hypervisor)
     machine, daemon = process_named(hypervisor, "qemu-system-x86"), process_named(hypervisor, "libvirtd")
     # A daemon that ends within seconds of its start counts as one that can't work here.
@@ -142,7 +142,7 @@ def test_a_libvirtd_that_dies_comes_back_and_vms_go_on(hypervisor: Hypervisor) -
     assert process_named(hypervisor, "qemu-system-x86") == machine
 
 
-def test_a_start_after_the_holder_was_killed_ends_what_it_left(hypervisor: Hypervisor) -> None:
+def test_a_start_after_the_holder_was_killed_ends_what_it_left(hypervisor: PrivateLibvirt) -> None:
     make_autostarted_vm(hypervisor)
     left = process_named(hypervisor, "qemu-system-x86")
     recorded = processes.read(hypervisor.instance / "holder")
@@ -155,7 +155,7 @@ def test_a_start_after_the_holder_was_killed_ends_what_it_left(hypervisor: Hyper
     assert processes.Process.of(left) is None
 
 
-def test_a_recycled_process_id_is_not_taken_for_the_holder(hypervisor: Hypervisor) -> None:
+def test_a_recycled_process_id_is_not_taken_for_the_holder(hypervisor: PrivateLibvirt) -> None:
     recorded = processes.read(hypervisor.instance / "holder")
     assert recorded is not None
     own = processes.Process.of(os.getpid())
@@ -166,7 +166,7 @@ def test_a_recycled_process_id_is_not_taken_for_the_holder(hypervisor: Hyperviso
         hypervisor.enter(["true"])
 
 
-def test_purging_ends_everything_and_leaves_nothing(hypervisor: Hypervisor) -> None:
+def test_purging_ends_everything_and_leaves_nothing(hypervisor: PrivateLibvirt) -> None:
     make_autostarted_vm(hypervisor)
     lingering = subprocess.Popen(hypervisor.enter(["sleep", "1000"]))
     network = run(hypervisor, "readlink", "/proc/self/ns/net")
@@ -177,8 +177,8 @@ def test_purging_ends_everything_and_leaves_nothing(hypervisor: Hypervisor) -> N
     assert inside(network) == []
 
 
-def test_purging_one_leaves_another_alone(hypervisor: Hypervisor, tmp_path: Path) -> None:
-    other = Hypervisor(tmp_path / "other")
+def test_purging_one_leaves_another_alone(hypervisor: PrivateLibvirt, tmp_path: Path) -> None:
+    other = PrivateLibvirt(tmp_path / "other")
     other.start(owner=os.getpid())
     define(other, "net-", NETWORK)
     assert virsh(hypervisor, "net-list", "--all", "--name") == ""
@@ -188,7 +188,7 @@ def test_purging_one_leaves_another_alone(hypervisor: Hypervisor, tmp_path: Path
 
 def test_a_sweep_purges_what_dead_owners_left_and_only_that(tmp_path: Path) -> None:
     owner = subprocess.Popen(["sleep", "1000"])
-    orphan, owned, kept = (Hypervisor(tmp_path / name) for name in ("orphan", "owned", "kept"))
+    orphan, owned, kept = (PrivateLibvirt(tmp_path / name) for name in ("orphan", "owned", "kept"))
     try:
         orphan.start(owner=owner.pid)
         owned.start(owner=os.getpid())
@@ -207,7 +207,7 @@ def test_a_sweep_purges_what_dead_owners_left_and_only_that(tmp_path: Path) -> N
 
 
 def test_a_hypervisor_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    broken = Hypervisor(tmp_path / "broken")
+    broken = PrivateLibvirt(tmp_path / "broken")
     monkeypatch.setitem(__import__("host.libvirt.private").hypervisor._CONFIGURATION, "qemu.conf", "user = [nonsense\n")
     try:
         with pytest.raises(HostError, match=r"(?s)libvirtd.*qemu\.conf"):
@@ -217,32 +217,34 @@ def test_a_hypervisor_that_cannot_start_says_why(tmp_path: Path, monkeypatch: py
 
 
 @pytest.fixture
-def layout(tmp_path: Path) -> Iterator[Layout]:
+def workspace(tmp_path: Path) -> Iterator[Workspace]:
     """A prepared checkout with a private hypervisor that doesn't run yet, as after a reboot."""
     checkout = tmp_path / "my lab's checkout"
     checkout.mkdir()
-    layout = Layout(checkout)
-    layout.lab.mkdir()
-    workspace.write(layout, workspace.render(layout, "dev", "qemu"), {"virsh": Path("/usr/bin/virsh")}, private=True)
-    yield layout
-    Hypervisor(layout.hypervisor).purge()
+    workspace = Workspace(checkout)
+    workspace.lab.mkdir()
+    environment.write(
+        workspace, environment.render(workspace, "dev", "qemu"), {"virsh": Path("/usr/bin/virsh")}, private=True
+    )
+    yield workspace
+    PrivateLibvirt(workspace.hypervisor).purge()
 
 
-def test_a_command_of_the_lab_starts_the_hypervisor_where_it_does_not_run(layout: Layout) -> None:
+def test_a_command_of_the_lab_starts_the_hypervisor_where_it_does_not_run(workspace: Workspace) -> None:
     for _ in range(2):
-        result = subprocess.run([layout.bin / "virsh", "uri"], capture_output=True, text=True, check=True)
+        result = subprocess.run([workspace.bin / "virsh", "uri"], capture_output=True, text=True, check=True)
         assert result.stdout.strip() == "qemu:///system"
 
 
-def test_a_command_of_the_lab_keeps_directory_input_and_exit_code(layout: Layout) -> None:
-    command = [str(layout.bin / "in-lab"), "sh", "-c", 'pwd; cat; echo "$1"; exit 7', "sh", "a  b"]
-    result = subprocess.run(command, cwd=layout.checkout, input="input\n", capture_output=True, text=True)
-    assert (result.stdout, result.returncode) == (f"{layout.checkout}\ninput\na  b\n", 7)
+def test_a_command_of_the_lab_keeps_directory_input_and_exit_code(workspace: Workspace) -> None:
+    command = [str(workspace.bin / "in-lab"), "sh", "-c", 'pwd; cat; echo "$1"; exit 7', "sh", "a  b"]
+    result = subprocess.run(command, cwd=workspace.checkout, input="input\n", capture_output=True, text=True)
+    assert (result.stdout, result.returncode) == (f"{workspace.checkout}\ninput\na  b\n", 7)
 
 
-def test_a_command_of_the_lab_is_itself_what_signals_reach(layout: Layout) -> None:
+def test_a_command_of_the_lab_is_itself_what_signals_reach(workspace: Workspace) -> None:
     script = 'trap "echo interrupted; exit 3" INT; echo ready; while :; do sleep 0.05; done'
-    command = [str(layout.bin / "in-lab"), "sh", "-c", script]
+    command = [str(workspace.bin / "in-lab"), "sh", "-c", script]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
@@ -251,9 +253,9 @@ def test_a_command_of_the_lab_is_itself_what_signals_reach(layout: Layout) -> No
     assert process.returncode == 3
 
 
-def test_ssh_reaches_a_node_inside_and_pins_its_key(layout: Layout) -> None:
-    Hypervisor(layout.hypervisor).start(owner=os.getpid())
-    keys = {name: layout.checkout / name for name in ("host", "user")}
+def test_ssh_reaches_a_node_inside_and_pins_its_key(workspace: Workspace) -> None:
+    PrivateLibvirt(workspace.hypervisor).start(owner=os.getpid())
+    keys = {name: workspace.checkout / name for name in ("host", "user")}
     for key in keys.values():
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
     Path("/run/sshd").mkdir(exist_ok=True)
@@ -265,10 +267,10 @@ def test_ssh_reaches_a_node_inside_and_pins_its_key(layout: Layout) -> None:
         "UsePAM": "yes",
         "PidFile": "none",
     }
-    configuration = layout.checkout / "sshd_config"
+    configuration = workspace.checkout / "sshd_config"
     configuration.write_text("".join(f"{name} {value}\n" for name, value in options.items()))
     sshd = subprocess.Popen(
-        Hypervisor(layout.hypervisor).enter(["/usr/sbin/sshd", "-D", "-e", "-f", str(configuration)]),
+        PrivateLibvirt(workspace.hypervisor).enter(["/usr/sbin/sshd", "-D", "-e", "-f", str(configuration)]),
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -282,12 +284,12 @@ def test_ssh_reaches_a_node_inside_and_pins_its_key(layout: Layout) -> None:
             "knownHosts": f"127.0.0.1 {known_host_key.read_text()}",
             "nodes": {"node-0": {"address": "127.0.0.1"}},
         }
-        access_files.write_into(layout.access("dev"), outputs, sys.executable, layout.bin / "in-lab")
-        command = ["ssh", "-F", str(layout.access("dev") / "ssh_config"), "node-0", "readlink /proc/self/ns/net"]
+        access_files.write_into(workspace.access("dev"), outputs, sys.executable, workspace.bin / "in-lab")
+        command = ["ssh", "-F", str(workspace.access("dev") / "ssh_config"), "node-0", "readlink /proc/self/ns/net"]
         return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
 
     assert ssh(keys["host"].with_suffix(".pub")).stdout.strip() == run(
-        Hypervisor(layout.hypervisor), "readlink", "/proc/self/ns/net"
+        PrivateLibvirt(workspace.hypervisor), "readlink", "/proc/self/ns/net"
     )
     assert "verification failed" in ssh(keys["user"].with_suffix(".pub")).stderr.lower()
     sshd.terminate()

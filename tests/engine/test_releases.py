@@ -16,7 +16,7 @@ from tests.support.release_host import ReleaseHost, tarball
 from toolchain import binaries, engine, golang, vm_image
 from toolchain.cache import Cache
 from toolchain.release import HOSTS_VARIABLE, NotAvailableError, ReleaseHosts, WrongChecksumError, published_sha256
-from toolchain.store import Workshop
+from toolchain.store import ArtifactStore
 
 VERSION = versions.default_kubernetes_version()
 KUBELET = ("kubelet", VERSION)
@@ -42,8 +42,8 @@ def cache(tmp_path: Path) -> Cache:
 
 
 @pytest.fixture
-def workshop(cache: Cache, hosts: ReleaseHosts) -> Workshop:
-    return Workshop(cache, hosts)
+def store(cache: Cache, hosts: ReleaseHosts) -> ArtifactStore:
+    return ArtifactStore(cache, hosts)
 
 
 @pytest.fixture(autouse=True)
@@ -92,12 +92,12 @@ def everything_in(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("version", versions.kubernetes_versions())
 def test_every_node_binary_is_taken_from_its_official_release(
-    host: ReleaseHost, workshop: Workshop, go: Path, version: str
+    host: ReleaseHost, store: ArtifactStore, go: Path, version: str
 ) -> None:
     wanted = list(binaries.programs_of_a_lab(version))
     for unit in binaries.units_of(wanted):
         host.publish(unit.release, content_of(unit.members))
-    found = binaries.ensure(wanted, workshop)
+    found = binaries.ensure(wanted, store)
     assert set(found) == set(wanted)
     for (program, _), binary in found.items():
         content = binary.path.read_bytes()
@@ -108,12 +108,12 @@ def test_every_node_binary_is_taken_from_its_official_release(
 
 
 def test_engine_and_plugins_are_taken_from_their_official_releases(
-    host: ReleaseHost, workshop: Workshop, go: Path
+    host: ReleaseHost, store: ArtifactStore, go: Path
 ) -> None:
     parts = [engine.engine(), *(engine.plugin(name, version) for name, version in versions.plugins().items())]
     for part in parts:
         host.publish(part.release, content_of(part.members))
-        entry = workshop.ensure(part)
+        entry = store.ensure(part)
         assert {path.name for path in entry.folder.iterdir()} >= set(part.members)
     assert go.read_text() == ""
 
@@ -134,31 +134,31 @@ def test_what_a_build_needs_is_installed_only_where_something_is_built(
     host: ReleaseHost, hosts: ReleaseHosts, cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Mapping[str, str]] = []
-    workshop = Workshop(cache, hosts, install=asked.append)
+    store = ArtifactStore(cache, hosts, install=asked.append)
     monkeypatch.setattr(golang, "required_packages", lambda: {"golang-go": "building"})
     host.publish(unit_of(*KUBELET).release, RELEASED)
     for _ in range(2):
-        binaries.ensure([KUBELET], workshop)
+        binaries.ensure([KUBELET], store)
     assert asked == []
     runc = ("runc", versions.version("runc"))
     for _ in range(2):
-        binaries.ensure([runc], workshop)
+        binaries.ensure([runc], store)
     assert [set(packages) for packages in asked] == [{"golang-go", *unit_of(*runc).source.build.cgo}]
 
 
-def test_a_release_is_fetched_once(host: ReleaseHost, workshop: Workshop) -> None:
+def test_a_release_is_fetched_once(host: ReleaseHost, store: ArtifactStore) -> None:
     unit = unit_of(*KUBELET)
     host.publish(unit.release, RELEASED)
-    first = binaries.ensure([KUBELET], workshop)
-    assert binaries.ensure([KUBELET], workshop) == first
+    first = binaries.ensure([KUBELET], store)
+    assert binaries.ensure([KUBELET], store) == first
     assert host.was_asked(unit.release.archive) == 1
 
 
-def test_a_truncated_file_in_the_cache_is_fetched_again(host: ReleaseHost, workshop: Workshop) -> None:
+def test_a_truncated_file_in_the_cache_is_fetched_again(host: ReleaseHost, store: ArtifactStore) -> None:
     host.publish(unit_of(*KUBELET).release, RELEASED)
-    path = binaries.ensure([KUBELET], workshop)[KUBELET].path
+    path = binaries.ensure([KUBELET], store)[KUBELET].path
     path.write_bytes(RELEASED[:5])
-    assert binaries.ensure([KUBELET], workshop)[KUBELET].path.read_bytes() == RELEASED
+    assert binaries.ensure([KUBELET], store)[KUBELET].path.read_bytes() == RELEASED
 
 
 def wrong_checksum(host: ReleaseHost, release: Release) -> None:
@@ -206,21 +206,21 @@ def page_instead_of_checksum(host: ReleaseHost, release: Release) -> None:
     ],
 )
 def test_a_release_that_is_not_as_published_is_never_used_and_built_instead(
-    host: ReleaseHost, workshop: Workshop, tmp_path: Path, go: Path, fault: object
+    host: ReleaseHost, store: ArtifactStore, tmp_path: Path, go: Path, fault: object
 ) -> None:
     assert callable(fault)
     fault(host, unit_of(*KUBELET).release)
-    assert binaries.ensure([KUBELET], workshop)[KUBELET].path.read_bytes() == BUILT
+    assert binaries.ensure([KUBELET], store)[KUBELET].path.read_bytes() == BUILT
     assert go.read_text() == "k8s.io/kubernetes/cmd/kubelet\n"
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file() and RELEASED in path.read_bytes()]
 
 
 def test_a_wrong_checksum_is_reported_with_both_digests(
-    host: ReleaseHost, workshop: Workshop, capsys: pytest.CaptureFixture[str]
+    host: ReleaseHost, store: ArtifactStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     release = unit_of(*KUBELET).release
     host.publish(release, RELEASED, "0" * 64)
-    binaries.ensure([KUBELET], workshop)
+    binaries.ensure([KUBELET], store)
     shown = capsys.readouterr().err
     assert "WARNING" in shown
     assert release.archive in shown
@@ -228,24 +228,24 @@ def test_a_wrong_checksum_is_reported_with_both_digests(
     assert hashlib.sha256(RELEASED).hexdigest() in shown
 
 
-def test_an_archive_that_lacks_a_program_is_not_used(host: ReleaseHost, workshop: Workshop) -> None:
+def test_an_archive_that_lacks_a_program_is_not_used(host: ReleaseHost, store: ArtifactStore) -> None:
     unit = unit_of("bridge", versions.version("cni-plugins"))
     members = dict(unit.members)
     members.pop("portmap")
     host.publish(unit.release, content_of(members))
-    found = binaries.ensure([("bridge", unit.version)], workshop)
+    found = binaries.ensure([("bridge", unit.version)], store)
     assert found["bridge", unit.version].path.read_bytes() == BUILT
 
 
-def test_what_is_not_an_archive_is_not_used(host: ReleaseHost, workshop: Workshop) -> None:
+def test_what_is_not_an_archive_is_not_used(host: ReleaseHost, store: ArtifactStore) -> None:
     unit = unit_of("etcd", versions.version("etcd"))
     host.publish(unit.release, b"not an archive at all")
-    assert binaries.ensure([("etcd", unit.version)], workshop)["etcd", unit.version].path.read_bytes() == BUILT
+    assert binaries.ensure([("etcd", unit.version)], store)["etcd", unit.version].path.read_bytes() == BUILT
 
 
 @pytest.mark.parametrize("name", ["kubelet", "etcd"], ids=["while downloading", "while unpacking"])
 def test_where_this_machine_cannot_store_a_release_nothing_is_built_instead(
-    host: ReleaseHost, workshop: Workshop, go: Path, name: str
+    host: ReleaseHost, store: ArtifactStore, go: Path, name: str
 ) -> None:
     unit = unit_of(name, VERSION if name == "kubelet" else versions.version(name))
     large = bytes(1 << 20)
@@ -255,18 +255,18 @@ def test_where_this_machine_cannot_store_a_release_nothing_is_built_instead(
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 17, before[1]))
     try:
         with pytest.raises(ToolchainError, match=f"{unit.title.replace(' ', '-')} can't be stored: .*File too large"):
-            workshop.ensure(unit)
+            store.ensure(unit)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert go.read_text() == ""
 
 
 def test_what_was_built_is_used_on_even_when_the_release_can_be_reached_again(
-    host: ReleaseHost, workshop: Workshop
+    host: ReleaseHost, store: ArtifactStore
 ) -> None:
-    built = binaries.ensure([KUBELET], workshop)
+    built = binaries.ensure([KUBELET], store)
     host.publish(unit_of(*KUBELET).release, RELEASED)
-    assert binaries.ensure([KUBELET], workshop) == built
+    assert binaries.ensure([KUBELET], store) == built
 
 
 def test_a_host_that_refuses_connections_is_asked_once_a_run(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from host.libvirt.private import Hypervisor
+from host.libvirt.private import PrivateLibvirt
 from system import processes
 from system.processes import Process
 from tests.support.fake_programs import put
@@ -86,7 +86,7 @@ def machines_own_address() -> str:
 
 
 @contextmanager
-def on_the_network_of(hypervisor: Hypervisor) -> Iterator[list[str]]:
+def on_the_network_of(hypervisor: PrivateLibvirt) -> Iterator[list[str]]:
     """What to put before a command that a machine on the lab's network runs. A namespace stands in for a VM."""
     # A bridge that looks for loops has a new port wait for seconds.
     define(hypervisor, "net-", NETWORK.replace("<bridge", '<bridge stp="off"'))
@@ -123,7 +123,7 @@ def output(command: Sequence[str]) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def slirp_of(hypervisor: Hypervisor) -> Process:
+def slirp_of(hypervisor: PrivateLibvirt) -> Process:
     """The program that makes the connections."""
     holder = processes.read(hypervisor.instance / "holder")
     assert holder is not None
@@ -134,13 +134,13 @@ def slirp_of(hypervisor: Hypervisor) -> Process:
     return found[0]
 
 
-def test_vms_and_programs_reach_what_the_machine_reaches(hypervisor: Hypervisor) -> None:
+def test_vms_and_programs_reach_what_the_machine_reaches(hypervisor: PrivateLibvirt) -> None:
     with serving(server := Greeter(machines_own_address())), on_the_network_of(hypervisor) as machine:
         for prefix in (hypervisor.enter(), machine):
             assert output([*prefix, sys.executable, "-c", READ, server.address, server.port]) == f"at {server.address}"
 
 
-def test_nobody_inside_reaches_the_machines_loopback(hypervisor: Hypervisor) -> None:
+def test_nobody_inside_reaches_the_machines_loopback(hypervisor: PrivateLibvirt) -> None:
     with serving(server := Greeter("127.0.0.1")), on_the_network_of(hypervisor) as machine:
         for prefix in (hypervisor.enter(), machine):
             # The gateway, and the place where names are asked for, which both stand for the machine.
@@ -152,10 +152,10 @@ def test_nobody_inside_reaches_the_machines_loopback(hypervisor: Hypervisor) -> 
 
 
 def test_names_are_found_inside_by_a_server_of_the_machines_loopback(tmp_path: Path) -> None:
-    hypervisor = Hypervisor(tmp_path / "instance")
+    hypervisor = PrivateLibvirt(tmp_path / "instance")
     start = (
-        f"import pathlib; from host.libvirt.private import Hypervisor; "
-        f"Hypervisor(pathlib.Path({str(hypervisor.instance)!r})).start(owner={os.getpid()})"
+        f"import pathlib; from host.libvirt.private import PrivateLibvirt; "
+        f"PrivateLibvirt(pathlib.Path({str(hypervisor.instance)!r})).start(owner={os.getpid()})"
     )
     ask = ["getent", "ahostsv4", "registry.example"]
     try:
@@ -173,7 +173,7 @@ def test_names_are_found_inside_by_a_server_of_the_machines_loopback(tmp_path: P
         hypervisor.purge()
 
 
-def test_a_way_out_that_was_closed_is_opened_again(hypervisor: Hypervisor) -> None:
+def test_a_way_out_that_was_closed_is_opened_again(hypervisor: PrivateLibvirt) -> None:
     closed = slirp_of(hypervisor)
     # One that ends within seconds of its start counts as one that can't work here.
     wait_until(lambda: closed.age() > 6, "it has been open for a while")
@@ -184,13 +184,13 @@ def test_a_way_out_that_was_closed_is_opened_again(hypervisor: Hypervisor) -> No
     assert slirp_of(hypervisor) != closed
 
 
-def test_it_is_closed_when_the_hypervisor_is_stopped(hypervisor: Hypervisor) -> None:
+def test_it_is_closed_when_the_hypervisor_is_stopped(hypervisor: PrivateLibvirt) -> None:
     slirp = slirp_of(hypervisor)
     hypervisor.stop()
     assert not slirp.alive()
 
 
-def test_it_is_closed_where_the_holder_was_killed(hypervisor: Hypervisor) -> None:
+def test_it_is_closed_where_the_holder_was_killed(hypervisor: PrivateLibvirt) -> None:
     slirp = slirp_of(hypervisor)
     holder = processes.read(hypervisor.instance / "holder")
     assert holder is not None
@@ -213,7 +213,7 @@ def test_a_hypervisor_without_a_way_out_says_why_and_works(
     if program == "failing":
         put(programs, "slirp4netns", 'echo "open(/dev/net/tun): No such file" >&2; exit 1')
     monkeypatch.setenv("PATH", str(programs))
-    hypervisor = Hypervisor(tmp_path / "instance")
+    hypervisor = PrivateLibvirt(tmp_path / "instance")
     try:
         hypervisor.start(owner=os.getpid())
         reason = {"missing": "slirp4netns: No such file", "failing": "open(/dev/net/tun): No such file"}[program]

@@ -88,5 +88,5 @@ def test_no_secret_is_in_the_stack_file_or_in_what_was_printed(lab: RunningLab, 
 def test_a_lab_that_goes_takes_its_node_out_of_the_cluster(lab: RunningLab, first: RunningLab) -> None:
     gone = lab.make("destroy")
     assert gone.succeeded, gone.output
-    kubeconfig = f"--kubeconfig={first.layout.kubeconfig('dev')}"
+    kubeconfig = f"--kubeconfig={first.workspace.kubeconfig('dev')}"
     assert first.kubectl(kubeconfig, "get", "nodes", "--output=name").split() == [f"node/{HOST}"]

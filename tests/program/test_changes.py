@@ -2,7 +2,7 @@
 
 import pytest
 
-from components.preview import sentence
+from components.preview import describe_change
 from lab.node.render import services_of
 from lab.node.service import Binary, Image, Service
 from lab.spec import Node, Spec
@@ -93,7 +93,7 @@ def test_what_a_preview_says_restarts_is_what_the_spec_says(name: str, dev: Spec
         (node.name, service.name)
         for node in spec.nodes
         for service in services_of(spec, node)
-        if "will restart" in sentence(node.name, service, *(_shown(of, node, service) for of in (program, run)))
+        if "will restart" in describe_change(node.name, service, *(_shown(of, node, service) for of in (program, run)))
     }
     assert said == predict(dev, spec)
 

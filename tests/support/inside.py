@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 
-from host.libvirt.private import Hypervisor
+from host.libvirt.private import PrivateLibvirt
 
 NETWORK = """\
 <network>
@@ -16,15 +16,15 @@ NETWORK = """\
 """
 
 
-def run(hypervisor: Hypervisor, *command: str) -> str:
+def run(hypervisor: PrivateLibvirt, *command: str) -> str:
     return subprocess.run(hypervisor.enter(command), check=True, capture_output=True, text=True).stdout.strip()
 
 
-def virsh(hypervisor: Hypervisor, *command: str) -> str:
+def virsh(hypervisor: PrivateLibvirt, *command: str) -> str:
     return run(hypervisor, "virsh", "--connect", "qemu:///system", *command)
 
 
-def define(hypervisor: Hypervisor, kind: str, description: str) -> None:
+def define(hypervisor: PrivateLibvirt, kind: str, description: str) -> None:
     file = hypervisor.instance / f"{kind}define.xml"
     file.write_text(description)
     virsh(hypervisor, f"{kind}define", str(file))

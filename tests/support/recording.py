@@ -17,7 +17,7 @@ from pulumi.runtime import mocks, settings
 from pulumi.runtime.proto import resource_pb2
 
 from components.lab import Lab, LabArgs
-from lab.node.render import things_of
+from lab.node.render import artifacts_of
 from lab.node.service import Binary, Image
 from lab.spec import Spec
 from toolchain.vm_image import VmImage
@@ -166,7 +166,7 @@ def record(
     args = LabArgs(
         spec=spec,
         image=image,
-        digests={thing: digest(thing) for thing in things_of(spec)},
+        digests={thing: digest(thing) for thing in artifacts_of(spec)},
         repairs=repairs or {},
     )
     pulumi.runtime.test(lambda: _run(spec.name, args))()  # type: ignore[no-untyped-call]

@@ -15,10 +15,10 @@ from typing import Any
 
 import yaml
 
-from host import workspace
+from host import environment
 from host.engine.stack_file import forget_salts
-from host.libvirt.private import Hypervisor, sweep
-from host.workspace import Layout
+from host.libvirt.private import PrivateLibvirt, sweep
+from host.workspace import Workspace
 from system.files import CHECKOUT
 
 PATIENCE = 900
@@ -58,8 +58,8 @@ class RunningLab:
     def __init__(self, folder: Path, stack: str = "dev") -> None:
         self.checkout = folder
         self.stack = stack
-        self.layout = Layout(folder)
-        self.stack_file = self.layout.stack_file(stack)
+        self.workspace = Workspace(folder)
+        self.stack_file = self.workspace.stack_file(stack)
         self.printed: list[str] = []
 
     @classmethod
@@ -71,7 +71,7 @@ class RunningLab:
         parent.mkdir(parents=True, exist_ok=True)
         for left in parent.iterdir():
             sweep(left / ".lab")
-            if not Hypervisor(left / ".lab" / "hypervisor").running():
+            if not PrivateLibvirt(left / ".lab" / "hypervisor").running():
                 shutil.rmtree(left)
         folder = parent / str(os.getpid())
         folder.mkdir()
@@ -85,13 +85,13 @@ class RunningLab:
         for command in ("init --quiet", "add --all", "-c user.name=e2e -c user.email=e2e commit --quiet -m clone"):
             _run(["git", *command.split()], folder)
         lab = cls(folder, stack)
-        lab.layout.lab.mkdir()
-        Hypervisor(lab.layout.hypervisor).start(owner=os.getpid())
+        lab.workspace.lab.mkdir()
+        PrivateLibvirt(lab.workspace.hypervisor).start(owner=os.getpid())
         return lab
 
     def purge(self) -> None:
         """Ends all that runs in the clone's namespaces, and removes the clone."""
-        Hypervisor(self.layout.hypervisor).purge()
+        PrivateLibvirt(self.workspace.hypervisor).purge()
         shutil.rmtree(self.checkout)
 
     def make(self, target: str) -> Change:
@@ -128,7 +128,7 @@ class RunningLab:
     @property
     def environment(self) -> Mapping[str, str]:
         """What a shell has after `. ./.lab/env`."""
-        return workspace.evaluate(self.layout.env.read_text())
+        return environment.evaluate(self.workspace.env.read_text())
 
     def up(self, *options: str) -> Change:
         """`pulumi up`, yes to everything."""
@@ -162,14 +162,14 @@ class RunningLab:
 
     def ssh(self, node: str, script: str, check: bool = True, record: bool = True) -> str:
         """What a shell script prints on a node."""
-        configuration = str(self.layout.access(self.stack) / "ssh_config")
+        configuration = str(self.workspace.access(self.stack) / "ssh_config")
         return self.run("ssh", "-F", configuration, node, script, check=check, record=record).stdout
 
     def verify(self) -> list[dict[str, str]]:
         """The differences that verification finds, as `--json` has them."""
         command = (
             "in-lab",
-            str(self.layout.venv / "bin" / "python"),
+            str(self.workspace.venv / "bin" / "python"),
             "-m",
             "ops.verify",
             "--stack",
@@ -235,7 +235,7 @@ class RunningLab:
                 if properties["LoadState"] == "loaded"
             }
 
-        configuration = (self.layout.access(self.stack) / "ssh_config").read_text()
+        configuration = (self.workspace.access(self.stack) / "ssh_config").read_text()
         hosts = re.findall(r"^Host ([^*\s]+)$", configuration, re.MULTILINE)
         with ThreadPoolExecutor() as pool:
             found = pool.map(of, hosts)

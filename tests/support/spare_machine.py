@@ -19,7 +19,7 @@ class SpareMachine:
     def __init__(self, lab: RunningLab, *, like: str, address: str) -> None:
         """like: the node of whose VM it is a twin. address: the one that it gets, a free one of the lab's network."""
         self._lab, self._name = lab, lab.configuration.get("name", "hardway")
-        self._folder = lab.layout.lab / NAME
+        self._folder = lab.workspace.lab / NAME
         self._folder.mkdir()
         self._reservation = f"<host mac='{MAC}' name='{NAME}' ip='{address}'/>"
         key, host_key = self._new_key("key"), self._new_key("host_key")

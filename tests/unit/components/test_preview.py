@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from components.preview import sentence
+from components.preview import describe_change
 from lab.node.service import Binary, Credential, File, Image, Part, Service
 
 KUBELET = Service(
@@ -70,23 +70,23 @@ SENTENCES = {
 @pytest.mark.parametrize("what", SENTENCES)
 def test_a_change_is_said_with_service_node_effect_and_cause(what: str) -> None:
     new, expected = SENTENCES[what]
-    assert sentence("node-1", KUBELET, INPUTS, new) == expected
+    assert describe_change("node-1", KUBELET, INPUTS, new) == expected
 
 
 def test_nothing_is_said_of_no_change() -> None:
-    assert sentence("node-1", KUBELET, INPUTS, dict(INPUTS)) == ""
+    assert describe_change("node-1", KUBELET, INPUTS, dict(INPUTS)) == ""
 
 
 def test_what_changed_in_two_ways_is_named_once() -> None:
     path = "/var/lib/kubelet/kubelet-config.yaml"
     new = changed("files", path, "maxPods: 50\n") | {"modes": {path: "0640 root:root"}}
-    assert sentence("node-1", KUBELET, INPUTS, new) == "kubelet on node-1 will restart: kubelet-config.yaml"
+    assert describe_change("node-1", KUBELET, INPUTS, new) == "kubelet on node-1 will restart: kubelet-config.yaml"
 
 
 def test_a_restart_outweighs_what_needs_none() -> None:
     path = "/var/lib/kubelet/kubelet-config.yaml"
     new = changed("files", path, "maxPods: 50\n") | {"images": {"pause": "3.11 SHA256:ff"}}
-    assert sentence("node-1", KUBELET, INPUTS, new).startswith("kubelet on node-1 will restart: ")
+    assert describe_change("node-1", KUBELET, INPUTS, new).startswith("kubelet on node-1 will restart: ")
 
 
 def test_what_is_reloaded_is_not_called_a_restart() -> None:
@@ -97,10 +97,10 @@ def test_what_is_reloaded_is_not_called_a_restart() -> None:
         files={"/etc/kubernetes/pod-routes": File(content="")},
     )
     old, new = ({"files": {"/etc/kubernetes/pod-routes": text}} for text in ("", "10.200.2.0/24 10.240.0.22\n"))
-    said = sentence("server", service, old, new)
+    said = describe_change("server", service, old, new)
     assert said == "node-setup on server will be reloaded, and nothing restarts: pod-routes"
 
 
 def test_a_kind_that_was_not_there_before_is_compared_with_nothing() -> None:
     old = {kind: value for kind, value in INPUTS.items() if kind != "credentials"}
-    assert sentence("node-1", KUBELET, old, INPUTS) == "kubelet on node-1 will restart: kubelet.crt"
+    assert describe_change("node-1", KUBELET, old, INPUTS) == "kubelet on node-1 will restart: kubelet.crt"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hardway.__main__ import main
-from host.libvirt.private import Hypervisor
+from host.libvirt.private import PrivateLibvirt
 from system.files import CHECKOUT
 
 
@@ -24,7 +24,7 @@ def test_a_file_that_cannot_be_used_is_named_with_the_reason_alone(tmp_path: Pat
 
 def test_the_record_of_a_hypervisor_is_for_everybody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record = tmp_path / "holder"
-    monkeypatch.setattr(Hypervisor, "start", lambda *_, **__: record.touch())
+    monkeypatch.setattr(PrivateLibvirt, "start", lambda *_, **__: record.touch())
     monkeypatch.setattr(sys, "argv", ["hardway", "hypervisor", "start", str(tmp_path)])
     before = os.umask(0o077)
     try:

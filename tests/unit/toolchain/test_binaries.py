@@ -15,7 +15,7 @@ from toolchain import binaries
 from toolchain.binaries import Unit
 from toolchain.cache import Cache
 from toolchain.release import ReleaseHosts
-from toolchain.store import Workshop, release_key
+from toolchain.store import ArtifactStore, release_key
 
 VERSION = versions.default_kubernetes_version()
 
@@ -96,9 +96,9 @@ def test_inside_the_private_network_what_is_missing_is_had_from_outside(
 
     monkeypatch.setenv(netns.NAMESPACE_VARIABLE, "/proc/self/ns/net")
     monkeypatch.setattr(netns, "run_toolchain", run_toolchain)
-    workshop = Workshop(Cache(tmp_path), ReleaseHosts({}))
+    store = ArtifactStore(Cache(tmp_path), ReleaseHosts({}))
     with pytest.raises(RunElsewhereError):
-        binaries.ensure([("kubelet", VERSION), ("runc", versions.version("runc"))], workshop)
+        binaries.ensure([("kubelet", VERSION), ("runc", versions.version("runc"))], store)
     assert asked == [("binaries", f"kubelet@{VERSION}", f"runc@{versions.version('runc')}")]
 
 

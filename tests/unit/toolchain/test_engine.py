@@ -9,7 +9,7 @@ from system.errors import ToolchainError
 from toolchain import engine, golang
 from toolchain.cache import Cache
 from toolchain.release import ReleaseHosts
-from toolchain.store import Workshop
+from toolchain.store import ArtifactStore
 
 (ENGINE,) = versions.engine().versions
 
@@ -142,7 +142,7 @@ def test_plugins_in_the_users_own_pulumi_are_left_as_they_are(
         program(plugin_at(home / ".pulumi", name), f"echo {name}")
     monkeypatch.setattr(golang, "USUAL_PLACES", ())
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    nothing = Workshop(Cache(tmp_path / "cache"), ReleaseHosts({"github.com": ""}))
+    nothing = ArtifactStore(Cache(tmp_path / "cache"), ReleaseHosts({"github.com": ""}))
 
     assert engine.required_packages() == {}
     engine.install(home / ".pulumi", nothing)
@@ -167,4 +167,4 @@ def test_what_can_neither_be_fetched_nor_built_is_an_error_for_people(
     monkeypatch.setattr(golang, "USUAL_PLACES", ())
     nowhere = ReleaseHosts(dict.fromkeys(("github.com", "go.dev", "dl.google.com"), ""))
     with pytest.raises(ToolchainError, match=r"Go \S+ or newer is needed"):
-        engine.install(tmp_path / "lab", Workshop(Cache(tmp_path / "cache"), nowhere))
+        engine.install(tmp_path / "lab", ArtifactStore(Cache(tmp_path / "cache"), nowhere))

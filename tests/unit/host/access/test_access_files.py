@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from host.access import access_files
-from host.workspace import Layout
+from host.workspace import Workspace
 
 OUTPUTS = {
     "kubeconfig": "apiVersion: v1\n",
@@ -85,13 +85,13 @@ def test_a_node_in_a_private_network_is_connected_to_from_inside(folder: Path) -
 
 
 def test_the_program_itself_writes_and_removes_them(tmp_path: Path) -> None:
-    layout = Layout(tmp_path)
-    folder = layout.access("dev")
-    access_files.write(layout, "dev", OUTPUTS)
+    workspace = Workspace(tmp_path)
+    folder = workspace.access("dev")
+    access_files.write(workspace, "dev", OUTPUTS)
     assert "ProxyCommand" not in (folder / "ssh_config").read_text()
-    layout.hypervisor.mkdir()
-    access_files.write(layout, "dev", OUTPUTS)
-    assert f"ProxyCommand {layout.bin}/in-lab" in (folder / "ssh_config").read_text()
+    workspace.hypervisor.mkdir()
+    access_files.write(workspace, "dev", OUTPUTS)
+    assert f"ProxyCommand {workspace.bin}/in-lab" in (folder / "ssh_config").read_text()
     for _ in range(2):
-        access_files.remove(layout, "dev")
+        access_files.remove(workspace, "dev")
         assert not folder.exists()

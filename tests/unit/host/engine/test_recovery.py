@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from host import workspace
+from host import environment
 from host.engine import locks, recovery
 from host.libvirt import objects
 from host.libvirt.objects import KINDS, LibvirtObject
-from host.workspace import Layout
+from host.workspace import Workspace
 from system.errors import HostError
 from system.files import CHECKOUT
 from system.processes import Process
@@ -219,140 +219,140 @@ echo "$HARDWAY_ENGINE" >"$0.run"
 
 
 @pytest.fixture
-def layout(tmp_path: Path) -> Layout:
+def workspace(tmp_path: Path) -> Workspace:
     """A prepared checkout with a stack, the lock of an engine that was killed, and a program for an engine."""
-    layout = Layout(tmp_path / "my lab's $HOME")
-    layout.checkout.mkdir()
-    program = layout.checkout / "engine"
+    workspace = Workspace(tmp_path / "my lab's $HOME")
+    workspace.checkout.mkdir()
+    program = workspace.checkout / "engine"
     program.write_text(ENGINE)
     program.chmod(0o755)
-    workspace.write(layout, workspace.render(layout, "dev", "qemu"), {"pulumi": program}, private=False)
+    environment.write(workspace, environment.render(workspace, "dev", "qemu"), {"pulumi": program}, private=False)
     with subprocess.Popen(["true"]) as ended:
         ended.wait()
-    lock(layout).parent.mkdir(parents=True)
-    lock(layout).write_text(json.dumps({"pid": ended.pid, "hostname": socket.gethostname()}))
-    stack = layout.state / ".pulumi/stacks/hardway/dev.json"
+    lock(workspace).parent.mkdir(parents=True)
+    lock(workspace).write_text(json.dumps({"pid": ended.pid, "hostname": socket.gethostname()}))
+    stack = workspace.state / ".pulumi/stacks/hardway/dev.json"
     stack.parent.mkdir(parents=True)
     stack.write_text("{}")
-    return layout
+    return workspace
 
 
-def lock(layout: Layout) -> Path:
-    return layout.state / ".pulumi/locks/organization/hardway/dev/lock.json"
+def lock(workspace: Workspace) -> Path:
+    return workspace.state / ".pulumi/locks/organization/hardway/dev/lock.json"
 
 
-def pulumi(layout: Layout, *arguments: str, backend: str = "") -> list[str]:
+def pulumi(workspace: Workspace, *arguments: str, backend: str = "") -> list[str]:
     """Runs `pulumi` of .lab/bin; the calls of the engine that came of it."""
-    variables = os.environ | {"PULUMI_BACKEND_URL": backend or layout.state.as_uri()}
-    subprocess.run([layout.bin / "pulumi", *arguments], env=variables, check=True)
-    return (layout.checkout / "engine.calls").read_text().splitlines()
+    variables = os.environ | {"PULUMI_BACKEND_URL": backend or workspace.state.as_uri()}
+    subprocess.run([workspace.bin / "pulumi", *arguments], env=variables, check=True)
+    return (workspace.checkout / "engine.calls").read_text().splitlines()
 
 
 @pytest.mark.parametrize("command", ["up", "destroy", "refresh"])
-def test_a_run_that_changes_the_stack_finds_no_abandoned_lock(layout: Layout, command: str) -> None:
-    assert pulumi(layout, command, "--yes") == ["stack export --stack dev", f"{command} --yes"]
-    assert not lock(layout).exists()
+def test_a_run_that_changes_the_stack_finds_no_abandoned_lock(workspace: Workspace, command: str) -> None:
+    assert pulumi(workspace, command, "--yes") == ["stack export --stack dev", f"{command} --yes"]
+    assert not lock(workspace).exists()
 
 
-def test_a_run_that_only_looks_settles_nothing(layout: Layout) -> None:
-    assert pulumi(layout, "stack", "output") == ["stack output"]
-    assert lock(layout).exists()
+def test_a_run_that_only_looks_settles_nothing(workspace: Workspace) -> None:
+    assert pulumi(workspace, "stack", "output") == ["stack output"]
+    assert lock(workspace).exists()
 
 
-def test_a_run_in_a_backend_of_the_users_own_settles_nothing(layout: Layout) -> None:
-    assert pulumi(layout, "up", backend="file:///elsewhere") == ["up"]
-    assert lock(layout).exists()
+def test_a_run_in_a_backend_of_the_users_own_settles_nothing(workspace: Workspace) -> None:
+    assert pulumi(workspace, "up", backend="file:///elsewhere") == ["up"]
+    assert lock(workspace).exists()
 
 
-def test_where_nothing_was_left_the_engine_is_all_that_runs(layout: Layout) -> None:
-    lock(layout).unlink()
-    assert pulumi(layout, "up") == ["up"]
+def test_where_nothing_was_left_the_engine_is_all_that_runs(workspace: Workspace) -> None:
+    lock(workspace).unlink()
+    assert pulumi(workspace, "up") == ["up"]
 
 
 @pytest.mark.parametrize("arguments", [("stack", "select", "--create", "dev"), ("stack", "init", "dev"), ("cancel",)])
 @pytest.mark.parametrize("content", [None, '{"pid":'])
 def test_a_stack_whose_making_was_cut_short_can_be_made(
-    layout: Layout, arguments: tuple[str, ...], content: str | None
+    workspace: Workspace, arguments: tuple[str, ...], content: str | None
 ) -> None:
-    shutil.rmtree(layout.state / ".pulumi/stacks")
-    left = lock(layout)
+    shutil.rmtree(workspace.state / ".pulumi/stacks")
+    left = lock(workspace)
     if content is not None:
         left = left.rename(left.with_name("lock.json.18ea.tmp"))
         left.write_text(content)
         os.utime(left, (0, 0))
-    assert pulumi(layout, *arguments) == [" ".join(arguments)]
+    assert pulumi(workspace, *arguments) == [" ".join(arguments)]
     assert not left.exists()
 
 
-def test_making_a_stack_settles_no_other(layout: Layout) -> None:
-    assert pulumi(layout, "stack", "select", "--create", "mine") == ["stack select --create mine"]
+def test_making_a_stack_settles_no_other(workspace: Workspace) -> None:
+    assert pulumi(workspace, "stack", "select", "--create", "mine") == ["stack select --create mine"]
 
 
-def test_a_torn_file_of_the_whole_backend_stops_no_command(layout: Layout) -> None:
-    attributes = layout.state / ".pulumi/meta.yaml.attrs"
+def test_a_torn_file_of_the_whole_backend_stops_no_command(workspace: Workspace) -> None:
+    attributes = workspace.state / ".pulumi/meta.yaml.attrs"
     attributes.touch()
-    assert pulumi(layout, "stack", "ls") == ["stack ls"]
+    assert pulumi(workspace, "stack", "ls") == ["stack ls"]
     assert not attributes.exists()
 
 
 @pytest.mark.parametrize("arguments", [("stack", "ls"), ("stack", "select", "dev"), ("up",)])
-def test_a_torn_file_of_the_state_stops_no_command(layout: Layout, arguments: tuple[str, ...]) -> None:
-    lock(layout).unlink()
-    attributes = layout.state / ".pulumi/stacks/hardway/dev.json.attrs"
+def test_a_torn_file_of_the_state_stops_no_command(workspace: Workspace, arguments: tuple[str, ...]) -> None:
+    lock(workspace).unlink()
+    attributes = workspace.state / ".pulumi/stacks/hardway/dev.json.attrs"
     attributes.touch()
-    assert pulumi(layout, *arguments)[-1] == " ".join(arguments)
+    assert pulumi(workspace, *arguments)[-1] == " ".join(arguments)
     assert not attributes.exists()
 
 
-def test_a_file_that_a_running_engine_is_writing_is_left_alone(layout: Layout) -> None:
-    lock(layout).write_text(json.dumps({"pid": os.getpid(), "hostname": socket.gethostname()}))
-    attributes = layout.state / ".pulumi/stacks/hardway/dev.json.attrs"
+def test_a_file_that_a_running_engine_is_writing_is_left_alone(workspace: Workspace) -> None:
+    lock(workspace).write_text(json.dumps({"pid": os.getpid(), "hostname": socket.gethostname()}))
+    attributes = workspace.state / ".pulumi/stacks/hardway/dev.json.attrs"
     attributes.touch()
-    pulumi(layout, "stack", "ls")
+    pulumi(workspace, "stack", "ls")
     assert attributes.exists()
 
 
-def test_a_whole_file_of_the_state_and_one_of_another_project_are_left_alone(layout: Layout) -> None:
-    whole = layout.state / ".pulumi/stacks/hardway/dev.json.attrs"
+def test_a_whole_file_of_the_state_and_one_of_another_project_are_left_alone(workspace: Workspace) -> None:
+    whole = workspace.state / ".pulumi/stacks/hardway/dev.json.attrs"
     whole.write_text("{}")
-    other = layout.state / ".pulumi/stacks/other/dev.json.attrs"
+    other = workspace.state / ".pulumi/stacks/other/dev.json.attrs"
     other.parent.mkdir()
     other.touch()
-    pulumi(layout, "up")
+    pulumi(workspace, "up")
     assert whole.exists()
     assert other.exists()
 
 
-def test_the_draft_of_a_killed_engines_lock_is_removed(layout: Layout) -> None:
-    draft = lock(layout).with_name("lock.json.18ea.tmp")
-    lock(layout).rename(draft)
-    pulumi(layout, "up")
+def test_the_draft_of_a_killed_engines_lock_is_removed(workspace: Workspace) -> None:
+    draft = lock(workspace).with_name("lock.json.18ea.tmp")
+    lock(workspace).rename(draft)
+    pulumi(workspace, "up")
     assert not draft.exists()
 
 
 @pytest.mark.parametrize(("age", "stays"), [(0, True), (60, False)])
 def test_a_draft_that_was_cut_short_is_removed_once_nobody_can_be_writing_it(
-    layout: Layout, age: int, stays: bool
+    workspace: Workspace, age: int, stays: bool
 ) -> None:
-    lock(layout).unlink()
-    draft = lock(layout).with_name("lock.json.18ea.tmp")
+    lock(workspace).unlink()
+    draft = lock(workspace).with_name("lock.json.18ea.tmp")
     draft.write_text('{"pid":')
     os.utime(draft, (draft.stat().st_mtime - age,) * 2)
-    pulumi(layout, "up")
+    pulumi(workspace, "up")
     assert draft.exists() == stays
 
 
-def test_a_pending_operation_without_a_lock_is_settled_as_well(layout: Layout) -> None:
-    lock(layout).unlink()
-    stack = layout.state / ".pulumi/stacks/hardway/dev.json"
+def test_a_pending_operation_without_a_lock_is_settled_as_well(workspace: Workspace) -> None:
+    lock(workspace).unlink()
+    stack = workspace.state / ".pulumi/stacks/hardway/dev.json"
     stack.write_text('{"checkpoint":{"latest":{"pending_operations":[{"type":"creating"}]}}}')
-    assert pulumi(layout, "up") == ["stack export --stack dev", "up"]
+    assert pulumi(workspace, "up") == ["stack export --stack dev", "up"]
 
 
-def test_a_process_of_a_killed_engine_is_ended_and_one_of_a_running_engine_is_not(layout: Layout) -> None:
-    backend = layout.state.as_uri()
-    pulumi(layout, "version")
-    ended = (layout.checkout / "engine.run").read_text().strip()
+def test_a_process_of_a_killed_engine_is_ended_and_one_of_a_running_engine_is_not(workspace: Workspace) -> None:
+    backend = workspace.state.as_uri()
+    pulumi(workspace, "version")
+    ended = (workspace.checkout / "engine.run").read_text().strip()
     running = str(Process.of(os.getpid())).strip()
     sleepers = {
         name: subprocess.Popen(["sleep", "600"], env=os.environ | variables)
@@ -364,7 +364,7 @@ def test_a_process_of_a_killed_engine_is_ended_and_one_of_a_running_engine_is_no
         }.items()
     }
     try:
-        pulumi(layout, "up")
+        pulumi(workspace, "up")
         assert {name for name, each in sleepers.items() if each.poll() is not None} == {"of the killed one"}
     finally:
         for each in sleepers.values():

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from host import workspace
+from host import environment
 from host.engine.stack import EXISTING, Stack, carriers, deployed
-from host.workspace import Layout
+from host.workspace import Workspace
 from system.errors import HostError
 from system.files import CHECKOUT
 
@@ -26,19 +26,19 @@ while :; do sleep 0.05; done
 """
 
 
-def prepared(checkout: Path, engine: str, *, private: bool = False) -> Layout:
+def prepared(checkout: Path, engine: str, *, private: bool = False) -> Workspace:
     """A checkout that is prepared, with the given program for an engine."""
-    layout = Layout(checkout)
+    workspace = Workspace(checkout)
     program = checkout / "engine"
     program.write_text(engine)
     program.chmod(0o755)
-    workspace.write(layout, workspace.render(layout, "dev", "qemu"), {"pulumi": program}, private)
-    return layout
+    environment.write(workspace, environment.render(workspace, "dev", "qemu"), {"pulumi": program}, private)
+    return workspace
 
 
 def test_a_machine_that_is_not_prepared_is_said_so(tmp_path: Path) -> None:
     with pytest.raises(HostError, match="make prepare"):
-        Stack(Layout(tmp_path), "dev")
+        Stack(Workspace(tmp_path), "dev")
 
 
 def test_only_stacks_with_resources_are_deployed(tmp_path: Path) -> None:
@@ -57,11 +57,11 @@ OUTPUTS = {
 
 def brought_up(checkout: Path, kubectl: str) -> None:
     """Brings up a stack in which nothing is to be done, with the given shell program for kubectl."""
-    layout = prepared(checkout, f"#!/bin/sh\ncase \"$*\" in *output*) echo '{json.dumps(OUTPUTS)}' ;; esac\n")
-    program = layout.bin / "kubectl"
+    workspace = prepared(checkout, f"#!/bin/sh\ncase \"$*\" in *output*) echo '{json.dumps(OUTPUTS)}' ;; esac\n")
+    program = workspace.bin / "kubectl"
     program.write_text(f"#!/bin/sh\n{kubectl}\n")
     program.chmod(0o755)
-    Stack(layout, "dev").up()
+    Stack(workspace, "dev").up()
 
 
 def told(**ready: str) -> str:
@@ -126,9 +126,9 @@ def test_a_stack_is_carried_by_libvirt_and_by_the_machines_that_it_took(
 
 
 def test_what_stacks_there_are_is_known_where_the_hypervisor_cannot_be_started(tmp_path: Path) -> None:
-    layout = prepared(tmp_path, "#!/bin/sh\necho '[]'\n", private=True)
-    layout.hypervisor.write_text("no folder")
-    assert deployed(layout) == []
+    workspace = prepared(tmp_path, "#!/bin/sh\necho '[]'\n", private=True)
+    workspace.hypervisor.write_text("no folder")
+    assert deployed(workspace) == []
 
 
 def test_an_engine_that_fails_is_named_with_its_exit_code(tmp_path: Path) -> None:
@@ -139,10 +139,9 @@ def test_an_engine_that_fails_is_named_with_its_exit_code(tmp_path: Path) -> Non
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_waits_for_the_engine_to_write_its_state(tmp_path: Path, number: signal.Signals) -> None:
     prepared(tmp_path, SLOW_TO_STOP)
-    program = (
-        "import sys; from pathlib import Path; from host.workspace import Layout; from host.engine.stack import Stack"
-    )
-    command = [sys.executable, "-c", f"{program}; Stack(Layout(Path(sys.argv[1])), 'dev').preview()", str(tmp_path)]
+    program = "import sys; from pathlib import Path; from host import workspace; from host.engine.stack import Stack"
+    program += "; Stack(workspace.Workspace(Path(sys.argv[1])), 'dev').preview()"
+    command = [sys.executable, "-c", program, str(tmp_path)]
     with subprocess.Popen(
         command, cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from lab.config.kubernetes_names import LABELS_OF_KUBELET
-from lab.config.overrides import FIELDS, FLAGS
+from lab.config.overrides import PROTECTED_FIELDS, PROTECTED_FLAGS
 from lab.config.parse import ConfigurationError, load, parse
 from lab.config.problems import ABSENT
 from lab.node.node_setup import taken
 from lab.node.render import services_of
-from lab.spec import Folder, Machine, Role, Spec, SystemUser, Taint, TaintEffect, Virtualization
+from lab.spec import Folder, Role, Spec, SystemUser, Taint, TaintEffect, Virtualization, VmSize
 from lab.versions import default_kubernetes_version, kubernetes_versions
 from system.files import CHECKOUT
 
@@ -542,7 +542,7 @@ def test_the_same_is_refused_when_it_comes_from_the_engine(case: Refused) -> Non
 
 
 @pytest.mark.parametrize(
-    ("service", "path"), [(service, path) for service, decided in FIELDS.items() for path in decided]
+    ("service", "path"), [(service, path) for service, decided in PROTECTED_FIELDS.items() for path in decided]
 )
 def test_a_field_that_the_lab_decides_is_refused_for_all_and_for_one_worker(
     service: str, path: tuple[str, ...]
@@ -554,14 +554,14 @@ def test_a_field_that_the_lab_decides_is_refused_for_all_and_for_one_worker(
     for values, key in (({service: override}, place), (worker(**{service: override}), f"workers[1].{place}")):
         problem = problem_of(values)
         assert (problem.key, problem.value) == (f"hardway:{key}", "x")
-        assert FIELDS[service][path] in problem.explanation
+        assert PROTECTED_FIELDS[service][path] in problem.explanation
 
 
-@pytest.mark.parametrize(("key", "flag"), [(key, flag) for key, decided in FLAGS.items() for flag in decided])
+@pytest.mark.parametrize(("key", "flag"), [(key, flag) for key, decided in PROTECTED_FLAGS.items() for flag in decided])
 def test_a_flag_that_the_lab_decides_is_refused(key: str, flag: str) -> None:
     problem = problem_of({key: {flag: "x"}})
     assert problem.key == f"hardway:{key}.{flag}"
-    assert FLAGS[key][flag] in problem.explanation
+    assert PROTECTED_FLAGS[key][flag] in problem.explanation
 
 
 ACCEPTED: dict[str, tuple[Values, Callable[[Spec], object], object]] = {
@@ -597,7 +597,7 @@ ACCEPTED: dict[str, tuple[Values, Callable[[Spec], object], object]] = {
         lambda spec: spec.control_planes[0].name,
         "ca.example.com",
     ),
-    "least memory": (worker(memory=512), lambda spec: spec.workers[1].machine, Machine(vcpus=2, memory=512, disk=10)),
+    "least memory": (worker(memory=512), lambda spec: spec.workers[1].machine, VmSize(vcpus=2, memory=512, disk=10)),
     "last free address": (
         worker(address="10.240.0.254"),
         lambda spec: spec.workers[1].address,

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from lab.config.parse import READERS
+from lab.config.parse import CONVERTERS
 from lab.config.problems import ABSENT
-from lab.config.schema import KINDS, Setting, decode, project
+from lab.config.schema import KINDS, SchemaKey, decode, project
 from system.files import CHECKOUT
 from tests.support.stacks import NAMES, stack_spec
 
@@ -23,7 +23,7 @@ def declared() -> Mapping[str, Any]:
     return document
 
 
-def every_setting(settings: Mapping[str, Setting], prefix: str = "") -> Iterator[tuple[str, Setting]]:
+def every_setting(settings: Mapping[str, SchemaKey], prefix: str = "") -> Iterator[tuple[str, SchemaKey]]:
     """Every key, those within objects and lists too, as `workers[].address`."""
     for name, setting in settings.items():
         yield f"{prefix}{name}", setting
@@ -75,14 +75,14 @@ def test_a_default_is_of_the_type_that_is_declared(key: str) -> None:
         assert decode(setting, setting.default) == setting.default
 
 
-@pytest.mark.parametrize("pattern", READERS)
+@pytest.mark.parametrize("pattern", CONVERTERS)
 def test_what_is_checked_is_declared(pattern: str) -> None:
     assert pattern in SETTINGS
 
 
 @pytest.mark.parametrize("key", [key for key, setting in SETTINGS.items() if setting.type in ("string", "integer")])
 def test_every_text_and_number_is_checked(key: str) -> None:
-    assert key in READERS
+    assert key in CONVERTERS
 
 
 @pytest.mark.parametrize("stack", NAMES)

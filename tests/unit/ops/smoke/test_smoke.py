@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from host.workspace import Layout
+from host.workspace import Workspace
 from ops.clients import CommandError, Commands
 from ops.smoke import __main__ as command
 from ops.smoke.cluster import Cluster
@@ -134,11 +134,11 @@ Run = Callable[..., int]
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs the command on a lab whose kubeconfig is there."""
-    layout = Layout(tmp_path)
-    monkeypatch.setattr(command, "LAYOUT", layout)
+    workspace = Workspace(tmp_path)
+    monkeypatch.setattr(command, "LAYOUT", workspace)
     for stack in ("dev", "selected"):
-        layout.kubeconfig(stack).parent.mkdir(parents=True)
-        layout.kubeconfig(stack).touch()
+        workspace.kubeconfig(stack).parent.mkdir(parents=True)
+        workspace.kubeconfig(stack).touch()
 
     def run(lab: Lab, *arguments: str) -> int:
         def cluster(kubeconfig: Path, namespace: str) -> Cluster:
@@ -365,7 +365,7 @@ def test_a_stack_that_is_not_up_ends_with_what_to_do(run: Run, capsys: pytest.Ca
 def test_a_kubeconfig_that_is_not_there_can_be_written(
     run: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    Layout(tmp_path).kubeconfig("dev").unlink()
+    Workspace(tmp_path).kubeconfig("dev").unlink()
     assert run(Lab()) == 2
     assert "make access STACK=dev" in capsys.readouterr().err
 
