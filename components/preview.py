@@ -39,7 +39,9 @@ def describe_change(node: str, service: Service, old: Mapping[str, Any], new: Ma
     if not changed:
         return ""
     quiet = {("files", path) for path, file in service.files.items() if file.effect != "restart"}
-    restarting = [name for kind, name in changed if kind not in ("images", "settings") and ("files", name) not in quiet]
+    restarting = [
+        name for kind, name in changed if kind not in ("images", "tools", "settings") and ("files", name) not in quiet
+    ]
     if service.unit and restarting:
         does = "will be reloaded, and nothing restarts" if service.activation == "reload" else "will restart"
     elif ("settings", "repair") in changed:

@@ -81,7 +81,10 @@ class NodeService(pulumi.ComponentResource):
 
 def _visible(args: NodeServiceArgs) -> dict[str, Any]:
     service = args.service
-    binaries = {path: f"{binary.version} SHA256:{args.digests[binary]}" for path, binary in service.binaries.items()}
+    binaries, tools = (
+        {path: f"{binary.version} SHA256:{args.digests[binary]}" for path, binary in group.items()}
+        for group in (service.binaries, service.tools)
+    )
     images = {image.name: f"{image.version} SHA256:{args.digests[image]}" for image in service.images}
     credentials = {
         path: pulumi.Output.unsecret(args.pki.fingerprint(credential))
@@ -93,6 +96,7 @@ def _visible(args: NodeServiceArgs) -> dict[str, Any]:
         "modes": modes,
         "credentials": credentials,
         "binaries": binaries,
+        "tools": tools,
         "images": images,
         "settings": _settings(args),
     }
@@ -126,5 +130,8 @@ def _payload(args: NodeServiceArgs, listing: str, files: Mapping[str, str]) -> s
             f"root{path}": Packed(content=files[path].encode(), mode=file.mode, owner=file.owner)
             for path, file in service.files.items()
         }
-        | {f"root{path}": Link(target=f"{STORE}/{args.digests[binary]}") for path, binary in service.binaries.items()}
+        | {
+            f"root{path}": Link(target=f"{STORE}/{args.digests[binary]}")
+            for path, binary in [*service.binaries.items(), *service.tools.items()]
+        }
     )

@@ -84,6 +84,7 @@ class Service:
     name: also the name of its systemd unit, where it has one.
     files: what stands where.
     binaries: path to the program that stands there.
+    tools: path to a program that people or shell programs use and the service does not run: it restarts nothing.
     images: what containerd must hold; its unit `NAME-images.service` imports them, and they never restart anything.
     needs: the services of the same node that must be healthy before this one is applied.
     unit: the unit file's name, None for files that other services read by themselves.
@@ -98,6 +99,7 @@ class Service:
     name: str
     files: Mapping[str, File]
     binaries: Mapping[str, Binary] = field(default_factory=dict)
+    tools: Mapping[str, Binary] = field(default_factory=dict)
     images: tuple[Image, ...] = ()
     needs: tuple[str, ...] = ()
     unit: str | None = None
@@ -109,7 +111,7 @@ class Service:
     @property
     def artifacts(self) -> tuple[Binary | Image, ...]:
         """What the node's store must hold for this service."""
-        return (*self.binaries.values(), *self.images)
+        return (*self.binaries.values(), *self.tools.values(), *self.images)
 
     @property
     def visible_files(self) -> dict[str, str]:
@@ -143,8 +145,9 @@ def manifest(
         for path, file in service.files.items()
     ]
     lines += [
-        _line("binary", "restart", "0755", "root:root", binary_digests(binary), path)
-        for path, binary in service.binaries.items()
+        _line("binary", effect, "0755", "root:root", binary_digests(binary), path)
+        for effect, binaries in (("restart", service.binaries), ("keep", service.tools))
+        for path, binary in binaries.items()
     ]
     lines += [
         _line("image", "keep", "-", "-", binary_digests(image), image_reference(image.name)) for image in service.images
