@@ -140,7 +140,7 @@ def kube_apiserver(spec: Spec, node: Node) -> Service:
         },
         binaries=_kubernetes_binary(node, "kube-apiserver"),
         # The Services that are there keep their addresses: half the lab would go by one range and half by the other.
-        check=f"{PROGRAMS}/same-flag service-cluster-ip-range {unit_path('kube-apiserver.service')}",
+        check=f"{PROGRAMS}/check-immutable-flag service-cluster-ip-range {unit_path('kube-apiserver.service')}",
         health=f"{PROGRAMS}/endpoint-healthy {node.api_server}/readyz --cacert {AUTHORITY}"
         f" --cert {kubelet_client.certificate} --key {kubelet_client.key}",
     )

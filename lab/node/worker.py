@@ -86,7 +86,7 @@ def containerd(spec: Spec, node: Node) -> Service:
             "/bin/ctr": Binary(name="ctr", version=version("containerd")),
             runc: Binary(name="runc", version=version("runc")),
         },
-        check=f"{PROGRAMS}/reads-all 'Ignoring unknown key'"
+        check=f"{PROGRAMS}/check-config 'Ignoring unknown key'"
         f' "$STAGED/bin/containerd" --config "$STAGED{path}" config dump',
         health=f"{PROGRAMS}/containerd-healthy {binaries}/crictl",
     )
@@ -230,7 +230,7 @@ def kube_proxy(spec: Spec, node: Node) -> Service:
         },
         binaries={program: Binary(name="kube-proxy", version=node.kubernetes_version)},
         check=_where_changed(
-            f"{PROGRAMS}/reads-all '[Uu]sing lenient decoding'"
+            f"{PROGRAMS}/check-config '[Uu]sing lenient decoding'"
             f' "$STAGED{program}" --config "$STAGED{path}" --write-config-to /dev/null',
             *(program, path),
         ),
@@ -318,7 +318,7 @@ def _kubelet_configuration(spec: Spec, node: Node, authority: str, pair: KeyPair
     }
     if spec.tls_bootstrap:
         configuration["rotateCertificates"] = True
-    # From its first moment on; changes are the administrator's, see assets/node/membership.
+    # From its first moment on; changes are the administrator's, see assets/node/node-registration.
     if node.taints:
         configuration["registerWithTaints"] = [
             {"key": taint.key, "value": taint.value, "effect": str(taint.effect)} for taint in node.taints
