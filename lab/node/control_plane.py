@@ -5,6 +5,7 @@ from lab.node.addons import cluster_objects
 from lab.node.credentials import KeyPair, authority_file
 from lab.node.load_balancer import load_balancer
 from lab.node.node_setup import PROGRAMS
+from lab.node.paths import ETCDCTL
 from lab.node.service import Binary, Credential, File, Part, Service, to_yaml
 from lab.node.units import command, unit, unit_path
 from lab.node.worker import CIPHER_SUITES, LOG_LEVEL
@@ -71,6 +72,8 @@ def etcd(spec: Spec, node: Node) -> Service:
             **pair.files,
         },
         binaries={f"{BINARIES}/etcd": Binary(name="etcd", version=version("etcd"))},
+        # For assets/node/etcd-member, and for people.
+        tools={ETCDCTL: Binary(name="etcdctl", version=version("etcd"))},
         health=f"{etcd_member('healthy', node)} {ETCD_HEALTH}",
         leave=etcd_member("leave", node),
     )
