@@ -4,9 +4,10 @@ from typing import Any
 
 from lab.node import bootstrap, rbac
 from lab.node.credentials import KeyPair, authority_file
+from lab.node.documents import to_yaml
 from lab.node.kubeconfig import with_paths
 from lab.node.node_setup import KUBECTL, PROGRAMS
-from lab.node.service import Binary, File, Service, to_yaml
+from lab.node.service import Binary, File, Service
 from lab.node.units import unit, unit_path
 from lab.pki import ADMIN
 from lab.spec import Node, Role, Spec

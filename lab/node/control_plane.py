@@ -3,9 +3,10 @@
 from lab.node import bootstrap, kubeconfig
 from lab.node.addons import cluster_objects
 from lab.node.credentials import KeyPair, authority_file
+from lab.node.documents import to_yaml
 from lab.node.load_balancer import load_balancer
 from lab.node.node_setup import PROGRAMS
-from lab.node.service import Binary, Credential, File, Part, Service, to_yaml
+from lab.node.service import Binary, Credential, File, Part, Service
 from lab.node.units import command, unit, unit_path
 from lab.node.worker import CIPHER_SUITES, LOG_LEVEL
 from lab.pki import SERVICE_ACCOUNTS, Authority, etcd_identity

@@ -4,7 +4,7 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
-from lab.node.service import to_yaml
+from lab.node.documents import to_yaml
 
 
 def with_paths(*, server: str, authority: str, certificate: str, key: str, user: str) -> str:

@@ -4,7 +4,8 @@ import posixpath
 from collections.abc import Iterable
 from typing import Any
 
-from lab.node.service import Binary, File, Service, overlay, to_json, to_yaml
+from lab.node.documents import overlay, to_json, to_yaml
+from lab.node.service import Binary, File, Service
 from lab.node.units import unit, unit_path
 from lab.spec import CNI_LIST, Node, NodePaths, Spec, VmSize
 from lab.versions import version

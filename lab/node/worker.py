@@ -6,6 +6,7 @@ import tomli_w
 
 from lab.node import bootstrap, kubeconfig
 from lab.node.credentials import KeyPair, authority_file
+from lab.node.documents import overlay, to_yaml
 from lab.node.node_setup import (
     CNI_CONFIGURATION,
     CNI_PLUGINS,
@@ -15,7 +16,7 @@ from lab.node.node_setup import (
     WORKER_NAME,
     reads_user_data,
 )
-from lab.node.service import Binary, File, Image, Service, overlay, to_yaml
+from lab.node.service import Binary, File, Image, Service
 from lab.node.units import command, environment_file, unit, unit_path
 from lab.pki import KUBE_PROXY_USER, identities, kubelet_identity, kubelet_user
 from lab.spec import Node, NodePaths, Role, Spec
