@@ -121,7 +121,7 @@ class Lab(pulumi.ComponentResource):
         """What lets in kubelets that have no certificate yet. The first control plane's own needs it as its service."""
         spec = self._args.spec
         first = self._nodes.get(spec.control_planes[0].name) if spec.control_planes else None
-        return [first.command("node-admission")] if first and spec.tls_bootstrap else []
+        return [first.command("bootstrap-tokens")] if first and spec.tls_bootstrap else []
 
     def _etcd_membership(self, node: Node, parent: pulumi.Resource) -> pulumi.CustomResource:
         """Is there for as long as the node is a control plane and its disk the same: then its etcd leaves the cluster.
@@ -159,7 +159,7 @@ class Lab(pulumi.ComponentResource):
         place = node if spec.join else spec.control_planes[0]
         depends_on = [self._nodes[node.name].command("kube-proxy")]
         if not spec.join:
-            depends_on.append(self._nodes[place.name].command("cluster-objects"))
+            depends_on.append(self._nodes[place.name].command("addons"))
         self._machines[place.name].connection.run(
             f"{node.name}-membership",
             parent=self._nodes[node.name],

@@ -13,13 +13,13 @@ from lab.pki import ADMIN
 from lab.spec import Node, Role, Spec
 from lab.versions import image_reference
 
-FOLDER = "/var/lib/cluster-objects"
+FOLDER = "/var/lib/addons"
 ADMIN_KUBECONFIG = f"{FOLDER}/kubeconfig"
 OWNED = {"app.kubernetes.io/managed-by": "hardway"}
 """The label of the objects that the lab makes: one that is no longer listed is deleted by it."""
 
 
-def cluster_objects(spec: Spec, node: Node) -> Service:
+def addons(spec: Spec, node: Node) -> Service:
     """The objects, and the unit that applies them on a control plane."""
     authority, pair = f"{FOLDER}/ca.crt", KeyPair.of(ADMIN, folder=FOLDER)
     objects = [
@@ -28,14 +28,14 @@ def cluster_objects(spec: Spec, node: Node) -> Service:
         *(_cluster_dns(spec) if spec.dns_addon else []),
     ]
     return Service(
-        name="cluster-objects",
-        unit="cluster-objects.service",
+        name="addons",
+        unit="addons.service",
         needs=("kube-apiserver",),
         files={
-            unit_path("cluster-objects.service"): File(
-                content=unit("cluster-objects.service", program=f"{PROGRAMS}/apply-objects {FOLDER}")
+            unit_path("addons.service"): File(
+                content=unit("addons.service", program=f"{PROGRAMS}/apply-objects {FOLDER}")
             ),
-            f"{FOLDER}/objects.yaml": File(content=to_yaml(*map(_owned, objects))),
+            f"{FOLDER}/manifests.yaml": File(content=to_yaml(*map(_owned, objects))),
             ADMIN_KUBECONFIG: File(
                 content=with_paths(
                     server=node.api_server,

@@ -17,7 +17,7 @@ GROUP = "system:bootstrappers:hardway"
 TOKEN_FILE = "/run/hardway/bootstrap-token"
 """Where a node's token stands while its kubelet is applied."""
 
-TOKENS = "/var/lib/node-admission"
+TOKENS = "/var/lib/bootstrap-tokens"
 """Where the control plane has the token of each node, under the node's name."""
 
 API_SERVER_FLAGS = {"enable-bootstrap-token-auth": "true"}
@@ -46,18 +46,18 @@ def token_file(node: Node, *, transient: bool = False) -> File:
     return File(content=Credential(identity=node.name, part=Part.TOKEN), transient=transient)
 
 
-def node_admission(spec: Spec) -> tuple[Service, ...]:
+def bootstrap_tokens(spec: Spec) -> tuple[Service, ...]:
     """What keeps a token valid for each node until it has joined: on the first control plane, where tokens are used."""
     if not spec.tls_bootstrap:
         return ()
     return (
         Service(
-            name="node-admission",
-            unit="node-admission.service",
-            needs=("cluster-objects",),
+            name="bootstrap-tokens",
+            unit="bootstrap-tokens.service",
+            needs=("addons",),
             files={
-                unit_path("node-admission.service"): File(
-                    content=unit("node-admission.service", program=f"{PROGRAMS}/node-admission {TOKENS} {GROUP}")
+                unit_path("bootstrap-tokens.service"): File(
+                    content=unit("bootstrap-tokens.service", program=f"{PROGRAMS}/bootstrap-tokens {TOKENS} {GROUP}")
                 ),
                 **{f"{TOKENS}/{node.name}": token_file(node) for node in spec.kubelets},
             },

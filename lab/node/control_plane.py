@@ -1,7 +1,7 @@
 """What a control plane is made of: etcd, the API server, the controller manager, the scheduler, a load balancer."""
 
 from lab.node import bootstrap, kubeconfig
-from lab.node.addons import cluster_objects
+from lab.node.addons import addons
 from lab.node.credentials import KeyPair, authority_file
 from lab.node.documents import to_yaml
 from lab.node.load_balancer import load_balancer
@@ -29,7 +29,7 @@ def control_plane_services(spec: Spec, node: Node) -> tuple[Service, ...]:
         kube_scheduler(spec, node),
         *load_balancer(spec, node, AUTHORITY),
         # One is enough: the objects and the tokens are the cluster's.
-        *([cluster_objects(spec, node), *bootstrap.node_admission(spec)] if node == spec.control_planes[0] else []),
+        *([addons(spec, node), *bootstrap.bootstrap_tokens(spec)] if node == spec.control_planes[0] else []),
     )
 
 

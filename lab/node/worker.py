@@ -183,7 +183,7 @@ def _comes_after(spec: Spec, node: Node) -> tuple[str, ...]:
     if node.role is not Role.CONTROL_PLANE:
         return ()
     admits = spec.tls_bootstrap and node == spec.control_planes[0]
-    return (spec.api_server_service, *(("node-admission",) if admits else ()))
+    return (spec.api_server_service, *(("bootstrap-tokens",) if admits else ()))
 
 
 def kube_proxy(spec: Spec, node: Node) -> Service:

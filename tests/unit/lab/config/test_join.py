@@ -383,7 +383,7 @@ def test_by_a_token_a_kubelet_asks_for_its_certificate_and_serves_by_one_of_its_
     kubelet = services(spec)["kubelet"]
     assert spec.tls_bootstrap
     assert kubelet.files[TOKEN_FILE].content == Credential(identity="guest-0", part=Part.TOKEN)
-    assert "node-admission" not in kubelet.needs
+    assert "bootstrap-tokens" not in kubelet.needs
     told = yaml.safe_load(kubelet.visible_files["/var/lib/kubelet/kubelet-config.yaml"])
     assert "tlsCertFile" not in told
     assert yaml.safe_load(kubelet.visible_files["/var/lib/kubelet/bootstrap-kubeconfig"])["clusters"][0]["cluster"] == {

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from lab.node.addons import FOLDER, OWNED, cluster_objects
+from lab.node.addons import FOLDER, OWNED, addons
 from lab.node.render import services_of
 from lab.node.service import Image
 from lab.pki import identities
@@ -25,7 +25,7 @@ DNS = {
 
 def objects(spec: Spec) -> dict[tuple[str, str], dict[str, Any]]:
     """Every object by kind and name."""
-    text = cluster_objects(spec, spec.control_planes[0]).visible_files[f"{FOLDER}/objects.yaml"]
+    text = addons(spec, spec.control_planes[0]).visible_files[f"{FOLDER}/manifests.yaml"]
     return {(document["kind"], document["metadata"]["name"]): document for document in yaml.safe_load_all(text)}
 
 

@@ -23,7 +23,7 @@ from lab.pki import Use, identities
 from lab.spec import Node, Spec
 from tests.support.fake_programs import put
 
-PROGRAM = ASSETS / "node/node-admission"
+PROGRAM = ASSETS / "node/bootstrap-tokens"
 
 
 def services(spec: Spec, node: Node) -> dict[str, Service]:
@@ -62,7 +62,7 @@ def test_every_node_has_a_token_of_its_own(bootstrap: Spec) -> None:
 
 def test_without_it_nothing_of_it_is_there(dev: Spec) -> None:
     for node in dev.nodes:
-        assert "node-admission" not in services(dev, node)
+        assert "bootstrap-tokens" not in services(dev, node)
         held = [file.content for file in files(dev, node).values() if isinstance(file.content, Credential)]
         assert held
         assert not [credential for credential in held if credential.part is Part.TOKEN]
@@ -71,10 +71,10 @@ def test_without_it_nothing_of_it_is_there(dev: Spec) -> None:
 
 def test_nodes_are_admitted_by_the_first_control_plane(bootstrap: Spec) -> None:
     first, *others = bootstrap.nodes
-    service = services(bootstrap, first)["node-admission"]
+    service = services(bootstrap, first)["bootstrap-tokens"]
     assert set(service.credential_files) == {f"{TOKENS}/{node.name}" for node in bootstrap.kubelets}
-    assert not [node for node in others if "node-admission" in services(bootstrap, node)]
-    assert "node-admission" in services(bootstrap, first)["kubelet"].needs
+    assert not [node for node in others if "bootstrap-tokens" in services(bootstrap, node)]
+    assert "bootstrap-tokens" in services(bootstrap, first)["kubelet"].needs
 
 
 def test_a_kubelet_asks_for_its_certificate_by_a_token_that_does_not_stay(bootstrap: Spec) -> None:
@@ -118,7 +118,7 @@ def test_the_control_plane_takes_tokens_and_takes_them_away_in_time(bootstrap: S
 
 def test_tokens_and_certificates_let_ask_for_certificates_alone(bootstrap: Spec, dev: Spec) -> None:
     def bindings(spec: Spec) -> set[tuple[str, str]]:
-        text = services(spec, spec.control_planes[0])["cluster-objects"].visible_files[f"{FOLDER}/objects.yaml"]
+        text = services(spec, spec.control_planes[0])["addons"].visible_files[f"{FOLDER}/manifests.yaml"]
         return {
             (subject["name"], document["roleRef"]["name"])
             for document in yaml.safe_load_all(text)

@@ -108,7 +108,7 @@ def test_whatever_names_a_file_of_the_node_names_one_that_is_there(dev: Spec) ->
         for one in services_of(dev, node):
             for path, text in one.visible_files.items():
                 # What the objects name is in the pods.
-                for other in named.findall(text) if not path.endswith("/objects.yaml") else ():
+                for other in named.findall(text) if not path.endswith("/manifests.yaml") else ():
                     found += 1
                     assert other in there, f"{path} on {node.name} names {other}"
     assert found
