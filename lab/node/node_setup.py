@@ -6,10 +6,9 @@ from typing import Any
 
 from lab.node.documents import overlay, to_json, to_yaml
 from lab.node.service import Binary, File, Service
-from lab.node.units import unit, unit_path
+from lab.node.units import ASSETS, unit, unit_path
 from lab.spec import CNI_LIST, Node, NodePaths, Spec, VmSize
 from lab.versions import version
-from system.files import CHECKOUT
 
 PROGRAMS = "/usr/local/lib/hardway"
 """Where the shell programs of `assets/node` stand on a node."""
@@ -27,9 +26,8 @@ CNI_VERSION = "1.0.0"
 BRIDGE = "cnio0"
 """The network interface of a node that its pods are on."""
 
-IMAGE_ROOT = CHECKOUT / "toolchain" / "vm" / "root"
-OF_THE_IMAGE = ("/etc/systemd/network/10-pods.link", "/etc/systemd/networkd.conf.d/50-routes.conf")
-"""What the lab's own image says to systemd of the interfaces and routes of pods, and another machine has to be told."""
+NETWORK_FILES = ("/etc/systemd/network/10-pods.link", "/etc/systemd/networkd.conf.d/50-routes.conf")
+"""The files in `assets/network`: they keep systemd away from the interfaces and routes of pods."""
 
 TEMPLATES = "/etc/kubernetes/templates"
 """Where files stand that a node fills in with what its user-data says."""
@@ -89,7 +87,7 @@ def node_setup(spec: Spec, node: Node) -> Service:
             "/etc/kubernetes/pod-routes": File(content=_lines(routes), mode=0o644),
             **_pod_network(spec, node, layout),
             **_users_and_folders(spec),
-            **_of_the_image(spec, node),
+            **_network_files(spec, node),
         },
         binaries={**_pod_network_programs(node, layout), **_administration(spec, node)},
         check=" && ".join(
@@ -143,10 +141,11 @@ def _users_and_folders(spec: Spec) -> dict[str, File]:
     return files
 
 
-def _of_the_image(spec: Spec, node: Node) -> dict[str, File]:
+def _network_files(spec: Spec, node: Node) -> dict[str, File]:
     if isinstance(node.machine, VmSize) and not spec.image:
         return {}
-    return {path: File(content=(IMAGE_ROOT / path[1:]).read_text(), mode=0o644) for path in OF_THE_IMAGE}
+    texts = {path: (ASSETS / "network" / path.lstrip("/")).read_text() for path in NETWORK_FILES}
+    return {path: File(content=text, mode=0o644) for path, text in texts.items()}
 
 
 def _pod_network(spec: Spec, node: Node, layout: NodePaths) -> dict[str, File]:
