@@ -15,7 +15,7 @@ from components import local
 from components.archive import Packed, archive
 from components.artifacts import to_line
 from host.access import ssh
-from lab.node.node_setup import PROGRAMS
+from lab.node.paths import PROGRAMS
 from lab.node.service import Artifact
 from lab.node.units import ASSETS
 from system.files import CHECKOUT

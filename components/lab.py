@@ -20,8 +20,9 @@ from components.rollout import Rollout
 from host.access import ssh
 from lab.node import kubeconfig
 from lab.node.bootstrap import token_id
-from lab.node.control_plane import etcd_member
-from lab.node.node_setup import PROGRAMS, user_data
+from lab.node.control_plane import etcd_member_command
+from lab.node.node_setup import user_data
+from lab.node.paths import PROGRAMS
 from lab.node.render import packages_of, services_of
 from lab.node.service import Binary, Credential, Image, Part
 from lab.pki import ADMIN
@@ -135,10 +136,10 @@ class Lab(pulumi.ComponentResource):
         return at.connection.run(
             f"{node.name}-etcd-membership",
             parent=parent,
-            create=etcd_member("new", node),
+            create=etcd_member_command("new", node),
             update="true",
             # That may be another machine by then, where an interrupted run goes on.
-            delete=f"test ! -e {PROGRAMS}/etcd-member || {etcd_member('leave', node)}",
+            delete=f"test ! -e {PROGRAMS}/etcd-member || {etcd_member_command('leave', node)}",
             depends_on=[machine.connection.ready],
             undone_with=machine.disk,
             # It is the cluster that remembers, whatever machine takes the place of that one.

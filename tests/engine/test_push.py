@@ -20,7 +20,7 @@ import pytest
 import components.push
 from components.artifacts import to_line
 from host.access import ssh
-from lab.node.node_setup import PROGRAMS, STORE
+from lab.node.paths import PROGRAMS, STORE
 from lab.node.service import Binary
 from lab.node.units import ASSETS
 from lab.versions import kubernetes_versions, version

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.archive import Link, Packed, archive
-from lab.node.node_setup import STORE
+from lab.node.paths import STORE
 from lab.node.service import Binary, Image, Service, contents, digest, manifest
 from system.files import CHECKOUT
 

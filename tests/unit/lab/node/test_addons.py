@@ -6,7 +6,8 @@ from typing import Any
 
 import yaml
 
-from lab.node.addons import FOLDER, OWNED, addons
+from lab.node.addons import OWNERSHIP_LABEL, addons
+from lab.node.paths import ADDONS
 from lab.node.render import services_of
 from lab.node.service import Image
 from lab.pki import identities
@@ -25,7 +26,7 @@ DNS = {
 
 def objects(spec: Spec) -> dict[tuple[str, str], dict[str, Any]]:
     """Every object by kind and name."""
-    text = addons(spec, spec.control_planes[0]).visible_files[f"{FOLDER}/manifests.yaml"]
+    text = addons(spec, spec.control_planes[0]).visible_files[f"{ADDONS}/manifests.yaml"]
     return {(document["kind"], document["metadata"]["name"]): document for document in yaml.safe_load_all(text)}
 
 
@@ -48,7 +49,7 @@ def test_the_api_server_may_reach_into_kubelets(dev: Spec) -> None:
 
 def test_every_object_can_be_told_to_be_of_the_lab(dev: Spec) -> None:
     for document in objects(dev).values():
-        assert document["metadata"]["labels"].items() >= OWNED.items()
+        assert document["metadata"]["labels"].items() >= OWNERSHIP_LABEL.items()
 
 
 def test_the_cluster_dns_is_there_unless_it_is_switched_off(dev: Spec) -> None:

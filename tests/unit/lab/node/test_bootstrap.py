@@ -13,9 +13,8 @@ import pytest
 import yaml
 
 from lab.config.node_paths import LABS_OWN
-from lab.node.addons import FOLDER
-from lab.node.bootstrap import GROUP, TOKEN_FILE, TOKENS, token, token_id
-from lab.node.node_setup import PROGRAMS
+from lab.node.bootstrap import GROUP, token, token_id
+from lab.node.paths import ADDONS, BOOTSTRAP_TOKEN, BOOTSTRAP_TOKENS, PROGRAMS
 from lab.node.render import services_of
 from lab.node.service import Credential, File, Part, Service, config_hash, manifest
 from lab.node.units import ASSETS
@@ -72,7 +71,7 @@ def test_without_it_nothing_of_it_is_there(dev: Spec) -> None:
 def test_nodes_are_admitted_by_the_first_control_plane(bootstrap: Spec) -> None:
     first, *others = bootstrap.nodes
     service = services(bootstrap, first)["bootstrap-tokens"]
-    assert set(service.credential_files) == {f"{TOKENS}/{node.name}" for node in bootstrap.kubelets}
+    assert set(service.credential_files) == {f"{BOOTSTRAP_TOKENS}/{node.name}" for node in bootstrap.kubelets}
     assert not [node for node in others if "bootstrap-tokens" in services(bootstrap, node)]
     assert "bootstrap-tokens" in services(bootstrap, first)["kubelet"].needs
 
@@ -81,10 +80,10 @@ def test_a_kubelet_asks_for_its_certificate_by_a_token_that_does_not_stay(bootst
     for node in bootstrap.kubelets:
         kubelet = services(bootstrap, node)["kubelet"]
         given = yaml.safe_load(kubelet.visible_files[flags(kubelet)["bootstrap-kubeconfig"]])
-        assert given["users"][0]["user"] == {"tokenFile": TOKEN_FILE}
+        assert given["users"][0]["user"] == {"tokenFile": BOOTSTRAP_TOKEN}
         assert given["clusters"][0]["cluster"]["server"] == bootstrap.api_endpoint
-        assert kubelet.files[TOKEN_FILE].transient
-        assert kubelet.files[TOKEN_FILE].content == Credential(identity=node.name, part=Part.TOKEN)
+        assert kubelet.files[BOOTSTRAP_TOKEN].transient
+        assert kubelet.files[BOOTSTRAP_TOKEN].content == Credential(identity=node.name, part=Part.TOKEN)
 
 
 def test_a_kubelet_uses_the_certificate_that_the_cluster_issues(bootstrap: Spec) -> None:
@@ -118,7 +117,7 @@ def test_the_control_plane_takes_tokens_and_takes_them_away_in_time(bootstrap: S
 
 def test_tokens_and_certificates_let_ask_for_certificates_alone(bootstrap: Spec, dev: Spec) -> None:
     def bindings(spec: Spec) -> set[tuple[str, str]]:
-        text = services(spec, spec.control_planes[0])["addons"].visible_files[f"{FOLDER}/manifests.yaml"]
+        text = services(spec, spec.control_planes[0])["addons"].visible_files[f"{ADDONS}/manifests.yaml"]
         return {
             (subject["name"], document["roleRef"]["name"])
             for document in yaml.safe_load_all(text)
@@ -181,7 +180,7 @@ def test_the_socket_of_containerd_belongs_to_the_group(bootstrap: Spec) -> None:
 
 
 def test_whatever_has_no_place_in_the_layout_is_where_no_layout_may_be(bootstrap: Spec, dev: Spec) -> None:
-    fixed = {"/etc/cni/net.d/99-loopback.conf", "/etc/crictl.yaml", TOKEN_FILE}
+    fixed = {"/etc/cni/net.d/99-loopback.conf", "/etc/crictl.yaml", BOOTSTRAP_TOKEN}
     for spec in (bootstrap, dev):
         for node in spec.kubelets:
             layout = spec.layout.of(node)
