@@ -17,7 +17,7 @@ CNI_VERSION = "1.0.0"
 NETWORK_FILES = ("/etc/systemd/network/10-pods.link", "/etc/systemd/networkd.conf.d/50-routes.conf")
 """The files in `assets/network`, which keep systemd from changing the interfaces and routes of pods."""
 
-KERNEL_MODULES = ("br_netfilter", "overlay", "nf_conntrack")
+BASE_KERNEL_MODULES = ("br_netfilter", "overlay", "nf_conntrack")
 """The kernel modules that every node loads."""
 
 KUBE_PROXY_KERNEL_MODULES = {
@@ -115,9 +115,9 @@ def _template(path: str) -> str:
 
 def _kernel_modules(node: Node) -> tuple[str, ...]:
     if node.pod_cidr is None:
-        return KERNEL_MODULES
+        return BASE_KERNEL_MODULES
     mode = str(node.kube_proxy.get("mode", "iptables"))
-    return (*KERNEL_MODULES, *KUBE_PROXY_KERNEL_MODULES.get(mode, ()))
+    return (*BASE_KERNEL_MODULES, *KUBE_PROXY_KERNEL_MODULES.get(mode, ()))
 
 
 def _users_and_folders(spec: Spec) -> dict[str, File]:

@@ -180,11 +180,11 @@ def test_the_socket_of_containerd_belongs_to_the_group(bootstrap: Spec) -> None:
 
 
 def test_files_outside_the_layout_are_in_reserved_paths(bootstrap: Spec, dev: Spec) -> None:
-    fixed = {"/etc/cni/net.d/99-loopback.conf", "/etc/crictl.yaml", BOOTSTRAP_TOKEN}
+    other_reserved = {"/etc/cni/net.d/99-loopback.conf", "/etc/crictl.yaml", BOOTSTRAP_TOKEN}
     for spec in (bootstrap, dev):
         for node in spec.kubelets:
             layout = spec.layout.of(node)
-            for path in files(spec, node).keys() - set(layout.paths.values()) - fixed:
+            for path in files(spec, node).keys() - set(layout.paths.values()) - other_reserved:
                 assert path.startswith(tuple(f"{folder}/" for folder in LABS_OWN)) or path in LABS_OWN, path
 
 
@@ -260,7 +260,7 @@ def run_round(folder: Path, nodes: list[dict[str, Any]], tokens: Mapping[str, st
 TOKEN_OF_1, TOKEN_OF_2 = "aaaaaa.0123456789abcdef", "bbbbbb.fedcba9876543210"
 
 
-def test_a_new_node_gets_an_hourly_token(tmp_path: Path) -> None:
+def test_a_new_node_gets_a_one_hour_token(tmp_path: Path) -> None:
     secrets = run_round(tmp_path, [], {"node-1": TOKEN_OF_1, "node-2": TOKEN_OF_2})
     assert set(secrets) == {"bootstrap-token-aaaaaa", "bootstrap-token-bbbbbb"}
     secret = secrets["bootstrap-token-aaaaaa"]
