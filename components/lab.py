@@ -156,7 +156,7 @@ class Lab(pulumi.ComponentResource):
         labels = ",".join(f"{label}={value}" for label, value in sorted(node.labels.items()))
         taints = ",".join(map(str, node.taints))
         token = [token_id(node.name)] if spec.tls_bootstrap and not spec.join else []
-        program = [f"{PROGRAMS}/membership", *(["--kubeconfig-from-stdin"] if spec.join else [])]
+        program = [f"{PROGRAMS}/node-registration", *(["--kubeconfig-from-stdin"] if spec.join else [])]
         place = node if spec.join else spec.control_planes[0]
         depends_on = [self._nodes[node.name].command("kube-proxy")]
         if not spec.join:

@@ -147,7 +147,7 @@ def kube_apiserver(spec: Spec, node: Node) -> Service:
         },
         binaries=_kubernetes_binary(node, "kube-apiserver"),
         # Existing Services keep their addresses. With another range, half the lab would use the old one.
-        check=f"{paths.PROGRAMS}/same-flag service-cluster-ip-range {unit_path('kube-apiserver.service')}",
+        check=f"{paths.PROGRAMS}/check-immutable-flag service-cluster-ip-range {unit_path('kube-apiserver.service')}",
         health=f"{paths.PROGRAMS}/endpoint-healthy {node.api_server}/readyz --cacert {authority}"
         f" --cert {kubelet_client.certificate} --key {kubelet_client.key}",
     )

@@ -8,8 +8,9 @@ from lab.node import paths
 from lab.node.service import File, Service
 from lab.node.units import unit, unit_path
 from lab.spec import API_PORT, Node, Spec
+from lab.versions import node_packages
 
-PACKAGES = ("haproxy", "keepalived")
+PACKAGES = tuple(name for name, package in node_packages().items() if package.load_balancer)
 """The Debian packages that a load balancer needs. Each has the name of the command that it provides."""
 
 VIRTUAL_ROUTER_ID = 51

@@ -7,6 +7,7 @@ constants from `node.env`, which `node_environment` renders.
 import shlex
 
 from lab.spec import API_PORT as API_PORT
+from lab.versions import node_packages
 
 PROGRAMS = "/usr/local/lib/hardway"
 """The folder of the shell programs of `assets/node`."""
@@ -226,6 +227,15 @@ _IN_SHELL = (
 
 
 def node_environment() -> str:
-    """Return the text of `PROGRAMS_ENVIRONMENT`: a shell assignment for each constant that the programs use."""
-    lines = [f"{name}={shlex.quote(str(globals()[name]))}\n" for name in _IN_SHELL]
-    return "# shellcheck shell=bash disable=SC2034 # Other programs use the variables.\n" + "".join(lines)
+    """Return the text of `PROGRAMS_ENVIRONMENT`: a shell assignment for each constant that the programs use.
+
+    `NODE_PACKAGES` has a line for each package that every node needs: a command, and the package that brings it.
+    """
+    values = {name: str(globals()[name]) for name in _IN_SHELL}
+    values["NODE_PACKAGES"] = "\n".join(
+        f"{package.command} {package.name}"
+        for package in node_packages().values()
+        if package.command and not package.load_balancer
+    )
+    lines = [f"{name}={shlex.quote(value)}\n" for name, value in values.items()]
+    return "# Rendered by lab/node/paths.py for the programs in this folder.\n" + "".join(lines)

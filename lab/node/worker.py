@@ -89,7 +89,7 @@ def containerd(spec: Spec, node: Node) -> Service:
             "/bin/ctr": Binary(name="ctr", version=version("containerd")),
             runc: Binary(name="runc", version=version("runc")),
         },
-        check=f"{paths.PROGRAMS}/reads-all 'Ignoring unknown key'"
+        check=f"{paths.PROGRAMS}/check-config 'Ignoring unknown key'"
         f' "$STAGED/bin/containerd" --config "$STAGED{paths.CONTAINERD_CONFIGURATION}" config dump',
         health=f"{paths.PROGRAMS}/containerd-healthy {binaries}/crictl",
     )
@@ -200,7 +200,7 @@ def _kubelet_configuration(spec: Spec, node: Node, authority: str, serving: KeyP
     if spec.tls_bootstrap:
         configuration["rotateCertificates"] = True
     # A new node must have its taints before its first pod. Later changes are the administrator's work, see
-    # assets/node/membership.
+    # assets/node/node-registration.
     if node.taints:
         configuration["registerWithTaints"] = [
             {"key": taint.key, "value": taint.value, "effect": str(taint.effect)} for taint in node.taints
@@ -248,7 +248,7 @@ def kube_proxy(spec: Spec, node: Node) -> Service:
         },
         binaries={program: Binary(name="kube-proxy", version=node.kubernetes_version)},
         check=_if_changed(
-            f"{paths.PROGRAMS}/reads-all '[Uu]sing lenient decoding'"
+            f"{paths.PROGRAMS}/check-config '[Uu]sing lenient decoding'"
             f' "$STAGED{program}" --config "$STAGED{path}" --write-config-to /dev/null',
             *(program, path),
         ),

@@ -350,7 +350,7 @@ def test_a_payload_that_is_cut_off_changes_nothing(node: Node) -> None:
     for length in (*range(0, len(whole), 100), len(whole) - 1):
         result = node.run("apply", "tool", stdin=base64.b64encode(whole[:length]).decode())
         assert result.code == 1
-        assert f"tool on {socket.gethostname()}: what was sent is incomplete" in result.error
+        assert f"tool on {socket.gethostname()}: the payload is incomplete" in result.error
         node.assert_at(OLD)
         assert node.starts() == 1
 
@@ -372,7 +372,7 @@ def test_an_unhealthy_version_is_put_back(node: Node, behaviour: str, reason: st
     assert result.code == 1
     assert result.output == ""
     assert result.error.startswith(f"tool on {socket.gethostname()}: {reason}\n")
-    assert result.error.endswith("The version before it was put back and is healthy.\n")
+    assert result.error.endswith("The previous version was rolled back and is healthy.\n")
     node.assert_at(OLD)
     assert node.starts() == 3
     assert node.applied(OLD) == "tool: unchanged"
@@ -402,7 +402,7 @@ def test_what_was_changed_by_hand_comes_back_with_the_version_before(node: Node)
 
 def test_a_first_version_that_is_unhealthy_is_removed_again(empty: Node) -> None:
     error = empty.apply(behaving("hopeless")).error
-    assert "There was no version before it, so it was removed again." in error
+    assert "There was no previous version, so the service was removed again." in error
     assert empty.files() == {}
     assert empty.leftovers() == []
     assert empty.of_unit("active") == "inactive"

@@ -16,12 +16,12 @@ from lab.config.parse import ConfigurationError, parse
 from lab.node.paths import BOOTSTRAP_TOKEN, KUBECTL
 from lab.node.render import packages_of, services_of
 from lab.node.service import Credential, Part, Service
-from lab.node.units import ASSETS
 from lab.pki import identities
 from lab.spec import Spec
 from tests.support.certificates import pair
 from tests.support.changes import Values
 from tests.support.fake_programs import put
+from tests.support.node_programs import install
 from tests.support.stacks import configuration, stack_spec
 
 AUTHORITY, AUTHORITY_KEY = pair("kubernetes-ca")
@@ -423,7 +423,13 @@ def test_both_labs_have_routes_to_the_pods_of_the_other() -> None:
 
 def test_of_the_kubeconfig_that_it_is_told_nothing_stays(programs: Path) -> None:
     put(programs, "kubectl", f'echo "$KUBECONFIG" >{programs}/path; stat -c %a "$KUBECONFIG"; cat "$KUBECONFIG" >&2')
-    program = [str(ASSETS / "node" / "membership"), "--kubeconfig-from-stdin", "leave", "guest-0", "30"]
+    program = [
+        str(install(programs / "node") / "node-registration"),
+        "--kubeconfig-from-stdin",
+        "leave",
+        "guest-0",
+        "30",
+    ]
     result = subprocess.run(program, input=KUBECONFIG, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert KUBECONFIG in result.stderr

@@ -1,6 +1,5 @@
 """What becomes of firewalls, swap and DNS on a future node: `assets/node/prepare-node`, over programs that note."""
 
-import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from system.files import CHECKOUT
+from lab.versions import node_packages
+from tests.support.node_programs import install
 
-PROGRAM = CHECKOUT / "assets/node/prepare-node"
 FSTAB = "# /etc/fstab\nUUID=1 / ext4 defaults 0 1\nUUID=2 none swap sw 0 0\n/swapfile\tnone\tswap\tsw\t0\t0\n"
 
 
@@ -43,16 +42,17 @@ class Machine:
             "systemd-tmpfiles": "",
         }
         bodies |= programs
-        wanted = re.search(r"<<'LIST'\n(.*?)LIST", PROGRAM.read_text(), re.DOTALL)
-        assert wanted
-        bodies |= {line.split()[0]: "" for line in wanted[1].splitlines()}
+        bodies |= {package.command: "" for package in node_packages().values() if package.command}
         for name, body in bodies.items():
             (self.folder / name).write_text(f"#!/bin/sh\n{body}\n")
             (self.folder / name).chmod(0o755)
-        program = PROGRAM.read_text().replace("/etc/fstab", str(self.fstab))
-        program = re.sub("/(run/systemd/resolve|etc/tmpfiles.d)/", f"{self.folder}/", program)
+        program = install(self.folder / "node") / "install-prerequisites"
+        text = program.read_text().replace("/etc/fstab", str(self.fstab))
+        program.write_text(text.replace("/etc/tmpfiles.d/", f"{self.folder}/"))
+        with (program.parent / "node.env").open("a") as environment:
+            environment.write(f"RESOLV_CONF={self.folder}/resolv.conf\n")
         return subprocess.run(
-            ["bash", "-c", program],
+            [program],
             env={"PATH": f"{self.folder}:/usr/bin:/bin"},
             capture_output=True,
             text=True,
@@ -70,7 +70,7 @@ def machine(tmp_path: Path) -> Machine:
 
 def test_swap_that_is_found_on_is_switched_off_for_good(machine: Machine) -> None:
     said, calls = machine.prepare(swap=True)
-    assert "swap was found on" in said
+    assert "Swap was found on" in said
     assert calls == ["swapoff -a", "systemctl daemon-reload", "systemctl mask --quiet swap.target"]
     assert machine.fstab.read_text().splitlines() == [
         "# /etc/fstab",
@@ -82,7 +82,7 @@ def test_swap_that_is_found_on_is_switched_off_for_good(machine: Machine) -> Non
 
 def test_swap_that_would_come_back_at_the_next_boot_is_switched_off_too(machine: Machine) -> None:
     said, calls = machine.prepare(swap=False)
-    assert "swap was found on" in said
+    assert "Swap was found on" in said
     assert "swapoff -a" in calls
 
 
@@ -121,7 +121,7 @@ def test_a_machine_with_an_active_firewall_is_refused_and_left_alone(
     result = machine.run(programs)
     assert result.returncode == 1
     [name] = programs
-    assert f"{name} is active and may drop the traffic of pods; switch it off: {remedy}" in result.stderr
+    assert f"{name} is active and may drop the traffic of pods; disable it: {remedy}" in result.stderr
     assert machine.fstab.read_text() == FSTAB
 
 
