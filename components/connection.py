@@ -14,10 +14,10 @@ import pulumi_command as command
 
 from components import local
 from components.archive import Packed, archive
-from components.artifacts import Artifact, to_line
+from components.artifacts import to_line
 from host.access import ssh
-from lab.node.node_setup import PROGRAMS
-from lab.node.paths import PROGRAMS_ENVIRONMENT, node_environment
+from lab.node.paths import PROGRAMS, PROGRAMS_ENVIRONMENT, node_environment
+from lab.node.service import Artifact
 from lab.node.units import ASSETS
 from system.files import CHECKOUT
 

@@ -8,6 +8,7 @@ what it was born with; it takes seconds.
 from __future__ import annotations
 
 import os
+import shlex
 import urllib.parse
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from system import netns
 from system.commands import as_root, run
 from system.console import say
 from system.errors import ToolchainError
+from system.files import CHECKOUT
 from toolchain import binaries, debian, images
 from toolchain.cache import Cache, Entry, key, sha256, tree_sha256
 from toolchain.release import NotAvailableError, ReleaseHosts
@@ -27,11 +29,8 @@ RECIPE = 3
 """To be raised whenever the way of making changes, so that what was made the old way isn't used any more."""
 FILES = Path(__file__).with_name("vm")
 """`root/` lies over the image's root before packages are installed, `setup.sh` finishes it."""
-LAY_OVER = (
-    "tar --create --mode=u=rwX,go=rX --owner=0 --group=0 --directory=root . | "
-    'tar --extract --preserve-permissions --directory="$1"'
-)
-"""With modes and owner of a system's files, whatever those are that a checkout has."""
+NETWORK_FILES = CHECKOUT / "assets" / "network"
+"""Network configuration that lies over the image's root, too. Other machines that become nodes get the same files."""
 STORE = "var/lib/hardway/store"
 """Where on a node the files stand that it was born with, each under its SHA-256."""
 LEFT_OUT = ("/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/doc/*")
@@ -77,6 +76,7 @@ def ensure_vm_image(seed: Mapping[str, Path], cache: Cache | None = None) -> VmI
         packages=sorted(versions.node_packages()),
         left_out=[LEFT_OUT, KEPT],
         files=tree_sha256(FILES),
+        network_files=tree_sha256(NETWORK_FILES),
     )
     disk_key = key("vm-image", recipe=RECIPE, root=root_key.digest, seed=sorted(seed))
     disk = cache.find(disk_key)
@@ -141,6 +141,17 @@ def required_packages() -> dict[str, str]:
     }
 
 
+def lay_over(folder: Path) -> str:
+    """Return shell code that copies a folder's files over the root in `$1`.
+
+    Modes and owners become those of a system's files, because those of a checkout depend on the user and the umask.
+    """
+    return (
+        f"tar --create --mode=u=rwX,go=rX --owner=0 --group=0 --directory={shlex.quote(str(folder))} . | "
+        'tar --extract --preserve-permissions --directory="$1"'
+    )
+
+
 def _make_root(folder: Path) -> None:
     packages = sorted(versions.node_packages())
     say(f"VM image: installing Debian {versions.debian_suite()} with {len(packages)} packages (two minutes or so)")
@@ -155,7 +166,8 @@ def _make_root(folder: Path) -> None:
             *("nice", "-n", "5", "mmdebstrap", "--mode=root", "--variant=apt", "--format=tar"),
             f"--include={','.join(packages)}",
             *options,
-            f"--setup-hook={LAY_OVER}",
+            f"--setup-hook={lay_over(FILES / 'root')}",
+            f"--setup-hook={lay_over(NETWORK_FILES)}",
             '--customize-hook=./setup.sh "$1"',
             *(versions.debian_suite(), tar, "-"),
         ],

@@ -24,7 +24,9 @@ LABS_OWN = (
     "/etc/tmpfiles.d",
     "/opt/cni/bin",
     "/usr/local/lib/hardway",
-    "/var/lib/cluster-objects",
+    "/var/lib/addons",
+    "/var/lib/bootstrap-tokens",
+    "/var/lib/cluster-objects",  # now addons; older labs still have it
     "/var/lib/containerd",
     "/var/lib/etcd",
     "/var/lib/hardway",
@@ -43,7 +45,7 @@ LABS_OWN = (
             ),
         )
     ),
-    "/var/lib/node-admission",
+    "/var/lib/node-admission",  # now bootstrap-tokens; older labs still have it
 )
 """Where the lab puts what has no place in a layout."""
 

@@ -19,7 +19,7 @@ import pytest
 import components.push
 from components.artifacts import to_line
 from host.access import ssh
-from lab.node.node_setup import PROGRAMS, STORE
+from lab.node.paths import PROGRAMS, STORE
 from lab.node.service import Binary
 from lab.versions import kubernetes_versions, version
 from system.errors import ToolchainError

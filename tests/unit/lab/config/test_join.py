@@ -13,8 +13,7 @@ import yaml
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from lab.config.parse import ConfigurationError, parse
-from lab.node.bootstrap import TOKEN_FILE
-from lab.node.node_setup import KUBECTL
+from lab.node.paths import BOOTSTRAP_TOKEN, KUBECTL
 from lab.node.render import packages_of, services_of
 from lab.node.service import Credential, Part, Service
 from lab.pki import identities
@@ -382,8 +381,8 @@ def test_by_a_token_a_kubelet_asks_for_its_certificate_and_serves_by_one_of_its_
     spec = parse(by_token())
     kubelet = services(spec)["kubelet"]
     assert spec.tls_bootstrap
-    assert kubelet.files[TOKEN_FILE].content == Credential(identity="guest-0", part=Part.TOKEN)
-    assert "node-admission" not in kubelet.needs
+    assert kubelet.files[BOOTSTRAP_TOKEN].content == Credential(identity="guest-0", part=Part.TOKEN)
+    assert "bootstrap-tokens" not in kubelet.needs
     told = yaml.safe_load(kubelet.visible_files["/var/lib/kubelet/kubelet-config.yaml"])
     assert "tlsCertFile" not in told
     assert yaml.safe_load(kubelet.visible_files["/var/lib/kubelet/bootstrap-kubeconfig"])["clusters"][0]["cluster"] == {

@@ -14,7 +14,7 @@ from lab.config.kubernetes_names import LABELS_OF_KUBELET
 from lab.config.overrides import PROTECTED_FIELDS, PROTECTED_FLAGS
 from lab.config.parse import ConfigurationError, load, parse
 from lab.config.problems import ABSENT
-from lab.node.node_setup import taken
+from lab.node.node_setup import claim
 from lab.node.render import services_of
 from lab.spec import Folder, Role, Spec, SystemUser, Taint, TaintEffect, Virtualization, VmSize
 from lab.versions import default_kubernetes_version, kubernetes_versions
@@ -902,7 +902,7 @@ def test_whatever_is_configured_ends_in_a_spec_or_in_an_explanation(seed: int) -
             outcome = spec_or_error(form)
             if isinstance(outcome, Spec):
                 assert outcome.control_planes
-                assert all(services_of(outcome, node) and taken(outcome, node) for node in outcome.nodes)
+                assert all(services_of(outcome, node) and claim(outcome, node) for node in outcome.nodes)
             else:
                 assert outcome.problems
                 assert all(problem.key and problem.explanation for problem in outcome.problems)
