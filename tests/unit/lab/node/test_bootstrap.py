@@ -21,8 +21,7 @@ from lab.node.units import ASSETS
 from lab.pki import Use, identities
 from lab.spec import Node, Spec
 from tests.support.fake_programs import put
-
-PROGRAM = ASSETS / "node/bootstrap-tokens"
+from tests.support.node_programs import install
 
 
 def services(spec: Spec, node: Node) -> dict[str, Service]:
@@ -242,7 +241,7 @@ def run_round(folder: Path, nodes: list[dict[str, Any]], tokens: Mapping[str, st
         (programs / name).write_text(f"#!/bin/sh\n{body}\n")
         (programs / name).chmod(0o755)
     result = subprocess.run(
-        [PROGRAM, token_folder, GROUP],
+        [install(folder / "node") / "bootstrap-tokens", token_folder, GROUP],
         env={"PATH": f"{programs}:/usr/bin:/bin"},
         capture_output=True,
         text=True,
