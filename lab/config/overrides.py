@@ -61,7 +61,6 @@ PROTECTED_FIELDS: Mapping[str, Mapping[Path, str]] = {
 PROTECTED_FLAGS: Mapping[str, Mapping[str, str]] = {
     "etcdFlags": {
         "config-file": "etcd reads no flag beside it",
-        **dict.fromkeys(("enable-grpc-gateway", "listen-client-http-urls"), "by etcd's gateway members come and go"),
         **dict.fromkeys(
             (
                 "name",
