@@ -228,6 +228,12 @@ def test_next_run_finishes_an_interrupted_release(node: Machine) -> None:
         assert (copy.root / "rules").read_text() == FOREIGN_RULES
 
 
+def test_former_verbs_still_work(node: Machine) -> None:
+    assert node.run("take", NODE, "cnio0", f"{node.root}/srv/pki").returncode == 0
+    assert node.run("leave").returncode == 0
+    assert not (node.root / "var/lib/hardway").exists()
+
+
 def copy_of(machine: Machine, name: str) -> Machine:
     """Return a copy of the machine."""
     copy = Machine(machine.root.with_name(name))
