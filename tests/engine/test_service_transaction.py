@@ -151,6 +151,47 @@ def test_a_file_that_the_service_watches_restarts_nothing(node: Node) -> None:
     assert node.starts() == 1
 
 
+@pytest.mark.parametrize("tools", [{}, {HELPER: NEW_TOOL}, {HELPER: SAME_HELPER, "/opt/tool/bin/other": NEW_TOOL}])
+def test_changed_tools_restart_nothing(empty: Node, tools: Mapping[str, Binary]) -> None:
+    old = replace(OLD, binaries={TOOL: OLD_TOOL}, tools={HELPER: SAME_HELPER})
+    empty.applied(old)
+    new = replace(old, tools=tools)
+    assert empty.applied(new) == "tool: unchanged"
+    empty.assert_at(new)
+    assert empty.starts() == 1
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_text("by hand")], ids=["missing", "changed"])
+def test_lost_tool_is_restored_without_a_restart(empty: Node, damage: Callable[[Path], object]) -> None:
+    service = replace(OLD, binaries={TOOL: OLD_TOOL}, tools={HELPER: SAME_HELPER})
+    empty.applied(service)
+    helper = empty.path(HELPER)
+    helper.rename(helper.with_name("moved"))
+    shutil.copy(helper.with_name("moved"), helper)
+    helper.with_name("moved").unlink()
+    damage(helper)
+    assert empty.applied(service) == "tool: unchanged"
+    empty.assert_at(service)
+    assert empty.starts() == 1
+
+
+def test_version_applied_without_config_hash_is_compared_by_manifest(node: Node) -> None:
+    recorded = node.path(f"{STATE}/applied/config-hash")
+    recorded.unlink()
+    assert node.applied(OLD) == "tool: unchanged"
+    assert recorded.exists()
+    recorded.unlink()
+    assert node.applied(NEW) == "tool: restart"
+    node.assert_at(NEW)
+
+
+def test_payload_without_config_hash_is_refused(node: Node) -> None:
+    result = node.run("apply", "tool", stdin=node.payload(NEW, config_hash=False))
+    assert result.code == 1
+    assert "the payload is incomplete: it lacks config-hash" in result.error
+    node.assert_at(OLD)
+
+
 def test_a_changed_unit_file_is_loaded_before_the_restart(node: Node) -> None:
     service = changed({UNIT_FILE: unit_file("new")})
     result = node.apply(service)

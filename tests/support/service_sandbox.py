@@ -13,7 +13,8 @@ from pathlib import Path
 
 from components.archive import Link, Packed, archive
 from lab.node.paths import STORE
-from lab.node.service import Binary, Image, Service, config_hash, contents, digest, manifest
+from lab.node.service import Binary, Image, Service, contents, digest, manifest
+from lab.node.service import config_hash as hash_of
 from tests.support.node_programs import install
 
 PRETENDERS = Path(__file__).parent / "service_node"
@@ -136,8 +137,8 @@ class Node(Sandbox):
         """Removes the service."""
         return self.run("remove", "tool", kill=kill)
 
-    def payload(self, service: Service, repair: str = "", timeout: int = 1) -> str:
-        """What is sent to the node."""
+    def payload(self, service: Service, repair: str = "", timeout: int = 1, *, config_hash: bool = True) -> str:
+        """Return the payload of `service apply`, with or without its config hash."""
         settings = {
             "unit": service.unit or "",
             "activation": service.activation,
@@ -149,7 +150,7 @@ class Node(Sandbox):
         texts = contents(service, lambda credential: credential.identity)
         return archive(
             {"manifest": Packed(content=listing(service).encode())}
-            | {"config-hash": Packed(content=config_hash(listing(service)).encode())}
+            | ({"config-hash": Packed(content=hash_of(listing(service)).encode())} if config_hash else {})
             | {name: Packed(content=text.encode()) for name, text in settings.items()}
             | {
                 f"root{path}": Packed(content=texts[path].encode(), mode=file.mode, owner=file.owner)

@@ -521,7 +521,6 @@ REFUSED = {
             "listen-peer-urls",
             "listen-client-urls",
             "advertise-client-urls",
-            "listen-client-http-urls",
             "wal-dir",
             "force-new-cluster",
         )
