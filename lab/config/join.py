@@ -15,7 +15,7 @@ from lab.certificates import CLIENT_AUTH, SERVER_AUTH, Certificate, Claim, Priva
 from lab.config.problems import Problems
 from lab.config.schema import Converter, project
 from lab.config.values import Configuration, JoinValues, NodeEntry, NodeValues
-from lab.pki import KUBE_PROXY_USER, NODES, kubelet_user
+from lab.pki import KUBE_PROXY_USER, NODES_GROUP, kubelet_user
 from lab.spec import GivenCertificate, Join
 
 CONTROL_PLANE_KEYS: tuple[
@@ -297,7 +297,7 @@ def _kubelet_claims(node: NodeValues, *, server_only: bool) -> RequiredClaims:
     names = {str(value) for value in (node.get("name"), node.get("address")) if value is not None}
     if server_only:
         return {Claim.USAGE: {SERVER_AUTH}, Claim.NAME: names}
-    return {Claim.USAGE: {CLIENT_AUTH, SERVER_AUTH}, Claim.NAME: names, Claim.ORGANIZATION: {NODES}}
+    return {Claim.USAGE: {CLIENT_AUTH, SERVER_AUTH}, Claim.NAME: names, Claim.ORGANIZATION: {NODES_GROUP}}
 
 
 def check_certificate_validity(configuration: Configuration, problems: Problems) -> None:
