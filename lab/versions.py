@@ -1,6 +1,6 @@
 """The versions, download URLs and digests of all software in a lab, read from versions.toml.
 
-The standard library is enough for this module, because it also runs before the virtual environment exists.
+This module uses only the standard library, because it also runs before the virtual environment exists.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
 """Certificates and keys as PEM: whose a certificate is, and which key is its own."""
 
 import base64
-import random
+from collections.abc import Callable
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lab.certificates import pem_bundle
 from lab.config import x509
@@ -233,22 +235,29 @@ def test_what_is_no_key_is_refused(text: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
-@pytest.mark.parametrize("seed", range(10))
-def test_whatever_stands_there_is_read_or_refused(seed: int) -> None:
-    rng = random.Random(seed)
-    for text, read in (
-        (EC, x509.certificates),
-        (RSA, x509.certificates),
-        (EC_SEC1, x509.private_key),
-        (RSA_PKCS8, x509.private_key),
-    ):
-        first, *body, last = text.splitlines()
-        for _ in range(200):
-            der = bytearray(base64.b64decode("".join(body)))
-            for _ in range(rng.randrange(1, 4)):
-                der[rng.randrange(len(der))] = rng.randrange(256)
-            broken = base64.b64encode(der[: rng.randrange(len(der) + 1)] if rng.random() < 0.3 else der).decode()
-            try:
-                read(f"{first}\n{broken}\n{last}\n")
-            except ValueError as error:
-                assert str(error).startswith((NO_CERTIFICATE, NO_KEY))  # noqa: PT017
+@settings(derandomize=True, database=None, deadline=None, max_examples=300)
+@given(
+    st.sampled_from(
+        (
+            (EC, x509.certificates),
+            (RSA, x509.certificates),
+            (EC_SEC1, x509.private_key),
+            (RSA_PKCS8, x509.private_key),
+        )
+    ),
+    st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), min_size=1, max_size=3),
+    st.none() | st.integers(0, 2000),
+)
+def test_damaged_pem_is_parsed_or_refused(
+    original: tuple[str, Callable[[str], object]], changes: list[tuple[int, int]], length: int | None
+) -> None:
+    text, parse = original
+    first, *body, last = text.splitlines()
+    der = bytearray(base64.b64decode("".join(body)))
+    for position, value in changes:
+        der[position % len(der)] = value
+    damaged = base64.b64encode(der[:length]).decode()
+    try:
+        parse(f"{first}\n{damaged}\n{last}\n")
+    except ValueError as error:
+        assert str(error).startswith((NO_CERTIFICATE, NO_KEY))  # noqa: PT017
