@@ -1,4 +1,4 @@
-"""Certificates and keys as PEM: whose a certificate is, and which key is its own."""
+"""Parsing of certificates and private keys in PEM."""
 
 import base64
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from lab.certificates import pem_bundle
 from lab.config import x509
 from tests.support.certificates import pair
 
-# Made by openssl for these tests. Nothing trusts them.
+# Created with openssl for these tests.
 RSA = """\
 -----BEGIN CERTIFICATE-----
 MIICUDCCAbmgAwIBAgIUZP1gEYhSyHwJ9Tx4+E4emM3/SZEwDQYJKoZIhvcNAQEL
@@ -149,11 +149,11 @@ NO_CERTIFICATE, NO_KEY = "must be certificates in PEM format", "must be one priv
     [(RSA, "system:kube-proxy"), (EC, "ec"), (ED25519, "ed"), (pair("anybody")[0], "anybody")],
     ids=["RSA", "EC", "Ed25519", "of the tests"],
 )
-def test_a_certificate_tells_whose_it_is(text: str, name: str) -> None:
+def test_common_name(text: str, name: str) -> None:
     assert x509.certificates(text)[0].common_name == name
 
 
-def test_several_certificates_stay_in_their_order_and_each_is_taken_once() -> None:
+def test_certificates_keep_their_order_without_duplicates() -> None:
     again = EC.replace("\n", "\r\n")
     assert pem_bundle(x509.certificates(f"{RSA}the next one:\n{EC}{RSA}{again}{ED25519}")) == RSA + EC + ED25519
 
@@ -169,7 +169,7 @@ def test_several_certificates_stay_in_their_order_and_each_is_taken_once() -> No
     ],
     ids=["authority", "of version 1", "no authority", "does not say", "key is for something else"],
 )
-def test_an_authority_is_who_may_issue_certificates(text: str, expected: bool) -> None:
+def test_authorities_may_issue_certificates(text: str, expected: bool) -> None:
     [certificate] = x509.certificates(text)
     assert certificate.is_authority is expected
 
@@ -179,7 +179,7 @@ def test_an_authority_is_who_may_issue_certificates(text: str, expected: bool) -
     [(RSA, RSA_PKCS8), (RSA, RSA_PKCS1), (EC, EC_SEC1), (EC, EC_PKCS8), (ED25519, ED25519_PKCS8), pair("anybody")],
     ids=["RSA, PKCS #8", "RSA, PKCS #1", "EC, SEC 1", "EC, PKCS #8", "Ed25519, PKCS #8", "of the tests"],
 )
-def test_a_key_fits_its_own_certificate_alone(certificate: str, key: str) -> None:
+def test_a_key_matches_only_its_certificate(certificate: str, key: str) -> None:
     fitting = [
         text
         for text in (RSA, EC, ED25519, pair("anybody")[0])
@@ -188,7 +188,7 @@ def test_a_key_fits_its_own_certificate_alone(certificate: str, key: str) -> Non
     assert fitting == [certificate]
 
 
-def test_what_stands_around_is_left_out() -> None:
+def test_surrounding_text_is_removed() -> None:
     assert pem_bundle(x509.certificates(f"Certificate:\n    Data:\n{EC}\nrest{EC_SEC1}")) == EC
     assert (
         x509.private_key(
@@ -212,7 +212,7 @@ def test_what_stands_around_is_left_out() -> None:
     ],
     ids=["empty", "text", "a key", "cut off", "cut off last", "cut off first", "other marks", "other characters"],
 )
-def test_what_is_no_certificate_is_refused(text: str) -> None:
+def test_invalid_certificates_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=NO_CERTIFICATE):
         x509.certificates(text)
 
@@ -229,7 +229,7 @@ def test_what_is_no_certificate_is_refused(text: str) -> None:
     ],
     ids=["empty", "text", "a certificate", "two", "cut off", "with a passphrase"],
 )
-def test_what_is_no_key_is_refused(text: str) -> None:
+def test_invalid_private_keys_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=NO_KEY):
         x509.private_key(text)
 
