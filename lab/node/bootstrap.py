@@ -10,7 +10,7 @@ from lab.node.paths import BOOTSTRAP_TOKENS, PROGRAMS
 from lab.node.rbac import cluster_role_binding, group
 from lab.node.service import Credential, File, Part, Service
 from lab.node.units import unit, unit_path
-from lab.pki import NODES
+from lab.pki import NODES_GROUP
 from lab.spec import Node, Spec
 
 GROUP = "system:bootstrappers:hardway"
@@ -78,7 +78,7 @@ def certificate_access() -> list[dict[str, Any]]:
 
     A kubelet with a token gets its first certificate. A kubelet with a certificate gets the next one.
     """
-    bootstrappers, nodes = group(GROUP), group(NODES)
+    bootstrappers, nodes = group(GROUP), group(NODES_GROUP)
     requests = "system:certificates.k8s.io:certificatesigningrequests"
     return [
         cluster_role_binding("hardway:bootstrappers-request-certificates", "system:node-bootstrapper", bootstrappers),
