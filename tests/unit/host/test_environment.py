@@ -53,7 +53,7 @@ def sourced(
 
 def test_a_path_with_blanks_quotes_and_dollars_is_kept_whole(workspace: Workspace, home: Path) -> None:
     variables = sourced(written(workspace), home)
-    assert variables["PULUMI_HOME"] == str(environment.pulumi_home)
+    assert variables["PULUMI_HOME"] == str(workspace.pulumi_home)
     assert variables["PULUMI_BACKEND_URL"] == workspace.state.as_uri()
     assert variables["PULUMI_CONFIG_PASSPHRASE_FILE"] == str(workspace.passphrase)
     assert variables["KUBECONFIG"] == str(workspace.kubeconfig("dev"))
@@ -134,7 +134,7 @@ def test_a_login_with_the_labs_own_pulumi_holds_from_then_on(workspace: Workspac
     (workspace.pulumi_home / "credentials.json").write_text('{"current": "gs://bucket"}')
     after = sourced(workspace, home, {key: value for key, value in before.items() if key.startswith("PULUMI_")})
     assert "PULUMI_BACKEND_URL" not in after
-    assert after["PULUMI_HOME"] == str(environment.pulumi_home)
+    assert after["PULUMI_HOME"] == str(workspace.pulumi_home)
 
 
 def test_the_passphrase_is_made_once_and_for_its_owner_alone(workspace: Workspace) -> None:
