@@ -2,6 +2,7 @@
 STACK ?= dev
 PYTHON ?= python3
 HOST := $(PYTHON) -m hardway
+DEV := $(PYTHON) -m dev
 
 .DEFAULT_GOAL := help
 .PHONY: help up preview verify smoke access destroy prepare test test-unit test-program test-engine test-e2e test-profiles test-all lint format bench clean requirements
@@ -36,34 +37,34 @@ prepare: ## only make the machine ready: packages, toolchain, hypervisor, .lab/e
 	@$(HOST) prepare --stack $(STACK)
 
 test: ## run all checks and tests
-	@$(HOST) test
+	@$(DEV) test
 
-test-unit: ## test lab/, toolchain/ and host/ alone
-	@$(HOST) test unit
+test-unit: ## test the Python code and the programs of the nodes
+	@$(DEV) test unit
 
 test-program: ## test the Pulumi program under mocks
-	@$(HOST) test program
+	@$(DEV) test program
 
 test-engine: ## test with the real engine, plugins and hypervisor
-	@$(HOST) test engine
+	@$(DEV) test engine
 
 test-e2e: ## test with real VMs
-	@$(HOST) test e2e
+	@$(DEV) test e2e
 
 test-profiles: ## test one of the other stacks with real VMs
-	@$(HOST) test profiles
+	@$(DEV) test profiles
 
 test-all: ## run all checks and tests, with every stack and more random draws
-	@$(HOST) test --thorough
+	@$(DEV) test --thorough
 
 lint: ## check style, types and shell programs
-	@$(HOST) test lint
+	@$(DEV) test lint
 
 format: ## bring the sources into their form
 	@.lab/venv-dev/bin/ruff check --fix --quiet && .lab/venv-dev/bin/ruff format --quiet
 
 bench: ## measure the lab: boot, time to Ready, previews, memory, bytes pushed
-	@$(HOST) run -- -m dev.bench
+	@$(DEV) run -- -m dev.bench
 
 clean: ## remove .lab: state, private hypervisor and VMs, environment
 	@$(HOST) clean

@@ -7,11 +7,10 @@ import os
 import sys
 from pathlib import Path
 
-from dev import checks
 from host.engine import recovery
 from host.engine.stack import Stack
 from host.libvirt.private import PrivateLibvirt
-from host.prepare import clean, prepare, prepare_tools
+from host.prepare import clean, prepare
 from host.workspace import Workspace
 from system.errors import HostError, ToolchainError
 from system.files import CHECKOUT
@@ -39,13 +38,6 @@ def main() -> int:
             recovery.settle(arguments.checkout, state, arguments.pulumi, state_only=arguments.state_only)
         case "clean":
             clean(workspace)
-        case "test":
-            checks.ensure_allowed(arguments.names)
-            tools = prepare_tools(workspace, pulumi_home=workspace.pulumi_home, development=True)
-            return 0 if checks.run(workspace, tools, arguments.names, thorough=arguments.thorough) else 1
-        case "run":
-            tools = prepare_tools(workspace, pulumi_home=workspace.pulumi_home, development=True)
-            return checks.python(workspace, tools, arguments.arguments)
         case "hypervisor":
             _hypervisor(arguments)
     return 0
@@ -82,11 +74,6 @@ def _parser() -> argparse.ArgumentParser:
     settle.add_argument("pulumi", type=Path, help="the engine")
     settle.add_argument("--state-only", action="store_true", help="only make the state readable again")
     commands.add_parser("clean", help="remove .lab with all in it")
-    test = commands.add_parser("test", help="prepare, run checks and tests")
-    test.add_argument("names", nargs="*", choices=(*checks.NAMES, []), help="which ones (default: all)")
-    test.add_argument("--thorough", action="store_true", help="bring up every stack, and draw more changes")
-    run = commands.add_parser("run", help="run Python as the tests do: with their packages and environment")
-    run.add_argument("arguments", nargs="+", help="after --, what Python is told: -- -m dev.bench")
     hypervisor = commands.add_parser("hypervisor", help="the private hypervisor alone")
     hypervisor.add_argument("action", choices=("start", "stop", "purge"))
     hypervisor.add_argument("instance", type=Path, help="its folder")
