@@ -59,7 +59,7 @@ def push(command: list[str], files: Mapping[str, Path], *, verify: bool) -> int:
             lacking = _ask(process.stdin, process.stdout, files)
             _send(process.stdin, lacking)
         if process.wait() != 0:
-            Cache().expect_whole(lacking.values())
+            Cache().require_intact(lacking.values())
             errors.seek(0)
             raise PushError(errors.read().strip() or f"ssh ended with {process.returncode}")
     return sum(path.stat().st_size for path in lacking.values())

@@ -71,11 +71,11 @@ def prepare_tools(
             store = ArtifactStore(install=packages.install)
             programs = engine.install(pulumi_home, store)
         with step("Node binaries"):
-            found = binaries.ensure(binaries.programs_of_a_lab(default_kubernetes_version()), store)
+            found = binaries.ensure(binaries.lab_programs(default_kubernetes_version()), store)
         virtualization = ""
         if carried is not VmPlacement.NONE:
             with step("VM image"):
-                image = vm_image.ensure_vm_image(vm_image.seed_of())
+                image = vm_image.ensure_vm_image(vm_image.store_files())
         if carried is VmPlacement.THIS_MACHINE:
             with step("Virtualization"):
                 serves = image.kernel is not None and kvm.serves(image.kernel, default_folder(), _becoming_root())

@@ -129,44 +129,44 @@ def _is_secret(value: object) -> bool:
 both_places = pytest.mark.parametrize("place", ["local", "remote"])
 
 
-def test_nothing_runs_when_nothing_changed(life: Life) -> None:
+def test_nothing_runs_without_a_change(life: Life) -> None:
     assert life.unchanged.steps == []
     assert life.recorded_unchanged == ""
 
 
 @both_places
-def test_a_changed_trigger_replaces_the_new_before_the_old(life: Life, place: str) -> None:
+def test_changed_trigger_creates_before_it_deletes(life: Life, place: str) -> None:
     assert life.changed.operations(f"{place}-replaced") == ["create-replacement", "replace", "delete-replaced"]
     mine = [line for line in life.recorded if line.startswith((f"{place} create ", f"{place} delete "))]
     assert mine == [f"{place} create two", f"{place} delete one"]
 
 
 @both_places
-def test_a_changed_secret_trigger_replaces_too(life: Life, place: str) -> None:
+def test_changed_secret_trigger_replaces(life: Life, place: str) -> None:
     assert "create-replacement" in life.changed.operations(f"{place}-replaced-by-secret")
 
 
 @both_places
-def test_a_changed_input_runs_update(life: Life, place: str) -> None:
+def test_changed_input_runs_update(life: Life, place: str) -> None:
     assert life.changed.operations(f"{place}-updated") == ["update"]
     assert f"{place} update" in life.recorded
     assert f"{place} create" not in life.recorded
 
 
 @both_places
-def test_a_changed_input_runs_create_again_where_there_is_no_update(life: Life, place: str) -> None:
+def test_changed_input_runs_create_without_update(life: Life, place: str) -> None:
     assert life.changed.operations(f"{place}-created-again") == ["update"]
     assert f"{place} again two" in life.recorded
 
 
 @both_places
-def test_a_command_beside_a_changed_one_does_not_run(life: Life, place: str) -> None:
+def test_unchanged_command_does_not_run(life: Life, place: str) -> None:
     assert life.changed.operations(f"{place}-unchanged") == []
     assert f"{place} unchanged" not in life.recorded
 
 
 @both_places
-def test_a_preview_shows_the_same_steps_and_runs_nothing(life: Life, place: str) -> None:
+def test_preview_shows_steps_and_runs_nothing(life: Life, place: str) -> None:
     for name in ("replaced", "updated", "unchanged", "secret"):
         assert life.previewed.operations(f"{place}-{name}") == life.changed.operations(f"{place}-{name}")
     assert len([line for line in life.recorded if line == f"{place} again two"]) == 1
@@ -179,18 +179,18 @@ def test_stdin_reaches_the_command(life: Life, place: str) -> None:
 
 
 @both_places
-def test_a_command_sees_the_output_of_the_run_before(life: Life, place: str) -> None:
+def test_command_reads_previous_output(life: Life, place: str) -> None:
     assert _outputs(life.first_state, f"{place}-previous")["stdout"] == "one<|>"
     assert life.outputs(f"{place}-previous")["stdout"] == "two<one<|>|warned>"
 
 
 @both_places
-def test_a_command_does_not_see_the_output_of_the_run_before_if_it_should_not(life: Life, place: str) -> None:
+def test_previous_output_can_be_disabled(life: Life, place: str) -> None:
     assert life.outputs(f"{place}-no-previous")["stdout"] == "two<>"
 
 
 @both_places
-def test_delete_runs_when_the_resource_is_gone(life: Life, place: str) -> None:
+def test_delete_runs_for_a_removed_resource(life: Life, place: str) -> None:
     assert life.changed.operations(f"{place}-removed") == ["delete"]
     assert life.changed.messages(f"{place}-removed", "info").strip() == "from stdin removed"
 
@@ -201,7 +201,7 @@ def test_delete_runs_at_destroy(life: Life, place: str) -> None:
 
 
 @both_places
-def test_what_is_printed_by_a_command_that_was_given_a_secret_is_secret(life: Life, place: str) -> None:
+def test_output_is_secret_if_an_input_is(life: Life, place: str) -> None:
     outputs = life.outputs(f"{place}-secret")
     assert _is_secret(outputs["stdout"])
     assert _is_secret(outputs["stderr"])
@@ -209,11 +209,11 @@ def test_what_is_printed_by_a_command_that_was_given_a_secret_is_secret(life: Li
     assert life.outputs(f"{place}-public")["stdout"] == "plain"
 
 
-def test_a_connection_is_secret(life: Life) -> None:
+def test_connection_is_secret(life: Life) -> None:
     assert _is_secret(life.outputs("remote-public")["connection"])
 
 
-def test_no_secret_is_in_the_state_or_shown(life: Life, server: SshServer) -> None:
+def test_no_secret_is_in_state_or_output(life: Life, server: SshServer) -> None:
     key_line = server.key("user_key").splitlines()[1]
     for secret in (SECRET, key_line):
         assert secret not in life.files
@@ -223,7 +223,7 @@ def test_no_secret_is_in_the_state_or_shown(life: Life, server: SshServer) -> No
 
 
 @both_places
-def test_what_is_logged_is_chosen_by_logging(life: Life, place: str) -> None:
+def test_logging_selects_the_logged_streams(life: Life, place: str) -> None:
     assert life.created.messages(f"{place}-public", "info").strip() == "plain"
     assert life.created.messages(f"{place}-secret", "info").strip() == "fine"
     assert life.created.messages(f"{place}-previous", "info") == ""
@@ -280,36 +280,36 @@ def ways(
 
 
 @pytest.mark.usefixtures("ways")
-def test_a_jump_host_is_used_to_reach_the_machine(jump_host: SshServer) -> None:
+def test_jump_host_is_used(jump_host: SshServer) -> None:
     assert "Accepted publickey" in jump_host.log()
 
 
-def test_an_accepted_environment_variable_is_set(ways: dict[str, Any]) -> None:
+def test_accepted_environment_variable_is_set(ways: dict[str, Any]) -> None:
     assert ways["environment"] == "a value"
 
 
-def test_a_command_need_not_read_its_stdin(ways: dict[str, Any]) -> None:
+def test_command_may_ignore_stdin(ways: dict[str, Any]) -> None:
     assert ways["unread-stdin"] == "done"
 
 
-def test_output_that_is_not_text_does_not_end_the_run_and_one_line_break_is_taken_off(ways: dict[str, Any]) -> None:
+def test_invalid_utf8_output_is_replaced(ways: dict[str, Any]) -> None:
     assert ways["not-text"] == "a\ufffdb\n"
 
 
-def test_a_resource_without_a_create_command_runs_nothing(ways: dict[str, Any]) -> None:
+def test_missing_create_runs_nothing(ways: dict[str, Any]) -> None:
     assert ways["nothing"] == ""
 
 
-def test_the_function_run_returns_what_the_command_printed(ways: dict[str, Any]) -> None:
+def test_run_function_returns_output(ways: dict[str, Any]) -> None:
     assert ways["run"] == "here"
 
 
-def test_files_are_selected_by_globs_of_which_the_last_that_matches_decides(ways: dict[str, Any]) -> None:
+def test_last_matching_glob_decides(ways: dict[str, Any]) -> None:
     assert ways["assets"] == ["made/deep/b.js"]
     assert ways["archive"] == ["made/a.js", "made/no.txt"]
 
 
-def test_another_interpreter_can_run_the_command(ways: dict[str, Any]) -> None:
+def test_interpreter_can_be_changed(ways: dict[str, Any]) -> None:
     assert ways["interpreted"] == "42"
 
 
@@ -395,52 +395,52 @@ def failures(new_project: NewProject, server: SshServer, tmp_path_factory: pytes
     return Failures(new_project("failures"), server, tmp_path_factory.mktemp("marks"))
 
 
-def test_a_port_that_accepts_and_never_answers_is_given_up(failures: Failures) -> None:
+def test_silent_port_is_given_up(failures: Failures) -> None:
     error = failures.error("mute")
     assert "after 2 attempts" in error
     assert "no finished log-in within 1s" in error
 
 
-def test_the_limit_of_errors_is_the_number_of_attempts(failures: Failures) -> None:
+def test_dial_error_limit_is_number_of_attempts(failures: Failures) -> None:
     assert "after 4 attempts" in failures.error("closing")
     assert failures.closing.accepted == 4
 
 
-def test_a_refused_connection_is_named(failures: Failures) -> None:
+def test_refused_connection_error_names_the_address(failures: Failures) -> None:
     error = failures.error("refusing")
     assert "cannot connect to 127.0.0.1:" in error
     assert "connection refused" in error
 
 
-def test_another_host_key_ends_it_at_once_and_both_fingerprints_are_named(failures: Failures) -> None:
+def test_wrong_host_key_error_has_both_fingerprints(failures: Failures) -> None:
     error = failures.error("wrong-host-key")
     assert f"the host key of 127.0.0.1:{failures.server.port} is not the expected one" in error
     assert f"expected ssh-ed25519 {_fingerprint(failures.server, 'user_key.pub')}" in error
     assert f"seen ssh-ed25519 {_fingerprint(failures.server, 'host_key.pub')}" in error
 
 
-def test_another_host_key_of_the_jump_host_ends_it_too(failures: Failures) -> None:
+def test_wrong_jump_host_key_is_an_error(failures: Failures) -> None:
     error = failures.error("wrong-jump-host-key")
     assert "jump host: the host key of" in error
 
 
-def test_unreadable_keys_are_named(failures: Failures) -> None:
+def test_unreadable_key_errors_name_the_property(failures: Failures) -> None:
     assert "hostKey must be a public key" in failures.error("unreadable-host-key")
     assert "cannot read privateKey" in failures.error("unreadable-key")
 
 
-def test_a_key_that_is_not_let_in_is_an_error(failures: Failures) -> None:
+def test_rejected_key_is_an_error(failures: Failures) -> None:
     assert "unable to authenticate" in failures.error("stranger")
 
 
-def test_a_refused_environment_variable_is_an_error_that_says_what_to_do(failures: Failures) -> None:
+def test_refused_environment_variable_error_names_accept_env(failures: Failures) -> None:
     error = failures.error("refused-environment")
     assert "refuses the environment variable FORBIDDEN" in error
     assert "AcceptEnv" in error
 
 
 @pytest.mark.parametrize("name", ["fails", "fails-locally"])
-def test_the_error_of_a_command_has_its_status_and_its_output(failures: Failures, name: str) -> None:
+def test_command_error_has_status_and_output(failures: Failures, name: str) -> None:
     error = failures.error(name)
     assert "exit" in error
     assert "status 3" in error
@@ -448,26 +448,26 @@ def test_the_error_of_a_command_has_its_status_and_its_output(failures: Failures
     assert set(error.partition("output:\n")[2].split()) == {"to-stdout", "to-stderr"}
 
 
-def test_a_command_ended_by_a_signal_is_an_error_that_names_it(failures: Failures) -> None:
+def test_command_error_names_the_signal(failures: Failures) -> None:
     assert "signal KILL" in failures.error("killed")
 
 
-def test_a_folder_that_is_not_there_is_an_error(failures: Failures) -> None:
+def test_missing_folder_is_an_error(failures: Failures) -> None:
     assert "/does/not/exist" in failures.error("no-folder")
 
 
-def test_a_secret_is_not_in_the_error_of_the_command_that_prints_it(failures: Failures) -> None:
+def test_secret_is_not_in_a_command_error(failures: Failures) -> None:
     assert "password [secret]" in failures.error("prints-secret")
     assert SECRET not in failures.run.output
 
 
-def test_a_connection_cut_in_the_middle_is_an_error_that_says_so(failures: Failures) -> None:
+def test_lost_connection_error_says_so(failures: Failures) -> None:
     error = failures.error("cut")
     assert "was lost while the command ran: whether it finished is not known" in error
     assert "output:\nbegun" in error
 
 
-def test_a_peer_that_fell_silent_is_given_up(failures: Failures) -> None:
+def test_silent_peer_is_given_up(failures: Failures) -> None:
     error = failures.error("silenced")
     assert "was lost while the command ran" in error
     assert "has not answered for 50s" in error
@@ -492,9 +492,7 @@ command.remote.Command("remote", connection=values["connection"],
 """
 
 
-def test_interrupting_the_engine_ends_the_commands_with_their_children(
-    new_project: NewProject, server: SshServer, tmp_path: Path
-) -> None:
+def test_interrupt_ends_commands_and_children(new_project: NewProject, server: SshServer, tmp_path: Path) -> None:
     project = new_project("cancelled")
     project.write(ENDLESS, {"connection": server.connection(), "folder": str(tmp_path)})
     process, events = project.start_run("up", "--yes", "--skip-preview")
@@ -580,33 +578,33 @@ def copies(new_project: NewProject, server: SshServer, tmp_path_factory: pytest.
     return Copies(new_project("copies"), server, tmp_path_factory.mktemp("copies"))
 
 
-def test_a_file_is_copied_and_missing_folders_made(copies: Copies) -> None:
+def test_copy_creates_missing_folders(copies: Copies) -> None:
     assert copies.first["new/folders/file"] == "one"
     assert copies.first["old"] == "one"
 
 
-def test_a_file_is_copied_into_a_folder_that_is_there(copies: Copies) -> None:
+def test_file_is_copied_into_existing_folder(copies: Copies) -> None:
     assert copies.first["present/file"] == "one"
 
 
-def test_a_text_is_copied(copies: Copies) -> None:
+def test_text_is_copied(copies: Copies) -> None:
     assert copies.first["text"] == "one"
 
 
-def test_an_archive_is_copied_as_it_is(copies: Copies) -> None:
+def test_archive_is_copied_packed(copies: Copies) -> None:
     assert copies.first["archive.tar.gz"].endswith(" is not unpacked")
 
 
-def test_the_content_of_a_folder_is_copied_where_the_target_is_not_there(copies: Copies) -> None:
+def test_folder_content_is_copied_to_new_target(copies: Copies) -> None:
     assert copies.first["folder/deep/leaf"] == "one"
     assert copies.first["folder/link"] == "one"
 
 
-def test_a_folder_is_copied_into_a_target_that_is_there(copies: Copies) -> None:
+def test_folder_is_copied_into_existing_target(copies: Copies) -> None:
     assert copies.second["folder/folder/deep/leaf"] == "two"
 
 
-def test_changed_content_is_copied_again_and_other_content_is_not(copies: Copies) -> None:
+def test_only_changed_content_is_copied_again(copies: Copies) -> None:
     assert copies.second["new/folders/file"] == "two"
     assert copies.second["text"] == "two"
     assert copies.second["unchanged"] == "changed on the machine"
@@ -614,7 +612,7 @@ def test_changed_content_is_copied_again_and_other_content_is_not(copies: Copies
     assert copies.second_run.operations("unchanged") == []
 
 
-def test_the_text_of_a_secret_asset_is_copied_and_stays_secret(copies: Copies) -> None:
+def test_secret_asset_is_copied_and_secret(copies: Copies) -> None:
     assert copies.first["secret-text"] == SECRET
     assert SECRET not in json.dumps(copies.state)
 
@@ -632,9 +630,7 @@ run("applied", "apply", "remove", first)
 """
 
 
-def test_a_new_host_is_taken_before_the_old_one_is_left_in_reverse_order(
-    new_project: NewProject, server: SshServer, tmp_path: Path
-) -> None:
+def test_new_host_is_set_up_before_old_is_cleaned(new_project: NewProject, server: SshServer, tmp_path: Path) -> None:
     project, log = new_project("moves"), tmp_path / "log"
     for host in ("127.0.0.1", "localhost"):
         log.write_text("")
@@ -686,7 +682,7 @@ def change_members(tmp_path: Path) -> Callable[..., list[str]]:
 
 
 @pytest.mark.parametrize(("disks", "name"), [("112", "c"), ("211", "a")])
-def test_what_is_replaced_with_a_disk_is_undone_before_that_goes_and_done_anew_after(
+def test_replace_with_disk_deletes_first_and_creates_after(
     change_members: Callable[..., list[str]], disks: str, name: str
 ) -> None:
     assert change_members(disks) == [
@@ -699,7 +695,7 @@ def test_what_is_replaced_with_a_disk_is_undone_before_that_goes_and_done_anew_a
     ]
 
 
-def test_what_is_replaced_with_a_disk_stays_done_when_only_the_machine_is_another(
+def test_replaced_machine_keeps_membership(
     change_members: Callable[..., list[str]],
 ) -> None:
     done = change_members("111", memory=2)
@@ -707,7 +703,7 @@ def test_what_is_replaced_with_a_disk_stays_done_when_only_the_machine_is_anothe
     assert not [what for what in done if what.endswith(("leaves", "joins"))]
 
 
-def test_what_is_replaced_with_a_disk_is_done_anew_where_all_disks_are_replaced(
+def test_replacing_all_disks_creates_members_again(
     change_members: Callable[..., list[str]],
 ) -> None:
     done = change_members("222")

@@ -76,13 +76,13 @@ def received(folder: Path) -> dict[str, Any]:
     return values
 
 
-def test_a_stack_without_configuration_has_the_defaults(folder: Path) -> None:
+def test_empty_configuration_has_the_defaults(folder: Path) -> None:
     pulumi(folder, "preview")
     assert len(received(folder)) == len(yaml.safe_load((CHECKOUT / "Pulumi.yaml").read_text("utf-8"))["config"])
     assert parse(received(folder)) == parse({})
 
 
-def test_values_mean_the_same_through_the_engine_and_without_it(folder: Path) -> None:
+def test_engine_and_loader_give_the_same_values(folder: Path) -> None:
     configure(
         folder,
         {
@@ -109,13 +109,13 @@ def test_values_mean_the_same_through_the_engine_and_without_it(folder: Path) ->
     assert parse(received(folder)) == load(folder / "Pulumi.dev.yaml")
 
 
-def test_a_single_field_can_be_set_from_the_command_line(folder: Path) -> None:
+def test_single_field_is_set_from_command_line(folder: Path) -> None:
     pulumi(folder, "config", "set", "--path", "hardway:kubelet.maxPods", "50")
     pulumi(folder, "preview")
     assert parse(received(folder)).workers[0].kubelet == {"maxPods": 50}
 
 
-def test_all_problems_come_in_one_message_and_no_stack_trace(folder: Path) -> None:
+def test_all_problems_are_in_one_message(folder: Path) -> None:
     configure(
         folder,
         {
@@ -132,14 +132,14 @@ def test_all_problems_come_in_one_message_and_no_stack_trace(folder: Path) -> No
     assert "Traceback" not in output
 
 
-def test_the_engine_refuses_a_wrong_type_where_it_is_left_to_it(folder: Path) -> None:
+def test_engine_rejects_a_wrong_type(folder: Path) -> None:
     configure(folder, {"hardway:healthTimeoutSeconds": "soon"})
     output = pulumi(folder, "preview", fails=True)
     assert "'healthTimeoutSeconds' must be of type 'integer'" in output
     assert not (folder / "values.json").exists()
 
 
-def test_secrets_of_an_object_reach_the_program_and_never_a_message(folder: Path) -> None:
+def test_object_secrets_are_never_in_a_message(folder: Path) -> None:
     """And where the key of the object is misspelled, only the engine knows that there are secrets in it."""
     certificate, key = pair("kubernetes-ca")
     values = configuration("join") | {"join": {"endpoint": "https://10.240.0.10:6443"}}
@@ -158,7 +158,7 @@ def test_secrets_of_an_object_reach_the_program_and_never_a_message(folder: Path
     assert "BEGIN" not in output
 
 
-def test_the_private_key_of_a_machine_is_secret_in_the_stack_file_and_whole_in_the_program(folder: Path) -> None:
+def test_machine_private_key_is_secret_and_complete(folder: Path) -> None:
     machine = {"user": "debian", "hostKey": HOST_KEY}
     worker = {"name": "node-0", "address": "10.240.0.20", "podCidr": "10.200.0.0/24", "machine": machine}
     configure(folder, {"hardway:workers": [worker]})

@@ -45,12 +45,12 @@ def _served_resource(engine: Path, plugin: str, token: str) -> tuple[dict[str, A
 
 
 @pytest.mark.parametrize("plugin", sorted(PLUGINS))
-def test_a_plugin_announces_the_version_of_its_python_package(engine: Path, plugin: str) -> None:
+def test_plugin_version_equals_the_package_version(engine: Path, plugin: str) -> None:
     assert _schema(engine, plugin)["version"] == PLUGINS[plugin]
 
 
 @pytest.mark.parametrize("plugin", sorted(PLUGINS))
-def test_a_plugin_has_the_resources_and_functions_of_its_python_package(engine: Path, plugin: str) -> None:
+def test_plugin_has_the_package_resources_and_functions(engine: Path, plugin: str) -> None:
     schema = _schema(engine, plugin)
     provider = f"pulumi:providers:{plugin}"
     assert {*schema["resources"], provider} == set(published.resources(f"pulumi_{plugin}"))
@@ -60,7 +60,7 @@ def test_a_plugin_has_the_resources_and_functions_of_its_python_package(engine: 
 
 
 @pytest.mark.parametrize(("plugin", "token"), RESOURCES)
-def test_a_resource_takes_the_inputs_that_the_python_package_gives_it(engine: Path, plugin: str, token: str) -> None:
+def test_resource_inputs_match_the_package(engine: Path, plugin: str, token: str) -> None:
     schema, served = _served_resource(engine, plugin, token)
     known = published.resources(f"pulumi_{plugin}")[token]
     required = known.required | ({WRITE_ONLY[token]} if token in WRITE_ONLY else set())
@@ -69,7 +69,7 @@ def test_a_resource_takes_the_inputs_that_the_python_package_gives_it(engine: Pa
 
 
 @pytest.mark.parametrize(("plugin", "token"), RESOURCES)
-def test_a_resource_has_the_outputs_that_the_python_package_reads(engine: Path, plugin: str, token: str) -> None:
+def test_resource_outputs_match_the_package(engine: Path, plugin: str, token: str) -> None:
     schema, served = _served_resource(engine, plugin, token)
     known = published.resources(f"pulumi_{plugin}")[token]
     if not token.startswith("pulumi:providers:"):
@@ -94,7 +94,7 @@ def _shapes(token: str, properties: dict[str, Any], schema: dict[str, Any]) -> d
 
 
 @pytest.mark.parametrize(("plugin", "token"), FUNCTIONS)
-def test_a_function_takes_and_returns_what_the_python_package_knows(engine: Path, plugin: str, token: str) -> None:
+def test_functions_match_the_package(engine: Path, plugin: str, token: str) -> None:
     schema = _schema(engine, plugin)
     served = schema["functions"][token]
     known = published.functions(f"pulumi_{plugin}")[token]
