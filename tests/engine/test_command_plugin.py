@@ -1,4 +1,4 @@
-"""The command plugin, run by the real engine, with a real sshd as the other machine."""
+"""The command plugin, run by the real engine, with a real sshd as the remote machine."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NewProject = Callable[[str], Project]
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
-    """The other machine."""
+    """The remote machine."""
     server = SshServer(tmp_path_factory.mktemp("ssh") / "server")
     yield server
     server.stop()
@@ -34,13 +34,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
 
 @pytest.fixture(scope="module")
 def jump_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
-    """A second machine, with keys of its own."""
+    """A second machine with different keys."""
     server = SshServer(tmp_path_factory.mktemp("ssh") / "jump-host")
     yield server
     server.stop()
 
 
-# What a command is through its life: four runs of the engine over one program whose values change.
+# The life of a command: four runs of the engine with one program whose values change.
 
 LIFE = """
 def run(module, name, **inputs):
@@ -76,9 +76,9 @@ for place, module in (("local", command.local), ("remote", command.remote)):
 
 
 class Life:
-    """The story of one stack: created with "one", left unchanged, changed to "two", destroyed.
+    """The life of one stack: created with "one", unchanged, changed to "two", destroyed.
 
-    It has what the commands recorded meanwhile, and the stack's state before the end.
+    The attributes have the runs, the records of the commands, and the states after the first and the last change.
     """
 
     def __init__(self, project: Project, server: SshServer, log: Path) -> None:
@@ -102,25 +102,25 @@ class Life:
         self.files = b"".join(path.read_bytes() for path in project.state.rglob("*") if path.is_file()).decode()
 
     def outputs(self, name: str) -> dict[str, Any]:
-        """The outputs of a resource in the last state."""
+        """Return the outputs of a resource in the last state."""
         return _outputs(self.state, name)
 
 
 @pytest.fixture(scope="module")
 def life(new_project: NewProject, server: SshServer, tmp_path_factory: pytest.TempPathFactory) -> Life:
-    """The story of one stack, told once for all tests."""
+    """The life of one stack, shared by all tests."""
     return Life(new_project("life"), server, tmp_path_factory.mktemp("records") / "log")
 
 
 def _outputs(state: dict[str, Any], name: str) -> dict[str, Any]:
     resources = state["deployment"]["resources"]
-    (found,) = (resource for resource in resources if resource["urn"].endswith(f"::{name}"))
-    outputs: dict[str, Any] = found["outputs"]
+    (resource,) = (resource for resource in resources if resource["urn"].endswith(f"::{name}"))
+    outputs: dict[str, Any] = resource["outputs"]
     return outputs
 
 
 def _is_secret(value: object) -> bool:
-    # The signature by which the state marks what is encrypted.
+    # The signature that marks an encrypted value in the state.
     return (
         isinstance(value, dict) and value.get("4dabf18193072939515e22adb298388d") == "1b47061264138c4ac30d75fd1eb44270"
     )
@@ -137,8 +137,8 @@ def test_nothing_runs_without_a_change(life: Life) -> None:
 @both_places
 def test_changed_trigger_creates_before_it_deletes(life: Life, place: str) -> None:
     assert life.changed.operations(f"{place}-replaced") == ["create-replacement", "replace", "delete-replaced"]
-    mine = [line for line in life.recorded if line.startswith((f"{place} create ", f"{place} delete "))]
-    assert mine == [f"{place} create two", f"{place} delete one"]
+    records = [line for line in life.recorded if line.startswith((f"{place} create ", f"{place} delete "))]
+    assert records == [f"{place} create two", f"{place} delete one"]
 
 
 @both_places
@@ -229,9 +229,9 @@ def test_logging_selects_the_logged_streams(life: Life, place: str) -> None:
     assert life.created.messages(f"{place}-previous", "info") == ""
 
 
-# What goes right on the way to a machine, and what can be run there.
+# Ways to connect to a machine, and commands that succeed there.
 
-WAYS = """
+CONNECTIONS = """
 connections = values["connections"]
 for name, connection in connections.items():
     command.remote.Command(name, connection=connection, create="echo reached")
@@ -255,11 +255,11 @@ pulumi.export("interpreted", interpreted.stdout)
 
 
 @pytest.fixture(scope="module")
-def ways(
+def reached(
     new_project: NewProject, server: SshServer, jump_host: SshServer, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Any]:
-    """The outputs of a stack with a command over each way to connect; up fails where one of them does."""
-    project = new_project("ways")
+    """The outputs of a stack with one command for each way to connect. `up` fails if one of them does."""
+    project = new_project("connections")
     booting = Relay(server.port, refuse=4)
     proxy = {key: value for key, value in jump_host.connection().items() if key != "dial_error_limit"}
     connections = {
@@ -271,49 +271,49 @@ def ways(
         "still-booting": server.connection(port=booting.port, dial_error_limit=-1),
         "jump-host": server.connection(proxy=proxy),
     }
-    folder = tmp_path_factory.mktemp("ways")
-    project.write(WAYS, {"connections": connections, "connection": server.connection(), "dir": str(folder)})
+    folder = tmp_path_factory.mktemp("connections")
+    project.write(CONNECTIONS, {"connections": connections, "connection": server.connection(), "dir": str(folder)})
     project.up()
     booting.close()
     assert booting.accepted == 5
     return project.outputs()
 
 
-@pytest.mark.usefixtures("ways")
+@pytest.mark.usefixtures("reached")
 def test_jump_host_is_used(jump_host: SshServer) -> None:
     assert "Accepted publickey" in jump_host.log()
 
 
-def test_accepted_environment_variable_is_set(ways: dict[str, Any]) -> None:
-    assert ways["environment"] == "a value"
+def test_accepted_environment_variable_is_set(reached: dict[str, Any]) -> None:
+    assert reached["environment"] == "a value"
 
 
-def test_command_may_ignore_stdin(ways: dict[str, Any]) -> None:
-    assert ways["unread-stdin"] == "done"
+def test_command_may_ignore_stdin(reached: dict[str, Any]) -> None:
+    assert reached["unread-stdin"] == "done"
 
 
-def test_invalid_utf8_output_is_replaced(ways: dict[str, Any]) -> None:
-    assert ways["not-text"] == "a\ufffdb\n"
+def test_invalid_utf8_output_is_replaced(reached: dict[str, Any]) -> None:
+    assert reached["not-text"] == "a\ufffdb\n"
 
 
-def test_missing_create_runs_nothing(ways: dict[str, Any]) -> None:
-    assert ways["nothing"] == ""
+def test_missing_create_runs_nothing(reached: dict[str, Any]) -> None:
+    assert reached["nothing"] == ""
 
 
-def test_run_function_returns_output(ways: dict[str, Any]) -> None:
-    assert ways["run"] == "here"
+def test_run_function_returns_output(reached: dict[str, Any]) -> None:
+    assert reached["run"] == "here"
 
 
-def test_last_matching_glob_decides(ways: dict[str, Any]) -> None:
-    assert ways["assets"] == ["made/deep/b.js"]
-    assert ways["archive"] == ["made/a.js", "made/no.txt"]
+def test_last_matching_glob_decides(reached: dict[str, Any]) -> None:
+    assert reached["assets"] == ["made/deep/b.js"]
+    assert reached["archive"] == ["made/a.js", "made/no.txt"]
 
 
-def test_interpreter_can_be_changed(ways: dict[str, Any]) -> None:
-    assert ways["interpreted"] == "42"
+def test_interpreter_can_be_changed(reached: dict[str, Any]) -> None:
+    assert reached["interpreted"] == "42"
 
 
-# What goes wrong: one run of the engine in which each command fails.
+# Failures: one run of the engine in which every command fails.
 
 FAILURES = """
 def run(name, **inputs):
@@ -321,7 +321,7 @@ def run(name, **inputs):
 
 for name, connection in values["connections"].items():
     run(name, connection=connection)
-# Ends by itself once nobody is there to read.
+# Ends by itself when nobody reads its output any more.
 until_hung_up = "while echo; do sleep 0.1; done"
 run("refused-environment", environment={"FORBIDDEN": "value"})
 run("fails", create="echo to-stdout; echo to-stderr >&2; exit 3")
@@ -336,13 +336,13 @@ command.local.Command("no-folder", create="true", dir="/does/not/exist")
 
 
 class Failures:
-    """A run of the engine in which each command fails."""
+    """A run of the engine in which every command fails."""
 
     def __init__(self, project: Project, server: SshServer, folder: Path) -> None:
         self.server = server
         self.folder = folder
         self.closing, cut, silenced = Relay(None), Relay(server.port), Relay(server.port)
-        with socket.create_server(("127.0.0.1", 0)) as mute:  # The kernel accepts; nobody ever answers.
+        with socket.create_server(("127.0.0.1", 0)) as mute:  # The kernel accepts, but nobody answers.
             connections = {
                 "mute": server.connection(port=mute.getsockname()[1], per_dial_timeout=1, dial_error_limit=2),
                 "closing": server.connection(port=self.closing.port, dial_error_limit=4),
@@ -383,7 +383,7 @@ class Failures:
         then()
 
     def error(self, name: str) -> str:
-        """The error of that command, which no other is mixed with."""
+        """Return the error of one command."""
         error = self.run.error(name)
         assert error, f"{name} did not fail:\n{self.run.output}"
         return error
@@ -391,7 +391,7 @@ class Failures:
 
 @pytest.fixture(scope="module")
 def failures(new_project: NewProject, server: SshServer, tmp_path_factory: pytest.TempPathFactory) -> Failures:
-    """The run in which each command fails."""
+    """The run in which every command fails."""
     return Failures(new_project("failures"), server, tmp_path_factory.mktemp("marks"))
 
 
@@ -444,7 +444,7 @@ def test_command_error_has_status_and_output(failures: Failures, name: str) -> N
     error = failures.error(name)
     assert "exit" in error
     assert "status 3" in error
-    # In either order: the streams are two.
+    # The order is not fixed, because these are two streams.
     assert set(error.partition("output:\n")[2].split()) == {"to-stdout", "to-stderr"}
 
 
@@ -484,9 +484,9 @@ ENDLESS = """
 def marked(name):
     return f"echo $$ $! > {values['folder']}/{name}.new; mv {values['folder']}/{name}.new {values['folder']}/{name}"
 
-# A child of the shell, for which the shell waits: both must end.
+# The shell waits for its child. Both must end.
 command.local.Command("local", create=f"sleep 600 & {marked('local')}; wait")
-# Root's sshd passes no signal on: what ends the command is that nobody reads any more what it writes.
+# root's sshd passes no signal on. The command ends because nobody reads its output any more.
 command.remote.Command("remote", connection=values["connection"],
     create=f"{marked('remote')}; while echo; do sleep 0.1; done", logging="none")
 """
@@ -539,7 +539,7 @@ command.remote.CopyFile("old", connection=values["connection"], local_path=str(s
 
 
 class Copies:
-    """Two runs of the engine that copy, the second with other content."""
+    """Two runs of the engine that copy files, the second with other content."""
 
     def __init__(self, project: Project, server: SshServer, folder: Path) -> None:
         self.target = folder / "target"
@@ -574,7 +574,7 @@ class Copies:
 
 @pytest.fixture(scope="module")
 def copies(new_project: NewProject, server: SshServer, tmp_path_factory: pytest.TempPathFactory) -> Copies:
-    """What is on the machine after each of two runs."""
+    """The files on the machine after each of two runs."""
     return Copies(new_project("copies"), server, tmp_path_factory.mktemp("copies"))
 
 
@@ -617,7 +617,7 @@ def test_secret_asset_is_copied_and_secret(copies: Copies) -> None:
     assert SECRET not in json.dumps(copies.state)
 
 
-# Commands on a machine that is replaced by another one, as those of a worker that is no VM.
+# Commands on a machine that another machine replaces, as for a worker that is not a VM.
 
 MOVES = """
 def run(name, create, delete, *needed):
@@ -625,8 +625,8 @@ def run(name, create, delete, *needed):
     return command.remote.Command(name, connection=values["connection"], triggers=[values["connection"]["host"]],
         create=record.format(create), delete=record.format(delete), opts=pulumi.ResourceOptions(depends_on=needed))
 
-first = run("taken", "take", "leave")
-run("applied", "apply", "remove", first)
+first = run("machine", "adopt", "release")
+run("service", "apply", "remove", first)
 """
 
 
@@ -637,25 +637,25 @@ def test_new_host_is_set_up_before_old_is_cleaned(new_project: NewProject, serve
         project.write(MOVES, {"connection": server.connection(host=host), "log": str(log)})
         project.up()
     assert log.read_text().splitlines() == [
-        "take localhost",
+        "adopt localhost",
         "apply localhost",
         "remove 127.0.0.1",
-        "leave 127.0.0.1",
+        "release 127.0.0.1",
     ]
 
 
-# What is undone elsewhere before something goes, as the membership of a control plane's etcd before its disk.
+# Commands on other machines that are deleted before a resource, as an etcd membership before the disk of its node.
 
 MEMBERS = """
 def record(what):
     return f"echo {what} >> {values['log']}"
 
-def made(name, *triggers):
-    return command.local.Command(f"{name}", create=record(f"{name} made"), delete=record(f"{name} gone"),
+def recreated(name, *triggers):
+    return command.local.Command(f"{name}", create=record(f"{name} created"), delete=record(f"{name} deleted"),
         triggers=triggers, opts=pulumi.ResourceOptions(delete_before_replace=True))
 
-disks = {name: made(f"{name}-disk", values["disks"][name]) for name in ("a", "b", "c")}
-machines = {name: made(f"{name}-machine", disks[name].id, values["memory"]) for name in disks}
+disks = {name: recreated(f"{name}-disk", values["disks"][name]) for name in ("a", "b", "c")}
+machines = {name: recreated(f"{name}-machine", disks[name].id, values["memory"]) for name in disks}
 for name in disks:
     at = machines["b" if name == "a" else "a"]
     membership = command.local.Command(f"{name}-membership",
@@ -667,7 +667,7 @@ for name in disks:
 
 @pytest.fixture
 def change_members(tmp_path: Path) -> Callable[..., list[str]]:
-    """Brings up members with these disks, and this memory; what was done, in order."""
+    """A function that brings up members with the given disks and memory, and returns what was done in order."""
     project, log = Project(tmp_path / "members"), tmp_path / "log"
 
     def change(disks: str, memory: int = 1) -> list[str]:
@@ -687,10 +687,10 @@ def test_replace_with_disk_deletes_first_and_creates_after(
 ) -> None:
     assert change_members(disks) == [
         f"{name} leaves",
-        f"{name}-machine gone",
-        f"{name}-disk gone",
-        f"{name}-disk made",
-        f"{name}-machine made",
+        f"{name}-machine deleted",
+        f"{name}-disk deleted",
+        f"{name}-disk created",
+        f"{name}-machine created",
         f"{name} joins",
     ]
 
@@ -699,8 +699,8 @@ def test_replaced_machine_keeps_membership(
     change_members: Callable[..., list[str]],
 ) -> None:
     done = change_members("111", memory=2)
-    assert {"a-machine made", "b-machine made", "c-machine made"} < set(done)
-    assert not [what for what in done if what.endswith(("leaves", "joins"))]
+    assert {"a-machine created", "b-machine created", "c-machine created"} < set(done)
+    assert not [action for action in done if action.endswith(("leaves", "joins"))]
 
 
 def test_replacing_all_disks_creates_members_again(
@@ -708,4 +708,4 @@ def test_replacing_all_disks_creates_members_again(
 ) -> None:
     done = change_members("222")
     for name in "abc":
-        assert done.index(f"{name}-disk made") < done.index(f"{name} joins")
+        assert done.index(f"{name}-disk created") < done.index(f"{name} joins")

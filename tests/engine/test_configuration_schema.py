@@ -1,4 +1,4 @@
-"""The real engine with this project's Pulumi.yaml: how the configuration that it declares reaches the program."""
+"""The configuration that this project's Pulumi.yaml declares, as the real engine passes it to the program."""
 
 import json
 import os
@@ -23,7 +23,7 @@ from pathlib import Path
 import pulumi
 
 sys.path.insert(0, {str(CHECKOUT)!r})
-from lab.configuration import ConfigurationError, parse
+from lab.config.parse import ConfigurationError, parse
 
 values = pulumi.runtime.config.CONFIG.get()
 Path("values.json").write_text(json.dumps(values))
@@ -36,7 +36,7 @@ except ConfigurationError as error:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A project with this one's Pulumi.yaml, whose program reads its configuration and makes nothing."""
+    """A project with this project's Pulumi.yaml. Its program reads the configuration and creates nothing."""
     project = yaml.safe_load((CHECKOUT / "Pulumi.yaml").read_text(encoding="utf-8"))
     project["runtime"]["options"]["virtualenv"] = sys.prefix
     (tmp_path / "Pulumi.yaml").write_text(yaml.safe_dump(project, sort_keys=False), encoding="utf-8")
@@ -47,12 +47,12 @@ def folder(tmp_path: Path) -> Path:
 
 
 def pulumi(folder: Path, *arguments: str, fails: bool = False, stdin: str = "") -> str:
-    """What the engine says; it must succeed, or not if it `fails`."""
-    own = {"PULUMI_BACKEND_URL": f"file://{folder / 'state'}", "PULUMI_CONFIG_PASSPHRASE": "of this test"}
+    """Run the engine and return its output. It must succeed, or fail if `fails` is set."""
+    variables = {"PULUMI_BACKEND_URL": f"file://{folder / 'state'}", "PULUMI_CONFIG_PASSPHRASE": "of this test"}
     result = subprocess.run(
         ["pulumi", *arguments, "--non-interactive", "--color=never"],
         cwd=folder,
-        env=os.environ | own,
+        env=os.environ | variables,
         input=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -64,14 +64,14 @@ def pulumi(folder: Path, *arguments: str, fails: bool = False, stdin: str = "") 
 
 
 def configure(folder: Path, values: dict[str, Any]) -> None:
-    """Makes these the stack's values, beside the salt that the engine put there."""
+    """Set the stack's values and keep the salt of the engine."""
     file = folder / "Pulumi.dev.yaml"
     document = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else {}
     file.write_text(yaml.safe_dump((document or {}) | {"config": values}, sort_keys=False), encoding="utf-8")
 
 
 def received(folder: Path) -> dict[str, Any]:
-    """The configuration as the program was handed it."""
+    """Return the configuration that the program received."""
     values: dict[str, Any] = json.loads((folder / "values.json").read_text(encoding="utf-8"))
     return values
 
@@ -140,7 +140,6 @@ def test_engine_rejects_a_wrong_type(folder: Path) -> None:
 
 
 def test_object_secrets_are_never_in_a_message(folder: Path) -> None:
-    """And where the key of the object is misspelled, only the engine knows that there are secrets in it."""
     certificate, key = pair("kubernetes-ca")
     values = configuration("join") | {"join": {"endpoint": "https://10.240.0.10:6443"}}
     configure(folder, {f"hardway:{name}": value for name, value in values.items()})
@@ -152,6 +151,7 @@ def test_object_secrets_are_never_in_a_message(folder: Path) -> None:
     assert spec.join
     assert spec.join.signer
     assert (spec.join.signer.certificate.text, spec.join.signer.key.text) == (certificate, key)
+    # Only the engine knows that an object with a misspelled key contains secrets.
     pulumi(folder, "config", "set", "--path", "--secret", "hardway:joined.caKey", stdin=key)
     output = pulumi(folder, "preview", "--skip-config-validation", fails=True)
     assert "hardway:joined: unknown key" in output

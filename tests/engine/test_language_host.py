@@ -1,4 +1,4 @@
-"""The language host: how the engine runs a program in Python, and what a person sees when that goes wrong."""
+"""The language host: it runs a program in Python, and its errors say what to do."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.waiting import wait_until
 
 @pytest.fixture
 def project(new_project: Callable[[str], Project], request: pytest.FixtureRequest) -> Project:
-    """A project that no other test uses."""
+    """A separate project for each test."""
     return new_project(str(request.node.name))
 
 
@@ -141,8 +141,8 @@ def test_installed_plugins_are_not_downloaded_again(project: Project) -> None:
 def test_about_lists_python_packages_and_plugins(project: Project) -> None:
     project.write("")
     about = json.loads(project.call("about", "--json"))
-    wanted = {plugin["name"]: plugin["version"] for plugin in about["plugins"] if plugin["name"] != "python"}
-    assert wanted == PLUGINS
+    plugins = {plugin["name"]: plugin["version"] for plugin in about["plugins"] if plugin["name"] != "python"}
+    assert plugins == PLUGINS
     assert about["runtime"]["executable"].startswith(sys.prefix)
     assert "pulumi-command" in {dependency["name"].replace("_", "-") for dependency in about["dependencies"]}
 

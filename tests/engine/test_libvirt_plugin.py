@@ -1,4 +1,4 @@
-"""The libvirt plugin against a private libvirtd: what it makes it takes away, and a failure is in nobody's way."""
+"""The libvirt plugin with a private libvirtd: it deletes what it created, and failures do not block later runs."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def project(engine: Path, hypervisor: PrivateLibvirt, tmp_path: Path) -> Project
 
 
 def write(project: Project, *, memory: int = 64, kernel: str | None = None) -> None:
-    """Makes a VM the project's program, over a disk on which nothing is."""
+    """Set a project's program that creates a VM with an empty disk."""
     image = project.folder / "image.qcow2"
     if not image.exists():
         subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", image, "1M"], check=True)
@@ -54,7 +54,7 @@ def write(project: Project, *, memory: int = 64, kernel: str | None = None) -> N
 
 
 def listed(hypervisor: PrivateLibvirt, *command: str) -> list[str]:
-    """The names that virsh lists."""
+    """Return the names that virsh lists."""
     return virsh(hypervisor, *command, "--name").split()
 
 

@@ -1,4 +1,4 @@
-"""The plugins are what the Python packages were made for: each has the resources, functions and types they know."""
+"""Each plugin has the resources, functions and types that its Python package knows."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ RESOURCES = [(plugin, token) for plugin in sorted(PLUGINS) for token in sorted(p
 FUNCTIONS = [(plugin, token) for plugin in sorted(PLUGINS) for token in sorted(published.functions(f"pulumi_{plugin}"))]
 
 
-# Where a plugin and its Python package differ, and why. Everything else must be equal.
+# The differences between a plugin and its Python package. Everything else must be equal.
 #
-# pulumi-tls 5.6 knows write-only keys. The newest release of the provider that can be had as a Go module (4.2.1) does
-# not, and still wants the key that they could stand in for.
+# pulumi-tls 5.6 knows write-only keys. The newest release of the provider that exists as a Go module (4.2.1) does not
+# know them, and requires the normal key.
 WRITE_ONLY = {
     "tls:index/certRequest:CertRequest": "privateKeyPem",
     "tls:index/locallySignedCert:LocallySignedCert": "caPrivateKeyPem",
     "tls:index/selfSignedCert:SelfSignedCert": "privateKeyPem",
 }
-# The provider behind pulumi-libvirt 0.5.4 has one more field than the package knows.
+# The provider of pulumi-libvirt 0.5.4 has one field that the package does not know.
 UNKNOWN_FIELD = ("libvirt:index/domain:Domain", "networkInterfaces", "private")
 
 
@@ -54,7 +54,7 @@ def test_plugin_has_the_package_resources_and_functions(engine: Path, plugin: st
     schema = _schema(engine, plugin)
     provider = f"pulumi:providers:{plugin}"
     assert {*schema["resources"], provider} == set(published.resources(f"pulumi_{plugin}"))
-    # A provider's method is among the functions of a schema, but in Python no function.
+    # A schema lists the methods of a provider among its functions, but they are not functions in Python.
     functions = {token for token in schema.get("functions", {}) if not token.startswith(provider)}
     assert functions == set(published.functions(f"pulumi_{plugin}"))
 
@@ -86,8 +86,8 @@ def _without_write_only(token: str, known: dict[str, published.Shape]) -> dict[s
 
 def _shapes(token: str, properties: dict[str, Any], schema: dict[str, Any]) -> dict[str, published.Shape]:
     shapes = published.served_shapes(properties, schema)
-    of, key, field = UNKNOWN_FIELD
-    if token == of:
+    unknown_in, key, field = UNKNOWN_FIELD
+    if token == unknown_in:
         elements: Any = shapes[key]  # a list of objects
         del elements[1][1][field]
     return shapes

@@ -1,4 +1,4 @@
-"""The tls plugin: above all, that a certificate is renewed when its time has come."""
+"""The tls plugin: in particular, it renews a certificate when its early renewal is due."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ request = tls.CertRequest("request", private_key_pem=key.private_key_pem, subjec
 certificate = tls.LocallySignedCert("certificate", ca_private_key_pem=key.private_key_pem,
     ca_cert_pem=authority.cert_pem, cert_request_pem=request.cert_request_pem,
     validity_period_hours=48, early_renewal_hours=24, allowed_uses=["server_auth"])
-# What stands for a service that reads it.
+# Stands for a service that reads the certificate.
 command.local.Command("reader", create="true", stdin=certificate.cert_pem)
 """
 
@@ -28,9 +28,9 @@ Outputs = dict[str, Any]
 
 
 class Renewal:
-    """A certificate before its early renewal, and after that hour has struck.
+    """A certificate before and after its early renewal is due.
 
-    Time passes in the state: what the plugin goes by is when the certificate ends, which the state tells it.
+    The test moves the end of the certificate in the state instead of waiting, because the plugin reads it from there.
     """
 
     def __init__(self, project: Project) -> None:
@@ -61,13 +61,13 @@ def renewal(new_project: Callable[[str], Project]) -> Renewal:
 
 
 def _certificate(state: Outputs) -> Outputs:
-    (found,) = (r for r in state["deployment"]["resources"] if r["urn"].endswith("::certificate"))
-    outputs: Outputs = found["outputs"]
+    (certificate,) = (r for r in state["deployment"]["resources"] if r["urn"].endswith("::certificate"))
+    outputs: Outputs = certificate["outputs"]
     return outputs
 
 
 def _ending_in(state: Outputs, remaining: timedelta) -> Outputs:
-    """The state with a certificate that ends after the remaining time."""
+    """Return the state with a certificate that ends after the remaining time."""
     changed = copy.deepcopy(state)
     _certificate(changed)["validityEndTime"] = (datetime.now(UTC) + remaining).strftime("%Y-%m-%dT%H:%M:%SZ")
     return changed
