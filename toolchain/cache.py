@@ -185,7 +185,7 @@ class Cache:
         if damaged:
             raise ToolchainError(
                 f"Files were damaged in the cache, and are now removed from it: {', '.join(damaged)}. "
-                "Run `make up` or `pulumi up` again to create them again."
+                "Run `make up` or `pulumi up` again to create them."
             )
 
     def prune(self, unused_after: float = UNUSED_AFTER) -> list[PrunedEntry]:
