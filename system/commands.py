@@ -54,6 +54,41 @@ def run(
     return result.stdout
 
 
+def run_visibly(
+    arguments: Sequence[str | Path],
+    *,
+    failure: str,
+    folder: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    stdin: str | None = None,
+    error: type[HardwayError] = HostError,
+) -> None:
+    """Run a program whose output, all of it progress, appears on this process's standard error.
+
+    Args:
+        arguments: The program and its arguments.
+        failure: Message of the error; the reason is in the output above it.
+        folder: Working directory.
+        environment: Variables to set in addition to those of this process.
+        stdin: Standard input. Default: empty.
+        error: The exception to raise.
+
+    Raises:
+        HardwayError: The program fails.
+    """
+    result = subprocess.run(
+        [str(argument) for argument in arguments],
+        cwd=folder,
+        env={**os.environ, **(environment or {})},
+        input=stdin or "",
+        text=True,
+        stdout=2,  # standard error
+        check=False,
+    )
+    if result.returncode != 0:
+        raise error(failure)
+
+
 def attempt(
     arguments: Sequence[str | Path],
     *,
