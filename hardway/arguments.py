@@ -36,7 +36,7 @@ This machine:
 
 Options, the same for every command:
   --stack NAME        the stack (default: dev)
-  --json              print the result as JSON (status, verify, smoke, explain)
+  --json              print the result as JSON (status, verify, smoke, explain, render)
   --quiet             print only results and problems
   --verbose           print more about each step
   --help              show this text; after a command, its own options
@@ -52,14 +52,14 @@ _EXIT_CODES = {
     "smoke": "Exit code: 0 if all is well, 1 if something failed, 2 if it could not be tried.",
 }
 FORWARDED = {
-    "status": ("show nodes, services, certificates, etcd and VMs", "[--watch]"),
+    "status": ("show nodes, services, certificates, etcd and VMs", "[--watch [SECONDS]]"),
     "verify": ("compare every node with the stack", ""),
     "smoke": ("try pods, Services, names and logs on every node; leaves nothing behind", ""),
     "explain": ("show which files, keys and defaults make up a service", "NODE [SERVICE [FIELD]]"),
     "render": ("write the files of the nodes into a folder; needs no running lab", "[NODE] DIR"),
 }
 """Commands that a program of `ops` runs: description and arguments. It gets all words that are not common options."""
-WITH_JSON = ("status", "verify", "smoke", "explain")
+WITH_JSON = tuple(FORWARDED)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -92,7 +92,9 @@ def look(options: argparse.Namespace) -> int:
     """
     workspace = _workspace()
     prepare.ensure_python(workspace)
-    return _replace([workspace.venv / "bin/python", *_module(options)], os.environ)
+    # Encrypted values of a stack file need the engine and the passphrase, if there are any.
+    variables = environment.evaluate(workspace.env.read_text()) if workspace.env.exists() else os.environ
+    return _replace([workspace.venv / "bin/python", *_module(options)], variables)
 
 
 def recover(options: argparse.Namespace) -> int:
@@ -143,6 +145,8 @@ def _workspace() -> Workspace:
 def _module(options: argparse.Namespace) -> list[str]:
     """Return Python's arguments for the program of `ops` that runs the command."""
     common = ["--stack", options.stack, *(["--json"] if options.json else [])]
+    if options.verbosity is not console.Verbosity.NORMAL:
+        common.append(f"--{options.verbosity.value}")
     # -P: modules are those of the checkout (PYTHONPATH), not those of the current folder.
     return ["-P", "-m", f"ops.{options.command}", *common, *options.extra]
 

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from system import console
 from system.errors import HardwayError, HostError, ToolchainError
 
 MAX_QUOTED_LINES = 25
@@ -42,6 +43,7 @@ def run(
         HardwayError: The program cannot be started or fails. The message quotes the end of its output.
     """
     command = [str(argument) for argument in arguments]
+    console.detail(shlex.join(command))
     try:
         if on_line is None:
             result = attempt(command, folder=folder, environment=environment, stdin=stdin)
@@ -76,8 +78,10 @@ def run_visibly(
     Raises:
         HardwayError: The program fails.
     """
+    command = [str(argument) for argument in arguments]
+    console.detail(shlex.join(command))
     result = subprocess.run(
-        [str(argument) for argument in arguments],
+        command,
         cwd=folder,
         env={**os.environ, **(environment or {})},
         input=stdin or "",

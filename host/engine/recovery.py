@@ -202,5 +202,5 @@ def _run(checkout: Path, pulumi: Path, *arguments: str) -> str:
     )
 
 
-def _report(what: str) -> None:
-    console.warn(f"An earlier run was killed: {what}.")
+def _report(result: str) -> None:
+    console.warn(f"An earlier run was killed: {result}.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import signal
 import subprocess
 import time
@@ -84,7 +85,7 @@ class Stack:
         with steps.step(f"Stack {self.name}"):
             self._select()
         with steps.step("pulumi up"):
-            self._commands.run(
+            self._commands.change(
                 *("pulumi", "up", *self._stack, "--yes", "--skip-preview", "--suppress-outputs", _SKIP_VALIDATION)
             )
         outputs = self.write_access()
@@ -128,9 +129,9 @@ class Stack:
     def destroy(self) -> None:
         """Delete everything that the stack created, and the files to reach it."""
         if self.name in deployed(self._workspace):
-            self._commands.run("pulumi", "destroy", *self._stack, "--yes", "--skip-preview")
+            self._commands.change("pulumi", "destroy", *self._stack, "--yes", "--skip-preview")
         else:
-            print(f"Stack {self.name} has no resources to delete.")
+            console.note(f"Stack {self.name} has no resources to delete.")
         access_files.remove(self._workspace, self.name)
 
     def _wait_until_ready(self, nodes: Set[str]) -> None:
@@ -170,7 +171,7 @@ class Stack:
         # Once the file has the salt, the engine does not write it again.
         file = self._workspace.stack_file(self.name)
         with stack_file.text_kept(file):
-            self._commands.run("pulumi", "stack", "select", "--create", self.name)
+            self._commands.change("pulumi", "stack", "select", "--create", self.name)
         if file.exists():
             stack_file.tell_git(file)
 
@@ -201,6 +202,14 @@ class _Commands:
         """
         self._call(command, None)
 
+    def change(self, *command: str) -> None:
+        """Run a command whose output is progress. With `--quiet` it appears only if the command fails.
+
+        Raises:
+            HostError: The command fails.
+        """
+        self._call(command, subprocess.PIPE if console.verbosity() is console.Verbosity.QUIET else None, progress=True)
+
     def output(self, *command: str) -> str:
         """Run a command and return its standard output.
 
@@ -218,7 +227,8 @@ class _Commands:
         )
         return result.stdout if result.returncode == 0 else None
 
-    def _call(self, command: tuple[str, ...], stdout: int | None) -> str | None:
+    def _call(self, command: tuple[str, ...], stdout: int | None, *, progress: bool = False) -> str | None:
+        console.detail(shlex.join(command))
         child = subprocess.Popen(
             [self._workspace.bin / command[0], *command[1:]],
             cwd=self._workspace.checkout,
@@ -229,6 +239,8 @@ class _Commands:
         with _signals_left_to(child):
             output, _ = child.communicate()
         if child.returncode != 0:
+            if progress and output:
+                console.warn(output.rstrip())
             raise HostError(f"`{' '.join(command[:2])}` failed (exit code {child.returncode}); the reason is above.")
         return output
 

@@ -19,6 +19,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
 
+from system.commands import run
+from system.errors import HostError
+
 BOUND = {
     "lib": Path("/var/lib/libvirt"),
     "etc": Path("/etc/libvirt"),
@@ -73,7 +76,7 @@ _MIN_LIFETIME = 5.0
 
 
 def _run(*command: str) -> None:
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    run(command, why="setting up the namespaces of the private libvirt", error=HostError)
 
 
 def hiding_kvm(instance: Path) -> list[list[str]]:

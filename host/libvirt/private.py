@@ -271,12 +271,12 @@ class PrivateLibvirt:
         if record.exists():
             console.note(f"VMs cannot reach the internet, such as registries (no egress): {record.read_text()}")
 
-    def _failure(self, what: str) -> str:
+    def _failure(self, problem: str) -> str:
         lines = []
         for log in (self.instance / _LOG, self.instance / "log" / "libvirtd.log"):
             if log.exists():
                 lines += [f"  {log}: {line}" for line in log.read_text(errors="replace").splitlines()[-5:]]
-        return "\n".join([f"The private libvirt {what}. The last lines of its logs:", *lines])
+        return "\n".join([f"The private libvirt {problem}. The last lines of its logs:", *lines])
 
     def _end_processes(self) -> None:
         """End the holder first, so that it restarts no daemon, then VMs, dnsmasq and commands that were entered."""

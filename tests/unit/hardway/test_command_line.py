@@ -169,12 +169,12 @@ def test_checks_run_in_the_labs_environment(
 ) -> None:
     before = Path.cwd()
     try:
-        main([command, "--json", "--watch", "5", "--stack", "organization/hardway/mine"])
+        main([command, "--json", "--watch", "5", "--quiet", "--stack", "organization/hardway/mine"])
     finally:
         os.chdir(before)
     [result] = replaced
     assert result.stdout.splitlines() == [
-        f"-P -m ops.{command} --stack mine --json --watch 5",
+        f"-P -m ops.{command} --stack mine --json --quiet --watch 5",
         str(workspace.checkout),
         str(CHECKOUT),
         "qemu",

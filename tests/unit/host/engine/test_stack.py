@@ -13,6 +13,7 @@ import pytest
 from host import environment
 from host.engine.stack import EXISTING_MACHINES, Stack, deployed, locations
 from host.workspace import Workspace
+from system import console
 from system.errors import HostError
 from system.files import CHECKOUT
 
@@ -159,3 +160,20 @@ def test_an_interrupted_run_waits_for_the_engine(tmp_path: Path, number: signal.
             process.send_signal(number)
         assert process.stdout.read() == "state written\n"
         assert process.wait() != 0
+
+
+@pytest.mark.parametrize("exit_code", [0, 4])
+def test_quiet_shows_progress_only_on_failure(
+    exit_code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(console.VERBOSITY_VARIABLE, "quiet")
+    listed = json.dumps([{"name": "organization/hardway/dev", "resourceCount": 1}])
+    engine = f"#!/bin/sh\ncase \"$*\" in *ls*) echo '{listed}' ;; *) echo deleting; exit {exit_code} ;; esac\n"
+    stack = Stack(prepared(tmp_path, engine), "organization/hardway/dev")
+    if exit_code == 0:
+        stack.destroy()
+        assert "deleting" not in "".join(capfd.readouterr())
+    else:
+        with pytest.raises(HostError, match="`pulumi destroy` failed"):
+            stack.destroy()
+        assert "deleting" in capfd.readouterr().err
