@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from system import console
 from system.errors import HardwayError, HostError, ToolchainError
 
 MAX_QUOTED_LINES = 25
@@ -42,6 +43,7 @@ def run(
         HardwayError: The program cannot be started or fails. The message quotes the end of its output.
     """
     command = [str(argument) for argument in arguments]
+    console.detail(shlex.join(command))
     try:
         if on_line is None:
             result = attempt(command, folder=folder, environment=environment, stdin=stdin)
@@ -52,6 +54,43 @@ def run(
     if result.returncode != 0:
         raise error(f"{why}: `{shlex.join(command)[:200]}` failed ({result.returncode}):\n{quote(result)}")
     return result.stdout
+
+
+def run_visibly(
+    arguments: Sequence[str | Path],
+    *,
+    failure: str,
+    folder: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    stdin: str | None = None,
+    error: type[HardwayError] = HostError,
+) -> None:
+    """Run a program whose output, all of it progress, appears on this process's standard error.
+
+    Args:
+        arguments: The program and its arguments.
+        failure: Message of the error; the reason is in the output above it.
+        folder: Working directory.
+        environment: Variables to set in addition to those of this process.
+        stdin: Standard input. Default: empty.
+        error: The exception to raise.
+
+    Raises:
+        HardwayError: The program fails.
+    """
+    command = [str(argument) for argument in arguments]
+    console.detail(shlex.join(command))
+    result = subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, **(environment or {})},
+        input=stdin or "",
+        text=True,
+        stdout=2,  # standard error
+        check=False,
+    )
+    if result.returncode != 0:
+        raise error(failure)
 
 
 def attempt(

@@ -1,0 +1,27 @@
+"""Names of stacks."""
+
+from __future__ import annotations
+
+import pytest
+
+from host.workspace import short_stack_name
+from system.errors import HostError
+
+
+@pytest.mark.parametrize("name", ["dev", "organization/dev", "organization/hardway/dev"])
+def test_qualified_names_mean_the_same_stack(name: str) -> None:
+    assert short_stack_name(name) == "dev"
+
+
+@pytest.mark.parametrize(
+    "name", ["other/dev", "organization/other/dev", "other/hardway/dev", "/dev", "a/b/c/dev", "hardway/dev"]
+)
+def test_other_projects_and_organizations_are_refused(name: str) -> None:
+    with pytest.raises(HostError, match="another organization or project"):
+        short_stack_name(name)
+
+
+@pytest.mark.parametrize("name", ["", "..", ".", "a b", "organization/hardway/", "ä"])
+def test_invalid_names_are_refused(name: str) -> None:
+    with pytest.raises(HostError, match="not a valid stack name"):
+        short_stack_name(name)
