@@ -41,7 +41,7 @@ def base_image(spec: Spec) -> VmImage | None:
         return None
     if spec.image:
         return vm_image.ensure_cloud_image(spec.image)
-    return vm_image.ensure_vm_image(vm_image.seed_of())
+    return vm_image.ensure_vm_image(vm_image.store_files())
 
 
 def to_line(artifact: Artifact, digest: str) -> str:

@@ -1,4 +1,4 @@
-"""The checks and tests: what each runs, how long it took, and the count over all of them."""
+"""The checks and tests of the repository: the command of each, its duration, and the number of tests over all."""
 
 from __future__ import annotations
 
@@ -17,20 +17,26 @@ from lab import versions
 from system.errors import HostError
 from toolchain import golang
 
-# In the order they run: what is quick to fail comes first.
 NAMES = ("lint", "unit", "program", "engine", "e2e", "profiles")
-ROOTS = ("engine", "e2e", "profiles")
-"""Those that make namespaces and run libvirt in them."""
-THOROUGH = {"e2e": ("--rounds=10",), "profiles": ("--rounds=10", "--stacks=all")}
-"""What each is told where there is time."""
+"""All checks in the order in which they run, the fastest first."""
+NEED_ROOT = ("engine", "e2e", "profiles")
+"""The checks that create namespaces and run libvirt in them."""
+THOROUGH_OPTIONS = {"e2e": ("--rounds=10",), "profiles": ("--rounds=10", "--stacks=all")}
+"""Options of pytest by check, for a thorough run."""
 
-# gofmt lists what it would change and calls that a success.
+# gofmt exits with 0 even if it lists files that it would change.
 _GOFMT = 'unformatted=$("$0" -l "$1") && printf "%s" "$unformatted" && test -z "$unformatted"'
 
 
 @dataclass
 class Count:
-    """How many tests ended how, over all runs so far."""
+    """The number of tests by outcome.
+
+    Attributes:
+        passed: Tests that passed.
+        failed: Tests that failed, or that could not be collected or set up.
+        skipped: Tests that were skipped.
+    """
 
     passed: int = 0
     failed: int = 0
@@ -40,7 +46,7 @@ class Count:
         return f"{self.passed} passed, {self.failed} failed" + (f", {self.skipped} skipped" if self.skipped else "")
 
     def add(self, report: Path) -> None:
-        """Adds what a JUnit report says. A test that could not be set up or collected counts as failed."""
+        """Add the outcomes of a JUnit report."""
         for suite in ElementTree.parse(report).getroot().iter("testsuite"):
             total, skipped = int(suite.get("tests", 0)), int(suite.get("skipped", 0))
             failed = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
@@ -50,21 +56,35 @@ class Count:
 
 
 def ensure_allowed(names: Sequence[str]) -> None:
-    """Raises HostError where one of the named checks, none for all, needs root and this is another user."""
-    needing = [name for name in names or NAMES if name in ROOTS]
-    if needing and os.geteuid() != 0:
+    """Check that this user may run the named checks.
+
+    Args:
+        names: The checks; none for all of them.
+
+    Raises:
+        HostError: One of them needs root, and this is another user.
+    """
+    refused = [name for name in names or NAMES if name in NEED_ROOT]
+    if refused and os.geteuid() != 0:
         raise HostError(
-            f"The tests {', '.join(needing)} make namespaces and run libvirt in them, which takes root: "
-            "sudo make test, in a clone of its own. Without: make lint test-unit test-program"
+            f"These tests need root because they create namespaces and run libvirt in them: {', '.join(refused)}. "
+            "Run `sudo make test` in a separate clone. These checks need no root: make lint test-unit test-program"
         )
 
 
 def run(workspace: Workspace, tools: Tools, names: Sequence[str], *, thorough: bool = False) -> bool:
-    """Runs the named checks, all of them even where one fails, and says whether all were well.
+    """Run checks, also those after one that fails.
 
-    names: none for all. thorough: every other stack instead of one of them, and more random draws.
+    The last line printed is the number of tests, if any test was asked for.
 
-    The last line printed is the count of tests, where any was asked for.
+    Args:
+        workspace: The checkout to check.
+        tools: The programs that the tests use.
+        names: The checks to run; none for all of them.
+        thorough: Bring up every stack instead of one, and draw more random cases.
+
+    Returns:
+        True if all of them succeeded.
     """
     names = names or NAMES
     count = Count()
@@ -72,28 +92,32 @@ def run(workspace: Workspace, tools: Tools, names: Sequence[str], *, thorough: b
     for name in names:
         print(f"==> {name}", flush=True)
         started = time.monotonic()
-        well = (
+        succeeded = (
             _lint(workspace, tools)
             if name == "lint"
-            else _pytest(workspace, tools, name, count, THOROUGH.get(name, ()) if thorough else ())
+            else _pytest(workspace, tools, name, count, THOROUGH_OPTIONS.get(name, ()) if thorough else ())
         )
-        print(f"==> {name}: {'ok' if well else 'FAILED'} in {time.monotonic() - started:.1f} s", flush=True)
-        if not well:
+        print(f"==> {name}: {'ok' if succeeded else 'FAILED'} in {time.monotonic() - started:.1f} s", flush=True)
+        if not succeeded:
             failed.append(name)
-    print(f"Failed: {', '.join(failed)}" if failed else f"All well: {', '.join(names)}")
+    print(f"Failed: {', '.join(failed)}" if failed else f"All checks succeeded: {', '.join(names)}")
     if any(name != "lint" for name in names):
         print(count, flush=True)
     return not failed
 
 
 def python(workspace: Workspace, tools: Tools, arguments: Sequence[str]) -> int:
-    """Runs the Python of the tests with the given arguments, in their environment; returns its exit code."""
+    """Run the Python of the tests in their environment.
+
+    Returns:
+        Its exit code.
+    """
     command = [str(workspace.development_venv / "bin/python"), *arguments]
     return subprocess.run(command, cwd=workspace.checkout, env=environment_of(tools), check=False).returncode
 
 
 def lint_commands(workspace: Workspace) -> dict[str, list[str]]:
-    """Name and argument vector of each check of the sources."""
+    """Return the argument vector of each check of the sources, by its name."""
     programs = workspace.development_venv / "bin"
     commands: dict[str, list[str]] = {
         "ruff check": [str(programs / "ruff"), "check"],
@@ -105,23 +129,34 @@ def lint_commands(workspace: Workspace) -> dict[str, list[str]]:
     if go is not None:
         module = "toolchain/go"
         commands["gofmt"] = ["sh", "-c", _GOFMT, str(go.program.with_name("gofmt")), module]
-        # With the flags of the build, whose cache then has all that is imported.
+        # The flags of the build, so that both share Go's build cache.
         commands["go vet"] = ["env", "CGO_ENABLED=0", str(go.program), "-C", module, "vet", "-trimpath", "./..."]
     return commands
 
 
 def shell_programs(checkout: Path) -> list[str]:
-    """The paths of the shell programs among the files that Git knows, told by their first line.
+    """Return the paths of the shell programs that Git tracks, recognised by their first line.
 
-    Raises HostError where Git refuses.
+    Raises:
+        HostError: Git cannot list the files.
+    """
+    return [name for name in tracked_files(checkout) if is_shell_program(checkout / name)]
+
+
+def tracked_files(checkout: Path) -> list[str]:
+    """Return the paths of all files that Git tracks.
+
+    Raises:
+        HostError: Git cannot list the files.
     """
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=checkout, capture_output=True, text=True, check=False)
     if listed.returncode != 0:
         raise HostError(f"`git ls-files` in {checkout} failed:\n{listed.stderr.strip()}")
-    return [name for name in listed.stdout.split("\0") if name and _is_shell_program(checkout / name)]
+    return [name for name in listed.stdout.split("\0") if name]
 
 
-def _is_shell_program(path: Path) -> bool:
+def is_shell_program(path: Path) -> bool:
+    """Return True if the first line of a file names sh or bash as its interpreter."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
@@ -159,14 +194,16 @@ def _pytest(workspace: Workspace, tools: Tools, name: str, count: Count, options
 
 
 def environment_of(tools: Tools) -> Mapping[str, str]:
-    """The tests' environment: real programs instead of those that enter the lab's namespaces, no Pulumi of the user.
+    """Return the environment variables of the tests.
 
-    Python keeps what it has compiled, as it does for most users; each preview would compile the whole program anew.
+    It has the real programs, not the wrappers of `.lab/bin` that enter the lab's namespaces. The user's own Pulumi
+    settings are left out. Python may write bytecode, as it does for most users: without it, each preview would compile
+    the whole program again.
     """
-    left_out = ("PULUMI_", "PYTHONDONTWRITEBYTECODE")
-    own = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
-    return own | {
-        "PATH": os.pathsep.join([str(tools.bin), str(tools.kubectl.parent), own.get("PATH", os.defpath)]),
+    excluded = ("PULUMI_", "PYTHONDONTWRITEBYTECODE")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(excluded)}
+    return inherited | {
+        "PATH": os.pathsep.join([str(tools.bin), str(tools.kubectl.parent), inherited.get("PATH", os.defpath)]),
         "PULUMI_HOME": str(tools.pulumi_home),
         "PULUMI_SKIP_UPDATE_CHECK": "true",
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",

@@ -1,14 +1,14 @@
-"""The one cache of everything fetched or built, outside the checkout, keyed by what an entry is made from.
+"""The cache of everything that is fetched or built. It is outside the checkout, so all checkouts share it.
 
-An entry is a folder `entries/<name>-<key>` with its files and a manifest of their digests. It is made in a temporary
-folder beside and renamed, under a lock of its own, so that an interrupted run leaves nothing half-made under an
-entry's name, and of two runs at once one makes it and the other waits and uses it.
+An entry is a folder `entries/<name>-<key>` with its files and a manifest of their digests. The key is a digest over
+everything that the entry is made from. A new entry is made in a temporary folder beside its final place and then
+renamed, under a lock per key. So an interrupted run never leaves an incomplete entry under its final name, and when two
+runs need the same entry, one makes it and the other waits and uses it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -22,16 +22,17 @@ from typing import Any
 
 from system.console import say
 from system.errors import ToolchainError
+from system.files import locked, write_atomically
 
 MANIFEST = "manifest.json"
 DAY = 24 * 3600.0
 UNUSED_AFTER = 30 * DAY
-"""Seconds after which an entry that nobody used is dropped by `Cache.prune`."""
+"""Seconds without use after which `Cache.prune` removes an entry."""
 
 
 @dataclass(frozen=True)
 class Key:
-    """What an entry is called and the digest over everything that it is made from."""
+    """The name of an entry, and the digest over everything that the entry is made from."""
 
     name: str
     digest: str
@@ -41,14 +42,19 @@ class Key:
 
 
 def key(name: str, **made_from: Any) -> Key:
-    """The key of an entry. `made_from` is everything that decides its content, as JSON can say it."""
+    """Return the key of an entry.
+
+    Args:
+        name: Says in messages which program or image the entry holds.
+        made_from: Everything that decides the entry's content, as values that JSON can represent.
+    """
     text = json.dumps(made_from, sort_keys=True, ensure_ascii=False)
     return Key(name, hashlib.sha256(text.encode()).hexdigest())
 
 
 @dataclass(frozen=True)
 class Record:
-    """What the manifest says of one file: its SHA-256, and size and time of modification as a cheap sign of change."""
+    """One file in the manifest: its SHA-256, and size and modification time as a cheap way to notice a change."""
 
     sha256: str
     size: int
@@ -57,46 +63,67 @@ class Record:
 
 @dataclass(frozen=True)
 class Entry:
-    """A whole and checked entry. files: path within the folder → record. note: what its maker said of it."""
+    """A complete and checked entry.
+
+    Attributes:
+        folder: The folder that holds the files.
+        files: The record of each file, by its path within the folder.
+        note: A remark of the code that made the entry, such as the version of the compiler.
+    """
 
     folder: Path
     files: Mapping[str, Record]
     note: str
 
     def path(self, name: str) -> Path:
-        """Where the file is. Raises KeyError where the entry has no such file."""
+        """Return the path of a file. Raises KeyError if the entry has no such file."""
         self.files[name]
         return self.folder / name
 
 
+@dataclass(frozen=True)
+class PrunedEntry:
+    """An entry that `Cache.prune` removed: the name of its folder, and the bytes that it occupied on the disk."""
+
+    name: str
+    size: int
+
+
 class Cache:
-    """The cache in a folder; by default `hardway` in XDG's cache folder."""
+    """A cache in one folder."""
 
     def __init__(self, folder: Path | None = None, *, verify: bool = False) -> None:
-        """verify: compare digests of all that is used, instead of size and time of modification."""
+        """Open a cache.
+
+        Args:
+            folder: The cache's folder, by default `default_folder()`.
+            verify: Compare the digests of all files that are used, instead of size and modification time.
+        """
         self._folder = folder or default_folder()
         self._entries, self._locks = self._folder / "entries", self._folder / "locks"
         self._verify = verify
         self._verified: set[Path] = set()
 
     def find(self, key: Key) -> Entry | None:
-        """The entry if it is there and whole. One that is damaged counts as absent, and `make` replaces it."""
+        """Return the entry, or None if it is missing or damaged. `make` replaces a damaged entry."""
         folder = self._entries / str(key)
         entry = _read(folder)
         if entry is None:
             if folder.exists():
-                say(f"{key.name}: its manifest in the cache is damaged")
+                say(f"{key.name}: the manifest in the cache is damaged")
             return None
         changed = [name for name, record in entry.files.items() if not _looks_unchanged(folder / name, record)]
         if self._verify and folder not in self._verified:
             changed = list(entry.files)
-        damaged = [name for name in changed if not _is_whole(folder / name, entry.files[name])]
+        damaged = [name for name in changed if not _is_intact(folder / name, entry.files[name])]
         if damaged:
             say(f"{key.name}: damaged in the cache: {', '.join(damaged)}")
             return None
         if changed:
-            # Copied or touched, and still the same: noted, so that the digest needn't be taken each time.
-            entry = replace(entry, files={name: _seen(folder / name, record) for name, record in entry.files.items()})
+            # Somebody copied or touched the files, but the content is the same. Record the new times, so that the next
+            # run need not compute the digests again.
+            records = {name: _record(folder / name, record.sha256) for name, record in entry.files.items()}
+            entry = replace(entry, files=records)
             with contextlib.suppress(OSError):
                 _write(entry)
         self._verified.add(folder)
@@ -104,29 +131,34 @@ class Cache:
         return entry
 
     def make(self, key: Key, make: Callable[[Path], str | None]) -> Entry:
-        """The entry; made first where it is not there, or damaged.
+        """Return the entry, and make it first if it is missing or damaged.
 
-        make: fills the folder it is given and may return a note on how it did so. Where it raises, nothing stays.
+        Args:
+            key: The entry's key.
+            make: Fills the folder that it receives, and may return a note about how it did so. If it raises, nothing
+                remains in the cache.
 
-        Raises ToolchainError where this machine can't store it.
+        Raises:
+            ToolchainError: This machine cannot store the entry.
         """
         entry = self.find(key)
         if entry is not None:
             return entry
-        with self._faults_told(key), self._lock(key):
+        with self._explain_storage_errors(key), self._lock(key):
             entry = self.find(key)
             if entry is not None:
                 return entry
             folder = self._entries / str(key)
             self._entries.mkdir(parents=True, exist_ok=True)
-            for left in self._entries.glob(f".{key}.*"):  # by a run that was killed: nobody else makes it now
-                shutil.rmtree(left, ignore_errors=True)
+            # Only the holder of the lock makes this entry, so these are leftovers of killed runs.
+            for leftover in self._entries.glob(f".{key}.*"):
+                shutil.rmtree(leftover, ignore_errors=True)
             new = Path(tempfile.mkdtemp(prefix=f".{key}.", dir=self._entries))
             try:
                 note = make(new)
                 new.chmod(0o755)
                 _write(Entry(new, _records(new), note or ""))
-                self._drop(folder)
+                self._remove(folder)
                 new.rename(folder)
             finally:
                 shutil.rmtree(new, ignore_errors=True)
@@ -134,81 +166,87 @@ class Cache:
         assert entry is not None
         return entry
 
-    def expect_whole(self, files: Iterable[Path]) -> None:
-        """Reads the entries that files are of in full: for what is about to be used where damage would stay.
+    def require_intact(self, files: Iterable[Path]) -> None:
+        """Compare the digests of all files in the entries that the given files belong to.
 
-        Raises ToolchainError that names those that are damaged. They are dropped, so that the next run makes them anew.
+        Call this before files are copied to a place where damage would stay. Damaged entries are removed, so the next
+        run makes them again.
+
+        Raises:
+            ToolchainError: Some entries are damaged. The message names them.
         """
         verifying, damaged = Cache(self._folder, verify=True), []
         for name in sorted({path.relative_to(self._entries).parts[0] for path in files}):
             key = Key(*name.rsplit("-", 1))
-            with self._faults_told(key), self._lock(key):
+            with self._explain_storage_errors(key), self._lock(key):
                 if verifying.find(key) is None:
-                    self._drop(self._entries / name)
+                    self._remove(self._entries / name)
                     damaged.append(key.name)
         if damaged:
             raise ToolchainError(
-                f"damaged in the cache, and now dropped from it: {', '.join(damaged)}. "
-                "Run `make up` or `pulumi up` again, which has it made anew."
+                f"Files were damaged in the cache, and are now removed from it: {', '.join(damaged)}. "
+                "Run `make up` or `pulumi up` again to create them."
             )
 
-    def prune(self, unused_after: float = UNUSED_AFTER) -> list[str]:
-        """Drops entries last used longer ago than that many seconds, and what interrupted runs left behind.
+    def prune(self, unused_after: float = UNUSED_AFTER) -> list[PrunedEntry]:
+        """Remove old entries and the leftovers of interrupted runs, and return what was removed.
 
-        Returns their names.
+        Args:
+            unused_after: Seconds without use after which an entry is old.
         """
         if not self._entries.exists():
             return []
         old = [folder for folder in sorted(self._entries.iterdir()) if _age(folder) > unused_after]
+        pruned = [PrunedEntry(folder.name, _disk_usage(folder)) for folder in old]
         for folder in old:
-            self._drop(folder)
-        return [folder.name for folder in old]
+            self._remove(folder)
+        return pruned
 
-    def _drop(self, folder: Path) -> None:
+    def _remove(self, folder: Path) -> None:
         if folder.exists():
-            # Renamed first: whoever looks meanwhile finds all of the entry or nothing.
-            doomed = Path(tempfile.mkdtemp(prefix=".dropped.", dir=self._entries))
-            folder.rename(doomed / folder.name)
-            shutil.rmtree(doomed, ignore_errors=True)
+            # Rename first, so that another process sees either the complete entry or none.
+            trash = Path(tempfile.mkdtemp(prefix=".dropped.", dir=self._entries))
+            folder.rename(trash / folder.name)
+            shutil.rmtree(trash, ignore_errors=True)
 
     @contextlib.contextmanager
-    def _faults_told(self, key: Key) -> Iterator[None]:
+    def _explain_storage_errors(self, key: Key) -> Iterator[None]:
         try:
             yield
         except OSError as error:
             where, reason = error.filename or self._entries, error.strerror or error
             raise ToolchainError(
-                f"{key.name} can't be stored: {where}: {reason}. Make room or mend that, then run the same again."
+                f"{key.name} cannot be stored: {where}: {reason}. Free space or fix this, then run the command again."
             ) from None
 
     @contextlib.contextmanager
     def _lock(self, key: Key) -> Iterator[None]:
         self._locks.mkdir(parents=True, exist_ok=True)
-        with (self._locks / str(key)).open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                say(f"{key.name}: being made by another run, waiting for it")
-                fcntl.flock(file, fcntl.LOCK_EX)
+        with locked(self._locks / str(key), f"{key.name}: another run is making it; waiting"):
             yield
 
 
 def default_folder() -> Path:
-    """`hardway` in the folder that XDG's base directory specification gives to caches."""
+    """Return `hardway` in the user's cache folder, as the XDG base directory specification defines it."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hardway"
 
 
 def sha256(path: Path) -> str:
-    """The file's SHA-256 in hexadecimal digits."""
+    """Return the SHA-256 of a file in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def tree_sha256(folder: Path, counts: Callable[[Path], bool] | None = None) -> str:
-    """A digest over the names, contents and execute bits of the files in a folder; of those that count, if so asked."""
+def tree_sha256(folder: Path, include: Callable[[Path], bool] | None = None) -> str:
+    """Return a digest over the names, contents and execute bits of the files in a folder.
+
+    Args:
+        folder: Searched recursively.
+        include: Selects the files that count; by default all do.
+    """
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and (counts is None or counts(path)):
+        if path.is_file() and (include is None or include(path)):
             executable = bool(path.stat().st_mode & 0o100)
             digest.update(f"{path.relative_to(folder)} {executable} {sha256(path)}\n".encode())
     return digest.hexdigest()
@@ -225,19 +263,17 @@ def _read(folder: Path) -> Entry | None:
 
 def _write(entry: Entry) -> None:
     manifest = {"note": entry.note, "files": {name: asdict(record) for name, record in entry.files.items()}}
-    new = entry.folder / f"{MANIFEST}.{os.getpid()}"
-    new.write_text(json.dumps(manifest, indent=1))
-    new.rename(entry.folder / MANIFEST)
+    write_atomically(entry.folder / MANIFEST, json.dumps(manifest, indent=1))
 
 
 def _records(folder: Path) -> dict[str, Record]:
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink()]
-    return {str(path.relative_to(folder)): _seen(path, Record(sha256(path), 0, 0)) for path in files}
+    return {str(path.relative_to(folder)): _record(path, sha256(path)) for path in files}
 
 
-def _seen(path: Path, record: Record) -> Record:
+def _record(path: Path, digest: str) -> Record:
     status = path.stat()
-    return Record(record.sha256, status.st_size, status.st_mtime_ns)
+    return Record(digest, status.st_size, status.st_mtime_ns)
 
 
 def _mark_used(folder: Path) -> None:
@@ -253,6 +289,11 @@ def _age(folder: Path) -> float:
         return 0.0
 
 
+def _disk_usage(folder: Path) -> int:
+    """Return the bytes that the files in a folder occupy. Disk images are sparse, so this is not the sum of sizes."""
+    return sum(path.lstat().st_blocks * 512 for path in folder.rglob("*"))
+
+
 def _looks_unchanged(path: Path, record: Record) -> bool:
     try:
         status = path.stat()
@@ -261,7 +302,7 @@ def _looks_unchanged(path: Path, record: Record) -> bool:
     return (status.st_size, status.st_mtime_ns) == (record.size, record.mtime_ns)
 
 
-def _is_whole(path: Path, record: Record) -> bool:
+def _is_intact(path: Path, record: Record) -> bool:
     try:
         return path.stat().st_size == record.size and sha256(path) == record.sha256
     except OSError:

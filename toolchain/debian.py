@@ -1,4 +1,4 @@
-"""Where this machine gets Debian's packages from, so that what is made here gets them from the same places."""
+"""This machine's sources of Debian packages. The VM image is made from the same ones."""
 
 from __future__ import annotations
 
@@ -8,34 +8,43 @@ from system.commands import run
 from system.errors import ToolchainError
 
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
-CARRIED_OVER = re.compile(r"Acquire::(https?|Retries|Check-Valid-Until|Check-Date)\b")
-"""apt's settings of how packages are fetched: proxies, certificates, snapshots of the past."""
+ACQUIRE_SETTING = re.compile(r"Acquire::(https?|Retries|Check-Valid-Until|Check-Date)\b")
+"""apt settings that decide how packages are downloaded: proxies, certificates, snapshots of the past."""
 
 
 def sources(suite: str) -> str:
-    """apt sources for a system of the suite, made of the repositories that this machine takes Debian's packages from.
+    """Return apt sources for a system of the given suite, with the Debian repositories of this machine.
 
-    Raises ToolchainError where this machine knows none.
+    Raises:
+        ToolchainError: apt on this machine knows no repository with Debian's packages.
     """
     fields = "$(REPO_URI) $(CODENAME) $(COMPONENT) $(ORIGIN)"
     command = ["apt-get", "indextargets", "--format", fields, "Created-By: Packages"]
-    listed = run(command, why="asking apt where packages come from")
-    return sources_like(listed, suite)
+    listing = run(command, why="listing the package repositories of this machine")
+    return sources_from(listing, suite)
 
 
-def sources_like(listed: str, suite: str) -> str:
-    """The same, of repositories listed as lines of URI, code name, component and origin."""
+def sources_from(listing: str, suite: str) -> str:
+    """Return apt sources for a system of the given suite, with the Debian repositories of a listing.
+
+    Args:
+        listing: A line for each repository with its URI, code name, component and origin.
+        suite: The suite's code name; it may differ from that of this machine.
+
+    Raises:
+        ToolchainError: The listing has no repository with Debian's packages.
+    """
     repositories = set()
-    for line in listed.splitlines():
+    for line in listing.splitlines():
         uri, codename, component, origin = line.split(" ", 3)
-        # Of `bookworm-security` the second part says what it is for, the first which release it belongs to.
+        # A code name such as `bookworm-security` is the release and the purpose of the repository.
         pocket = codename.partition("-")[2]
         if (origin, component) == ("Debian", "main") and pocket in ("", "updates", "security"):
             repositories.add((uri, f"{suite}-{pocket}".rstrip("-")))
     if not any(release == suite for _, release in repositories):
         raise ToolchainError(
-            "apt on this machine knows no repository of Debian's packages, which the VM image is made from. "
-            "Run `apt-get update` first; on another system than Debian, name a cloud image instead."
+            "apt on this machine knows no repository with Debian's packages, which the VM image is made from. "
+            "On Debian, run `apt-get update` first. On another system, set `hardway:image` to a cloud image."
         )
     return "\n".join(
         f"Types: deb\nURIs: {uri}\nSuites: {release}\nComponents: main\nSigned-By: {KEYRING}\n"
@@ -44,7 +53,7 @@ def sources_like(listed: str, suite: str) -> str:
 
 
 def acquire_options() -> list[str]:
-    """This machine's settings of apt that say how packages are fetched, as lines of apt's configuration."""
-    dump = run(["apt-config", "dump"], why="asking apt for its settings")
+    """Return this machine's apt settings that decide how packages are downloaded, as lines of apt's configuration."""
+    dump = run(["apt-config", "dump"], why="reading the apt settings of this machine")
     lines = (line for line in dump.splitlines() if not line.endswith(' "";'))
-    return [line for line in lines if CARRIED_OVER.match(line)]
+    return [line for line in lines if ACQUIRE_SETTING.match(line)]

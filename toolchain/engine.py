@@ -1,6 +1,6 @@
-"""Pulumi's engine, its Python language host and the resource plugins, in the versions that the SDKs ask for.
+"""Pulumi's engine, its Python language host and the resource plugins, in the versions that the SDKs require.
 
-Each is taken from the first of: what is installed, the official release, a build from the Go module in `toolchain/go`.
+An installed copy is used first, then the official release, then a build from the Go module in `toolchain/go`.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from toolchain.store import ArtifactStore
 
 MODULE = Path(__file__).with_name("go")
 RECIPE = 1
-"""To be raised whenever the way of building changes, so that what was built the old way isn't used any more."""
+"""Number of the build procedure. Increase it with every change to it, so that older builds are not used."""
 LANGUAGE_HOST = "pulumi-language-python"
 SDK_MODULE = "github.com/pulumi/pulumi/sdk/v3"
 EXEC_SCRIPT = "python/cmd/pulumi-language-python-exec"
-"""Within the SDK's Go module: what the language host starts a program with."""
+"""Path within the SDK's Go module of the script with which the language host starts a program."""
 
 PATCHES = {
-    # What reads from libvirtd passes answers on under a lock, which whoever waited for one takes to sign off. After a
-    # stream libvirtd may send an answer more than is waited for: both stand still for ever then, and so does every
-    # operation. With room for the answer nobody waits.
+    # The goroutine that reads from libvirtd delivers each answer while it holds a lock. A caller needs the same lock to
+    # stop waiting for answers. After a stream, libvirtd may send one answer more than the caller waits for. Then both
+    # goroutines block forever, and so does every later operation. A buffered channel holds the extra answer.
     "libvirt": (
         golang.Patch(
             module="github.com/digitalocean/go-libvirt",
@@ -40,16 +40,17 @@ PATCHES = {
             before="c := make(chan response)",
             after="c := make(chan response, 16)",
         ),
-        # What was uploaded is known. Read back at once, it may come back empty (seen with libvirt 11.3): then it stands
-        # in the state as half made, and every later run fails by an update that there is none of.
+        # The provider reads the volume back right after the upload, and may read nothing (seen with libvirt 11.3). Then
+        # the state records a partly created resource, and every later run fails because the resource has no update. The
+        # content is known, so do not read it.
         golang.Patch(
             module="github.com/dmacvicar/terraform-provider-libvirt",
             file="libvirt/resource_libvirt_cloud_init.go",
             before="return resourceCloudInitDiskRead(ctx, d, meta)",
             after="return nil",
         ),
-        # All volumes would be for everybody to read, where a VM's disk and what its cloud-init is told hold its keys.
-        # libvirt gives them to QEMU's user for as long as the VM runs.
+        # By default, all users can read all volumes, but a VM's disk and its cloud-init data contain keys. libvirt
+        # gives the files to QEMU's user while the VM runs.
         golang.Patch(
             module="github.com/dmacvicar/terraform-provider-libvirt",
             file="libvirt/resource_libvirt_volume.go",
@@ -62,7 +63,8 @@ PATCHES = {
             before='volumeDef.Target.Format.Type = "raw"',
             after='volumeDef.Target.Format.Type = "raw"\n\tvolumeDef.Target.Permissions.Mode = "600"',
         ),
-        # A domain that could not be started stays defined but is in no state: the next run finds its name taken.
+        # A domain that could not be started stays defined but is not in the state, so the next run fails because the
+        # name exists.
         golang.Patch(
             module="github.com/dmacvicar/terraform-provider-libvirt",
             file="libvirt/resource_libvirt_domain.go",
@@ -71,14 +73,19 @@ PATCHES = {
         ),
     ),
 }
-"""By plugin, what is built otherwise than its modules have it."""
+"""The changes to the sources of required modules, by plugin."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """The engine or one plugin; see `toolchain.store.ArtifactRecipe`.
+    """The engine or one plugin. It is a `toolchain.store.ArtifactRecipe`.
 
-    builder: builds its programs into a folder. patches: what it builds otherwise than the modules have it.
+    Attributes:
+        title: The name and version that messages show.
+        release: The addresses of the official release.
+        members: The name in the release's archive of each program.
+        builder: Builds the programs into a folder.
+        patches: Changes to the sources of required modules.
     """
 
     title: str
@@ -89,7 +96,7 @@ class Part:
 
     @property
     def build_key(self) -> Key:
-        """Its key in the cache when built; see `toolchain.store.ArtifactRecipe`."""
+        """The key of the build in the cache; see `toolchain.store.ArtifactRecipe`."""
         return key(
             self.title.replace(" ", "-"),
             recipe=RECIPE,
@@ -101,20 +108,24 @@ class Part:
 
     @property
     def build_packages(self) -> dict[str, str]:
-        """See `toolchain.store.ArtifactRecipe`: Go alone is enough."""
+        """The Debian packages that the build needs besides Go: none."""
         return {}
 
     def build(self, go: golang.Compiler, folder: Path) -> None:
-        """Builds the programs into `folder`. Raises ToolchainError."""
+        """Build the programs into `folder`. Raises ToolchainError."""
         self.builder(go, folder)
 
 
 def install(pulumi_home: Path, store: ArtifactStore | None = None) -> Path:
-    """Puts the plugins into `pulumi_home` (Pulumi's folder of plugins and settings).
+    """Install the engine and the plugins, and return the folder with `pulumi` and its language host, for PATH.
 
-    Where that is the user's own, a plugin that is there already stays as it is: other projects run on it too.
+    Args:
+        pulumi_home: Pulumi's folder for plugins and settings. If it is the user's own folder, existing plugins in it
+            stay as they are, because other projects use them too.
+        store: The default uses the user's cache and the official release hosts.
 
-    Returns the folder that has `pulumi` and its language host in it, for PATH. Raises ToolchainError.
+    Raises:
+        ToolchainError: A program can be neither downloaded nor built, or a plugin cannot be installed.
     """
     store = store or ArtifactStore()
     folder = installed_engine() or store.ensure(engine()).folder
@@ -126,7 +137,7 @@ def install(pulumi_home: Path, store: ArtifactStore | None = None) -> Path:
 
 
 def engine() -> Part:
-    """The engine with its language host."""
+    """Return the recipe of the engine and its language host."""
     source = versions.engine()
     version = source.versions[0]
 
@@ -134,7 +145,13 @@ def engine() -> Part:
         variables = {name: fill(value, version) for name, value in source.build.variables.items()}
         for program in source.programs.values():
             if program.package:
-                go.build(MODULE, program.package, folder / program.name, variables=variables)
+                go.build(
+                    MODULE,
+                    program.package,
+                    folder / program.name,
+                    variables=variables,
+                    title=f"{program.name} {version}",
+                )
         script = go.module_folder(MODULE, SDK_MODULE) / EXEC_SCRIPT
         shutil.copyfile(script, folder / script.name)
         (folder / script.name).chmod(0o755)
@@ -144,43 +161,43 @@ def engine() -> Part:
 
 
 def plugin(name: str, version: str) -> Part:
-    """A resource plugin."""
+    """Return the recipe of a resource plugin."""
     program, patches = f"pulumi-resource-{name}", PATCHES.get(name, ())
 
     def build(go: golang.Compiler, folder: Path) -> None:
-        go.build(MODULE, f"./cmd/{program}", folder / program, patches=patches)
+        go.build(MODULE, f"./cmd/{program}", folder / program, patches=patches, title=f"{program} {version}")
 
     return Part(f"{program} {version}", versions.plugin_release().at(version, name), {program: program}, build, patches)
 
 
 def installed_engine() -> Path | None:
-    """The folder of an installed engine that is new enough and has its language host beside it, if there is one.
+    """Return the folder on PATH of an engine that is new enough and has its language host beside it, or None.
 
-    Folders of this checkout don't count: `pulumi` there is a wrapper around what is installed here.
+    Folders in this checkout do not count, because `pulumi` there is a wrapper that this project creates.
     """
-    wanted = versions.engine().versions[0]
+    required = versions.engine().versions[0]
     for folder in map(Path, os.get_exec_path()):
         if folder.is_absolute() and folder.resolve().is_relative_to(CHECKOUT):
             continue
         if all(os.access(folder / program, os.X_OK) for program in ("pulumi", LANGUAGE_HOST)):
-            found = run([folder / "pulumi", "version"], why=f"asking {folder / 'pulumi'} for its version").strip()
-            if _numbers(found)[:1] == _numbers(wanted)[:1] and _numbers(found) >= _numbers(wanted):
+            installed = run([folder / "pulumi", "version"], why=f"reading the version of {folder / 'pulumi'}").strip()
+            if _numbers(installed)[:1] == _numbers(required)[:1] and _numbers(installed) >= _numbers(required):
                 return folder
     return None
 
 
 def installed_plugin(name: str, version: str) -> Path | None:
-    """The plugin's program in the user's own Pulumi folder, in exactly this version, if it is there."""
-    for home in _homes_of_the_user():
+    """Return the plugin's program in the user's own Pulumi folder, or None if exactly this version is not there."""
+    for home in _user_pulumi_homes():
         program = _plugin_folder(home, name, version) / f"pulumi-resource-{name}"
-        # Pulumi itself marks a plugin like this until it is whole.
+        # Pulumi marks a plugin with this file until it is completely installed.
         if os.access(program, os.X_OK) and not Path(f"{program.parent}.partial").exists():
             return program
     return None
 
 
 def required_packages() -> dict[str, str]:
-    """The Debian packages that building what is missing needs, with the reason for each; none if all is there."""
+    """Return the Debian packages needed to build the parts that are not in the cache, with the reason for each."""
     store = ArtifactStore()
     plugins = versions.plugins().items()
     parts = [plugin(name, version) for name, version in plugins if not installed_plugin(name, version)]
@@ -200,7 +217,7 @@ def _install_plugin(pulumi: Path, pulumi_home: Path, name: str, version: str, bi
     )
 
 
-def _homes_of_the_user() -> Iterator[Path]:
+def _user_pulumi_homes() -> Iterator[Path]:
     for name in (os.environ.get("PULUMI_HOME"), "~/.pulumi"):
         home = Path(name or "/nonexistent").expanduser().resolve()
         if not home.is_relative_to(CHECKOUT):

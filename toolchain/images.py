@@ -1,7 +1,7 @@
-"""The container images that nodes are given, made here as archives, since no container registry may be reachable.
+"""The container images of nodes. They are made on this machine as archives, so that a lab needs no container registry.
 
-An archive is an OCI image layout in a tar file, which `ctr images import` takes. The same content gives the same
-bytes: nothing in it depends on time, place or user.
+An archive is an OCI image layout in a tar file, as `ctr images import` reads it. The same content always gives the same
+bytes: an archive does not depend on the time, the machine or the user.
 """
 
 from __future__ import annotations
@@ -23,19 +23,20 @@ from toolchain import binaries
 from toolchain.cache import Cache, key, sha256
 
 RECIPE = 1
+"""Number of the build procedure. Increase it with every change to it, so that older archives are not used."""
 PAUSE_SOURCE = Path(__file__).parent / "pause/pause.c"
 BUSYBOX = Path("/bin/busybox")
 NOBODY = "65535:65535"
-PROGRAM = b"\x7fELF"
-"""How a program's file begins."""
+ELF_MAGIC = b"\x7fELF"
+"""The first bytes of a program's file."""
 
 Content = bytes | str
-"""What a layer holds at a path: a file's bytes, or the target of a symbolic link."""
+"""The content of a path in a layer: the bytes of a file, or the target of a symbolic link."""
 
 
 @dataclass(frozen=True)
 class ImageArchive:
-    """An image for nodes: its archive on this machine, the archive's SHA-256, and the name it gets when imported."""
+    """An image for nodes: its archive on this machine, the archive's SHA-256, and the image's name on nodes."""
 
     path: Path
     sha256: str
@@ -44,7 +45,13 @@ class ImageArchive:
 
 @dataclass(frozen=True)
 class _Recipe:
-    """made_from: what decides the content. files: makes the content. config: the image's configuration."""
+    """The instructions to make an image.
+
+    Attributes:
+        made_from: Returns everything that decides the content, for the key in the cache.
+        files: Returns the content by path.
+        config: The image's configuration.
+    """
 
     made_from: Callable[[], Mapping[str, str]]
     files: Callable[[], Mapping[str, Content]]
@@ -52,19 +59,24 @@ class _Recipe:
 
 
 def ensure(names: Iterable[str], cache: Cache | None = None) -> dict[str, ImageArchive]:
-    """The archives of the named images (see lab/versions.toml), from the cache or made now.
+    """Return the archives of the named images, and make those that are not in the cache.
 
-    Raises ToolchainError for an image that isn't known, and where one can't be made.
+    Args:
+        names: Names as in `lab/versions.toml`.
+        cache: By default the user's cache.
+
+    Raises:
+        ToolchainError: An image is unknown or cannot be made.
     """
     cache = cache or Cache()
     archives = {}
     for name in names:
         if name not in _RECIPES:
-            raise ToolchainError(f"{name}: no such image is known; known are {', '.join(_RECIPES)}.")
+            raise ToolchainError(f"{name}: there is no such image. The known images are {', '.join(_RECIPES)}.")
         recipe, reference = _RECIPES[name], image_reference(name)
 
         def make(folder: Path, name: str = name, recipe: _Recipe = recipe, reference: str = reference) -> None:
-            say(f"image {reference}: making its archive")
+            say(f"image {reference}: making the archive")
             (folder / f"{name}.tar").write_bytes(archive(reference, recipe.files(), recipe.config))
 
         made_from = {"recipe": RECIPE, "reference": reference, "config": recipe.config, **recipe.made_from()}
@@ -75,18 +87,21 @@ def ensure(names: Iterable[str], cache: Cache | None = None) -> dict[str, ImageA
 
 
 def required_packages() -> dict[str, str]:
-    """The Debian packages that making images needs, with the reason for each."""
+    """Return the Debian packages needed to make the images, with the reason for each."""
     return {
-        "busybox-static": "the test image's only program",
-        "gcc": "building the pause image's only program",
-        "libc6-dev": "building the pause image's only program",
+        "busybox-static": "the only program of the test image",
+        "gcc": "building the only program of the pause image",
+        "libc6-dev": "building the only program of the pause image",
     }
 
 
 def archive(reference: str, files: Mapping[str, Content], config: Mapping[str, Any]) -> bytes:
-    """An image of one layer as an archive.
+    """Return an archive of an image with one layer.
 
-    reference: the image's whole name with its tag. config: the `config` of an OCI image configuration.
+    Args:
+        reference: The image's full name with its tag.
+        files: The content by path. A path that ends with "/" is an empty folder.
+        config: The `config` of an OCI image configuration.
     """
     layer = _tar(files)
     blobs: dict[str, bytes] = {}
@@ -127,26 +142,16 @@ def archive(reference: str, files: Mapping[str, Content], config: Mapping[str, A
 
 def _pause() -> dict[str, Content]:
     def build(folder: Path) -> None:
-        say("pause: building it from toolchain/pause/pause.c")
-        command: list[str | Path] = [
-            "gcc",
-            "-static",
-            "-Os",
-            "-s",
-            "-Wall",
-            "-Werror",
-            "-o",
-            folder / "pause",
-            PAUSE_SOURCE,
-        ]
-        run(command, why="building the pause program")
+        say("pause: building from toolchain/pause/pause.c")
+        flags = ["-static", "-Os", "-s", "-Wall", "-Werror"]
+        run(["gcc", *flags, "-o", folder / "pause", PAUSE_SOURCE], why="building the pause program")
 
     entry = Cache().make(key("pause", recipe=RECIPE, source=sha256(PAUSE_SOURCE)), build)
-    return {"pause": _whole(entry.path("pause"))}
+    return {"pause": _read_intact(entry.path("pause"))}
 
 
 def _busybox() -> dict[str, Content]:
-    applets = run([BUSYBOX, "--list"], why="asking busybox for its programs").split()
+    applets = run([BUSYBOX, "--list"], why="listing the programs in busybox").split()
     return {
         "bin/busybox": BUSYBOX.read_bytes(),
         **{f"bin/{applet}": "busybox" for applet in applets if applet != "busybox"},
@@ -160,16 +165,16 @@ def _busybox_digest() -> str:
     try:
         return sha256(BUSYBOX)
     except OSError:
-        raise ToolchainError(f"{BUSYBOX} isn't there. Install Debian's package busybox-static.") from None
+        raise ToolchainError(f"{BUSYBOX} does not exist. Install Debian's package busybox-static.") from None
 
 
 def _coredns_binary() -> binaries.Binary:
-    wanted = ("coredns", version("coredns"))
-    return binaries.ensure([wanted])[wanted]
+    program = ("coredns", version("coredns"))
+    return binaries.ensure([program])[program]
 
 
-def _whole(path: Path) -> bytes:
-    Cache().expect_whole([path])
+def _read_intact(path: Path) -> bytes:
+    Cache().require_intact([path])
     return path.read_bytes()
 
 
@@ -186,7 +191,7 @@ _RECIPES = {
     ),
     "coredns": _Recipe(
         made_from=lambda: {"coredns": _coredns_binary().sha256},
-        files=lambda: {"coredns": _whole(_coredns_binary().path)},
+        files=lambda: {"coredns": _read_intact(_coredns_binary().path)},
         config={"Entrypoint": ["/coredns"], "WorkingDir": "/"},
     ),
 }
@@ -207,14 +212,14 @@ def _tar(files: Mapping[str, Content]) -> bytes:
                 info.type, info.linkname, info.mode = tarfile.SYMTYPE, content, 0o777
                 tar.addfile(info)
             else:
-                info.size, info.mode = len(content), 0o755 if content.startswith(PROGRAM) else 0o644
+                info.size, info.mode = len(content), 0o755 if content.startswith(ELF_MAGIC) else 0o644
                 tar.addfile(info, io.BytesIO(content))
     return buffer.getvalue()
 
 
 def _folders(paths: Iterable[str]) -> list[str]:
-    found = {str(parent) for path in paths for parent in Path(path).parents if str(parent) != "."}
-    return sorted(found | {path.rstrip("/") for path in paths if path.endswith("/")})
+    parents = {str(parent) for path in paths for parent in Path(path).parents if str(parent) != "."}
+    return sorted(parents | {path.rstrip("/") for path in paths if path.endswith("/")})
 
 
 def _json(value: object) -> bytes:

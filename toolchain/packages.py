@@ -1,4 +1,4 @@
-"""The Debian packages that the toolchain's steps need."""
+"""The Debian packages that the toolchain needs on this machine."""
 
 from __future__ import annotations
 
@@ -9,19 +9,23 @@ from toolchain import binaries, engine, images, vm_image
 
 
 def required_packages(*, vms: bool) -> dict[str, str]:
-    """The packages needed for what is made for every lab, with the reason for each.
+    """Return the packages that every lab's images need, with the reason for each.
 
-    vms: whether it has VMs.
+    Args:
+        vms: The lab creates VMs.
     """
     return images.required_packages() | (vm_image.required_packages() if vms else {})
 
 
 def build_packages(kubernetes_versions: Iterable[str] = ()) -> dict[str, str]:
-    """The packages needed to build what isn't in the cache yet, should none of it be had from its release.
+    """Return the packages needed to build everything that is not in the cache, with the reason for each.
 
-    kubernetes_versions: those that the lab will run; by default the default one.
+    Programs whose official release can be downloaded do not need them.
+
+    Args:
+        kubernetes_versions: The versions that the lab runs; by default the default version.
     """
-    needed = engine.required_packages()
+    packages = engine.required_packages()
     for version in list(kubernetes_versions) or [default_kubernetes_version()]:
-        needed |= binaries.required_packages(binaries.programs_of_a_lab(version))
-    return needed
+        packages |= binaries.required_packages(binaries.lab_programs(version))
+    return packages

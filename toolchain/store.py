@@ -1,7 +1,7 @@
-"""How anything that has an official release is had: from the cache, else the release, else a build from Go modules.
+"""The source of every artifact with an official release: the cache, then the release, then a build from Go modules.
 
-A product has two places in the cache, one for the release and one for the build. Whichever is there is used, so that a
-lab keeps what it runs on when a release host comes and goes.
+A release and a build of the same artifact have different keys in the cache. `ArtifactStore` uses whichever exists, so
+that a lab keeps its binaries when a release host becomes reachable or unreachable.
 """
 
 from __future__ import annotations
@@ -19,78 +19,84 @@ from toolchain.release import NotAvailableError, ReleaseHosts
 
 
 class ArtifactRecipe(Protocol):
-    """One or more programs that are fetched or built in one go."""
+    """The instructions to get one artifact: where its release is, and how to build it instead.
+
+    An artifact is one or more programs that are downloaded or built together.
+    """
 
     @property
     def title(self) -> str:
-        """What progress calls it."""
+        """The name and version that messages show."""
 
     @property
     def release(self) -> Release:
-        """Where its official release is."""
+        """The addresses of the official release."""
 
     @property
     def members(self) -> dict[str, str]:
-        """The programs, and their names in the release's archive; "" where the release is the program."""
+        """The name in the release's archive of each program, or "" if the release's file is the program itself."""
 
     @property
     def build_key(self) -> Key:
-        """Its key in the cache when built.
+        """The key of the build in the cache.
 
-        Of the compiler it holds the release series, not the last digit: an update of the machine's Go is no reason to
-        replace what runs. Which one it was stands in the entry's note.
+        It includes the release series of the compiler, but not its patch version: an update of this machine's Go is no
+        reason to replace running programs. The entry's note has the full version.
         """
 
     @property
     def build_packages(self) -> dict[str, str]:
-        """The Debian packages that building it needs, with the reason for each; Go's are not among them."""
+        """The Debian packages that the build needs besides Go, with the reason for each."""
 
     def build(self, go: golang.Compiler, folder: Path) -> None:
-        """Builds the programs into `folder`. Raises ToolchainError."""
+        """Build the programs into `folder`. Raises ToolchainError."""
 
 
 @dataclass
 class ArtifactStore:
-    """The cache and the release hosts; Go is looked for when it is first needed.
+    """The source of all artifacts.
 
-    install: given the Debian packages that a build needs, with the reason for each, just before it. By default it does
-    nothing, and a build that lacks one fails.
+    Attributes:
+        cache: Keeps the artifacts.
+        hosts: Serve the official releases.
+        install: Called just before a build with the Debian packages that it needs and the reason for each. By default
+            nothing is installed, and a build fails if a package is missing.
     """
 
     cache: Cache = field(default_factory=Cache)
     hosts: ReleaseHosts = field(default_factory=ReleaseHosts)
     install: Callable[[Mapping[str, str]], object] = lambda _: None
 
-    def find(self, product: ArtifactRecipe) -> Entry | None:
-        """What the cache has of it, whole and checked."""
-        return self.cache.find(release_key(product)) or self.cache.find(product.build_key)
+    def find(self, recipe: ArtifactRecipe) -> Entry | None:
+        """Return the artifact from the cache, or None if it is missing or damaged there."""
+        return self.cache.find(release_key(recipe)) or self.cache.find(recipe.build_key)
 
-    def ensure(self, product: ArtifactRecipe) -> Entry:
-        """It, from the cache or fetched or built now. Raises ToolchainError."""
-        found = self.find(product)
-        if found is not None:
-            return found
+    def ensure(self, recipe: ArtifactRecipe) -> Entry:
+        """Return the artifact, and download or build it first if it is not in the cache. Raises ToolchainError."""
+        cached = self.find(recipe)
+        if cached is not None:
+            return cached
         try:
-            self.hosts.announce(product.title, product.release)
-            return self.cache.make(release_key(product), lambda folder: self._fetch(product, folder))
+            self.hosts.announce(recipe.title, recipe.release)
+            return self.cache.make(release_key(recipe), lambda folder: self._fetch(recipe, folder))
         except NotAvailableError as reason:
-            if packages := golang.required_packages() | product.build_packages:
+            if packages := golang.required_packages() | recipe.build_packages:
                 self.install(packages)
             go = golang.compiler(self.cache, self.hosts)
-            say(f"{product.title}: building from Go modules ({reason})")
-            return self.cache.make(product.build_key, lambda folder: self._build(product, go, folder))
+            say(f"{recipe.title}: building from Go modules ({reason})")
+            return self.cache.make(recipe.build_key, lambda folder: self._build(recipe, go, folder))
 
-    def _fetch(self, product: ArtifactRecipe, folder: Path) -> str:
-        self.hosts.fetch_programs(product.release, product.members, folder)
-        return f"official release {product.release.archive}"
+    def _fetch(self, recipe: ArtifactRecipe, folder: Path) -> str:
+        self.hosts.fetch_programs(recipe.release, recipe.members, folder)
+        return f"official release {recipe.release.archive}"
 
-    def _build(self, product: ArtifactRecipe, go: golang.Compiler, folder: Path) -> str:
-        product.build(go, folder)
+    def _build(self, recipe: ArtifactRecipe, go: golang.Compiler, folder: Path) -> str:
+        recipe.build(go, folder)
         return f"built from Go modules with Go {go.version}"
 
 
-def release_key(product: ArtifactRecipe) -> Key:
-    """Its key in the cache when taken from the release."""
-    release = product.release
-    name = product.build_key.name
-    return key(name, archive=release.archive, checksum=release.checksum, members=product.members)
+def release_key(recipe: ArtifactRecipe) -> Key:
+    """Return the key in the cache of an artifact that comes from its official release."""
+    release = recipe.release
+    name = recipe.build_key.name
+    return key(name, archive=release.archive, checksum=release.checksum, members=recipe.members)

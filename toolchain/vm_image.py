@@ -1,8 +1,8 @@
-"""The disk image that nodes start from: a Debian made here from packages, or a cloud image that the user names.
+"""The disk image of new VMs: a Debian that this module makes from packages, or a cloud image that the user configures.
 
-Ours is made in two steps, each kept in the cache. The operating system's root takes minutes and changes with its
-recipe alone. The disk is that root with a store of node binaries and image archives, so that a new VM needn't be sent
-what it was born with; it takes seconds.
+The Debian image is made in two steps, and the cache keeps the result of each. The first step installs the operating
+system; it takes minutes and is repeated only when its recipe changes. The second step takes seconds. It makes the disk
+from the operating system and a store of node binaries and image archives, so that they need not be copied to a new VM.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from lab import versions
 from system import netns
 from system.commands import as_root, run
-from system.console import say
+from system.console import note, progress, say
 from system.errors import ToolchainError
 from system.files import CHECKOUT
 from toolchain import binaries, debian, images
@@ -26,24 +26,28 @@ from toolchain.cache import Cache, Entry, key, sha256, tree_sha256
 from toolchain.release import NotAvailableError, ReleaseHosts
 
 RECIPE = 3
-"""To be raised whenever the way of making changes, so that what was made the old way isn't used any more."""
+"""Number of the build procedure. Increase it with every change to it, so that older images are not used."""
 FILES = Path(__file__).with_name("vm")
-"""`root/` lies over the image's root before packages are installed, `setup.sh` finishes it."""
+"""The files in `root/` are copied into the image before packages are installed. `setup.sh` runs after that."""
 NETWORK_FILES = CHECKOUT / "assets" / "network"
-"""Network configuration that lies over the image's root, too. Other machines that become nodes get the same files."""
+"""Network configuration that is copied into the image, too. Existing machines that become nodes get the same files."""
 STORE = "var/lib/hardway/store"
-"""Where on a node the files stand that it was born with, each under its SHA-256."""
-LEFT_OUT = ("/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/doc/*")
-KEPT = ("/usr/share/doc/*/copyright",)
+"""The folder on a node with the files that its image brought. The name of each is its SHA-256."""
+EXCLUDED_PATHS = ("/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/doc/*")
+INCLUDED_PATHS = ("/usr/share/doc/*/copyright",)
 
 
 @dataclass(frozen=True)
 class VmImage:
-    """A disk image in qcow2.
+    """A disk image in the format qcow2.
 
-    kernel, initrd: to be started directly, with `command_line`; None where the disk has a boot loader.
-    key: of the operating system alone, so without the store.
-    store: the SHA-256 of each file that it brings in its store.
+    Attributes:
+        disk: The disk image.
+        key: Identifies the operating system. It does not depend on the store.
+        kernel: The kernel for direct kernel boot, or None if the disk has a boot loader.
+        initrd: The initial RAM disk for direct kernel boot.
+        command_line: The kernel's command line for direct kernel boot.
+        store: The SHA-256 of each file in the image's store.
     """
 
     disk: Path
@@ -60,13 +64,18 @@ COMMAND_LINE = {
     "loglevel": "4",
     "systemd.show_status": "false",
 }
-"""The kernel's. Its root disk is the first virtio disk."""
+"""The kernel's command line. The root disk is the first virtio disk."""
 
 
 def ensure_vm_image(seed: Mapping[str, Path], cache: Cache | None = None) -> VmImage:
-    """Our Debian image, from the cache or made now.
+    """Return the Debian image, and make it if it is not in the cache.
 
-    seed: the files of its store, by their SHA-256. Raises ToolchainError where it can't be made.
+    Args:
+        seed: The files of the image's store, by SHA-256.
+        cache: By default the user's cache.
+
+    Raises:
+        ToolchainError: The image cannot be made.
     """
     cache = cache or Cache()
     root_key = key(
@@ -74,7 +83,7 @@ def ensure_vm_image(seed: Mapping[str, Path], cache: Cache | None = None) -> VmI
         recipe=RECIPE,
         suite=versions.debian_suite(),
         packages=sorted(versions.node_packages()),
-        left_out=[LEFT_OUT, KEPT],
+        left_out=[EXCLUDED_PATHS, INCLUDED_PATHS],
         files=tree_sha256(FILES),
         network_files=tree_sha256(NETWORK_FILES),
     )
@@ -82,7 +91,7 @@ def ensure_vm_image(seed: Mapping[str, Path], cache: Cache | None = None) -> VmI
     disk = cache.find(disk_key)
     if disk is None:
         root = cache.make(root_key, _make_root)
-        cache.expect_whole([root.path("root.tar"), *seed.values()])
+        cache.require_intact([root.path("root.tar"), *seed.values()])
         disk = cache.make(disk_key, lambda folder: _make_disk(root, seed, folder))
     return VmImage(
         disk=disk.path("disk.qcow2"),
@@ -94,23 +103,33 @@ def ensure_vm_image(seed: Mapping[str, Path], cache: Cache | None = None) -> VmI
     )
 
 
-def seed_of(kubernetes_versions: Iterable[str] = ()) -> dict[str, Path]:
-    """All that nodes of a lab need of the toolchain, by SHA-256: what a VM image is best born with.
+def store_files(kubernetes_versions: Iterable[str] = ()) -> dict[str, Path]:
+    """Return all binaries and image archives that the nodes of a lab need, by SHA-256, for the store of a VM image.
 
-    kubernetes_versions: those that the lab runs; by default the default one. Raises ToolchainError.
+    Args:
+        kubernetes_versions: The versions that the lab runs; by default the default version.
+
+    Raises:
+        ToolchainError: A binary can be neither downloaded nor built, or an image cannot be made.
     """
-    wanted: dict[binaries.Wanted, None] = {}
+    programs: dict[binaries.ProgramVersion, None] = {}
     for version in list(kubernetes_versions) or [versions.default_kubernetes_version()]:
-        wanted |= dict.fromkeys(binaries.programs_of_a_lab(version))
-    seed = {binary.sha256: binary.path for binary in binaries.ensure(wanted).values()}
-    return seed | {archive.sha256: archive.path for archive in images.ensure(versions.images()).values()}
+        programs |= dict.fromkeys(binaries.lab_programs(version))
+    files = {binary.sha256: binary.path for binary in binaries.ensure(programs).values()}
+    return files | {archive.sha256: archive.path for archive in images.ensure(versions.images()).values()}
 
 
 def ensure_cloud_image(location: str, cache: Cache | None = None, hosts: ReleaseHosts | None = None) -> VmImage:
-    """A cloud image that the user names, converted to qcow2 once.
+    """Return a cloud image, and download it and convert it to qcow2 if it is not in the cache.
 
-    location: a path, or a URL. `#sha256=…` after it pins its content; for a URL without it, what was there at the
-    first time is kept. Raises ToolchainError where it can't be had.
+    Args:
+        location: A path or URL. `#sha256=…` at its end pins the content. Without it, the cache keeps the content of
+            the first download from a URL.
+        cache: By default the user's cache.
+        hosts: Download the image.
+
+    Raises:
+        ToolchainError: The image cannot be read, or its SHA-256 differs.
     """
     cache = cache or Cache()
     place, _, digest = location.partition("#sha256=")
@@ -123,17 +142,19 @@ def ensure_cloud_image(location: str, cache: Cache | None = None, hosts: Release
     else:
         path = Path(place).expanduser()
         if not path.is_file():
-            raise ToolchainError(f"VM image {place}: there is no such file. Name a disk image by its path or URL.")
-        found = sha256(path)
-        if digest and digest != found:
-            raise ToolchainError(f"VM image {place}: its SHA-256 is {found}, but {digest} is asked for.")
-        image_key = key("cloud-image", sha256=found)
+            raise ToolchainError(
+                f"VM image {place}: there is no such file. `hardway:image` must be the path or URL of a disk image."
+            )
+        actual = sha256(path)
+        if digest and digest != actual:
+            raise ToolchainError(f"VM image {place}: the SHA-256 is {actual}, but {digest} is configured.")
+        image_key = key("cloud-image", sha256=actual)
         entry = cache.make(image_key, lambda folder: _to_qcow2(path, folder))
     return VmImage(disk=entry.path("disk.qcow2"), key=entry.files["disk.qcow2"].sha256)
 
 
 def required_packages() -> dict[str, str]:
-    """The Debian packages that making our image needs, with the reason for each."""
+    """Return the Debian packages needed to make the Debian image, with the reason for each."""
     return {
         "e2fsprogs": "the VM image's file system",
         "mmdebstrap": "the VM image's Debian",
@@ -141,7 +162,7 @@ def required_packages() -> dict[str, str]:
     }
 
 
-def lay_over(folder: Path) -> str:
+def copy_files(folder: Path) -> str:
     """Return shell code that copies a folder's files over the root in `$1`.
 
     Modes and owners become those of a system's files, because those of a checkout depend on the user and the umask.
@@ -154,9 +175,12 @@ def lay_over(folder: Path) -> str:
 
 def _make_root(folder: Path) -> None:
     packages = sorted(versions.node_packages())
-    say(f"VM image: installing Debian {versions.debian_suite()} with {len(packages)} packages (two minutes or so)")
-    options = [f"--dpkgopt=path-exclude={pattern}" for pattern in LEFT_OUT]
-    options += [f"--dpkgopt=path-include={pattern}" for pattern in KEPT]
+    say(
+        f"VM image, step 1 of 2: installing Debian {versions.debian_suite()} with {len(packages)} packages "
+        "(about two minutes)"
+    )
+    options = [f"--dpkgopt=path-exclude={pattern}" for pattern in EXCLUDED_PATHS]
+    options += [f"--dpkgopt=path-include={pattern}" for pattern in INCLUDED_PATHS]
     options += [f"--aptopt={option}" for option in debian.acquire_options()]
     tar = folder / "root.tar"
     run(
@@ -166,49 +190,63 @@ def _make_root(folder: Path) -> None:
             *("nice", "-n", "5", "mmdebstrap", "--mode=root", "--variant=apt", "--format=tar"),
             f"--include={','.join(packages)}",
             *options,
-            f"--setup-hook={lay_over(FILES / 'root')}",
-            f"--setup-hook={lay_over(NETWORK_FILES)}",
+            f"--setup-hook={copy_files(FILES / 'root')}",
+            f"--setup-hook={copy_files(NETWORK_FILES)}",
             '--customize-hook=./setup.sh "$1"',
             *(versions.debian_suite(), tar, "-"),
         ],
         why=f"installing Debian {versions.debian_suite()} for the VM image",
         folder=FILES,
         stdin=debian.sources(versions.debian_suite()),
+        on_line=_report_mmdebstrap,
     )
-    _own(tar)
+    _take_ownership(tar)
+
+
+def _report_mmdebstrap(line: str) -> None:
+    """Print the steps that mmdebstrap announces, such as `I: installing essential packages...`."""
+    if line.startswith("I: ") and line.endswith("..."):
+        note(line.removeprefix("I: ").removesuffix("..."))
 
 
 def _make_disk(root: Entry, seed: Mapping[str, Path], folder: Path) -> None:
-    say(f"VM image: making the disk, with {len(seed)} files in its store")
-    with _folder_of_root(folder) as work:
+    say(f"VM image, step 2 of 2: making the disk with {len(seed)} files in its store")
+    with _root_owned_folder(folder) as work:
         tree, raw = work / "root", work / "disk.raw"
         run([*as_root(), "mkdir", tree], why="unpacking the VM image's Debian")
         run(
             [*as_root(), "tar", "--extract", "--numeric-owner", "--file", root.path("root.tar"), "--directory", tree],
             why="unpacking the VM image's Debian",
         )
-        for digest, path in sorted(seed.items()):
-            target = tree / STORE / digest
-            command: list[str | Path] = ["install", "-o", "0", "-g", "0", "-m", "0755", path, target]
-            run([*as_root(), *command], why="filling the VM image's store")
-        # A node tells by this time that nobody wrote to what it stored; see assets/node/service.
-        run([*as_root(), "find", tree / STORE, "-type", "f", "-exec", "touch", "-d", "@1", "{}", "+"], why="dating it")
+        with progress("VM image: copying files to the store", len(seed)) as task:
+            for digest, path in sorted(seed.items()):
+                command: list[str | Path] = ["install", "-o", "0", "-g", "0", "-m", "0755", path, tree / STORE / digest]
+                run([*as_root(), *command], why="copying files to the VM image's store")
+                task.advance()
+        # A node recognises by this modification time that nobody changed a stored file; see assets/node/service.
+        run(
+            [*as_root(), "find", tree / STORE, "-type", "f", "-exec", "touch", "-d", "@1", "{}", "+"],
+            why="setting the modification times in the VM image's store",
+        )
         for name in ("kernel", "initrd"):
             source = tree / {"kernel": "vmlinuz", "initrd": "initrd.img"}[name]
             run([*as_root(), "cp", "--dereference", source, folder / name], why=f"copying the VM image's {name}")
-            _own(folder / name)
+            _take_ownership(folder / name)
         measured = run([*as_root(), "du", "--summarize", "--block-size=1M", tree], why="measuring the VM image")
+        # Half as much again is for the file system's tables, and for the first files of a VM: the file system grows to
+        # the size of the VM's disk only at boot.
         size = int(measured.split()[0]) * 3 // 2
-        # Half as much again: the file system's own tables, and room to work in until it grows to the disk's size.
+        note("creating the file system")
         run(
             [*as_root(), "mke2fs", "-q", "-F", "-t", "ext4", "-L", "hardway", "-d", tree, raw, f"{size}M"],
-            why="making the VM image's file system",
+            why="creating the VM image's file system",
         )
+        note("converting the disk to qcow2")
         run(
             [*as_root(), "qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, folder / "disk.qcow2"],
             why="converting the VM image",
         )
-        _own(folder / "disk.qcow2")
+        _take_ownership(folder / "disk.qcow2")
 
 
 def _download_disk(url: str, digest: str, hosts: ReleaseHosts, folder: Path) -> None:
@@ -220,7 +258,9 @@ def _download_disk(url: str, digest: str, hosts: ReleaseHosts, folder: Path) -> 
         else:
             hosts.fetch_unchecked(url, target)
     except NotAvailableError as reason:
-        raise ToolchainError(f"VM image {url}: {reason}. Give another URL, or the path of a file.") from None
+        raise ToolchainError(
+            f"VM image {url}: {reason}. Set `hardway:image` to another URL or to the path of a file."
+        ) from None
     _to_qcow2(target, folder)
     target.unlink()
 
@@ -231,22 +271,22 @@ def _to_qcow2(image: Path, folder: Path) -> None:
 
 
 @contextmanager
-def _folder_of_root(beside: Path) -> Iterator[Path]:
-    """A temporary folder that root's files may be put into, and which is removed with them.
+def _root_owned_folder(beside: Path) -> Iterator[Path]:
+    """Create a temporary folder for files that root owns, and remove it with them.
 
-    It has the same name whenever the same entry of the cache is made: what a killed run left goes first.
+    Its name depends only on the key of the entry `beside`, so the folder that a killed run left is removed first.
     """
     work = beside.with_suffix(".disk")
     remove: list[str | Path] = ["rm", "-rf", "--one-file-system", work]
-    run([*as_root(), *remove], why="cleaning up")
+    run([*as_root(), *remove], why="removing the leftovers of an interrupted run")
     work.mkdir(mode=0o700)
     try:
         yield work
     finally:
-        run([*as_root(), *remove], why="cleaning up")
+        run([*as_root(), *remove], why="removing temporary files")
 
 
-def _own(path: Path) -> None:
-    """Gives to the caller what root made."""
+def _take_ownership(path: Path) -> None:
+    """Give a file that root made to the user."""
     if as_root():
-        run([*as_root(), "chown", str(os.getuid()), path], why="taking over what root made")
+        run([*as_root(), "chown", str(os.getuid()), path], why=f"changing the owner of {path}")

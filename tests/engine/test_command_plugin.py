@@ -1,4 +1,4 @@
-"""The command plugin, run by the real engine, with a real sshd as the other machine."""
+"""The command plugin, run by the real engine, with a real sshd as the remote machine."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NewProject = Callable[[str], Project]
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
-    """The other machine."""
+    """The remote machine."""
     server = SshServer(tmp_path_factory.mktemp("ssh") / "server")
     yield server
     server.stop()
@@ -34,13 +34,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
 
 @pytest.fixture(scope="module")
 def jump_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
-    """A second machine, with keys of its own."""
+    """A second machine with different keys."""
     server = SshServer(tmp_path_factory.mktemp("ssh") / "jump-host")
     yield server
     server.stop()
 
 
-# What a command is through its life: four runs of the engine over one program whose values change.
+# The life of a command: four runs of the engine with one program whose values change.
 
 LIFE = """
 def run(module, name, **inputs):
@@ -76,9 +76,9 @@ for place, module in (("local", command.local), ("remote", command.remote)):
 
 
 class Life:
-    """The story of one stack: created with "one", left unchanged, changed to "two", destroyed.
+    """The life of one stack: created with "one", unchanged, changed to "two", destroyed.
 
-    It has what the commands recorded meanwhile, and the stack's state before the end.
+    The attributes have the runs, the records of the commands, and the states after the first and the last change.
     """
 
     def __init__(self, project: Project, server: SshServer, log: Path) -> None:
@@ -102,25 +102,25 @@ class Life:
         self.files = b"".join(path.read_bytes() for path in project.state.rglob("*") if path.is_file()).decode()
 
     def outputs(self, name: str) -> dict[str, Any]:
-        """The outputs of a resource in the last state."""
+        """Return the outputs of a resource in the last state."""
         return _outputs(self.state, name)
 
 
 @pytest.fixture(scope="module")
 def life(new_project: NewProject, server: SshServer, tmp_path_factory: pytest.TempPathFactory) -> Life:
-    """The story of one stack, told once for all tests."""
+    """The life of one stack, shared by all tests."""
     return Life(new_project("life"), server, tmp_path_factory.mktemp("records") / "log")
 
 
 def _outputs(state: dict[str, Any], name: str) -> dict[str, Any]:
     resources = state["deployment"]["resources"]
-    (found,) = (resource for resource in resources if resource["urn"].endswith(f"::{name}"))
-    outputs: dict[str, Any] = found["outputs"]
+    (resource,) = (resource for resource in resources if resource["urn"].endswith(f"::{name}"))
+    outputs: dict[str, Any] = resource["outputs"]
     return outputs
 
 
 def _is_secret(value: object) -> bool:
-    # The signature by which the state marks what is encrypted.
+    # The signature that marks an encrypted value in the state.
     return (
         isinstance(value, dict) and value.get("4dabf18193072939515e22adb298388d") == "1b47061264138c4ac30d75fd1eb44270"
     )
@@ -129,44 +129,44 @@ def _is_secret(value: object) -> bool:
 both_places = pytest.mark.parametrize("place", ["local", "remote"])
 
 
-def test_nothing_runs_when_nothing_changed(life: Life) -> None:
+def test_nothing_runs_without_a_change(life: Life) -> None:
     assert life.unchanged.steps == []
     assert life.recorded_unchanged == ""
 
 
 @both_places
-def test_a_changed_trigger_replaces_the_new_before_the_old(life: Life, place: str) -> None:
+def test_changed_trigger_creates_before_it_deletes(life: Life, place: str) -> None:
     assert life.changed.operations(f"{place}-replaced") == ["create-replacement", "replace", "delete-replaced"]
-    mine = [line for line in life.recorded if line.startswith((f"{place} create ", f"{place} delete "))]
-    assert mine == [f"{place} create two", f"{place} delete one"]
+    records = [line for line in life.recorded if line.startswith((f"{place} create ", f"{place} delete "))]
+    assert records == [f"{place} create two", f"{place} delete one"]
 
 
 @both_places
-def test_a_changed_secret_trigger_replaces_too(life: Life, place: str) -> None:
+def test_changed_secret_trigger_replaces(life: Life, place: str) -> None:
     assert "create-replacement" in life.changed.operations(f"{place}-replaced-by-secret")
 
 
 @both_places
-def test_a_changed_input_runs_update(life: Life, place: str) -> None:
+def test_changed_input_runs_update(life: Life, place: str) -> None:
     assert life.changed.operations(f"{place}-updated") == ["update"]
     assert f"{place} update" in life.recorded
     assert f"{place} create" not in life.recorded
 
 
 @both_places
-def test_a_changed_input_runs_create_again_where_there_is_no_update(life: Life, place: str) -> None:
+def test_changed_input_runs_create_without_update(life: Life, place: str) -> None:
     assert life.changed.operations(f"{place}-created-again") == ["update"]
     assert f"{place} again two" in life.recorded
 
 
 @both_places
-def test_a_command_beside_a_changed_one_does_not_run(life: Life, place: str) -> None:
+def test_unchanged_command_does_not_run(life: Life, place: str) -> None:
     assert life.changed.operations(f"{place}-unchanged") == []
     assert f"{place} unchanged" not in life.recorded
 
 
 @both_places
-def test_a_preview_shows_the_same_steps_and_runs_nothing(life: Life, place: str) -> None:
+def test_preview_shows_steps_and_runs_nothing(life: Life, place: str) -> None:
     for name in ("replaced", "updated", "unchanged", "secret"):
         assert life.previewed.operations(f"{place}-{name}") == life.changed.operations(f"{place}-{name}")
     assert len([line for line in life.recorded if line == f"{place} again two"]) == 1
@@ -179,18 +179,18 @@ def test_stdin_reaches_the_command(life: Life, place: str) -> None:
 
 
 @both_places
-def test_a_command_sees_the_output_of_the_run_before(life: Life, place: str) -> None:
+def test_command_reads_previous_output(life: Life, place: str) -> None:
     assert _outputs(life.first_state, f"{place}-previous")["stdout"] == "one<|>"
     assert life.outputs(f"{place}-previous")["stdout"] == "two<one<|>|warned>"
 
 
 @both_places
-def test_a_command_does_not_see_the_output_of_the_run_before_if_it_should_not(life: Life, place: str) -> None:
+def test_previous_output_can_be_disabled(life: Life, place: str) -> None:
     assert life.outputs(f"{place}-no-previous")["stdout"] == "two<>"
 
 
 @both_places
-def test_delete_runs_when_the_resource_is_gone(life: Life, place: str) -> None:
+def test_delete_runs_for_a_removed_resource(life: Life, place: str) -> None:
     assert life.changed.operations(f"{place}-removed") == ["delete"]
     assert life.changed.messages(f"{place}-removed", "info").strip() == "from stdin removed"
 
@@ -201,7 +201,7 @@ def test_delete_runs_at_destroy(life: Life, place: str) -> None:
 
 
 @both_places
-def test_what_is_printed_by_a_command_that_was_given_a_secret_is_secret(life: Life, place: str) -> None:
+def test_output_is_secret_if_an_input_is(life: Life, place: str) -> None:
     outputs = life.outputs(f"{place}-secret")
     assert _is_secret(outputs["stdout"])
     assert _is_secret(outputs["stderr"])
@@ -209,11 +209,11 @@ def test_what_is_printed_by_a_command_that_was_given_a_secret_is_secret(life: Li
     assert life.outputs(f"{place}-public")["stdout"] == "plain"
 
 
-def test_a_connection_is_secret(life: Life) -> None:
+def test_connection_is_secret(life: Life) -> None:
     assert _is_secret(life.outputs("remote-public")["connection"])
 
 
-def test_no_secret_is_in_the_state_or_shown(life: Life, server: SshServer) -> None:
+def test_no_secret_is_in_state_or_output(life: Life, server: SshServer) -> None:
     key_line = server.key("user_key").splitlines()[1]
     for secret in (SECRET, key_line):
         assert secret not in life.files
@@ -223,15 +223,15 @@ def test_no_secret_is_in_the_state_or_shown(life: Life, server: SshServer) -> No
 
 
 @both_places
-def test_what_is_logged_is_chosen_by_logging(life: Life, place: str) -> None:
+def test_logging_selects_the_logged_streams(life: Life, place: str) -> None:
     assert life.created.messages(f"{place}-public", "info").strip() == "plain"
     assert life.created.messages(f"{place}-secret", "info").strip() == "fine"
     assert life.created.messages(f"{place}-previous", "info") == ""
 
 
-# What goes right on the way to a machine, and what can be run there.
+# Ways to connect to a machine, and commands that succeed there.
 
-WAYS = """
+CONNECTIONS = """
 connections = values["connections"]
 for name, connection in connections.items():
     command.remote.Command(name, connection=connection, create="echo reached")
@@ -255,11 +255,11 @@ pulumi.export("interpreted", interpreted.stdout)
 
 
 @pytest.fixture(scope="module")
-def ways(
+def reached(
     new_project: NewProject, server: SshServer, jump_host: SshServer, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Any]:
-    """The outputs of a stack with a command over each way to connect; up fails where one of them does."""
-    project = new_project("ways")
+    """The outputs of a stack with one command for each way to connect. `up` fails if one of them does."""
+    project = new_project("connections")
     booting = Relay(server.port, refuse=4)
     proxy = {key: value for key, value in jump_host.connection().items() if key != "dial_error_limit"}
     connections = {
@@ -271,49 +271,49 @@ def ways(
         "still-booting": server.connection(port=booting.port, dial_error_limit=-1),
         "jump-host": server.connection(proxy=proxy),
     }
-    folder = tmp_path_factory.mktemp("ways")
-    project.write(WAYS, {"connections": connections, "connection": server.connection(), "dir": str(folder)})
+    folder = tmp_path_factory.mktemp("connections")
+    project.write(CONNECTIONS, {"connections": connections, "connection": server.connection(), "dir": str(folder)})
     project.up()
     booting.close()
     assert booting.accepted == 5
     return project.outputs()
 
 
-@pytest.mark.usefixtures("ways")
-def test_a_jump_host_is_used_to_reach_the_machine(jump_host: SshServer) -> None:
+@pytest.mark.usefixtures("reached")
+def test_jump_host_is_used(jump_host: SshServer) -> None:
     assert "Accepted publickey" in jump_host.log()
 
 
-def test_an_accepted_environment_variable_is_set(ways: dict[str, Any]) -> None:
-    assert ways["environment"] == "a value"
+def test_accepted_environment_variable_is_set(reached: dict[str, Any]) -> None:
+    assert reached["environment"] == "a value"
 
 
-def test_a_command_need_not_read_its_stdin(ways: dict[str, Any]) -> None:
-    assert ways["unread-stdin"] == "done"
+def test_command_may_ignore_stdin(reached: dict[str, Any]) -> None:
+    assert reached["unread-stdin"] == "done"
 
 
-def test_output_that_is_not_text_does_not_end_the_run_and_one_line_break_is_taken_off(ways: dict[str, Any]) -> None:
-    assert ways["not-text"] == "a\ufffdb\n"
+def test_invalid_utf8_output_is_replaced(reached: dict[str, Any]) -> None:
+    assert reached["not-text"] == "a\ufffdb\n"
 
 
-def test_a_resource_without_a_create_command_runs_nothing(ways: dict[str, Any]) -> None:
-    assert ways["nothing"] == ""
+def test_missing_create_runs_nothing(reached: dict[str, Any]) -> None:
+    assert reached["nothing"] == ""
 
 
-def test_the_function_run_returns_what_the_command_printed(ways: dict[str, Any]) -> None:
-    assert ways["run"] == "here"
+def test_run_function_returns_output(reached: dict[str, Any]) -> None:
+    assert reached["run"] == "here"
 
 
-def test_files_are_selected_by_globs_of_which_the_last_that_matches_decides(ways: dict[str, Any]) -> None:
-    assert ways["assets"] == ["made/deep/b.js"]
-    assert ways["archive"] == ["made/a.js", "made/no.txt"]
+def test_last_matching_glob_decides(reached: dict[str, Any]) -> None:
+    assert reached["assets"] == ["made/deep/b.js"]
+    assert reached["archive"] == ["made/a.js", "made/no.txt"]
 
 
-def test_another_interpreter_can_run_the_command(ways: dict[str, Any]) -> None:
-    assert ways["interpreted"] == "42"
+def test_interpreter_can_be_changed(reached: dict[str, Any]) -> None:
+    assert reached["interpreted"] == "42"
 
 
-# What goes wrong: one run of the engine in which each command fails.
+# Failures: one run of the engine in which every command fails.
 
 FAILURES = """
 def run(name, **inputs):
@@ -321,7 +321,7 @@ def run(name, **inputs):
 
 for name, connection in values["connections"].items():
     run(name, connection=connection)
-# Ends by itself once nobody is there to read.
+# Ends by itself when nobody reads its output any more.
 until_hung_up = "while echo; do sleep 0.1; done"
 run("refused-environment", environment={"FORBIDDEN": "value"})
 run("fails", create="echo to-stdout; echo to-stderr >&2; exit 3")
@@ -336,13 +336,13 @@ command.local.Command("no-folder", create="true", dir="/does/not/exist")
 
 
 class Failures:
-    """A run of the engine in which each command fails."""
+    """A run of the engine in which every command fails."""
 
     def __init__(self, project: Project, server: SshServer, folder: Path) -> None:
         self.server = server
         self.folder = folder
         self.closing, cut, silenced = Relay(None), Relay(server.port), Relay(server.port)
-        with socket.create_server(("127.0.0.1", 0)) as mute:  # The kernel accepts; nobody ever answers.
+        with socket.create_server(("127.0.0.1", 0)) as mute:  # The kernel accepts, but nobody answers.
             connections = {
                 "mute": server.connection(port=mute.getsockname()[1], per_dial_timeout=1, dial_error_limit=2),
                 "closing": server.connection(port=self.closing.port, dial_error_limit=4),
@@ -383,7 +383,7 @@ class Failures:
         then()
 
     def error(self, name: str) -> str:
-        """The error of that command, which no other is mixed with."""
+        """Return the error of one command."""
         error = self.run.error(name)
         assert error, f"{name} did not fail:\n{self.run.output}"
         return error
@@ -391,83 +391,83 @@ class Failures:
 
 @pytest.fixture(scope="module")
 def failures(new_project: NewProject, server: SshServer, tmp_path_factory: pytest.TempPathFactory) -> Failures:
-    """The run in which each command fails."""
+    """The run in which every command fails."""
     return Failures(new_project("failures"), server, tmp_path_factory.mktemp("marks"))
 
 
-def test_a_port_that_accepts_and_never_answers_is_given_up(failures: Failures) -> None:
+def test_silent_port_is_given_up(failures: Failures) -> None:
     error = failures.error("mute")
     assert "after 2 attempts" in error
     assert "no finished log-in within 1s" in error
 
 
-def test_the_limit_of_errors_is_the_number_of_attempts(failures: Failures) -> None:
+def test_dial_error_limit_is_number_of_attempts(failures: Failures) -> None:
     assert "after 4 attempts" in failures.error("closing")
     assert failures.closing.accepted == 4
 
 
-def test_a_refused_connection_is_named(failures: Failures) -> None:
+def test_refused_connection_error_names_the_address(failures: Failures) -> None:
     error = failures.error("refusing")
     assert "cannot connect to 127.0.0.1:" in error
     assert "connection refused" in error
 
 
-def test_another_host_key_ends_it_at_once_and_both_fingerprints_are_named(failures: Failures) -> None:
+def test_wrong_host_key_error_has_both_fingerprints(failures: Failures) -> None:
     error = failures.error("wrong-host-key")
     assert f"the host key of 127.0.0.1:{failures.server.port} is not the expected one" in error
     assert f"expected ssh-ed25519 {_fingerprint(failures.server, 'user_key.pub')}" in error
     assert f"seen ssh-ed25519 {_fingerprint(failures.server, 'host_key.pub')}" in error
 
 
-def test_another_host_key_of_the_jump_host_ends_it_too(failures: Failures) -> None:
+def test_wrong_jump_host_key_is_an_error(failures: Failures) -> None:
     error = failures.error("wrong-jump-host-key")
     assert "jump host: the host key of" in error
 
 
-def test_unreadable_keys_are_named(failures: Failures) -> None:
+def test_unreadable_key_errors_name_the_property(failures: Failures) -> None:
     assert "hostKey must be a public key" in failures.error("unreadable-host-key")
     assert "cannot read privateKey" in failures.error("unreadable-key")
 
 
-def test_a_key_that_is_not_let_in_is_an_error(failures: Failures) -> None:
+def test_rejected_key_is_an_error(failures: Failures) -> None:
     assert "unable to authenticate" in failures.error("stranger")
 
 
-def test_a_refused_environment_variable_is_an_error_that_says_what_to_do(failures: Failures) -> None:
+def test_refused_environment_variable_error_names_accept_env(failures: Failures) -> None:
     error = failures.error("refused-environment")
     assert "refuses the environment variable FORBIDDEN" in error
     assert "AcceptEnv" in error
 
 
 @pytest.mark.parametrize("name", ["fails", "fails-locally"])
-def test_the_error_of_a_command_has_its_status_and_its_output(failures: Failures, name: str) -> None:
+def test_command_error_has_status_and_output(failures: Failures, name: str) -> None:
     error = failures.error(name)
     assert "exit" in error
     assert "status 3" in error
-    # In either order: the streams are two.
+    # The order is not fixed, because these are two streams.
     assert set(error.partition("output:\n")[2].split()) == {"to-stdout", "to-stderr"}
 
 
-def test_a_command_ended_by_a_signal_is_an_error_that_names_it(failures: Failures) -> None:
+def test_command_error_names_the_signal(failures: Failures) -> None:
     assert "signal KILL" in failures.error("killed")
 
 
-def test_a_folder_that_is_not_there_is_an_error(failures: Failures) -> None:
+def test_missing_folder_is_an_error(failures: Failures) -> None:
     assert "/does/not/exist" in failures.error("no-folder")
 
 
-def test_a_secret_is_not_in_the_error_of_the_command_that_prints_it(failures: Failures) -> None:
+def test_secret_is_not_in_a_command_error(failures: Failures) -> None:
     assert "password [secret]" in failures.error("prints-secret")
     assert SECRET not in failures.run.output
 
 
-def test_a_connection_cut_in_the_middle_is_an_error_that_says_so(failures: Failures) -> None:
+def test_lost_connection_error_says_so(failures: Failures) -> None:
     error = failures.error("cut")
     assert "was lost while the command ran: whether it finished is not known" in error
     assert "output:\nbegun" in error
 
 
-def test_a_peer_that_fell_silent_is_given_up(failures: Failures) -> None:
+def test_silent_peer_is_given_up(failures: Failures) -> None:
     error = failures.error("silenced")
     assert "was lost while the command ran" in error
     assert "has not answered for 50s" in error
@@ -484,17 +484,15 @@ ENDLESS = """
 def marked(name):
     return f"echo $$ $! > {values['folder']}/{name}.new; mv {values['folder']}/{name}.new {values['folder']}/{name}"
 
-# A child of the shell, for which the shell waits: both must end.
+# The shell waits for its child. Both must end.
 command.local.Command("local", create=f"sleep 600 & {marked('local')}; wait")
-# Root's sshd passes no signal on: what ends the command is that nobody reads any more what it writes.
+# root's sshd passes no signal on. The command ends because nobody reads its output any more.
 command.remote.Command("remote", connection=values["connection"],
     create=f"{marked('remote')}; while echo; do sleep 0.1; done", logging="none")
 """
 
 
-def test_interrupting_the_engine_ends_the_commands_with_their_children(
-    new_project: NewProject, server: SshServer, tmp_path: Path
-) -> None:
+def test_interrupt_ends_commands_and_children(new_project: NewProject, server: SshServer, tmp_path: Path) -> None:
     project = new_project("cancelled")
     project.write(ENDLESS, {"connection": server.connection(), "folder": str(tmp_path)})
     process, events = project.start_run("up", "--yes", "--skip-preview")
@@ -541,7 +539,7 @@ command.remote.CopyFile("old", connection=values["connection"], local_path=str(s
 
 
 class Copies:
-    """Two runs of the engine that copy, the second with other content."""
+    """Two runs of the engine that copy files, the second with other content."""
 
     def __init__(self, project: Project, server: SshServer, folder: Path) -> None:
         self.target = folder / "target"
@@ -576,37 +574,37 @@ class Copies:
 
 @pytest.fixture(scope="module")
 def copies(new_project: NewProject, server: SshServer, tmp_path_factory: pytest.TempPathFactory) -> Copies:
-    """What is on the machine after each of two runs."""
+    """The files on the machine after each of two runs."""
     return Copies(new_project("copies"), server, tmp_path_factory.mktemp("copies"))
 
 
-def test_a_file_is_copied_and_missing_folders_made(copies: Copies) -> None:
+def test_copy_creates_missing_folders(copies: Copies) -> None:
     assert copies.first["new/folders/file"] == "one"
     assert copies.first["old"] == "one"
 
 
-def test_a_file_is_copied_into_a_folder_that_is_there(copies: Copies) -> None:
+def test_file_is_copied_into_existing_folder(copies: Copies) -> None:
     assert copies.first["present/file"] == "one"
 
 
-def test_a_text_is_copied(copies: Copies) -> None:
+def test_text_is_copied(copies: Copies) -> None:
     assert copies.first["text"] == "one"
 
 
-def test_an_archive_is_copied_as_it_is(copies: Copies) -> None:
+def test_archive_is_copied_packed(copies: Copies) -> None:
     assert copies.first["archive.tar.gz"].endswith(" is not unpacked")
 
 
-def test_the_content_of_a_folder_is_copied_where_the_target_is_not_there(copies: Copies) -> None:
+def test_folder_content_is_copied_to_new_target(copies: Copies) -> None:
     assert copies.first["folder/deep/leaf"] == "one"
     assert copies.first["folder/link"] == "one"
 
 
-def test_a_folder_is_copied_into_a_target_that_is_there(copies: Copies) -> None:
+def test_folder_is_copied_into_existing_target(copies: Copies) -> None:
     assert copies.second["folder/folder/deep/leaf"] == "two"
 
 
-def test_changed_content_is_copied_again_and_other_content_is_not(copies: Copies) -> None:
+def test_only_changed_content_is_copied_again(copies: Copies) -> None:
     assert copies.second["new/folders/file"] == "two"
     assert copies.second["text"] == "two"
     assert copies.second["unchanged"] == "changed on the machine"
@@ -614,12 +612,12 @@ def test_changed_content_is_copied_again_and_other_content_is_not(copies: Copies
     assert copies.second_run.operations("unchanged") == []
 
 
-def test_the_text_of_a_secret_asset_is_copied_and_stays_secret(copies: Copies) -> None:
+def test_secret_asset_is_copied_and_secret(copies: Copies) -> None:
     assert copies.first["secret-text"] == SECRET
     assert SECRET not in json.dumps(copies.state)
 
 
-# Commands on a machine that is replaced by another one, as those of a worker that is no VM.
+# Commands on a machine that another machine replaces, as for a worker that is not a VM.
 
 MOVES = """
 def run(name, create, delete, *needed):
@@ -627,39 +625,37 @@ def run(name, create, delete, *needed):
     return command.remote.Command(name, connection=values["connection"], triggers=[values["connection"]["host"]],
         create=record.format(create), delete=record.format(delete), opts=pulumi.ResourceOptions(depends_on=needed))
 
-first = run("taken", "take", "leave")
-run("applied", "apply", "remove", first)
+first = run("machine", "adopt", "release")
+run("service", "apply", "remove", first)
 """
 
 
-def test_a_new_host_is_taken_before_the_old_one_is_left_in_reverse_order(
-    new_project: NewProject, server: SshServer, tmp_path: Path
-) -> None:
+def test_new_host_is_set_up_before_old_is_cleaned(new_project: NewProject, server: SshServer, tmp_path: Path) -> None:
     project, log = new_project("moves"), tmp_path / "log"
     for host in ("127.0.0.1", "localhost"):
         log.write_text("")
         project.write(MOVES, {"connection": server.connection(host=host), "log": str(log)})
         project.up()
     assert log.read_text().splitlines() == [
-        "take localhost",
+        "adopt localhost",
         "apply localhost",
         "remove 127.0.0.1",
-        "leave 127.0.0.1",
+        "release 127.0.0.1",
     ]
 
 
-# What is undone elsewhere before something goes, as the membership of a control plane's etcd before its disk.
+# Commands on other machines that are deleted before a resource, as an etcd membership before the disk of its node.
 
 MEMBERS = """
 def record(what):
     return f"echo {what} >> {values['log']}"
 
-def made(name, *triggers):
-    return command.local.Command(f"{name}", create=record(f"{name} made"), delete=record(f"{name} gone"),
+def recreated(name, *triggers):
+    return command.local.Command(f"{name}", create=record(f"{name} created"), delete=record(f"{name} deleted"),
         triggers=triggers, opts=pulumi.ResourceOptions(delete_before_replace=True))
 
-disks = {name: made(f"{name}-disk", values["disks"][name]) for name in ("a", "b", "c")}
-machines = {name: made(f"{name}-machine", disks[name].id, values["memory"]) for name in disks}
+disks = {name: recreated(f"{name}-disk", values["disks"][name]) for name in ("a", "b", "c")}
+machines = {name: recreated(f"{name}-machine", disks[name].id, values["memory"]) for name in disks}
 for name in disks:
     at = machines["b" if name == "a" else "a"]
     membership = command.local.Command(f"{name}-membership",
@@ -671,7 +667,7 @@ for name in disks:
 
 @pytest.fixture
 def change_members(tmp_path: Path) -> Callable[..., list[str]]:
-    """Brings up members with these disks, and this memory; what was done, in order."""
+    """A function that brings up members with the given disks and memory, and returns what was done in order."""
     project, log = Project(tmp_path / "members"), tmp_path / "log"
 
     def change(disks: str, memory: int = 1) -> list[str]:
@@ -686,30 +682,30 @@ def change_members(tmp_path: Path) -> Callable[..., list[str]]:
 
 
 @pytest.mark.parametrize(("disks", "name"), [("112", "c"), ("211", "a")])
-def test_what_is_replaced_with_a_disk_is_undone_before_that_goes_and_done_anew_after(
+def test_replace_with_disk_deletes_first_and_creates_after(
     change_members: Callable[..., list[str]], disks: str, name: str
 ) -> None:
     assert change_members(disks) == [
         f"{name} leaves",
-        f"{name}-machine gone",
-        f"{name}-disk gone",
-        f"{name}-disk made",
-        f"{name}-machine made",
+        f"{name}-machine deleted",
+        f"{name}-disk deleted",
+        f"{name}-disk created",
+        f"{name}-machine created",
         f"{name} joins",
     ]
 
 
-def test_what_is_replaced_with_a_disk_stays_done_when_only_the_machine_is_another(
+def test_replaced_machine_keeps_membership(
     change_members: Callable[..., list[str]],
 ) -> None:
     done = change_members("111", memory=2)
-    assert {"a-machine made", "b-machine made", "c-machine made"} < set(done)
-    assert not [what for what in done if what.endswith(("leaves", "joins"))]
+    assert {"a-machine created", "b-machine created", "c-machine created"} < set(done)
+    assert not [action for action in done if action.endswith(("leaves", "joins"))]
 
 
-def test_what_is_replaced_with_a_disk_is_done_anew_where_all_disks_are_replaced(
+def test_replacing_all_disks_creates_members_again(
     change_members: Callable[..., list[str]],
 ) -> None:
     done = change_members("222")
     for name in "abc":
-        assert done.index(f"{name}-disk made") < done.index(f"{name} joins")
+        assert done.index(f"{name}-disk created") < done.index(f"{name} joins")

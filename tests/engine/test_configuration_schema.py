@@ -1,4 +1,4 @@
-"""The real engine with this project's Pulumi.yaml: how the configuration that it declares reaches the program."""
+"""The configuration that this project's Pulumi.yaml declares, as the real engine passes it to the program."""
 
 import json
 import os
@@ -36,7 +36,7 @@ except ConfigurationError as error:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A project with this one's Pulumi.yaml, whose program reads its configuration and makes nothing."""
+    """A project with this project's Pulumi.yaml. Its program reads the configuration and creates nothing."""
     project = yaml.safe_load((CHECKOUT / "Pulumi.yaml").read_text(encoding="utf-8"))
     project["runtime"]["options"]["virtualenv"] = sys.prefix
     (tmp_path / "Pulumi.yaml").write_text(yaml.safe_dump(project, sort_keys=False), encoding="utf-8")
@@ -47,12 +47,12 @@ def folder(tmp_path: Path) -> Path:
 
 
 def pulumi(folder: Path, *arguments: str, fails: bool = False, stdin: str = "") -> str:
-    """What the engine says; it must succeed, or not if it `fails`."""
-    own = {"PULUMI_BACKEND_URL": f"file://{folder / 'state'}", "PULUMI_CONFIG_PASSPHRASE": "of this test"}
+    """Run the engine and return its output. It must succeed, or fail if `fails` is set."""
+    variables = {"PULUMI_BACKEND_URL": f"file://{folder / 'state'}", "PULUMI_CONFIG_PASSPHRASE": "of this test"}
     result = subprocess.run(
         ["pulumi", *arguments, "--non-interactive", "--color=never"],
         cwd=folder,
-        env=os.environ | own,
+        env=os.environ | variables,
         input=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -64,25 +64,25 @@ def pulumi(folder: Path, *arguments: str, fails: bool = False, stdin: str = "") 
 
 
 def configure(folder: Path, values: dict[str, Any]) -> None:
-    """Makes these the stack's values, beside the salt that the engine put there."""
+    """Set the stack's values and keep the salt of the engine."""
     file = folder / "Pulumi.dev.yaml"
     document = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else {}
     file.write_text(yaml.safe_dump((document or {}) | {"config": values}, sort_keys=False), encoding="utf-8")
 
 
 def received(folder: Path) -> dict[str, Any]:
-    """The configuration as the program was handed it."""
+    """Return the configuration that the program received."""
     values: dict[str, Any] = json.loads((folder / "values.json").read_text(encoding="utf-8"))
     return values
 
 
-def test_a_stack_without_configuration_has_the_defaults(folder: Path) -> None:
+def test_empty_configuration_has_the_defaults(folder: Path) -> None:
     pulumi(folder, "preview")
     assert len(received(folder)) == len(yaml.safe_load((CHECKOUT / "Pulumi.yaml").read_text("utf-8"))["config"])
     assert parse(received(folder)) == parse({})
 
 
-def test_values_mean_the_same_through_the_engine_and_without_it(folder: Path) -> None:
+def test_engine_and_loader_give_the_same_values(folder: Path) -> None:
     configure(
         folder,
         {
@@ -109,13 +109,13 @@ def test_values_mean_the_same_through_the_engine_and_without_it(folder: Path) ->
     assert parse(received(folder)) == load(folder / "Pulumi.dev.yaml")
 
 
-def test_a_single_field_can_be_set_from_the_command_line(folder: Path) -> None:
+def test_single_field_is_set_from_command_line(folder: Path) -> None:
     pulumi(folder, "config", "set", "--path", "hardway:kubelet.maxPods", "50")
     pulumi(folder, "preview")
     assert parse(received(folder)).workers[0].kubelet == {"maxPods": 50}
 
 
-def test_all_problems_come_in_one_message_and_no_stack_trace(folder: Path) -> None:
+def test_all_problems_are_in_one_message(folder: Path) -> None:
     configure(
         folder,
         {
@@ -132,15 +132,14 @@ def test_all_problems_come_in_one_message_and_no_stack_trace(folder: Path) -> No
     assert "Traceback" not in output
 
 
-def test_the_engine_refuses_a_wrong_type_where_it_is_left_to_it(folder: Path) -> None:
+def test_engine_rejects_a_wrong_type(folder: Path) -> None:
     configure(folder, {"hardway:healthTimeoutSeconds": "soon"})
     output = pulumi(folder, "preview", fails=True)
     assert "'healthTimeoutSeconds' must be of type 'integer'" in output
     assert not (folder / "values.json").exists()
 
 
-def test_secrets_of_an_object_reach_the_program_and_never_a_message(folder: Path) -> None:
-    """And where the key of the object is misspelled, only the engine knows that there are secrets in it."""
+def test_object_secrets_are_never_in_a_message(folder: Path) -> None:
     certificate, key = pair("kubernetes-ca")
     values = configuration("join") | {"join": {"endpoint": "https://10.240.0.10:6443"}}
     configure(folder, {f"hardway:{name}": value for name, value in values.items()})
@@ -152,13 +151,14 @@ def test_secrets_of_an_object_reach_the_program_and_never_a_message(folder: Path
     assert spec.join
     assert spec.join.signer
     assert (spec.join.signer.certificate.text, spec.join.signer.key.text) == (certificate, key)
+    # Only the engine knows that an object with a misspelled key contains secrets.
     pulumi(folder, "config", "set", "--path", "--secret", "hardway:joined.caKey", stdin=key)
     output = pulumi(folder, "preview", "--skip-config-validation", fails=True)
     assert "hardway:joined: is an unknown key" in output
     assert "BEGIN" not in output
 
 
-def test_the_private_key_of_a_machine_is_secret_in_the_stack_file_and_whole_in_the_program(folder: Path) -> None:
+def test_machine_private_key_is_secret_and_complete(folder: Path) -> None:
     machine = {"user": "debian", "hostKey": HOST_KEY}
     worker = {"name": "node-0", "address": "10.240.0.20", "podCidr": "10.200.0.0/24", "machine": machine}
     configure(folder, {"hardway:workers": [worker]})

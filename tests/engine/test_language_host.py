@@ -1,4 +1,4 @@
-"""The language host: how the engine runs a program in Python, and what a person sees when that goes wrong."""
+"""The language host: it runs a program in Python, and its errors say what to do."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.waiting import wait_until
 
 @pytest.fixture
 def project(new_project: Callable[[str], Project], request: pytest.FixtureRequest) -> Project:
-    """A project that no other test uses."""
+    """A separate project for each test."""
     return new_project(str(request.node.name))
 
 
@@ -27,13 +27,13 @@ def _failing_preview(project: Project, program: str, **environment: str) -> str:
     return run.output
 
 
-def test_a_program_runs_without_any_configuration(project: Project) -> None:
+def test_program_runs_without_configuration(project: Project) -> None:
     project.write('pulumi.export("name", pulumi.Config().get("name", "not set"))')
     project.up()
     assert project.outputs() == {"name": "not set"}
 
 
-def test_a_program_reads_its_configuration_and_secrets_stay_secret(project: Project) -> None:
+def test_program_reads_configuration_and_secrets(project: Project) -> None:
     project.write(
         """
         config = pulumi.Config()
@@ -53,7 +53,7 @@ def test_a_program_reads_its_configuration_and_secrets_stay_secret(project: Proj
     assert "hush-hush-4711" not in json.dumps(project.export())
 
 
-def test_a_program_knows_where_it_runs(project: Project) -> None:
+def test_program_knows_project_stack_and_folder(project: Project) -> None:
     project.write(
         """
         import sys
@@ -72,24 +72,24 @@ def test_a_program_knows_where_it_runs(project: Project) -> None:
     }
 
 
-def test_an_exception_is_shown_with_the_programs_own_lines(project: Project) -> None:
+def test_traceback_shows_only_the_program(project: Project) -> None:
     output = _failing_preview(project, "def broken():\n    raise ValueError('what went wrong')\nbroken()")
     assert "in broken" in output
     assert "ValueError: what went wrong" in output
     assert "pulumi-language-python-exec" not in output
 
 
-def test_an_error_meant_for_people_is_shown_without_a_stack_trace(project: Project) -> None:
+def test_run_error_has_no_traceback(project: Project) -> None:
     output = _failing_preview(project, "raise pulumi.RunError('a sentence')")
     assert "a sentence" in output
     assert "Traceback" not in output
 
 
-def test_the_exit_code_of_a_program_that_ended_itself_is_shown(project: Project) -> None:
+def test_exit_code_of_the_program_is_shown(project: Project) -> None:
     assert "non-zero exit code: 3" in _failing_preview(project, "raise SystemExit(3)")
 
 
-def test_a_missing_virtual_environment_is_an_error_that_says_how_to_make_it(project: Project) -> None:
+def test_missing_virtualenv_error_says_how_to_create_it(project: Project) -> None:
     project.configure(virtualenv="not-there")
     output = _failing_preview(project, "")
     assert "not-there" in output
@@ -104,21 +104,21 @@ def test_a_missing_virtual_environment_is_an_error_that_says_how_to_make_it(proj
         ("virtualenf", ".venv", 'unknown runtime option "virtualenf" in Pulumi.yaml'),
     ],
 )
-def test_a_wrong_runtime_option_is_named_with_what_is_allowed(
+def test_wrong_runtime_option_error_lists_allowed_values(
     project: Project, option: str, value: str, message: str
 ) -> None:
     project.configure(**{option: value})
     assert message in _failing_preview(project, "")
 
 
-def test_a_program_with_type_errors_does_not_run_where_a_type_checker_is_asked_for(project: Project) -> None:
+def test_typechecker_errors_stop_the_program(project: Project) -> None:
     project.configure(virtualenv=sys.prefix, typechecker="mypy")
     output = _failing_preview(project, "number: int = 'text'\nprint('it ran')")
     assert "Incompatible types in assignment" in output
     assert "it ran" not in output
 
 
-def test_a_missing_plugin_is_an_error_that_names_its_version(project: Project, tmp_path: Path) -> None:
+def test_missing_plugin_error_names_the_version(project: Project, tmp_path: Path) -> None:
     output = _failing_preview(
         project,
         'command.local.Command("any", create="true")',
@@ -138,16 +138,16 @@ def test_installed_plugins_are_not_downloaded_again(project: Project) -> None:
     assert "installing" not in output.lower()
 
 
-def test_about_names_the_python_its_packages_and_the_plugins_that_they_want(project: Project) -> None:
+def test_about_lists_python_packages_and_plugins(project: Project) -> None:
     project.write("")
     about = json.loads(project.call("about", "--json"))
-    wanted = {plugin["name"]: plugin["version"] for plugin in about["plugins"] if plugin["name"] != "python"}
-    assert wanted == PLUGINS
+    plugins = {plugin["name"]: plugin["version"] for plugin in about["plugins"] if plugin["name"] != "python"}
+    assert plugins == PLUGINS
     assert about["runtime"]["executable"].startswith(sys.prefix)
     assert "pulumi-command" in {dependency["name"].replace("_", "-") for dependency in about["dependencies"]}
 
 
-def test_a_program_is_ended_when_the_engine_is_interrupted(project: Project, tmp_path: Path) -> None:
+def test_interrupt_ends_the_program(project: Project, tmp_path: Path) -> None:
     project.write(f"import os, time\nPath({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))\ntime.sleep(600)")
     process, events = project.start_run("preview")
     wait_until(

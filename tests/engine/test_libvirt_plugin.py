@@ -1,4 +1,4 @@
-"""The libvirt plugin against a private libvirtd: what it makes it takes away, and a failure is in nobody's way."""
+"""The libvirt plugin with a private libvirtd: it deletes what it created, and failures do not block later runs."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def project(engine: Path, hypervisor: PrivateLibvirt, tmp_path: Path) -> Project
 
 
 def write(project: Project, *, memory: int = 64, kernel: str | None = None) -> None:
-    """Makes a VM the project's program, over a disk on which nothing is."""
+    """Set a project's program that creates a VM with an empty disk."""
     image = project.folder / "image.qcow2"
     if not image.exists():
         subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", image, "1M"], check=True)
@@ -54,11 +54,11 @@ def write(project: Project, *, memory: int = 64, kernel: str | None = None) -> N
 
 
 def listed(hypervisor: PrivateLibvirt, *command: str) -> list[str]:
-    """The names that virsh lists."""
+    """Return the names that virsh lists."""
     return virsh(hypervisor, *command, "--name").split()
 
 
-def test_what_is_made_stays_as_it_is_and_goes_without_a_trace(project: Project, hypervisor: PrivateLibvirt) -> None:
+def test_resources_are_stable_and_destroyed_completely(project: Project, hypervisor: PrivateLibvirt) -> None:
     write(project)
     project.up()
     assert listed(hypervisor, "list") == ["vm"]
@@ -69,9 +69,7 @@ def test_what_is_made_stays_as_it_is_and_goes_without_a_trace(project: Project, 
         assert listed(hypervisor, *command) == []
 
 
-def test_disks_and_what_cloud_init_is_told_are_for_nobody_else_to_read(
-    project: Project, hypervisor: PrivateLibvirt
-) -> None:
+def test_disks_and_cloud_init_data_are_private(project: Project, hypervisor: PrivateLibvirt) -> None:
     write(project)
     project.up()
     pool = hypervisor.instance / "lib/images/lab"
@@ -79,7 +77,7 @@ def test_disks_and_what_cloud_init_is_told_are_for_nobody_else_to_read(
     assert modes == {"base": 0o644, "disk": 0o600, "seed": 0o600}
 
 
-def test_another_size_replaces_the_domain_and_keeps_its_disk(project: Project, hypervisor: PrivateLibvirt) -> None:
+def test_changed_memory_keeps_the_disk(project: Project, hypervisor: PrivateLibvirt) -> None:
     write(project)
     project.up()
     write(project, memory=96)
@@ -89,9 +87,7 @@ def test_another_size_replaces_the_domain_and_keeps_its_disk(project: Project, h
     assert listed(hypervisor, "list") == ["vm"]
 
 
-def test_a_domain_that_could_not_be_started_is_not_in_the_way_of_the_next_run(
-    project: Project, hypervisor: PrivateLibvirt
-) -> None:
+def test_failed_domain_does_not_block_the_next_run(project: Project, hypervisor: PrivateLibvirt) -> None:
     write(project, kernel="/no/such/kernel")
     assert "/no/such/kernel" in project.up(fails=True).error("domain")
     assert listed(hypervisor, "list", "--all") == []
@@ -100,9 +96,7 @@ def test_a_domain_that_could_not_be_started_is_not_in_the_way_of_the_next_run(
     assert listed(hypervisor, "list") == ["vm"]
 
 
-def test_a_network_learns_names_with_domains_and_forgets_them_and_stays_the_same(
-    project: Project, hypervisor: PrivateLibvirt
-) -> None:
+def test_network_names_change_in_place(project: Project, hypervisor: PrivateLibvirt) -> None:
     def described(path: str) -> list[ElementTree.Element]:
         return ElementTree.fromstring(virsh(hypervisor, "net-dumpxml", "lab")).findall(path)
 

@@ -188,8 +188,8 @@ def test_what_is_damaged_in_the_cache_is_named_and_made_anew_by_the_next_run(pus
     refused = push.try_to_run(KUBELET, RUNC, CRICTL)
     assert refused.returncode == 1
     assert refused.stderr.splitlines()[-1] == (
-        "binaries could not be brought to node-0: damaged in the cache, and now dropped from it: "
-        f"kubelet-{NEW}. Run `make up` or `pulumi up` again, which has it made anew."
+        "binaries could not be brought to node-0: Files were damaged in the cache, and are now removed from it: "
+        f"kubelet-{NEW}. Run `make up` or `pulumi up` again to create them."
     )
     assert not path.exists()
     assert not push.stored(KUBELET).exists()

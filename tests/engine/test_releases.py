@@ -1,4 +1,4 @@
-"""Official releases: used only when they are what was published, and replaced by a build when they can't be had."""
+"""Official releases: used only if they are what was published. If none can be downloaded, a build replaces it."""
 
 import hashlib
 import resource
@@ -12,7 +12,7 @@ import pytest
 from lab import versions
 from lab.versions import Release
 from system.errors import ToolchainError
-from tests.support.release_host import ReleaseHost, tarball
+from tests.support.release_host import Fault, ReleaseHost, tarball
 from toolchain import binaries, engine, golang, vm_image
 from toolchain.cache import Cache
 from toolchain.release import HOSTS_VARIABLE, NotAvailableError, ReleaseHosts, WrongChecksumError, published_sha256
@@ -20,6 +20,7 @@ from toolchain.store import ArtifactStore
 
 VERSION = versions.default_kubernetes_version()
 KUBELET = ("kubelet", VERSION)
+NO_PAUSES = (0.0, 0.0, 0.0)
 HOSTS = ("dl.k8s.io", "github.com", "go.dev", "dl.google.com")
 RELEASED, BUILT = b"\x7fELF released", b"\x7fELF built"
 
@@ -33,7 +34,7 @@ def host() -> Iterator[ReleaseHost]:
 
 @pytest.fixture
 def hosts(host: ReleaseHost) -> ReleaseHosts:
-    return ReleaseHosts(host.mirrors(*HOSTS))
+    return ReleaseHosts(host.mirrors(*HOSTS), pauses=NO_PAUSES)
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def store(cache: Cache, hosts: ReleaseHosts) -> ArtifactStore:
 
 @pytest.fixture(autouse=True)
 def go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A Go on PATH whose builds take no time; the file returned lists what it was asked to build."""
+    """A fake Go on PATH that builds nothing. The returned file lists the packages of its builds."""
     folder, log = tmp_path / "go-bin", tmp_path / "go-log"
     folder.mkdir()
     log.touch()
@@ -70,7 +71,7 @@ esac
     (folder / "python/cmd").mkdir(parents=True)
     (folder / engine.EXEC_SCRIPT).write_bytes(BUILT)
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
-    monkeypatch.setattr(golang, "USUAL_PLACES", ())
+    monkeypatch.setattr(golang, "INSTALL_LOCATIONS", ())
     return log
 
 
@@ -80,7 +81,7 @@ def unit_of(program: str, version: str) -> binaries.Unit:
 
 
 def content_of(members: dict[str, str]) -> bytes:
-    """What a release holds: an archive, or the program itself where it has no name in one."""
+    """Return the content of a release: an archive, or the program itself if the release has none."""
     if "" in members.values():
         return RELEASED
     return tarball({member: RELEASED + program.encode() for program, member in members.items()})
@@ -91,15 +92,15 @@ def everything_in(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("version", versions.kubernetes_versions())
-def test_every_node_binary_is_taken_from_its_official_release(
+def test_node_binaries_come_from_official_releases(
     host: ReleaseHost, store: ArtifactStore, go: Path, version: str
 ) -> None:
-    wanted = list(binaries.programs_of_a_lab(version))
-    for unit in binaries.units_of(wanted):
+    programs = list(binaries.lab_programs(version))
+    for unit in binaries.units_of(programs):
         host.publish(unit.release, content_of(unit.members))
-    found = binaries.ensure(wanted, store)
-    assert set(found) == set(wanted)
-    for (program, _), binary in found.items():
+    ensured = binaries.ensure(programs, store)
+    assert set(ensured) == set(programs)
+    for (program, _), binary in ensured.items():
         content = binary.path.read_bytes()
         assert content in (RELEASED, RELEASED + program.encode())
         assert binary.sha256 == hashlib.sha256(content).hexdigest()
@@ -107,9 +108,7 @@ def test_every_node_binary_is_taken_from_its_official_release(
     assert go.read_text() == ""
 
 
-def test_engine_and_plugins_are_taken_from_their_official_releases(
-    host: ReleaseHost, store: ArtifactStore, go: Path
-) -> None:
+def test_engine_and_plugins_come_from_official_releases(host: ReleaseHost, store: ArtifactStore, go: Path) -> None:
     parts = [engine.engine(), *(engine.plugin(name, version) for name, version in versions.plugins().items())]
     for part in parts:
         host.publish(part.release, content_of(part.members))
@@ -118,43 +117,43 @@ def test_engine_and_plugins_are_taken_from_their_official_releases(
     assert go.read_text() == ""
 
 
-def test_go_itself_is_taken_from_its_official_release_where_none_is_installed(
+def test_go_comes_from_its_official_release(
     host: ReleaseHost, hosts: ReleaseHosts, cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     monkeypatch.setattr(golang, "installed", lambda _: None)
-    wanted = versions.go()
-    host.publish(wanted.release, archive := tarball({"go/bin/go": RELEASED}), hashlib.sha256(archive).hexdigest())
+    required = versions.go()
+    host.publish(required.release, archive := tarball({"go/bin/go": RELEASED}), hashlib.sha256(archive).hexdigest())
     compiler = golang.compiler(cache, hosts)
     assert compiler.program.read_bytes() == RELEASED
-    assert compiler.version == wanted.version
+    assert compiler.version == required.version
 
 
-def test_what_a_build_needs_is_installed_only_where_something_is_built(
+def test_build_packages_are_installed_only_for_builds(
     host: ReleaseHost, hosts: ReleaseHosts, cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[Mapping[str, str]] = []
-    store = ArtifactStore(cache, hosts, install=asked.append)
+    installed: list[Mapping[str, str]] = []
+    store = ArtifactStore(cache, hosts, install=installed.append)
     monkeypatch.setattr(golang, "required_packages", lambda: {"golang-go": "building"})
     host.publish(unit_of(*KUBELET).release, RELEASED)
     for _ in range(2):
         binaries.ensure([KUBELET], store)
-    assert asked == []
+    assert installed == []
     runc = ("runc", versions.version("runc"))
     for _ in range(2):
         binaries.ensure([runc], store)
-    assert [set(packages) for packages in asked] == [{"golang-go", *unit_of(*runc).source.build.cgo}]
+    assert [set(packages) for packages in installed] == [{"golang-go", *unit_of(*runc).source.build.cgo}]
 
 
-def test_a_release_is_fetched_once(host: ReleaseHost, store: ArtifactStore) -> None:
+def test_release_is_downloaded_once(host: ReleaseHost, store: ArtifactStore) -> None:
     unit = unit_of(*KUBELET)
     host.publish(unit.release, RELEASED)
     first = binaries.ensure([KUBELET], store)
     assert binaries.ensure([KUBELET], store) == first
-    assert host.was_asked(unit.release.archive) == 1
+    assert host.request_count(unit.release.archive) == 1
 
 
-def test_a_truncated_file_in_the_cache_is_fetched_again(host: ReleaseHost, store: ArtifactStore) -> None:
+def test_truncated_cache_file_is_downloaded_again(host: ReleaseHost, store: ArtifactStore) -> None:
     host.publish(unit_of(*KUBELET).release, RELEASED)
     path = binaries.ensure([KUBELET], store)[KUBELET].path
     path.write_bytes(RELEASED[:5])
@@ -167,12 +166,12 @@ def wrong_checksum(host: ReleaseHost, release: Release) -> None:
 
 def truncated_file(host: ReleaseHost, release: Release) -> None:
     host.publish(release, RELEASED)
-    host.truncate(release.archive)
+    host.fail(release.archive, Fault.TRUNCATED)
 
 
 def truncated_checksum_file(host: ReleaseHost, release: Release) -> None:
     host.publish(release, RELEASED)
-    host.truncate(release.checksum)
+    host.fail(release.checksum, Fault.TRUNCATED)
 
 
 def missing_file(host: ReleaseHost, release: Release) -> None:
@@ -205,7 +204,7 @@ def page_instead_of_checksum(host: ReleaseHost, release: Release) -> None:
         page_instead_of_checksum,
     ],
 )
-def test_a_release_that_is_not_as_published_is_never_used_and_built_instead(
+def test_unusable_release_is_built_instead(
     host: ReleaseHost, store: ArtifactStore, tmp_path: Path, go: Path, fault: object
 ) -> None:
     assert callable(fault)
@@ -215,7 +214,7 @@ def test_a_release_that_is_not_as_published_is_never_used_and_built_instead(
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file() and RELEASED in path.read_bytes()]
 
 
-def test_a_wrong_checksum_is_reported_with_both_digests(
+def test_wrong_checksum_warning_has_both_digests(
     host: ReleaseHost, store: ArtifactStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     release = unit_of(*KUBELET).release
@@ -228,25 +227,23 @@ def test_a_wrong_checksum_is_reported_with_both_digests(
     assert hashlib.sha256(RELEASED).hexdigest() in shown
 
 
-def test_an_archive_that_lacks_a_program_is_not_used(host: ReleaseHost, store: ArtifactStore) -> None:
+def test_incomplete_archive_is_not_used(host: ReleaseHost, store: ArtifactStore) -> None:
     unit = unit_of("bridge", versions.version("cni-plugins"))
     members = dict(unit.members)
     members.pop("portmap")
     host.publish(unit.release, content_of(members))
-    found = binaries.ensure([("bridge", unit.version)], store)
-    assert found["bridge", unit.version].path.read_bytes() == BUILT
+    ensured = binaries.ensure([("bridge", unit.version)], store)
+    assert ensured["bridge", unit.version].path.read_bytes() == BUILT
 
 
-def test_what_is_not_an_archive_is_not_used(host: ReleaseHost, store: ArtifactStore) -> None:
+def test_unreadable_archive_is_not_used(host: ReleaseHost, store: ArtifactStore) -> None:
     unit = unit_of("etcd", versions.version("etcd"))
     host.publish(unit.release, b"not an archive at all")
     assert binaries.ensure([("etcd", unit.version)], store)["etcd", unit.version].path.read_bytes() == BUILT
 
 
 @pytest.mark.parametrize("name", ["kubelet", "etcd"], ids=["while downloading", "while unpacking"])
-def test_where_this_machine_cannot_store_a_release_nothing_is_built_instead(
-    host: ReleaseHost, store: ArtifactStore, go: Path, name: str
-) -> None:
+def test_storage_error_starts_no_build(host: ReleaseHost, store: ArtifactStore, go: Path, name: str) -> None:
     unit = unit_of(name, VERSION if name == "kubelet" else versions.version(name))
     large = bytes(1 << 20)
     members = [member for member in unit.members.values() if member]
@@ -254,24 +251,22 @@ def test_where_this_machine_cannot_store_a_release_nothing_is_built_instead(
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 17, before[1]))
     try:
-        with pytest.raises(ToolchainError, match=f"{unit.title.replace(' ', '-')} can't be stored: .*File too large"):
+        with pytest.raises(ToolchainError, match=f"{unit.title.replace(' ', '-')} cannot be stored: .*File too large"):
             store.ensure(unit)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert go.read_text() == ""
 
 
-def test_what_was_built_is_used_on_even_when_the_release_can_be_reached_again(
-    host: ReleaseHost, store: ArtifactStore
-) -> None:
+def test_build_is_kept_when_the_release_returns(host: ReleaseHost, store: ArtifactStore) -> None:
     built = binaries.ensure([KUBELET], store)
     host.publish(unit_of(*KUBELET).release, RELEASED)
     assert binaries.ensure([KUBELET], store) == built
 
 
-def test_a_host_that_refuses_connections_is_asked_once_a_run(tmp_path: Path) -> None:
+def test_refusing_host_is_contacted_once(tmp_path: Path) -> None:
     with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
+        closed.bind(("127.0.0.1", 0))  # Bound, but not listening: the kernel refuses connections.
         hosts = ReleaseHosts({"dl.k8s.io": f"http://127.0.0.1:{closed.getsockname()[1]}"})
         with pytest.raises(NotAvailableError, match=r"dl\.k8s\.io is not reachable"):
             hosts.fetch(unit_of(*KUBELET).release, tmp_path / "kubelet")
@@ -285,17 +280,16 @@ def test_a_host_that_refuses_connections_is_asked_once_a_run(tmp_path: Path) -> 
             closed.accept()
 
 
-def test_a_host_that_accepts_and_never_answers_counts_as_not_reachable(tmp_path: Path) -> None:
+def test_silent_host_counts_as_unreachable(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        hosts = ReleaseHosts({"dl.k8s.io": f"http://127.0.0.1:{silent.getsockname()[1]}"}, timeout=0.2)
+        mirrors = {"dl.k8s.io": f"http://127.0.0.1:{silent.getsockname()[1]}"}
+        hosts = ReleaseHosts(mirrors, timeout=0.2, pauses=NO_PAUSES)
         with pytest.raises(NotAvailableError, match=r"dl\.k8s\.io is not reachable"):
             hosts.fetch(unit_of(*KUBELET).release, tmp_path / "kubelet")
     assert everything_in(tmp_path / "cache") == []
 
 
-def test_a_host_is_given_another_address_by_the_environment(
-    host: ReleaseHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_environment_sets_a_mirror(host: ReleaseHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     host.publish(unit_of(*KUBELET).release, RELEASED)
     pairs = host.mirrors(*HOSTS).items()
     monkeypatch.setenv(HOSTS_VARIABLE, " ".join(f"{name}={url}" for name, url in pairs))
@@ -303,13 +297,13 @@ def test_a_host_is_given_another_address_by_the_environment(
     assert (tmp_path / "kubelet").read_bytes() == RELEASED
 
 
-def test_a_host_that_the_environment_excludes_is_never_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_excluded_host_is_never_contacted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(HOSTS_VARIABLE, "dl.k8s.io=")
     with pytest.raises(NotAvailableError, match=HOSTS_VARIABLE):
         ReleaseHosts().fetch(unit_of(*KUBELET).release, tmp_path / "kubelet")
 
 
-def test_a_wrong_checksum_is_an_error_of_its_own(host: ReleaseHost, hosts: ReleaseHosts, tmp_path: Path) -> None:
+def test_wrong_checksum_is_a_separate_error(host: ReleaseHost, hosts: ReleaseHosts, tmp_path: Path) -> None:
     host.publish(unit_of(*KUBELET).release, RELEASED, "0" * 64)
     with pytest.raises(WrongChecksumError):
         hosts.fetch(unit_of(*KUBELET).release, tmp_path / "kubelet")
@@ -331,12 +325,12 @@ DIGEST = hashlib.sha256(RELEASED).hexdigest()
         f"# sums\n{'1' * 64}  kubectl\n{DIGEST}  kubelet\n",
     ],
 )
-def test_a_checksum_is_found_in_each_form_that_is_published(text: str) -> None:
+def test_checksum_formats(text: str) -> None:
     assert published_sha256(text, "kubelet") == DIGEST
 
 
 @pytest.mark.parametrize("text", ["", "404: Not Found", DIGEST[:-1], f"{DIGEST}  kubectl", f"{DIGEST}a kubelet"])
-def test_a_checksum_of_something_else_is_not_taken(text: str) -> None:
+def test_checksum_of_another_file_is_not_used(text: str) -> None:
     with pytest.raises(NotAvailableError, match="kubelet"):
         published_sha256(text, "kubelet")
 
@@ -346,28 +340,26 @@ CLOUD_IMAGE = "https://images.example/debian.raw"
 
 @pytest.fixture
 def images(host: ReleaseHost) -> ReleaseHosts:
-    """The host of a cloud image, which publishes a disk of 1 MiB."""
+    """A host that publishes a cloud image of 1 MiB."""
     host.publish(Release(archive=CLOUD_IMAGE, checksum=f"{CLOUD_IMAGE}.sha256"), bytes(1 << 20))
     return ReleaseHosts(host.mirrors("images.example"))
 
 
-def test_a_cloud_image_is_downloaded_once_and_becomes_a_qcow2(
-    host: ReleaseHost, images: ReleaseHosts, cache: Cache
-) -> None:
+def test_cloud_image_is_downloaded_and_converted_once(host: ReleaseHost, images: ReleaseHosts, cache: Cache) -> None:
     first = vm_image.ensure_cloud_image(CLOUD_IMAGE, cache, images)
     assert first.disk.read_bytes()[:4] == b"QFI\xfb"
     assert first.kernel is None
     assert vm_image.ensure_cloud_image(CLOUD_IMAGE, cache, images) == first
-    assert host.was_asked(CLOUD_IMAGE) == 1
+    assert host.request_count(CLOUD_IMAGE) == 1
 
 
-def test_a_cloud_image_with_another_digest_than_asked_for_is_refused(images: ReleaseHosts, cache: Cache) -> None:
+def test_cloud_image_must_have_the_pinned_digest(images: ReleaseHosts, cache: Cache) -> None:
     with pytest.raises(ToolchainError, match="SHA-256"):
         vm_image.ensure_cloud_image(f"{CLOUD_IMAGE}#sha256={'0' * 64}", cache, images)
     pinned = f"{CLOUD_IMAGE}#sha256={hashlib.sha256(bytes(1 << 20)).hexdigest()}"
     assert vm_image.ensure_cloud_image(pinned, cache, images).disk.exists()
 
 
-def test_a_cloud_image_that_cannot_be_had_is_an_error_that_names_it(images: ReleaseHosts, cache: Cache) -> None:
+def test_missing_cloud_image_error_names_the_url(images: ReleaseHosts, cache: Cache) -> None:
     with pytest.raises(ToolchainError, match=r"images\.example/another"):
         vm_image.ensure_cloud_image("https://images.example/another", cache, images)

@@ -1,4 +1,4 @@
-"""The plugins are what the Python packages were made for: each has the resources, functions and types they know."""
+"""Each plugin has the resources, functions and types that its Python package knows."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ RESOURCES = [(plugin, token) for plugin in sorted(PLUGINS) for token in sorted(p
 FUNCTIONS = [(plugin, token) for plugin in sorted(PLUGINS) for token in sorted(published.functions(f"pulumi_{plugin}"))]
 
 
-# Where a plugin and its Python package differ, and why. Everything else must be equal.
+# The differences between a plugin and its Python package. Everything else must be equal.
 #
-# pulumi-tls 5.6 knows write-only keys. The newest release of the provider that can be had as a Go module (4.2.1) does
-# not, and still wants the key that they could stand in for.
+# pulumi-tls 5.6 knows write-only keys. The newest release of the provider that exists as a Go module (4.2.1) does not
+# know them, and requires the normal key.
 WRITE_ONLY = {
     "tls:index/certRequest:CertRequest": "privateKeyPem",
     "tls:index/locallySignedCert:LocallySignedCert": "caPrivateKeyPem",
     "tls:index/selfSignedCert:SelfSignedCert": "privateKeyPem",
 }
-# The provider behind pulumi-libvirt 0.5.4 has one more field than the package knows.
+# The provider of pulumi-libvirt 0.5.4 has one field that the package does not know.
 UNKNOWN_FIELD = ("libvirt:index/domain:Domain", "networkInterfaces", "private")
 
 
@@ -45,22 +45,22 @@ def _served_resource(engine: Path, plugin: str, token: str) -> tuple[dict[str, A
 
 
 @pytest.mark.parametrize("plugin", sorted(PLUGINS))
-def test_a_plugin_announces_the_version_of_its_python_package(engine: Path, plugin: str) -> None:
+def test_plugin_version_equals_the_package_version(engine: Path, plugin: str) -> None:
     assert _schema(engine, plugin)["version"] == PLUGINS[plugin]
 
 
 @pytest.mark.parametrize("plugin", sorted(PLUGINS))
-def test_a_plugin_has_the_resources_and_functions_of_its_python_package(engine: Path, plugin: str) -> None:
+def test_plugin_has_the_package_resources_and_functions(engine: Path, plugin: str) -> None:
     schema = _schema(engine, plugin)
     provider = f"pulumi:providers:{plugin}"
     assert {*schema["resources"], provider} == set(published.resources(f"pulumi_{plugin}"))
-    # A provider's method is among the functions of a schema, but in Python no function.
+    # A schema lists the methods of a provider among its functions, but they are not functions in Python.
     functions = {token for token in schema.get("functions", {}) if not token.startswith(provider)}
     assert functions == set(published.functions(f"pulumi_{plugin}"))
 
 
 @pytest.mark.parametrize(("plugin", "token"), RESOURCES)
-def test_a_resource_takes_the_inputs_that_the_python_package_gives_it(engine: Path, plugin: str, token: str) -> None:
+def test_resource_inputs_match_the_package(engine: Path, plugin: str, token: str) -> None:
     schema, served = _served_resource(engine, plugin, token)
     known = published.resources(f"pulumi_{plugin}")[token]
     required = known.required | ({WRITE_ONLY[token]} if token in WRITE_ONLY else set())
@@ -69,7 +69,7 @@ def test_a_resource_takes_the_inputs_that_the_python_package_gives_it(engine: Pa
 
 
 @pytest.mark.parametrize(("plugin", "token"), RESOURCES)
-def test_a_resource_has_the_outputs_that_the_python_package_reads(engine: Path, plugin: str, token: str) -> None:
+def test_resource_outputs_match_the_package(engine: Path, plugin: str, token: str) -> None:
     schema, served = _served_resource(engine, plugin, token)
     known = published.resources(f"pulumi_{plugin}")[token]
     if not token.startswith("pulumi:providers:"):
@@ -86,15 +86,15 @@ def _without_write_only(token: str, known: dict[str, published.Shape]) -> dict[s
 
 def _shapes(token: str, properties: dict[str, Any], schema: dict[str, Any]) -> dict[str, published.Shape]:
     shapes = published.served_shapes(properties, schema)
-    of, key, field = UNKNOWN_FIELD
-    if token == of:
+    unknown_in, key, field = UNKNOWN_FIELD
+    if token == unknown_in:
         elements: Any = shapes[key]  # a list of objects
         del elements[1][1][field]
     return shapes
 
 
 @pytest.mark.parametrize(("plugin", "token"), FUNCTIONS)
-def test_a_function_takes_and_returns_what_the_python_package_knows(engine: Path, plugin: str, token: str) -> None:
+def test_functions_match_the_package(engine: Path, plugin: str, token: str) -> None:
     schema = _schema(engine, plugin)
     served = schema["functions"][token]
     known = published.functions(f"pulumi_{plugin}")[token]

@@ -1,4 +1,4 @@
-"""The tls plugin: above all, that a certificate is renewed when its time has come."""
+"""The tls plugin: in particular, it renews a certificate when its early renewal is due."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ request = tls.CertRequest("request", private_key_pem=key.private_key_pem, subjec
 certificate = tls.LocallySignedCert("certificate", ca_private_key_pem=key.private_key_pem,
     ca_cert_pem=authority.cert_pem, cert_request_pem=request.cert_request_pem,
     validity_period_hours=48, early_renewal_hours=24, allowed_uses=["server_auth"])
-# What stands for a service that reads it.
+# Stands for a service that reads the certificate.
 command.local.Command("reader", create="true", stdin=certificate.cert_pem)
 """
 
@@ -28,9 +28,9 @@ Outputs = dict[str, Any]
 
 
 class Renewal:
-    """A certificate before its early renewal, and after that hour has struck.
+    """A certificate before and after its early renewal is due.
 
-    Time passes in the state: what the plugin goes by is when the certificate ends, which the state tells it.
+    The test moves the end of the certificate in the state instead of waiting, because the plugin reads it from there.
     """
 
     def __init__(self, project: Project) -> None:
@@ -61,13 +61,13 @@ def renewal(new_project: Callable[[str], Project]) -> Renewal:
 
 
 def _certificate(state: Outputs) -> Outputs:
-    (found,) = (r for r in state["deployment"]["resources"] if r["urn"].endswith("::certificate"))
-    outputs: Outputs = found["outputs"]
+    (certificate,) = (r for r in state["deployment"]["resources"] if r["urn"].endswith("::certificate"))
+    outputs: Outputs = certificate["outputs"]
     return outputs
 
 
 def _ending_in(state: Outputs, remaining: timedelta) -> Outputs:
-    """The state with a certificate that ends after the remaining time."""
+    """Return the state with a certificate that ends after the remaining time."""
     changed = copy.deepcopy(state)
     _certificate(changed)["validityEndTime"] = (datetime.now(UTC) + remaining).strftime("%Y-%m-%dT%H:%M:%SZ")
     return changed
@@ -77,40 +77,40 @@ def _replaced(run: Run) -> bool:
     return "create-replacement" in run.operations("certificate")
 
 
-def test_a_fresh_certificate_is_left_alone(renewal: Renewal) -> None:
+def test_new_certificate_is_unchanged(renewal: Renewal) -> None:
     assert renewal.fresh.steps == []
 
 
-def test_a_certificate_is_left_alone_until_its_early_renewal(renewal: Renewal) -> None:
+def test_certificate_is_unchanged_before_early_renewal(renewal: Renewal) -> None:
     assert renewal.just_before.steps == []
 
 
-def test_a_certificate_whose_early_renewal_is_due_is_replaced_by_up_without_a_refresh(renewal: Renewal) -> None:
+def test_up_renews_a_certificate_without_refresh(renewal: Renewal) -> None:
     assert _replaced(renewal.due)
     assert renewal.second["certPem"] != renewal.first["certPem"]
     remaining = datetime.fromisoformat(renewal.second["validityEndTime"]) - datetime.now(UTC)
     assert timedelta(hours=47) < remaining <= timedelta(hours=48)
 
 
-def test_the_preview_shows_the_renewal_and_who_reads_the_certificate(renewal: Renewal) -> None:
+def test_preview_shows_renewal_and_readers(renewal: Renewal) -> None:
     assert _replaced(renewal.previewed)
     assert renewal.previewed.operations("reader") == ["update"]
 
 
-def test_nothing_but_the_certificate_and_its_readers_changes_by_a_renewal(renewal: Renewal) -> None:
+def test_renewal_changes_only_certificate_and_readers(renewal: Renewal) -> None:
     assert {name for _, name in renewal.due.steps} == {"certificate", "reader"}
 
 
-def test_a_renewed_certificate_is_left_alone_again(renewal: Renewal) -> None:
+def test_renewed_certificate_is_unchanged(renewal: Renewal) -> None:
     assert renewal.afterwards.steps == []
 
 
-def test_a_certificate_is_renewed_by_up_with_a_refresh_too(renewal: Renewal) -> None:
+def test_up_renews_a_certificate_with_refresh(renewal: Renewal) -> None:
     assert _replaced(renewal.refreshed)
     assert renewal.third["certPem"] != renewal.second["certPem"]
 
 
-def test_a_write_only_key_which_this_plugin_does_not_know_is_an_error(new_project: Callable[[str], Project]) -> None:
+def test_unsupported_write_only_key_is_an_error(new_project: Callable[[str], Project]) -> None:
     project = new_project("write-only")
     project.write(
         """

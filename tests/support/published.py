@@ -1,6 +1,6 @@
-"""What a Python SDK knows of its plugin: the resources and functions of the package, in the terms of a Pulumi schema.
+"""The resources and functions that a Python SDK knows, in the terms of a Pulumi schema.
 
-It is read from the package's own types, by the functions of `pulumi._types` through which the SDK itself reads them.
+They are read from the package's types with the same functions of `pulumi._types` that the SDK uses.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ import pulumi
 from pulumi import _types
 
 Shape = str | tuple[str, Any]
-"""A type: its name, or list, map, enum or object together with what it is made of."""
+"""A type: its name, or list, map, enum or object together with its elements."""
 
 
 @dataclass(frozen=True)
 class Resource:
-    """A resource's inputs and outputs with their types, and which inputs it must be given."""
+    """A resource: its inputs and outputs with their types, and the names of its required inputs."""
 
     inputs: dict[str, Shape]
     required: set[str]
@@ -35,46 +35,46 @@ class Resource:
 
 @dataclass(frozen=True)
 class Function:
-    """A function's arguments and what it returns, with its type."""
+    """A function: the names of its arguments, and its results with their types."""
 
     arguments: set[str]
     returned: dict[str, Shape]
 
 
 def resources(package: str) -> dict[str, Resource]:
-    """The package's resources by token; the provider is one of them."""
-    found = {}
+    """Return the package's resources by token. The provider is one of them."""
+    result = {}
     for module in _modules(package):
         for cls in vars(module).values():
             if inspect.isclass(cls) and cls.__module__ == module.__name__ and issubclass(cls, pulumi.Resource):
                 (token,) = re.findall(r"super\(\w+, __self__\).__init__\(\s*'([^']+)'", inspect.getsource(cls))
                 token = f"pulumi:providers:{token}" if issubclass(cls, pulumi.ProviderResource) else token
-                found[token] = _resource(cls, getattr(module, f"{cls.__name__}Args"))
-    return found
+                result[token] = _resource(cls, getattr(module, f"{cls.__name__}Args"))
+    return result
 
 
 def functions(package: str) -> dict[str, Function]:
-    """The package's functions by token."""
-    found = {}
+    """Return the package's functions by token."""
+    result = {}
     for module in _modules(package):
         for name, function in vars(module).items():
             if not inspect.isfunction(function) or function.__module__ != module.__name__ or name.endswith("_output"):
                 continue
             source = inspect.getsource(function)
-            for token, result in re.findall(r"runtime\.invoke\('([^']+)',.*typ=(\w+)\)", source):
-                returned = _types.output_type_types(getattr(module, result))
-                found[token] = Function(
+            for token, result_type in re.findall(r"runtime\.invoke\('([^']+)',.*typ=(\w+)\)", source):
+                returned = _types.output_type_types(getattr(module, result_type))
+                result[token] = Function(
                     arguments=set(re.findall(r"__args__\['(\w+)'\]", source)),
                     returned={key: _shape(value) for key, value in returned.items()},
                 )
-    return found
+    return result
 
 
 def _modules(package: str) -> list[types.ModuleType]:
-    """The package's modules, without those that read the stack's configuration."""
+    """Return the package's modules, except those that read the stack's configuration."""
     root = importlib.import_module(package)
     with warnings.catch_warnings():
-        # Whoever merely imports a deprecated resource is warned.
+        # Importing a deprecated resource prints a warning.
         warnings.simplefilter("ignore", DeprecationWarning)
         names = [info.name for info in pkgutil.walk_packages(root.__path__, f"{package}.")]
         return [importlib.import_module(name) for name in names if ".config" not in name]
@@ -101,27 +101,26 @@ _SCALARS: dict[Any, str] = {
 }
 
 
-def _shape(of: Any) -> Shape:
-    """The shape of a type as the package's Python code has it."""
-    if of in _SCALARS:
-        return _SCALARS[of]
-    origin, arguments = typing.get_origin(of), typing.get_args(of)
+def _shape(python_type: Any) -> Shape:
+    if python_type in _SCALARS:
+        return _SCALARS[python_type]
+    origin, arguments = typing.get_origin(python_type), typing.get_args(python_type)
     if origin is collections.abc.Sequence:
         return "list", _shape(arguments[0])
     if origin is collections.abc.Mapping:
         return "map", _shape(arguments[1])
     if origin in (typing.Union, types.UnionType):
-        # An Input[T] is a T, a promise of one, or an output; an asset or archive goes by the name of an asset.
+        # An Input[T] is a T, an awaitable or an output. In a union of assets and archives, the asset is first.
         return _shape(arguments[0])
-    if issubclass(of, enum.Enum):
-        return "enum", sorted(member.value for member in of)
-    if _types.is_input_type(of):
-        return "object", {key: _shape(value) for key, value in _types.input_type_types(of).items()}
-    return "object", {key: _shape(value) for key, value in _types.output_type_types(of).items()}
+    if issubclass(python_type, enum.Enum):
+        return "enum", sorted(member.value for member in python_type)
+    if _types.is_input_type(python_type):
+        return "object", {key: _shape(value) for key, value in _types.input_type_types(python_type).items()}
+    return "object", {key: _shape(value) for key, value in _types.output_type_types(python_type).items()}
 
 
 def served_shape(spec: dict[str, Any], schema: dict[str, Any]) -> Shape:
-    """The shape of a type as a plugin's schema has it."""
+    """Return the shape of a type in a plugin's schema."""
     reference = spec.get("$ref", "").removeprefix("pulumi.json#/")
     if reference:
         if reference in ("Any", "Asset", "Archive"):
@@ -138,5 +137,5 @@ def served_shape(spec: dict[str, Any], schema: dict[str, Any]) -> Shape:
 
 
 def served_shapes(properties: dict[str, Any], schema: dict[str, Any]) -> dict[str, Shape]:
-    """The shapes of all properties as a plugin's schema has them."""
+    """Return the shapes of properties in a plugin's schema."""
     return {key: served_shape(spec, schema) for key, spec in properties.items()}

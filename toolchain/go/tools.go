@@ -1,6 +1,6 @@
 //go:build tools
 
-// Package toolchain pins, in go.mod, the program that is built straight from its own module: the engine.
+// Package toolchain pins in go.mod the engine, which is built directly from its own module.
 package toolchain
 
 import _ "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"

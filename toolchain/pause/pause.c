@@ -1,4 +1,4 @@
-/* The program of a pod's sandbox: it holds the pod's namespaces, reaps processes that lost their parent, and ends when told. */
+/* The program of a pod's sandbox. It keeps the pod's namespaces open, reaps orphaned processes, and ends on a signal. */
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -12,7 +12,7 @@ int main(void)
     sigaddset(&awaited, SIGINT);
     sigaddset(&awaited, SIGTERM);
     sigaddset(&awaited, SIGCHLD);
-    /* Blocked before they are awaited: none that arrives in between is lost, not even for the first process. */
+    /* Signals are blocked before sigwait, so that none is lost, even though this is the first process of its namespace. */
     if (sigprocmask(SIG_BLOCK, &awaited, NULL) != 0)
         return 1;
     for (;;) {

@@ -1,4 +1,4 @@
-"""What the runner of checks counts, and what it takes for a shell program."""
+"""The check runner counts tests, finds shell programs and refuses checks that need root."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from system.errors import HostError
 
 
 def report_of(folder: Path, source: str) -> Path:
-    """pytest's report of a run over the given tests."""
+    """Run pytest on the given source and return its JUnit report."""
     (folder / "test_sample.py").write_text(source)
     report = folder / "report.xml"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder), f"--junitxml={report}"]
@@ -23,7 +23,7 @@ def report_of(folder: Path, source: str) -> Path:
     return report
 
 
-def test_each_outcome_is_counted_as_pytest_tells_it(tmp_path: Path) -> None:
+def test_each_outcome_is_counted(tmp_path: Path) -> None:
     source = """\
 import pytest
 def test_a(): pass
@@ -40,7 +40,7 @@ def test_e(broken): pass
     assert str(count) == "2 passed, 2 failed, 1 skipped"
 
 
-def test_a_file_that_cannot_be_collected_counts_as_failed(tmp_path: Path) -> None:
+def test_a_collection_error_counts_as_failed(tmp_path: Path) -> None:
     count = Count()
     count.add(report_of(tmp_path, "import no_such_module_at_all\n"))
     assert str(count) == "0 passed, 1 failed"
@@ -54,7 +54,7 @@ def test_counts_of_several_runs_are_summed(tmp_path: Path) -> None:
     assert str(count) == "2 passed, 0 failed"
 
 
-def test_a_shell_program_is_told_by_its_first_line(tmp_path: Path) -> None:
+def test_shell_programs_are_found_by_first_line(tmp_path: Path) -> None:
     for name, text in {
         "a.sh": "#!/bin/sh\n",
         "b": "#!/usr/bin/env bash\n",
@@ -69,17 +69,15 @@ def test_a_shell_program_is_told_by_its_first_line(tmp_path: Path) -> None:
     assert checks.shell_programs(tmp_path) == ["a.sh", "b", "c"]
 
 
-def test_a_folder_that_git_will_not_list_is_named(tmp_path: Path) -> None:
+def test_a_folder_without_git_is_named(tmp_path: Path) -> None:
     with pytest.raises(HostError, match=rf"{tmp_path} failed:\n.*not a git repository"):
         checks.shell_programs(tmp_path)
 
 
 @pytest.mark.parametrize("names", [[], ["unit", "engine"]], ids=["all", "one of them"])
-def test_who_may_not_make_namespaces_is_told_before_anything_is_prepared(
-    monkeypatch: pytest.MonkeyPatch, names: list[str]
-) -> None:
+def test_checks_that_need_root_are_refused(monkeypatch: pytest.MonkeyPatch, names: list[str]) -> None:
     checks.ensure_allowed(names)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     checks.ensure_allowed(["lint", "unit", "program"])
-    with pytest.raises(HostError, match=r"engine.*takes root: sudo make test"):
+    with pytest.raises(HostError, match=r"need root .*engine.*sudo make test"):
         checks.ensure_allowed(names)

@@ -9,7 +9,7 @@ from system.files import CHECKOUT
 from toolchain import binaries, engine
 
 NODE_UNITS = binaries.units_of(
-    wanted for version in versions.kubernetes_versions() for wanted in binaries.programs_of_a_lab(version)
+    wanted for version in versions.kubernetes_versions() for wanted in binaries.lab_programs(version)
 )
 
 

@@ -1,4 +1,4 @@
-"""Node binaries: what is asked for, what is fetched or built together, and what makes it another one."""
+"""Node binaries: names, units that are downloaded or built together, and cache keys."""
 
 import os
 import sys
@@ -25,31 +25,31 @@ def unit_of(program: str, version: str) -> Unit:
     return unit
 
 
-def test_an_unknown_program_is_refused_by_name() -> None:
-    with pytest.raises(ToolchainError, match="kublet: no such program"):
+def test_unknown_program_is_an_error() -> None:
+    with pytest.raises(ToolchainError, match=r"kublet: there is no such program.*kubelet"):
         binaries.units_of([("kublet", VERSION)])
 
 
-def test_an_unknown_version_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ToolchainError, match=f"kubelet v1.0.0: not a known version .*{VERSION}"):
+def test_unknown_version_error_lists_known_ones() -> None:
+    with pytest.raises(ToolchainError, match=f"kubelet v1.0.0: this version .* is not known.*{VERSION}"):
         binaries.units_of([("kubelet", "v1.0.0")])
 
 
-def test_each_kubernetes_program_is_work_of_its_own_and_an_archive_is_fetched_once() -> None:
+def test_units_follow_the_release_archives() -> None:
     units = binaries.units_of(
         [("kubelet", VERSION), ("kube-proxy", VERSION), ("bridge", "v1.9.1"), ("portmap", "v1.9.1")]
     )
     assert [unit.title for unit in units] == [f"kube-proxy {VERSION}", f"kubelet {VERSION}", "cni-plugins v1.9.1"]
 
 
-def test_two_versions_of_a_program_are_two_things() -> None:
+def test_each_version_has_its_own_keys() -> None:
     older = versions.kubernetes_versions()[1]
     units = binaries.units_of([("kubelet", VERSION), ("kubelet", older)])
     assert {unit.version for unit in units} == {VERSION, older}
     assert len({unit.build_key for unit in units} | {release_key(unit) for unit in units}) == 4
 
 
-def test_a_changed_build_is_another_entry() -> None:
+def test_changed_build_changes_the_key() -> None:
     unit = unit_of("runc", versions.version("runc"))
     source = unit.source
     for build in (
@@ -60,7 +60,7 @@ def test_a_changed_build_is_another_entry() -> None:
         assert replace(unit, source=replace(source, build=build)).build_key != unit.build_key
 
 
-def test_a_changed_go_sum_is_another_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changed_go_sum_changes_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     unit = unit_of("runc", versions.version("runc"))
     before = unit.build_key
     (tmp_path / "runc").mkdir()
@@ -73,25 +73,23 @@ def test_a_changed_go_sum_is_another_entry(tmp_path: Path, monkeypatch: pytest.M
     assert unit.build_key != before
 
 
-def test_the_command_line_names_programs_or_a_whole_lab() -> None:
+def test_arguments_name_programs_or_a_lab() -> None:
     assert binaries.parse(["kubelet@v1.35.4"]) == [("kubelet", "v1.35.4")]
-    whole = binaries.parse(["v1.35.4"])
-    assert ("kubelet", "v1.35.4") in whole
-    assert ("runc", versions.version("runc")) in whole
+    programs = binaries.parse(["v1.35.4"])
+    assert ("kubelet", "v1.35.4") in programs
+    assert ("runc", versions.version("runc")) in programs
     assert binaries.parse([]) == binaries.parse([VERSION])
 
 
 class RunElsewhereError(Exception):
-    """Stands for what is run in the machine's own network."""
+    """Marks the place where the toolchain would run in the machine's own network."""
 
 
-def test_inside_the_private_network_what_is_missing_is_had_from_outside(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[tuple[str, ...]] = []
+def test_private_network_fetches_missing_programs_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[str, ...]] = []
 
     def run_toolchain(*arguments: str) -> None:
-        asked.append(arguments)
+        calls.append(arguments)
         raise RunElsewhereError
 
     monkeypatch.setenv(netns.NAMESPACE_VARIABLE, "/proc/self/ns/net")
@@ -99,10 +97,10 @@ def test_inside_the_private_network_what_is_missing_is_had_from_outside(
     store = ArtifactStore(Cache(tmp_path), ReleaseHosts({}))
     with pytest.raises(RunElsewhereError):
         binaries.ensure([("kubelet", VERSION), ("runc", versions.version("runc"))], store)
-    assert asked == [("binaries", f"kubelet@{VERSION}", f"runc@{versions.version('runc')}")]
+    assert calls == [("binaries", f"kubelet@{VERSION}", f"runc@{versions.version('runc')}")]
 
 
-def test_the_way_out_of_the_private_network_is_the_path_that_its_variable_names(
+def test_prefix_enters_the_namespace_of_the_variable(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv(netns.NAMESPACE_VARIABLE, raising=False)
@@ -111,9 +109,7 @@ def test_the_way_out_of_the_private_network_is_the_path_that_its_variable_names(
     assert netns.prefix() == ["nsenter", "--net=/run/outside", "--"]
 
 
-def test_who_is_not_root_goes_out_by_sudo_and_is_the_same_outside(
-    programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_user_leaves_the_network_through_sudo(programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = tmp_path / "log"
     put(programs, "sudo", f'printf "%s\\n" "$@" >"{log}"; echo "${{{netns.NAMESPACE_VARIABLE}-unset}}" >>"{log}"')
     monkeypatch.setattr(os, "geteuid", lambda: 65534)

@@ -1,4 +1,4 @@
-"""The cache: an entry is whole or absent, whatever interrupts its making or happens to its files."""
+"""The cache: an entry is complete or missing, even if its creation is interrupted or its files are damaged."""
 
 import errno
 import json
@@ -34,10 +34,10 @@ def put(content: bytes = PROGRAM) -> Callable[[Path], str]:
 
 
 def fail(_: Path) -> None:
-    pytest.fail("the entry is there and must not be made again")
+    pytest.fail("the entry exists and must not be made again")
 
 
-def test_an_entry_is_made_once_and_found_again(cache: Cache) -> None:
+def test_entry_is_made_once_and_found_again(cache: Cache) -> None:
     made = cache.make(KEY, put())
     found = cache.make(KEY, fail)
     assert found == made
@@ -45,17 +45,17 @@ def test_an_entry_is_made_once_and_found_again(cache: Cache) -> None:
     assert found.note == "made by a test"
 
 
-def test_a_key_says_everything_the_entry_is_made_from() -> None:
+def test_key_depends_on_all_inputs() -> None:
     assert key("program", version="1", go="1.26") == key("program", go="1.26", version="1")
     assert key("program", version="1", go="1.26") != key("program", version="1", go="1.27")
     assert key("program", version="1") != key("other", version="1")
 
 
-def test_what_is_not_there_is_not_found(cache: Cache) -> None:
+def test_missing_entry_is_not_found(cache: Cache) -> None:
     assert cache.find(KEY) is None
 
 
-def test_a_failed_making_leaves_nothing(cache: Cache, tmp_path: Path) -> None:
+def test_failed_make_leaves_nothing(cache: Cache, tmp_path: Path) -> None:
     def make(folder: Path) -> None:
         (folder / "half").write_text("half of it")
         raise RuntimeError("no more space")
@@ -66,19 +66,19 @@ def test_a_failed_making_leaves_nothing(cache: Cache, tmp_path: Path) -> None:
     assert list((tmp_path / "entries").iterdir()) == []
 
 
-def test_a_full_disk_is_told_with_what_could_not_be_stored_and_where(cache: Cache, tmp_path: Path) -> None:
+def test_full_disk_error_names_entry_and_path(cache: Cache, tmp_path: Path) -> None:
     def make(_: Path) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with pytest.raises(
-        ToolchainError, match=f"program can't be stored: {tmp_path}/entries: No space left.*run the same"
+        ToolchainError, match=f"program cannot be stored: {tmp_path}/entries: No space left.*run the command"
     ):
         cache.make(KEY, make)
 
 
-def test_a_cache_that_cannot_be_written_to_is_told_by_its_path(tmp_path: Path) -> None:
+def test_unwritable_cache_error_names_the_path(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ToolchainError, match=f"program can't be stored: {tmp_path}/file/.*: Not a directory"):
+    with pytest.raises(ToolchainError, match=f"program cannot be stored: {tmp_path}/file/.*: Not a directory"):
         Cache(tmp_path / "file").make(KEY, put())
 
 
@@ -91,7 +91,7 @@ def change_a_byte(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [truncate, change_a_byte, Path.unlink])
-def test_a_damaged_file_is_noticed_and_made_again(cache: Cache, damage: Callable[[Path], object]) -> None:
+def test_damaged_file_is_made_again(cache: Cache, damage: Callable[[Path], object]) -> None:
     damage(cache.make(KEY, put()).path("bin/program"))
     assert cache.find(KEY) is None
     assert cache.make(KEY, put()).path("bin/program").read_bytes() == PROGRAM
@@ -99,14 +99,14 @@ def test_a_damaged_file_is_noticed_and_made_again(cache: Cache, damage: Callable
 
 
 @pytest.mark.parametrize("manifest", ["", "{", "[]", "null", '{"files": {"bin/program": {}}, "note": ""}', "{}"])
-def test_a_damaged_manifest_is_noticed_and_the_entry_made_again(cache: Cache, manifest: str) -> None:
+def test_damaged_manifest_is_made_again(cache: Cache, manifest: str) -> None:
     entry = cache.make(KEY, put())
     (entry.folder / MANIFEST).write_text(manifest)
     assert cache.find(KEY) is None
     assert cache.make(KEY, put()).path("bin/program").read_bytes() == PROGRAM
 
 
-def test_a_touched_file_that_is_still_the_same_is_used(cache: Cache) -> None:
+def test_touched_but_equal_file_is_used(cache: Cache) -> None:
     path = cache.make(KEY, put()).path("bin/program")
     os.utime(path, (0, 0))
     found = cache.make(KEY, fail)
@@ -114,13 +114,13 @@ def test_a_touched_file_that_is_still_the_same_is_used(cache: Cache) -> None:
     assert json.loads((found.folder / MANIFEST).read_text())["files"]["bin/program"]["mtime_ns"] == 0
 
 
-def test_damage_that_keeps_size_and_time_is_found_by_comparing_digests(cache: Cache, tmp_path: Path) -> None:
+def test_verify_finds_damage_that_keeps_size_and_time(cache: Cache, tmp_path: Path) -> None:
     flip_a_bit(cache.make(KEY, put()).path("bin/program"))
-    assert cache.find(KEY) is not None, "the cheap check can't see this: if it does, this test proves nothing"
+    assert cache.find(KEY) is not None, "The cheap check must not notice this damage, or the test proves nothing."
     assert Cache(tmp_path, verify=True).find(KEY) is None
 
 
-def test_touching_one_file_does_not_bless_the_damage_of_another(cache: Cache, tmp_path: Path) -> None:
+def test_touched_file_does_not_hide_other_damage(cache: Cache, tmp_path: Path) -> None:
     def make(folder: Path) -> None:
         (folder / "a").write_bytes(PROGRAM)
         (folder / "b").write_bytes(PROGRAM)
@@ -133,27 +133,25 @@ def test_touching_one_file_does_not_bless_the_damage_of_another(cache: Cache, tm
 
 
 @pytest.mark.parametrize("damage", [flip_a_bit, truncate, Path.unlink])
-def test_what_must_be_whole_and_is_not_is_named_and_made_anew_and_nothing_else_is(
-    cache: Cache, damage: Callable[[Path], object]
-) -> None:
+def test_only_damaged_entries_are_named_and_removed(cache: Cache, damage: Callable[[Path], object]) -> None:
     entry, other = cache.make(KEY, put()), cache.make(key("other-program", version="1"), put())
     files = [entry.path("bin/program"), other.path("bin/program")]
-    cache.expect_whole(files)
+    cache.require_intact(files)
     damage(files[0])
     with pytest.raises(ToolchainError, match=r"damaged in the cache, .*: program\. Run `make up`.* again"):
-        cache.expect_whole(files)
+        cache.require_intact(files)
     assert cache.find(KEY) is None
     assert cache.find(key("other-program", version="1")) == other
     cache.make(KEY, put())
-    cache.expect_whole(files)
+    cache.require_intact(files)
 
 
-def test_what_another_run_has_dropped_counts_as_damaged(cache: Cache) -> None:
+def test_removed_entry_counts_as_damaged(cache: Cache) -> None:
     path = cache.make(KEY, put()).path("bin/program")
     flip_a_bit(path)
     for _ in range(2):
         with pytest.raises(ToolchainError, match=r"damaged in the cache, .*: program\."):
-            cache.expect_whole([path])
+            cache.require_intact([path])
 
 
 def _make_slowly(root: Path, key: Key, made: Path, both: "multiprocessing.synchronize.Barrier") -> None:
@@ -166,7 +164,7 @@ def _make_slowly(root: Path, key: Key, made: Path, both: "multiprocessing.synchr
     assert Cache(root).make(key, make).path("program").read_bytes() == PROGRAM
 
 
-def test_of_two_runs_at_once_one_makes_the_entry_and_both_use_it(tmp_path: Path) -> None:
+def test_concurrent_runs_make_an_entry_once(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     made, both = tmp_path / "made", context.Barrier(4)
     runs = [context.Process(target=_make_slowly, args=(tmp_path / "cache", KEY, made, both)) for _ in range(4)]
@@ -186,7 +184,7 @@ def _make_and_be_killed(root: Path, key: Key) -> None:
     Cache(root).make(key, make)
 
 
-def test_what_a_killed_run_left_goes_when_the_same_is_made_again(cache: Cache, tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_run_are_removed(cache: Cache, tmp_path: Path) -> None:
     other = key("other", version="1")
     for each in (KEY, other):
         run = multiprocessing.get_context("fork").Process(target=_make_and_be_killed, args=(tmp_path, each))
@@ -199,20 +197,24 @@ def test_what_a_killed_run_left_goes_when_the_same_is_made_again(cache: Cache, t
     assert left.name.startswith(f".{other}.")
 
 
-def test_pruning_drops_what_was_not_used_and_what_interrupted_runs_left(cache: Cache, tmp_path: Path) -> None:
+def test_prune_removes_old_entries_and_leftovers(cache: Cache, tmp_path: Path) -> None:
     kept, old = cache.make(KEY, put()), cache.make(key("old", version="1"), put())
     leftover = tmp_path / "entries/.program-1.interrupted"
     leftover.mkdir()
     long_ago = time.time() - 31 * 24 * 3600
     for folder in (old.folder, leftover):
         os.utime(folder, (long_ago, long_ago))
-    assert sorted(cache.prune()) == sorted([old.folder.name, leftover.name])
+    (leftover / "half").write_bytes(PROGRAM)
+    os.utime(leftover, (long_ago, long_ago))
+    pruned = {entry.name: entry.size for entry in cache.prune()}
+    assert pruned.keys() == {old.folder.name, leftover.name}
+    assert all(size >= len(PROGRAM) for size in pruned.values())
     assert cache.find(KEY) == kept
     assert not old.folder.exists()
     assert not leftover.exists()
 
 
-def test_an_entry_in_use_is_not_pruned(cache: Cache) -> None:
+def test_used_entry_is_not_pruned(cache: Cache) -> None:
     entry = cache.make(KEY, put())
     long_ago = time.time() - 31 * 24 * 3600
     os.utime(entry.folder, (long_ago, long_ago))
@@ -220,6 +222,6 @@ def test_an_entry_in_use_is_not_pruned(cache: Cache) -> None:
     assert cache.prune() == []
 
 
-def test_the_cache_lies_where_xdg_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_cache_folder_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "elsewhere"))
     assert Cache().make(KEY, put()).folder.is_relative_to(tmp_path / "elsewhere/hardway")

@@ -1,11 +1,11 @@
-"""The VM image's packages come from where this machine's come from, and from Debian alone."""
+"""The VM image's packages come from this machine's repositories, and only from those of Debian."""
 
 import pytest
 
 from system.errors import ToolchainError
-from toolchain.debian import CARRIED_OVER, sources_like
+from toolchain.debian import ACQUIRE_SETTING, sources_from
 
-LISTED = """\
+LISTING = """\
 http://mirror.example/debian/ bookworm main Debian
 http://mirror.example/debian/ bookworm non-free-firmware Debian
 http://mirror.example/debian/ bookworm-updates main Debian
@@ -20,26 +20,26 @@ def suites(text: str) -> dict[str, str]:
     return {lines[2].removeprefix("Suites: "): lines[1].removeprefix("URIs: ") for lines in pairs}
 
 
-def test_debians_own_repositories_are_taken_over() -> None:
-    assert suites(sources_like(LISTED, "bookworm")) == {
+def test_debian_repositories_are_used() -> None:
+    assert suites(sources_from(LISTING, "bookworm")) == {
         "bookworm": "http://mirror.example/debian/",
         "bookworm-updates": "http://mirror.example/debian/",
         "bookworm-security": "http://mirror.example/debian-security/",
     }
 
 
-def test_the_suite_may_be_another_than_the_machines() -> None:
-    assert set(suites(sources_like(LISTED, "trixie"))) == {"trixie", "trixie-updates", "trixie-security"}
+def test_suite_may_differ_from_the_machine() -> None:
+    assert set(suites(sources_from(LISTING, "trixie"))) == {"trixie", "trixie-updates", "trixie-security"}
 
 
-@pytest.mark.parametrize("listed", ["", "https://packages.example/ stable main Some Vendor\n"])
-def test_a_machine_without_debians_packages_is_told_so(listed: str) -> None:
+@pytest.mark.parametrize("listing", ["", "https://packages.example/ stable main Some Vendor\n"])
+def test_missing_debian_repositories_are_an_error(listing: str) -> None:
     with pytest.raises(ToolchainError, match="apt-get update"):
-        sources_like(listed, "bookworm")
+        sources_from(listing, "bookworm")
 
 
 @pytest.mark.parametrize(
-    ("line", "carried"),
+    ("line", "copied"),
     [
         ('Acquire::http::Proxy "http://proxy.example";', True),
         ('Acquire::https::CAInfo "/etc/ca.pem";', True),
@@ -49,5 +49,5 @@ def test_a_machine_without_debians_packages_is_told_so(listed: str) -> None:
         ('APT::Architecture "amd64";', False),
     ],
 )
-def test_settings_of_how_packages_are_fetched_are_carried_over(line: str, carried: bool) -> None:
-    assert bool(CARRIED_OVER.match(line)) is carried
+def test_only_acquire_settings_are_copied(line: str, copied: bool) -> None:
+    assert bool(ACQUIRE_SETTING.match(line)) is copied

@@ -1,4 +1,4 @@
-"""The engine and its plugins: what is installed and fits is used, the rest is put in place once."""
+"""The engine and its plugins: suitable installed copies are used, the others are installed once."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def program(path: Path, text: str = "") -> None:
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder on PATH, with no engine in it yet."""
+    """An empty folder on PATH."""
     folder = tmp_path / "path"
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
@@ -31,7 +31,7 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The user's home, with nothing in it yet."""
+    """The user's empty home."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("PULUMI_HOME", raising=False)
     return tmp_path / "home"
@@ -48,25 +48,25 @@ def older(version: str) -> str:
 
 
 @pytest.mark.parametrize("version", [ENGINE, newer(ENGINE), f"{ENGINE}-dev.0"])
-def test_an_installed_engine_that_is_new_enough_is_used(path: Path, version: str) -> None:
+def test_new_enough_engine_is_used(path: Path, version: str) -> None:
     program(path / "pulumi", f"echo {version}")
     program(path / engine.LANGUAGE_HOST)
     assert engine.installed_engine() == path
 
 
 @pytest.mark.parametrize("version", [older(ENGINE), "v4.0.0", "nonsense"])
-def test_an_engine_that_does_not_fit_is_not_used(path: Path, version: str) -> None:
+def test_unsuitable_engine_is_not_used(path: Path, version: str) -> None:
     program(path / "pulumi", f"echo {version}")
     program(path / engine.LANGUAGE_HOST)
     assert engine.installed_engine() is None
 
 
-def test_an_engine_without_its_language_host_is_not_used(path: Path) -> None:
+def test_engine_without_language_host_is_not_used(path: Path) -> None:
     program(path / "pulumi", f"echo {ENGINE}")
     assert engine.installed_engine() is None
 
 
-def test_the_wrappers_of_a_checkout_are_not_taken_for_an_engine(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrappers_in_the_checkout_are_ignored(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program(path / "pulumi", f"echo {ENGINE}")
     program(path / engine.LANGUAGE_HOST)
     monkeypatch.setattr(engine, "CHECKOUT", path.parent)
@@ -77,24 +77,21 @@ def plugin_at(home: Path, name: str) -> Path:
     return home / f"plugins/resource-{name}-v{versions.plugins()[name]}/pulumi-resource-{name}"
 
 
-def test_a_plugin_of_the_users_own_pulumi_is_used_in_exactly_the_version(home: Path) -> None:
+def test_user_plugin_must_have_the_exact_version(home: Path) -> None:
     installed = plugin_at(home / ".pulumi", "command")
     program(installed)
-    found = engine.installed_plugin("command", versions.plugins()["command"])
-    assert found == installed
+    assert engine.installed_plugin("command", versions.plugins()["command"]) == installed
     assert engine.installed_plugin("command", "99.0.0") is None
 
 
-def test_a_plugin_that_is_still_being_installed_is_not_used(home: Path) -> None:
+def test_partial_plugin_is_not_used(home: Path) -> None:
     installed = plugin_at(home / ".pulumi", "command")
     program(installed)
     Path(f"{installed.parent}.partial").touch()
     assert engine.installed_plugin("command", versions.plugins()["command"]) is None
 
 
-def test_what_this_checkout_installed_before_is_no_source_of_plugins(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_plugins_in_the_checkout_are_ignored(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stale = home / "checkout/.lab/pulumi"
     program(plugin_at(stale, "command"))
     monkeypatch.setattr(engine, "CHECKOUT", home / "checkout")
@@ -113,7 +110,7 @@ esac
 """
 
 
-def test_plugins_are_installed_once_and_again_when_they_differ(path: Path, home: Path, tmp_path: Path) -> None:
+def test_plugins_are_installed_only_when_they_differ(path: Path, home: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
     program(path / "pulumi", INSTALLS.format(version=ENGINE, log=log))
     program(path / engine.LANGUAGE_HOST)
@@ -132,24 +129,22 @@ def test_plugins_are_installed_once_and_again_when_they_differ(path: Path, home:
     assert plugin_at(lab, "tls").read_bytes() == plugin_at(home / ".pulumi", "tls").read_bytes()
 
 
-def test_plugins_in_the_users_own_pulumi_are_left_as_they_are(
-    path: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_user_plugins_stay_as_they_are(path: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = tmp_path / "log"
     program(path / "pulumi", INSTALLS.format(version=ENGINE, log=log))
     program(path / engine.LANGUAGE_HOST)
     for name in versions.plugins():
         program(plugin_at(home / ".pulumi", name), f"echo {name}")
-    monkeypatch.setattr(golang, "USUAL_PLACES", ())
+    monkeypatch.setattr(golang, "INSTALL_LOCATIONS", ())
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    nothing = ArtifactStore(Cache(tmp_path / "cache"), ReleaseHosts({"github.com": ""}))
+    store = ArtifactStore(Cache(tmp_path / "cache"), ReleaseHosts({"github.com": ""}))
 
     assert engine.required_packages() == {}
-    engine.install(home / ".pulumi", nothing)
+    engine.install(home / ".pulumi", store)
     assert not log.exists()
 
 
-def test_changed_sources_are_another_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changed_sources_change_the_engine_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "MODULE", tmp_path)
     (tmp_path / "main.go").write_text("package main\n")
     before = engine.engine().build_key
@@ -160,11 +155,9 @@ def test_changed_sources_are_another_engine(tmp_path: Path, monkeypatch: pytest.
     assert engine.engine().build_key != before
 
 
-def test_what_can_neither_be_fetched_nor_built_is_an_error_for_people(
-    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_release_and_compiler_is_an_error(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert path
-    monkeypatch.setattr(golang, "USUAL_PLACES", ())
-    nowhere = ReleaseHosts(dict.fromkeys(("github.com", "go.dev", "dl.google.com"), ""))
+    monkeypatch.setattr(golang, "INSTALL_LOCATIONS", ())
+    unreachable = ReleaseHosts(dict.fromkeys(("github.com", "go.dev", "dl.google.com"), ""))
     with pytest.raises(ToolchainError, match=r"Go \S+ or newer is needed"):
-        engine.install(tmp_path / "lab", ArtifactStore(Cache(tmp_path / "cache"), nowhere))
+        engine.install(tmp_path / "lab", ArtifactStore(Cache(tmp_path / "cache"), unreachable))

@@ -1,4 +1,4 @@
-"""Image archives: what containerd is to find in them, and the same bytes each time."""
+"""Image archives: containerd finds the files in them, and the same content gives the same bytes."""
 
 import hashlib
 import io
@@ -39,11 +39,11 @@ def blob(files: dict[str, bytes], descriptor: dict[str, Any]) -> bytes:
     return content
 
 
-def test_the_same_content_gives_the_same_bytes() -> None:
+def test_archive_is_reproducible() -> None:
     assert archive(REFERENCE, FILES, CONFIG) == archive(REFERENCE, dict(FILES), dict(CONFIG))
 
 
-def test_an_archive_leads_from_its_name_to_its_files() -> None:
+def test_archive_links_name_to_files() -> None:
     files = unpack(archive(REFERENCE, FILES, CONFIG))
     (entry,) = json.loads(files["index.json"])["manifests"]
     assert entry["annotations"]["io.containerd.image.name"] == REFERENCE
@@ -55,7 +55,7 @@ def test_an_archive_leads_from_its_name_to_its_files() -> None:
     assert unpack(blob(files, layer)) == {"bin/program": b"\x7fELF", "etc/passwd": b"root:x:0:0\n"}
 
 
-def test_a_layer_has_modes_owners_folders_and_links_but_no_times() -> None:
+def test_layer_has_modes_and_owners_but_no_times() -> None:
     files = unpack(archive(REFERENCE, FILES, CONFIG))
     manifest = json.loads(blob(files, json.loads(files["index.json"])["manifests"][0]))
     with tarfile.open(fileobj=io.BytesIO(blob(files, manifest["layers"][0]))) as tar:
@@ -72,9 +72,7 @@ def test_a_layer_has_modes_owners_folders_and_links_but_no_times() -> None:
     assert {(member.mtime, member.uid, member.gid) for member in members.values()} == {(0, 0, 0)}
 
 
-def test_no_image_is_made_of_a_program_that_is_damaged_in_the_cache(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_damaged_program_makes_no_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def build(folder: Path) -> None:
         (folder / "coredns").write_bytes(b"\x7fELF")
 

@@ -1,4 +1,4 @@
-"""The VM image: what this checkout lays over its root, and where its disk is put together."""
+"""The VM image: the files that this checkout adds to its root, and the folder in which its disk is made."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ from toolchain.cache import Cache, key, sha256
 
 
 @pytest.mark.parametrize("umask", [0o002, 0o022, 0o077])
-def test_the_images_files_have_modes_and_owner_of_a_system_whoever_checked_them_out(tmp_path: Path, umask: int) -> None:
+def test_root_files_get_system_modes_and_owner(tmp_path: Path, umask: int) -> None:
     checkout, root = tmp_path / "vm", tmp_path / "image"
     sources = {checkout / "root": vm_image.FILES / "root", checkout / "network": vm_image.NETWORK_FILES}
     for copy, source in sources.items():
@@ -27,10 +27,10 @@ def test_the_images_files_have_modes_and_owner_of_a_system_whoever_checked_them_
             os.chown(path, 65534, 65534)
     (root / "etc").mkdir(parents=True)
     for copy in sources:
-        subprocess.run(["sh", "-c", vm_image.lay_over(copy), "sh", root], check=True, umask=umask)
+        subprocess.run(["sh", "-c", vm_image.copy_files(copy), "sh", root], check=True, umask=umask)
 
-    laid = {path.relative_to(root) for path in root.rglob("*")}
-    assert laid == {path.relative_to(copy) for copy in sources for path in copy.rglob("*")}
+    copied = {path.relative_to(root) for path in root.rglob("*")}
+    assert copied == {path.relative_to(copy) for copy in sources for path in copy.rglob("*")}
     for path in (root, *root.rglob("*")):
         candidates = [source / path.relative_to(root) for source in sources.values()]
         executable = path.is_dir() or any(os.access(candidate, os.X_OK) for candidate in candidates)
@@ -38,14 +38,12 @@ def test_the_images_files_have_modes_and_owner_of_a_system_whoever_checked_them_
         assert path.owner() == tmp_path.owner(), path
 
 
-def test_a_disk_is_put_together_where_nothing_is_left_of_a_killed_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_working_folder_has_no_leftovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vm_image, "as_root", list)
-    with vm_image._folder_of_root(tmp_path / ".vm-image-1.first") as first:
+    with vm_image._root_owned_folder(tmp_path / ".vm-image-1.first") as first:
         pass
     (first / "root").mkdir(parents=True)
-    with vm_image._folder_of_root(tmp_path / ".vm-image-1.second") as work:
+    with vm_image._root_owned_folder(tmp_path / ".vm-image-1.second") as work:
         assert work == first
         assert list(work.iterdir()) == []
         assert stat.S_IMODE(work.stat().st_mode) == 0o700
@@ -53,13 +51,11 @@ def test_a_disk_is_put_together_where_nothing_is_left_of_a_killed_run(
 
 
 class MadeError(Exception):
-    """Stands for the making of a disk."""
+    """Marks the place where a disk would be made."""
 
 
 @pytest.mark.parametrize("damaged", ["debian", "kubelet"])
-def test_no_disk_is_made_of_files_that_are_damaged_in_the_cache(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: str
-) -> None:
+def test_damaged_files_make_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: str) -> None:
     def make_root(folder: Path) -> None:
         (folder / "root.tar").write_text("an operating system")
 

@@ -1,5 +1,5 @@
-// Package shim hands out the TLS provider, which upstream keeps in an internal package. Its import path lies below
-// the provider's own, and that is what lets it import from there.
+// Package shim exports the TLS provider, which upstream keeps in an internal package. Go lets this package import it
+// because its import path is below that of the provider.
 package shim
 
 import (

@@ -22,9 +22,9 @@ import (
 )
 
 const (
-	// exitedAfterShowingError is how the executor says that the user has been told already what went wrong.
+	// exitedAfterShowingError is the executor's exit code after it has shown the error to the user.
 	exitedAfterShowingError = 32
-	// terminationGrace is how long a cancelled program may take to end by itself.
+	// terminationGrace is the time that a cancelled program has to end by itself.
 	terminationGrace = 5 * time.Second
 )
 
@@ -35,7 +35,7 @@ var requiredPackagesProgram string
 type languageHost struct {
 	pulumirpc.UnimplementedLanguageRuntimeServer
 
-	ctx      context.Context // ends when the engine cancels, or is gone
+	ctx      context.Context // ends when the engine cancels or has ended
 	cancel   context.CancelFunc
 	engine   string // the engine's RPC address
 	executor string // path of pulumi-language-python-exec
@@ -65,7 +65,7 @@ func (h *languageHost) Cancel(context.Context, *emptypb.Empty) (*emptypb.Empty, 
 	return &emptypb.Empty{}, nil
 }
 
-// GetRequiredPackages lists the plugins that the installed packages ask for in their pulumi-plugin.json.
+// GetRequiredPackages lists the plugins that the installed packages require in their pulumi-plugin.json.
 func (h *languageHost) GetRequiredPackages(
 	ctx context.Context, req *pulumirpc.GetRequiredPackagesRequest,
 ) (*pulumirpc.GetRequiredPackagesResponse, error) {
@@ -80,16 +80,16 @@ func (h *languageHost) GetRequiredPackages(
 	if err != nil {
 		return nil, err
 	}
-	// Off the program's folder, which `python -c` would otherwise search first.
+	// Run outside the program's folder, because `python -c` searches the current folder first.
 	cmd.Dir = os.TempDir()
 	output, err := cmd.Output()
 	if err != nil {
-		return nil, fmt.Errorf("asking Python for its installed Pulumi packages: %w", withStderr(err))
+		return nil, fmt.Errorf("listing the installed Pulumi packages: %w", withStderr(err))
 	}
 	return parseRequiredPackages(output)
 }
 
-// parseRequiredPackages turns the pulumi-plugin.json documents, given as one JSON list, into the engine's form.
+// parseRequiredPackages converts a JSON list of pulumi-plugin.json documents to the engine's form.
 func parseRequiredPackages(documents []byte) (*pulumirpc.GetRequiredPackagesResponse, error) {
 	var plugins []struct {
 		Resource         bool
@@ -122,7 +122,7 @@ func parseRequiredPackages(documents []byte) (*pulumirpc.GetRequiredPackagesResp
 	return response, nil
 }
 
-// Run runs the program. A program that fails is part of the response; an error is a host that could not run it.
+// Run runs the program. The response reports a program that fails. An error means that the host could not run it.
 func (h *languageHost) Run(ctx context.Context, req *pulumirpc.RunRequest) (*pulumirpc.RunResponse, error) {
 	if req.GetAttachDebugger() {
 		return nil, errors.New("attaching a debugger is not supported by this language host")
@@ -156,7 +156,7 @@ func (h *languageHost) Run(ctx context.Context, req *pulumirpc.RunRequest) (*pul
 	cmd.Dir = req.GetPwd()
 	err = runProgram(cmd)
 	if h.ctx.Err() != nil {
-		// The engine knows: it has cancelled.
+		// The engine needs no report, because it has cancelled the run.
 		return &pulumirpc.RunResponse{Bail: true}, nil
 	}
 	return programResponse(err)
@@ -183,9 +183,9 @@ func (h *languageHost) programArguments(req *pulumirpc.RunRequest) []string {
 	return append(append(arguments, program), req.GetArgs()...)
 }
 
-// configEnvironment returns the variables by which the SDK takes its configuration.
+// configEnvironment returns the variables from which the SDK reads its configuration.
 func configEnvironment(req *pulumirpc.RunRequest) ([]string, error) {
-	// Without any configuration these are nil, which would become null: the SDK wants {} and [].
+	// Without any configuration these are nil, which JSON encodes as null. The SDK requires {} and [].
 	config, secretKeys := req.GetConfig(), req.GetConfigSecretKeys()
 	if config == nil {
 		config = map[string]string{}
@@ -207,8 +207,8 @@ func configEnvironment(req *pulumirpc.RunRequest) ([]string, error) {
 	}, nil
 }
 
-// runProgram runs cmd with the host's own output, which the engine shows. Cancelled, the program is told to terminate,
-// which Python does without a stack trace, and killed where it does not.
+// runProgram runs cmd and passes its output on to the engine. A cancelled program receives a signal on which Python
+// ends without a stack trace. It is killed if it does not end.
 func runProgram(cmd *exec.Cmd) error {
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
@@ -216,7 +216,7 @@ func runProgram(cmd *exec.Cmd) error {
 	return cmd.Run()
 }
 
-// programResponse says how the program ended.
+// programResponse returns the response for a program that has ended.
 func programResponse(err error) (*pulumirpc.RunResponse, error) {
 	var exit *exec.ExitError
 	switch {
@@ -233,8 +233,8 @@ func programResponse(err error) (*pulumirpc.RunResponse, error) {
 	}
 }
 
-// typecheck runs the type checker that Pulumi.yaml asks for. A program with type errors does not run: the response
-// then says so.
+// typecheck runs the type checker that Pulumi.yaml configures. A program with type errors does not run, and the
+// response reports them.
 func typecheck(
 	ctx context.Context, tools toolchain.Toolchain, options toolchain.PythonOptions, pwd string,
 ) (*pulumirpc.RunResponse, error) {
@@ -255,7 +255,7 @@ func typecheck(
 	return nil, err
 }
 
-// InstallDependencies makes the virtual environment and installs into it what the project asks for.
+// InstallDependencies creates the virtual environment and installs the project's dependencies.
 func (h *languageHost) InstallDependencies(
 	req *pulumirpc.InstallDependenciesRequest, server pulumirpc.LanguageRuntime_InstallDependenciesServer,
 ) error {
@@ -263,7 +263,7 @@ func (h *languageHost) InstallDependencies(
 	if err != nil {
 		return err
 	}
-	defer closer.Close() //nolint:errcheck // the second close is there for early returns
+	defer closer.Close() //nolint:errcheck // the second close is for early returns
 	tools, _, err := resolve(req.GetInfo())
 	if err != nil {
 		return err
@@ -304,7 +304,7 @@ func (h *languageHost) GetProgramDependencies(
 	return response, nil
 }
 
-// About says which Python runs the program.
+// About returns the Python that runs the program.
 func (h *languageHost) About(ctx context.Context, req *pulumirpc.AboutRequest) (*pulumirpc.AboutResponse, error) {
 	tools, options, err := resolve(req.GetInfo())
 	if err != nil {
@@ -324,14 +324,14 @@ func (h *languageHost) About(ctx context.Context, req *pulumirpc.AboutRequest) (
 	}, nil
 }
 
-// RuntimeOptionsPrompts has nothing to ask.
+// RuntimeOptionsPrompts returns no prompts.
 func (h *languageHost) RuntimeOptionsPrompts(
 	context.Context, *pulumirpc.RuntimeOptionsRequest,
 ) (*pulumirpc.RuntimeOptionsResponse, error) {
 	return &pulumirpc.RuntimeOptionsResponse{}, nil
 }
 
-// withStderr adds what the failed process wrote to its standard error.
+// withStderr adds the standard error of the failed process to err.
 func withStderr(err error) error {
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && len(exit.Stderr) > 0 {

@@ -1,8 +1,8 @@
 // Command pulumi-language-python is the engine's language host for programs written in Python: it serves
-// pulumirpc.LanguageRuntime and runs the program through pulumi-language-python-exec, which stands beside it.
+// pulumirpc.LanguageRuntime and runs the program through pulumi-language-python-exec, which is in the same folder.
 //
-// It covers what running a program takes. Generating code, packing SDKs and running plugins written in Python
-// answer "unimplemented".
+// It implements the calls that running a program needs. Generating code, packing SDKs and running plugins written in
+// Python answer "unimplemented".
 package main
 
 import (
@@ -20,8 +20,8 @@ import (
 	"google.golang.org/grpc"
 )
 
-// engineCheckInterval is how often the host looks whether its engine is still there. A host whose engine was
-// killed must not outlive it.
+// engineCheckInterval is the interval at which the host checks that its engine still runs. A host must not outlive a
+// killed engine.
 const engineCheckInterval = 30 * time.Second
 
 func main() {
@@ -32,7 +32,7 @@ func main() {
 }
 
 func serve() error {
-	// The engine hands these to every language host. Tracing and the root folder have no use here.
+	// The engine passes these flags to every language host. This one does not use them.
 	flag.String("tracing", "", "accepted and ignored")
 	flag.String("root", "", "accepted and ignored: the folder comes with each request")
 	flag.Parse()
@@ -72,7 +72,7 @@ func serve() error {
 	return <-handle.Done
 }
 
-// executorPath returns the script that sets up the SDK's runtime and then runs the program.
+// executorPath returns the path of the script that sets up the SDK's runtime and runs the program.
 func executorPath() (string, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -83,7 +83,7 @@ func executorPath() (string, error) {
 	}
 	path := filepath.Join(filepath.Dir(self), "pulumi-language-python-exec")
 	if _, err := os.Stat(path); err != nil {
-		return "", fmt.Errorf("the script that runs Python programs belongs beside the language host: %w", err)
+		return "", fmt.Errorf("the script that runs Python programs must be in the folder of the language host: %w", err)
 	}
 	return path, nil
 }

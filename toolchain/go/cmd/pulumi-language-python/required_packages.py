@@ -1,4 +1,4 @@
-"""Prints, as JSON, every installed package's pulumi-plugin.json: which plugin a Python SDK needs, and its version."""
+"""Prints the pulumi-plugin.json of every installed package as JSON. It names the plugin of a Python SDK."""
 
 import json
 import pathlib
@@ -8,7 +8,7 @@ seen = set()
 plugins = []
 for entry in sys.path:
     for path in sorted(pathlib.Path(entry).glob("*/pulumi-plugin.json")):
-        # sys.path is searched in order: the first package of a name is the one a program would import.
+        # A program imports the first package of a name, because Python searches sys.path in order.
         if path.parent.name not in seen:
             seen.add(path.parent.name)
             plugins.append(json.loads(path.read_text(encoding="utf-8")))

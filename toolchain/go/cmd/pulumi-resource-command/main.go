@@ -16,7 +16,7 @@ import (
 
 const (
 	name = "command"
-	// version is the Python package's: the engine takes a plugin only where the two are equal.
+	// version is that of the Python package. The engine accepts a plugin only if both are equal.
 	version = "1.2.1"
 )
 

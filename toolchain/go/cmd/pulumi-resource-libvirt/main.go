@@ -19,9 +19,9 @@ import (
 
 const (
 	name = "libvirt"
-	// version is the Python package's: the engine takes a plugin only where the two are equal.
+	// version is that of the Python package. The engine accepts a plugin only if both are equal.
 	version = "0.5.4"
-	// maxNameLength is the longest name that a resource is given where the program gives none.
+	// maxNameLength is the maximum length of a name that is generated for a resource.
 	maxNameLength = 255
 )
 
@@ -45,7 +45,7 @@ func providerInfo() tfbridge.ProviderInfo {
 			"uri": {Default: &tfbridge.DefaultInfo{EnvVars: []string{"LIBVIRT_DEFAULT_URI"}}},
 		},
 		Resources: map[string]*tfbridge.ResourceInfo{
-			// The rule below would give it the name CloudinitDisk.
+			// The rule below would name it CloudinitDisk.
 			"libvirt_cloudinit_disk": {Tok: tfbridge.MakeResource(name, "index", "CloudInitDisk")},
 		},
 	}
@@ -54,8 +54,8 @@ func providerInfo() tfbridge.ProviderInfo {
 	return info
 }
 
-// packageSchema returns the package's schema as JSON. Made from the provider itself at each start (0.1 s), it cannot
-// differ from it.
+// packageSchema returns the package's schema as JSON. It is generated from the provider at each start (0.1 s), so it
+// cannot differ from the provider.
 func packageSchema() ([]byte, error) {
 	quiet := diag.DefaultSink(io.Discard, io.Discard, diag.FormatOptions{Color: colors.Never})
 	generated, err := tfgen.GenerateSchemaWithOptions(tfgen.GenerateSchemaOptions{

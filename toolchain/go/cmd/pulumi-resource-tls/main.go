@@ -18,7 +18,7 @@ import (
 
 const (
 	name = "tls"
-	// version is the Python package's: the engine takes a plugin only where the two are equal.
+	// version is that of the Python package. The engine accepts a plugin only if both are equal.
 	version = "5.6.2"
 )
 
@@ -39,8 +39,8 @@ func providerInfo() tfbridge.ProviderInfo {
 	return info
 }
 
-// packageSchema returns the package's schema as JSON. Made from the provider itself, it cannot differ from it; made when
-// it is asked for, it costs nothing where a program runs, which asks for none.
+// packageSchema returns the package's schema as JSON. It is generated from the provider, so it cannot differ from it.
+// It is generated on demand, because the run of a program does not need it.
 func packageSchema(ctx context.Context, _ plugin.GetSchemaRequest) ([]byte, error) {
 	quiet := diag.DefaultSink(io.Discard, io.Discard, diag.FormatOptions{Color: colors.Never})
 	generated, err := tfgen.GenerateSchema(ctx, tfgen.GenerateSchemaOptions{

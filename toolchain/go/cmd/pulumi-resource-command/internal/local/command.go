@@ -11,7 +11,7 @@ import (
 	"hardway/toolchain/cmd/pulumi-resource-command/internal/output"
 )
 
-// Logging says which of the command's streams are logged.
+// Logging selects the output streams that are logged.
 type Logging string
 
 // Values implements infer.Enum.
@@ -24,7 +24,7 @@ func (Logging) Values() []infer.EnumValue[Logging] {
 	}
 }
 
-// ProcessInputs say how a command is run; Command and Run share them.
+// ProcessInputs are the inputs that Command and Run share.
 type ProcessInputs struct {
 	Interpreter            []string          `pulumi:"interpreter,optional"`
 	Dir                    *string           `pulumi:"dir,optional"`
@@ -49,7 +49,7 @@ func (in *ProcessInputs) Annotate(a infer.Annotator) {
 	a.Describe(&in.ArchivePaths, "Globs of the files to return as one archive once the command has run.")
 }
 
-// Outputs are what a command left.
+// Outputs are the results of a command.
 type Outputs struct {
 	Stdout  string                           `pulumi:"stdout"`
 	Stderr  string                           `pulumi:"stderr"`
@@ -65,7 +65,7 @@ func (out *Outputs) Annotate(a infer.Annotator) {
 	a.Describe(&out.Archive, "The files that archivePaths selects.")
 }
 
-// Command runs a command here when the resource is created, updated or deleted.
+// Command runs a command on this machine when the resource is created, updated or deleted.
 type Command struct{}
 
 // Annotate describes the resource.
@@ -96,8 +96,8 @@ type CommandState struct {
 	Outputs
 }
 
-// WireDependencies says what the outputs follow from. Any changed input runs the command again, and what it prints is
-// secret where what it was given is.
+// WireDependencies declares the dependencies of the outputs. Any changed input runs the command again, and its output
+// is secret if one of its inputs is.
 func (Command) WireDependencies(f infer.FieldSelector, in *CommandInputs, out *CommandState) {
 	all := f.InputField(in).Computed()
 	given := []infer.InputField{
@@ -125,7 +125,7 @@ func (Command) Create(
 	return infer.CreateResponse[CommandState]{ID: id, Output: state}, err
 }
 
-// Update runs the update command, or the create command where there is none.
+// Update runs the update command, or the create command if there is no update command.
 func (Command) Update(
 	ctx context.Context, req infer.UpdateRequest[CommandInputs, CommandState],
 ) (infer.UpdateResponse[CommandState], error) {
@@ -152,7 +152,7 @@ func (Command) Delete(
 	return infer.DeleteResponse{}, err
 }
 
-// Run is the function run: a command that runs each time the program does.
+// Run is the function run: a command that runs each time the program runs.
 type Run struct{}
 
 // Annotate describes the function.
@@ -171,7 +171,7 @@ func (in *RunInputs) Annotate(a infer.Annotator) {
 	a.Describe(&in.Command, "The command to run.")
 }
 
-// RunResult is what Run returns.
+// RunResult is the result of Run.
 type RunResult struct {
 	RunInputs
 	Outputs

@@ -12,7 +12,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 )
 
-// collectFiles puts the files that assetPaths and archivePaths select into the outputs.
+// collectFiles adds the files that assetPaths and archivePaths select to the outputs.
 func collectFiles(in ProcessInputs, outputs *Outputs) error {
 	dir := value(in.Dir)
 	if dir == "" {
@@ -53,14 +53,14 @@ func collectFiles(in ProcessInputs, outputs *Outputs) error {
 	return nil
 }
 
-// rule is one pattern; one that began with "!" excludes.
+// rule is one pattern. A pattern that begins with "!" excludes files.
 type rule struct {
 	pattern glob.Glob
 	exclude bool
 }
 
-// selectFiles returns the files below dir that the rules select, relative to dir with "/" between the parts. The last
-// rule that matches a path decides.
+// selectFiles returns the files below dir that the patterns select, as paths relative to dir with "/" between the
+// parts. The last pattern that matches a path decides.
 func selectFiles(dir string, patterns []string) ([]string, error) {
 	rules := make([]rule, len(patterns))
 	for i, text := range patterns {

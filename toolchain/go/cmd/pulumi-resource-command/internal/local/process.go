@@ -14,21 +14,21 @@ import (
 	"hardway/toolchain/cmd/pulumi-resource-command/internal/output"
 )
 
-// outputGrace is how long output is still read after a cancelled command was killed. A process that left its group
-// may hold the pipe open for ever.
+// outputGrace is the time for which output is still read after a cancelled command was killed. A process that left the
+// process group may keep the pipe open forever.
 const outputGrace = time.Second
 
-// The variables through which a command sees the output of the run before.
+// The variables that contain the output of the previous run.
 const (
 	previousStdout = "PULUMI_COMMAND_STDOUT"
 	previousStderr = "PULUMI_COMMAND_STDERR"
 )
 
-// defaultInterpreter runs a command where no other interpreter is given.
+// defaultInterpreter runs a command without an interpreter input.
 var defaultInterpreter = []string{"/bin/sh", "-c"}
 
-// run runs command as the inputs say, with the previous output in its environment unless that is switched off.
-// Cancelled, the command and everything in its process group is killed at once.
+// run runs a command, with the previous output in its environment unless the inputs disable that. If ctx is cancelled,
+// all processes in the command's process group are killed immediately.
 func run(ctx context.Context, in ProcessInputs, command string, previous Outputs) (Outputs, error) {
 	argv := append(slices.Clone(defaultInterpreter), command)
 	if len(in.Interpreter) > 0 {
@@ -39,9 +39,9 @@ func run(ctx context.Context, in ProcessInputs, command string, previous Outputs
 		logging = string(*in.Logging)
 	}
 	if in.Dir != nil {
-		// Without this, a missing folder reads as a missing interpreter.
+		// Without this check, the error for a missing folder would name the interpreter.
 		if info, err := os.Stat(*in.Dir); err != nil || !info.IsDir() {
-			return Outputs{}, fmt.Errorf("dir: %s is not a folder to run the command in", *in.Dir)
+			return Outputs{}, fmt.Errorf("dir: %s is not a folder, so the command cannot run in it", *in.Dir)
 		}
 	}
 	captured := output.NewCapture(ctx, logging)
@@ -71,7 +71,7 @@ func run(ctx context.Context, in ProcessInputs, command string, previous Outputs
 	return outputs, collectFiles(in, &outputs)
 }
 
-// environment returns the plugin's own environment, overlaid with the previous output and then with what the user set.
+// environment returns the plugin's environment with the previous output and then the user's variables added.
 func environment(in ProcessInputs, previous Outputs) []string {
 	environ := os.Environ()
 	if in.AddPreviousOutputInEnv == nil || *in.AddPreviousOutputInEnv {
@@ -88,7 +88,7 @@ func isExit(err error) bool {
 	return errors.As(err, &exit)
 }
 
-// value returns what an optional string points to.
+// value returns an optional string, or "" if it is nil.
 func value(text *string) string {
 	if text == nil {
 		return ""

@@ -1,4 +1,4 @@
-// Package output takes in what a command writes: it keeps it, and logs it line by line as it comes.
+// Package output captures the output of a command, and logs each line when it arrives.
 package output
 
 import (
@@ -13,7 +13,7 @@ import (
 	"hardway/toolchain/cmd/pulumi-resource-command/internal/redact"
 )
 
-// The values of the input `logging`: which of the command's streams are logged.
+// The values of the input `logging`, which selects the streams that are logged.
 const (
 	LogStdout          = "stdout"
 	LogStderr          = "stderr"
@@ -30,7 +30,7 @@ type Capture struct {
 	stderr   stream
 }
 
-// NewCapture returns a capture whose lines go to the provider's log as the logging input says; "" logs both streams.
+// NewCapture returns a capture that writes the selected streams to the provider's log. "" selects both.
 func NewCapture(ctx context.Context, logging string) *Capture {
 	logger, redactor := provider.GetLogger(ctx), redact.From(ctx)
 	c := &Capture{log: func(line string) {
@@ -44,20 +44,20 @@ func NewCapture(ctx context.Context, logging string) *Capture {
 	return c
 }
 
-// Stdout is where the command's standard output goes.
+// Stdout returns the writer for the command's standard output.
 func (c *Capture) Stdout() io.Writer { return &c.stdout }
 
-// Stderr is where the command's standard error goes.
+// Stderr returns the writer for the command's standard error.
 func (c *Capture) Stderr() io.Writer { return &c.stderr }
 
-// Texts returns both streams without their last line break, and logs what came without one.
+// Texts returns both streams without their last line break, and logs an unfinished last line.
 func (c *Capture) Texts() (stdout, stderr string) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
 	return c.stdout.finish(), c.stderr.finish()
 }
 
-// Combined returns both streams in the order in which they came.
+// Combined returns both streams in the order of arrival.
 func (c *Capture) Combined() string {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
@@ -69,7 +69,7 @@ type stream struct {
 	capture *Capture
 	logged  bool
 	kept    bytes.Buffer
-	line    bytes.Buffer // what came since the last line break
+	line    bytes.Buffer // the unfinished last line
 }
 
 // Write implements io.Writer.
@@ -99,8 +99,8 @@ func (s *stream) finish() string {
 	return text(s.kept.Bytes())
 }
 
-// text makes a property value of output: without the last line break, and valid UTF-8, without which the engine
-// refuses it.
+// text converts output to a property value. It removes the last line break and replaces invalid UTF-8, which the engine
+// would reject.
 func text(data []byte) string {
 	return strings.ToValidUTF8(strings.TrimSuffix(string(data), "\n"), "\uFFFD")
 }

@@ -1,7 +1,7 @@
-// Package redact keeps secret values out of what people read: errors and log lines.
+// Package redact removes secret values from errors and log lines.
 //
-// Whether an input is secret is known where the engine's request comes in and lost once it is a Go string. So every
-// request passes through here first: its secrets are collected and travel on in the context.
+// The engine's request marks secret inputs, but the mark is lost when an input becomes a Go string. So this package
+// sees every request first, collects its secrets and passes them on in the context.
 package redact
 
 import (
@@ -19,14 +19,14 @@ import (
 
 const (
 	placeholder = "[secret]"
-	// The shortest secret, and the shortest line of a longer one, that is replaced. Anything shorter turns up in
-	// ordinary text by chance.
+	// The minimum length of a secret that is replaced, and of a line of a longer secret. Shorter texts occur in
+	// ordinary output by chance.
 	minLength     = 4
 	minLineLength = 8
 )
 
-// publicInConnection are the properties of a connection that errors must be able to name, although the package makes
-// the connection secret as a whole.
+// publicInConnection are the properties of a connection that errors may show, although the Python package declares the
+// whole connection secret.
 var publicInConnection = map[string]bool{"host": true, "user": true, "hostKey": true, "agentSocketPath": true}
 
 // Redactor replaces the secrets of one request.
@@ -35,8 +35,8 @@ type Redactor struct {
 	replacer   func() *strings.Replacer
 }
 
-// newRedactor returns a redactor of the secrets among the properties. They are looked for once a text is there to be
-// redacted: a secret can be many megabytes of standard input.
+// newRedactor returns a redactor of the secrets among the properties. It collects them only when it redacts the first
+// text, because a secret can be many megabytes of standard input.
 func newRedactor(properties ...property.Map) *Redactor {
 	r := &Redactor{properties: properties}
 	r.replacer = sync.OnceValue(func() *strings.Replacer {
@@ -64,7 +64,7 @@ func From(ctx context.Context) *Redactor {
 	return newRedactor()
 }
 
-// Wrap returns the provider with a redactor in the context of each operation, and secrets taken out of its errors.
+// Wrap returns a provider that adds a redactor to the context of each operation and redacts its errors.
 func Wrap(p provider.Provider) provider.Provider {
 	create, update, del, invoke := p.Create, p.Update, p.Delete, p.Invoke
 	p.Create = func(ctx context.Context, req provider.CreateRequest) (provider.CreateResponse, error) {
@@ -95,7 +95,7 @@ func with(ctx context.Context, properties ...property.Map) (context.Context, *Re
 	return context.WithValue(ctx, contextKey{}, redactor), redactor
 }
 
-// secrets returns the secrets among the properties, the longest first: one can be part of another.
+// secrets returns the secrets among the properties. The longest is first, because one can be part of another.
 func (r *Redactor) secrets() []string {
 	found := map[string]struct{}{}
 	for _, m := range r.properties {
@@ -112,7 +112,7 @@ func (r *Redactor) secrets() []string {
 	})
 }
 
-// collect adds every string in or below value that is secret, but for those under a public key.
+// collect adds every secret string in or below value, except those under a public key.
 func collect(value property.Value, secret bool, public map[string]bool, found map[string]struct{}) {
 	secret = secret || value.Secret()
 	switch {
@@ -133,7 +133,7 @@ func collect(value property.Value, secret bool, public map[string]bool, found ma
 	}
 }
 
-// add takes in a secret as a whole and line by line: output is logged by lines.
+// add adds a secret and each of its lines, because output is logged by lines.
 func add(secret string, found map[string]struct{}) {
 	if whole := strings.TrimSpace(secret); len(whole) >= minLength {
 		found[whole] = struct{}{}
@@ -145,7 +145,7 @@ func add(secret string, found map[string]struct{}) {
 	}
 }
 
-// wrap returns err with the secrets taken out of its message.
+// wrap returns err without the secrets in its message.
 func (r *Redactor) wrap(err error) error {
 	if err == nil {
 		return nil

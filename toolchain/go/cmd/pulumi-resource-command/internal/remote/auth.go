@@ -9,8 +9,8 @@ import (
 	"golang.org/x/crypto/ssh/agent"
 )
 
-// clientConfig returns how to log in at the endpoint. Keys go before the password: first the private key, then those
-// of the agent. close ends the conversation with the agent.
+// clientConfig returns the configuration to log in at the endpoint. The private key is tried first, then the keys of
+// the agent, then the password. close ends the connection to the agent.
 func clientConfig(e endpoint) (config *ssh.ClientConfig, close func(), err error) {
 	config = &ssh.ClientConfig{User: e.user}
 	close = func() {}
@@ -30,14 +30,14 @@ func clientConfig(e endpoint) (config *ssh.ClientConfig, close func(), err error
 		return nil, close, err
 	}
 	if len(signers) > 0 || agentSigners != nil {
-		// One method for all keys: of two methods of the same name only the first is tried.
+		// All keys are in one method, because the client tries only the first of two methods with the same name.
 		config.Auth = append(config.Auth, ssh.PublicKeysCallback(func() ([]ssh.Signer, error) {
 			if agentSigners == nil {
 				return signers, nil
 			}
 			more, err := agentSigners()
 			if err != nil && len(signers) == 0 {
-				return nil, fmt.Errorf("asking the SSH agent for its keys: %w", err)
+				return nil, fmt.Errorf("reading the keys of the SSH agent: %w", err)
 			}
 			return append(signers, more...), nil
 		}))
@@ -69,8 +69,8 @@ func parsePrivateKey(e endpoint) (ssh.Signer, error) {
 	return signer, nil
 }
 
-// dialAgent returns the keys of the agent that the endpoint names, or that SSH_AUTH_SOCK does; nil where neither is
-// there. An agent that is named and does not answer is an error, one that merely happened to run is not.
+// dialAgent returns the keys of the SSH agent that the endpoint or SSH_AUTH_SOCK names, or nil if neither does. An
+// unreachable agent is an error only if the endpoint names it.
 func dialAgent(e endpoint) (signers func() ([]ssh.Signer, error), close func(), err error) {
 	close = func() {}
 	path := e.agentSocketPath

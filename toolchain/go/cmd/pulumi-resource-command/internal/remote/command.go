@@ -9,7 +9,7 @@ import (
 	"hardway/toolchain/cmd/pulumi-resource-command/internal/output"
 )
 
-// Logging says which of the command's streams are logged.
+// Logging selects the output streams that are logged.
 type Logging string
 
 // Values implements infer.Enum.
@@ -58,7 +58,7 @@ func (in *CommandInputs) Annotate(a infer.Annotator) {
 		"Whether the command sees the output of the run before in PULUMI_COMMAND_STDOUT and PULUMI_COMMAND_STDERR; it does unless this is false.")
 }
 
-// Outputs are what a command left.
+// Outputs are the results of a command.
 type Outputs struct {
 	Stdout string `pulumi:"stdout"`
 	Stderr string `pulumi:"stderr"`
@@ -76,8 +76,8 @@ type CommandState struct {
 	Outputs
 }
 
-// WireDependencies says what the outputs follow from. Any changed input runs the command again, and what it prints is
-// secret where what it was given is. The connection, always secret, is not given to the command.
+// WireDependencies declares the dependencies of the outputs. Any changed input runs the command again, and its output
+// is secret if one of its inputs is. The connection is always secret, but the command does not receive it.
 func (Command) WireDependencies(f infer.FieldSelector, in *CommandInputs, out *CommandState) {
 	all := f.InputField(in).Computed()
 	given := []infer.InputField{
@@ -104,7 +104,7 @@ func (Command) Create(
 	return infer.CreateResponse[CommandState]{ID: id, Output: state}, err
 }
 
-// Update runs the update command, or the create command where there is none.
+// Update runs the update command, or the create command if there is no update command.
 func (Command) Update(
 	ctx context.Context, req infer.UpdateRequest[CommandInputs, CommandState],
 ) (infer.UpdateResponse[CommandState], error) {

@@ -18,8 +18,8 @@ const (
 	defaultPerDialTimeout = 15 // seconds
 )
 
-// endpoint says how one SSH server is reached. Connection and ProxyConnection have the same properties but for their
-// descriptions.
+// endpoint has the parameters to connect to one SSH server. Connection and ProxyConnection have the same properties,
+// but different descriptions.
 type endpoint struct {
 	user, host         string
 	port               int
@@ -27,9 +27,9 @@ type endpoint struct {
 	privateKey         string
 	privateKeyPassword string
 	agentSocketPath    string
-	hostKey            string        // in the form of authorized_keys; "" takes any
-	dialErrorLimit     int           // below 0: none
-	perDialTimeout     time.Duration // 0: none
+	hostKey            string        // in the format of authorized_keys; "" accepts any
+	dialErrorLimit     int           // negative: no limit
+	perDialTimeout     time.Duration // 0: no limit
 }
 
 // address returns host:port.
@@ -37,7 +37,7 @@ func (e endpoint) address() string {
 	return net.JoinHostPort(e.host, strconv.Itoa(e.port))
 }
 
-// Connection says how the machine is reached.
+// Connection has the parameters to connect to a machine.
 type Connection struct {
 	User               *string          `pulumi:"user,optional"`
 	Password           *string          `pulumi:"password,optional"`
@@ -82,7 +82,7 @@ func (c *Connection) endpoint() endpoint {
 	}
 }
 
-// ProxyConnection says how a jump host is reached.
+// ProxyConnection has the parameters to connect to a jump host.
 type ProxyConnection struct {
 	User               *string  `pulumi:"user,optional"`
 	Password           *string  `pulumi:"password,optional"`
@@ -124,7 +124,7 @@ func (c *ProxyConnection) endpoint() endpoint {
 	return direct.endpoint()
 }
 
-// or returns what an optional value points to, or the fallback.
+// or returns an optional value, or the fallback if it is nil.
 func or[T any](optional *T, fallback T) T {
 	if optional == nil {
 		return fallback

@@ -48,7 +48,7 @@ type CopyToRemoteState struct {
 	CopyToRemoteInputs
 }
 
-// Check refuses sources that cannot be copied.
+// Check rejects sources that cannot be copied.
 func (CopyToRemote) Check(
 	ctx context.Context, req infer.CheckRequest,
 ) (infer.CheckResponse[CopyToRemoteInputs], error) {
@@ -91,13 +91,13 @@ func copySource(ctx context.Context, in CopyToRemoteInputs) error {
 	return copyTo(ctx, &in.Connection, from, in.RemotePath)
 }
 
-// source is what is copied: a text, or what is at a path.
+// source is the content to copy: a text, or the file or folder at a path.
 type source struct {
 	path string
 	text string
 }
 
-// sourceOf returns what an asset or archive stands for.
+// sourceOf returns the source that an asset or archive describes.
 func sourceOf(from types.AssetOrArchive) (source, error) {
 	switch {
 	case from.Asset != nil && from.Asset.IsPath():
@@ -111,14 +111,14 @@ func sourceOf(from types.AssetOrArchive) (source, error) {
 	}
 }
 
-// copyTo copies the source to target on the machine. Nothing that is there is removed, and no mode set.
+// copyTo copies the source to target on the machine. It removes no existing files and sets no modes.
 func copyTo(ctx context.Context, to *Connection, from source, target string) error {
 	connection, err := dial(ctx, to)
 	if err != nil {
 		return err
 	}
 	defer connection.Close()
-	// A file whose copy was interrupted may have holes, but then this fails and the next run copies all of it again.
+	// An interrupted copy may leave a file with holes. Then the resource fails, and the next run copies the file again.
 	remote, err := sftp.NewClient(connection.Client, sftp.UseConcurrentWrites(true))
 	if err != nil {
 		return fmt.Errorf("starting a file transfer to %s: %w", connection.address, causeOr(ctx, err))
@@ -133,8 +133,8 @@ func copyTo(ctx context.Context, to *Connection, from source, target string) err
 	return nil
 }
 
-// copyInto copies the source to target: into it where it is a folder, as it where it is not there. The folders above
-// it are made. As with `cp -r`, "folder/" as a source stands for its content.
+// copyInto copies the source to target. If target is an existing folder, the source is copied into it. Missing parent
+// folders are created. As with `cp -r`, the source "folder/" means the folder's content.
 func copyInto(remote *sftp.Client, from source, target string) error {
 	into, err := isFolder(remote, target)
 	if err != nil {
@@ -142,7 +142,7 @@ func copyInto(remote *sftp.Client, from source, target string) error {
 	}
 	if from.path == "" {
 		if into {
-			return errors.New("it is a folder, and a text has no name to be given in it: let remotePath be the path of a file")
+			return errors.New("it is a folder, and a text has no file name: set remotePath to the path of a file")
 		}
 		return writeFile(remote, strings.NewReader(from.text), target)
 	}
@@ -159,7 +159,7 @@ func copyInto(remote *sftp.Client, from source, target string) error {
 	return copyFile(remote, from.path, target)
 }
 
-// isFolder tells whether target is there and a folder.
+// isFolder returns true if target exists and is a folder.
 func isFolder(remote *sftp.Client, target string) (bool, error) {
 	info, err := remote.Stat(target)
 	switch {
@@ -181,7 +181,7 @@ func copyFolder(remote *sftp.Client, from, target string) error {
 			return err
 		}
 		to := path.Join(target, filepath.ToSlash(relative))
-		// A link is followed, as it is when it is the source itself.
+		// Links are followed, as they are if the source itself is a link.
 		info, err := os.Stat(name)
 		switch {
 		case err != nil:
@@ -190,7 +190,7 @@ func copyFolder(remote *sftp.Client, from, target string) error {
 			return copyFolder(remote, name+"/", to)
 		case info.IsDir():
 			if err := remote.MkdirAll(to); err != nil {
-				return fmt.Errorf("making the folder %s: %w", to, err)
+				return fmt.Errorf("creating the folder %s: %w", to, err)
 			}
 			return nil
 		}
@@ -209,7 +209,7 @@ func copyFile(remote *sftp.Client, from, target string) error {
 
 func writeFile(remote *sftp.Client, content io.Reader, target string) error {
 	if err := remote.MkdirAll(path.Dir(target)); err != nil {
-		return fmt.Errorf("making the folder %s: %w", path.Dir(target), err)
+		return fmt.Errorf("creating the folder %s: %w", path.Dir(target), err)
 	}
 	file, err := remote.Create(target)
 	if err != nil {
@@ -222,7 +222,7 @@ func writeFile(remote *sftp.Client, content io.Reader, target string) error {
 	return nil
 }
 
-// CopyFile copies a file onto another machine. CopyToRemote has taken its place.
+// CopyFile copies a file onto another machine. CopyToRemote replaces it.
 type CopyFile struct{}
 
 // Annotate describes the resource.
@@ -253,7 +253,7 @@ type CopyFileState struct {
 	CopyFileInputs
 }
 
-// Create copies the file. There is no update: each change replaces.
+// Create copies the file. There is no update, because every change replaces the resource.
 func (CopyFile) Create(
 	ctx context.Context, req infer.CreateRequest[CopyFileInputs],
 ) (infer.CreateResponse[CopyFileState], error) {

@@ -14,15 +14,15 @@ import (
 )
 
 const (
-	// The pauses between attempts grow from the first to the longest. They vary by a quarter either way: a server
-	// that drops a burst of connections (sshd's MaxStartups) must not see the same burst again.
+	// The pauses between attempts grow from the first to the longest. They vary randomly by up to a quarter, so that a
+	// server that drops a burst of connections (sshd's MaxStartups) does not see the same burst again.
 	firstPause   = 200 * time.Millisecond
 	longestPause = 5 * time.Second
 	pauseGrowth  = 1.5
 
-	// A peer that lost its power never says so. It is asked every keepaliveInterval and given up when an answer
-	// takes longer than keepaliveTimeout: noticed after a minute at most. An emulated machine that starts all of its
-	// services at once was seen to take more than 20 s.
+	// A peer that lost its power never closes the connection. So the client sends a request every keepaliveInterval, and
+	// gives up if the answer takes longer than keepaliveTimeout. It notices a lost peer after a minute at most. An
+	// emulated machine that starts all of its services at once can take more than 20 s to answer.
 	keepaliveInterval = 10 * time.Second
 	keepaliveTimeout  = 50 * time.Second
 )
@@ -32,13 +32,13 @@ type client struct {
 	*ssh.Client
 	address string
 	proxy   *client
-	stop    func() bool // ends the watch over the context
+	stop    func() bool // stops watching the context
 
 	mutex sync.Mutex
-	cause error // why the connection was given up from this side
+	cause error // why this side closed the connection
 }
 
-// dial connects to the machine, through the jump host where there is one.
+// dial connects to the machine, through the jump host if there is one.
 func dial(ctx context.Context, c *Connection) (*client, error) {
 	if c.Proxy == nil {
 		return dialEndpoint(ctx, c.endpoint(), (&net.Dialer{}).DialContext, nil)
@@ -57,8 +57,7 @@ func dial(ctx context.Context, c *Connection) (*client, error) {
 
 type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)
 
-// dialEndpoint tries until it is connected, the limit of errors is reached, or an error is one that no further attempt
-// can mend.
+// dialEndpoint tries to connect until it succeeds, the limit of errors is reached, or an error is permanent.
 func dialEndpoint(ctx context.Context, e endpoint, dialConn dialFunc, proxy *client) (*client, error) {
 	pause := firstPause
 	for failed := 1; ; failed++ {
@@ -85,11 +84,11 @@ func dialEndpoint(ctx context.Context, e endpoint, dialConn dialFunc, proxy *cli
 	}
 }
 
-// permanentError is one that comes again with every attempt.
+// permanentError is an error that every further attempt would repeat.
 type permanentError struct{ error }
 
-// dialOnce makes one attempt. Its time-out covers everything up to the finished log-in: a port that accepts and never
-// answers is as dead as one that does not accept.
+// dialOnce makes one attempt. Its time-out covers everything up to the finished log-in, because a port may accept
+// connections and never answer.
 func dialOnce(ctx context.Context, e endpoint, dialConn dialFunc) (*ssh.Client, error) {
 	config, closeAgent, err := clientConfig(e)
 	if err != nil {
@@ -121,7 +120,7 @@ func dialOnce(ctx context.Context, e endpoint, dialConn dialFunc) (*ssh.Client, 
 	}()
 	select {
 	case <-ctx.Done():
-		// Deadlines are not for every kind of connection, a closed one ends the handshake always.
+		// Not every kind of connection supports deadlines, but closing one always ends the handshake.
 		_ = conn.Close()
 		return nil, context.Cause(ctx)
 	case result := <-done:
@@ -137,7 +136,7 @@ func dialOnce(ctx context.Context, e endpoint, dialConn dialFunc) (*ssh.Client, 
 	}
 }
 
-// causeOr returns why ctx ended, or err where it did not.
+// causeOr returns the reason why ctx ended, or err if it has not ended.
 func causeOr(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -161,7 +160,7 @@ func (c *client) Close() {
 	}
 }
 
-// abort ends the connection and remembers why.
+// abort ends the connection and records the reason.
 func (c *client) abort(cause error) {
 	c.mutex.Lock()
 	if c.cause == nil {
@@ -171,14 +170,14 @@ func (c *client) abort(cause error) {
 	_ = c.Client.Close()
 }
 
-// aborted returns why the connection was given up from this side; nil where it was not.
+// aborted returns the reason why this side closed the connection, or nil if it did not.
 func (c *client) aborted() error {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
 	return c.cause
 }
 
-// keepAlive asks the peer now and then whether it is still there, until the connection is closed.
+// keepAlive checks regularly that the peer still answers, until the connection is closed.
 func (c *client) keepAlive() {
 	closed := make(chan struct{})
 	go func() {
@@ -193,7 +192,7 @@ func (c *client) keepAlive() {
 		}
 		answered := make(chan struct{})
 		go func() {
-			// A refusal is an answer too.
+			// A refusal is also an answer.
 			_, _, _ = c.SendRequest("keepalive@openssh.com", true, nil)
 			close(answered)
 		}()

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// hostKeyError is a server that showed another host key than the pinned one. No further attempt can help.
+// hostKeyError means that a server has another host key than the pinned one. Another attempt would not help.
 type hostKeyError struct {
 	address        string
 	expected, seen ssh.PublicKey
@@ -16,14 +16,14 @@ type hostKeyError struct {
 
 func (e *hostKeyError) Error() string {
 	return fmt.Sprintf("the host key of %s is not the expected one: expected %s %s, seen %s %s. "+
-		"Either it is another machine that answers there, or the machine was made anew",
+		"Either another machine answers at this address, or the machine was recreated",
 		e.address, e.expected.Type(), ssh.FingerprintSHA256(e.expected), e.seen.Type(), ssh.FingerprintSHA256(e.seen))
 }
 
-// pinHostKey makes config accept the endpoint's host key alone; without one, any.
+// pinHostKey makes config accept only the endpoint's host key, or any key if the endpoint has none.
 func pinHostKey(config *ssh.ClientConfig, e endpoint) error {
 	if e.hostKey == "" {
-		config.HostKeyCallback = ssh.InsecureIgnoreHostKey() //nolint:gosec // what the package documents
+		config.HostKeyCallback = ssh.InsecureIgnoreHostKey() //nolint:gosec // the package documents this
 		return nil
 	}
 	expected, _, _, _, err := ssh.ParseAuthorizedKey([]byte(e.hostKey))
@@ -37,8 +37,8 @@ func pinHostKey(config *ssh.ClientConfig, e endpoint) error {
 		}
 		return nil
 	}
-	// A server has keys of several types and shows the one that the client likes best. The others stay on the list,
-	// so that a server without the pinned type still shows a key that the error can name.
+	// A server with keys of several types shows the one that the client prefers. The other types stay in the list, so
+	// that a server without the pinned type still shows a key for the error.
 	preferred := []string{expected.Type()}
 	if expected.Type() == ssh.KeyAlgoRSA {
 		preferred = []string{ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256, ssh.KeyAlgoRSA}

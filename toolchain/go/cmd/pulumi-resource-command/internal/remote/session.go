@@ -16,18 +16,18 @@ import (
 	"hardway/toolchain/cmd/pulumi-resource-command/internal/output"
 )
 
-// The variables through which a command sees the output of the run before.
+// The variables that contain the output of the previous run.
 const (
 	previousStdout = "PULUMI_COMMAND_STDOUT"
 	previousStderr = "PULUMI_COMMAND_STDERR"
 )
 
-// signalGrace is how long a cancelled command's server may take to pass the signal on.
+// signalGrace is the time that the server has to deliver the signal to a cancelled command.
 const signalGrace = 2 * time.Second
 
-// run runs command on the machine as the inputs say. Cancelled, the command is told to end and the connection closed.
+// run runs a command on the machine. If ctx is cancelled, it sends the command a signal and closes the connection.
 func run(ctx context.Context, in CommandInputs, command string, previous Outputs) (Outputs, error) {
-	// The connection outlives ctx by the moment it takes to send the signal.
+	// The connection must outlive ctx until the signal is sent.
 	connectionCtx, closeConnection := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer closeConnection(nil)
 	stopDialing := context.AfterFunc(ctx, func() { closeConnection(context.Cause(ctx)) })
@@ -73,8 +73,9 @@ func run(ctx context.Context, in CommandInputs, command string, previous Outputs
 	return outputs, fmt.Errorf("%w: running:\n%s\noutput:\n%s", err, command, captured.Combined())
 }
 
-// cancelCommand asks for the command to be ended, then ends the session and the connection. sshd passes the signal on
-// for every user but root (it needs privilege separation for it); a command of root's ends when it next writes.
+// cancelCommand sends the command a signal, then ends the session and the connection. sshd delivers signals to the
+// commands of every user except root, because it needs privilege separation for that. A command of root ends when it
+// next writes.
 func cancelCommand(session *ssh.Session, closeConnection context.CancelCauseFunc, cause error) {
 	sent := make(chan struct{})
 	go func() {
@@ -89,7 +90,7 @@ func cancelCommand(session *ssh.Session, closeConnection context.CancelCauseFunc
 	closeConnection(cause)
 }
 
-// exitText says how the command ended.
+// exitText describes how the command ended.
 func exitText(exit *ssh.ExitError) string {
 	if exit.Signal() != "" {
 		return fmt.Sprintf("the command was ended by signal %s", exit.Signal())
@@ -97,7 +98,7 @@ func exitText(exit *ssh.ExitError) string {
 	return fmt.Sprintf("the command exited with status %d", exit.ExitStatus())
 }
 
-// lost names the machine and the moment in which the connection to it broke.
+// lost returns an error that names the machine and the moment at which the connection broke.
 func (c *client) lost(err error, when string) error {
 	if cause := c.aborted(); cause != nil {
 		err = cause
@@ -105,8 +106,8 @@ func (c *client) lost(err error, when string) error {
 	return fmt.Errorf("the connection to %s was lost %s (%w)", c.address, when, err)
 }
 
-// setEnvironment sets the variables. The server must accept them one by one, and only those of the previous output
-// can be done without.
+// setEnvironment sets the variables. The server must accept each variable of the inputs, but the command can run
+// without those of the previous output.
 func setEnvironment(
 	ctx context.Context, session *ssh.Session, connection *client, in CommandInputs, previous Outputs,
 ) error {
@@ -115,8 +116,8 @@ func setEnvironment(
 			if connection.aborted() != nil || errors.Is(err, io.EOF) {
 				return connection.lost(err, "before the command was started")
 			}
-			return fmt.Errorf("the SSH server of %s refuses the environment variable %s: allow it by AcceptEnv in its "+
-				"sshd_config, or put it into the command as in %s=value command", connection.address, name, name)
+			return fmt.Errorf("the SSH server of %s refuses the environment variable %s: allow it with AcceptEnv in its "+
+				"sshd_config, or set it in the command as in %s=value command", connection.address, name, name)
 		}
 	}
 	if !or(in.AddPreviousOutputInEnv, true) {
@@ -128,14 +129,14 @@ func setEnvironment(
 		}
 		if err := session.Setenv(name, value); err != nil {
 			provider.GetLogger(ctx).Warningf("the SSH server of %s refuses %s, so the command runs without it: allow "+
-				"PULUMI_COMMAND_* by AcceptEnv in its sshd_config, or set addPreviousOutputInEnv to false",
+				"PULUMI_COMMAND_* with AcceptEnv in its sshd_config, or set addPreviousOutputInEnv to false",
 				connection.address, name)
 		}
 	}
 	return nil
 }
 
-// feedStdin gives the command its standard input. A command that ends without having read all of it is no error.
+// feedStdin sends the command its standard input. A command may end without reading all of it.
 func feedStdin(session *ssh.Session, text *string) error {
 	if text == nil {
 		return nil

@@ -1,0 +1,89 @@
+"""The developer's command prepares the machine, then runs the tests or Python in their environment."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import dev.__main__
+from dev import checks
+from host.prepare import Tools
+from host.workspace import Workspace
+from system.errors import HostError
+from system.files import CHECKOUT
+
+TOOLS = Tools(bin=Path("/bin"), pulumi_home=Path("/home"), kubectl=Path("/bin/kubectl"), virtualization="qemu")
+
+
+@pytest.fixture
+def prepared(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Record each preparation instead of running it."""
+    calls: list[dict[str, Any]] = []
+
+    def prepare(_: Workspace, **options: Any) -> Tools:
+        calls.append(options)
+        return TOOLS
+
+    monkeypatch.setattr(dev.__main__, "prepare_tools", prepare)
+    return calls
+
+
+def test_tests_run_in_the_prepared_environment(prepared: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: list[tuple[Tools, Sequence[str], bool]] = []
+
+    def run(_: Workspace, tools: Tools, names: Sequence[str], *, thorough: bool) -> bool:
+        runs.append((tools, names, thorough))
+        return len(runs) == 1
+
+    monkeypatch.setattr(checks, "run", run)
+    assert dev.__main__.main(["test", "lint", "unit"]) == 0
+    assert dev.__main__.main(["test", "--thorough", "lint"]) == 1
+    assert runs == [(TOOLS, ["lint", "unit"], False), (TOOLS, ["lint"], True)]
+    assert [options["development"] for options in prepared] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["run", "--", "-m", "dev.bench", "--fast"], ["-m", "dev.bench", "--fast"]),
+        (["reference"], ["-m", "dev.reference"]),
+        (["reference", "--check"], ["-m", "dev.reference", "--check"]),
+    ],
+)
+def test_python_gets_its_arguments(
+    prepared: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, arguments: list[str], expected: list[str]
+) -> None:
+    runs: list[Sequence[str]] = []
+
+    def python(_: Workspace, __: Tools, arguments: Sequence[str]) -> int:
+        runs.append(arguments)
+        return 3
+
+    monkeypatch.setattr(checks, "python", python)
+    assert dev.__main__.main(arguments) == 3
+    assert runs == [expected]
+    assert prepared
+
+
+def test_nothing_is_prepared_without_permission(
+    prepared: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(HostError):
+        dev.__main__.main(["test"])
+    assert prepared == []
+
+
+def test_an_unknown_check_is_refused_without_a_traceback() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "dev", "test", "nosuch"], cwd=CHECKOUT, capture_output=True, text=True
+    )
+    assert result.returncode == 2
+    assert "invalid choice: 'nosuch'" in result.stderr
+    assert "Traceback" not in result.stderr
