@@ -40,6 +40,8 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     (workspace.venv / "bin").mkdir(parents=True)
     put(workspace.venv / "bin", "python", 'echo "$@"; pwd; echo "$PYTHONPATH"; echo "$HARDWAY_VIRTUALIZATION"; exit 7')
     monkeypatch.delenv("PYTHONPATH", raising=False)
+    # Commands change the current folder; monkeypatch restores it.
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(commands, "_workspace", lambda: workspace)
     return workspace
 
@@ -167,11 +169,7 @@ def test_verbosity_holds_for_started_programs(word: str, level: Verbosity, calls
 def test_checks_run_in_the_labs_environment(
     command: str, workspace: Workspace, replaced: list[subprocess.CompletedProcess[str]]
 ) -> None:
-    before = Path.cwd()
-    try:
-        main([command, "--json", "--watch", "5", "--quiet", "--stack", "organization/hardway/mine"])
-    finally:
-        os.chdir(before)
+    main([command, "--json", "--watch", "5", "--quiet", "--stack", "organization/hardway/mine"])
     [result] = replaced
     assert result.stdout.splitlines() == [
         f"-P -m ops.{command} --stack mine --json --quiet --watch 5",
@@ -191,11 +189,7 @@ def test_checks_need_a_prepared_machine(command: str, workspace: Workspace, caps
 
 @pytest.mark.usefixtures("workspace", "calls")
 def test_up_can_be_followed_by_smoke(replaced: list[subprocess.CompletedProcess[str]]) -> None:
-    before = Path.cwd()
-    try:
-        main(["up", "--smoke"])
-    finally:
-        os.chdir(before)
+    main(["up", "--smoke"])
     assert replaced[0].stdout.startswith("-P -m ops.smoke --stack dev\n")
 
 
@@ -205,10 +199,8 @@ def test_looking_needs_no_lab_and_stays_in_the_folder(
     workspace: Workspace,
     replaced: list[subprocess.CompletedProcess[str]],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     workspace.env.unlink()
-    monkeypatch.chdir(tmp_path)
     main(words)
     command, *arguments = words
     assert replaced[0].stdout.splitlines()[:3] == [

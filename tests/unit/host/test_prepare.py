@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from host import prepare
 from host.engine.stack import EXISTING_MACHINES
+from host.libvirt.placement import VmPlacement
 from host.libvirt.private import URI
-from host.machine import packages
+from host.machine import packages, virtualenv
 from host.workspace import Workspace
+from lab.versions import default_kubernetes_version
+from system import console
 from system.errors import HostError
+from toolchain import binaries, engine, vm_image
 
 
 @pytest.fixture
@@ -110,3 +116,36 @@ def test_files_of_another_user_are_reported(workspace: Workspace, monkeypatch: p
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(HostError, match=rf"{workspace.lab}/lock is not writable: .* another user's"):
         prepare.prepare_tools(workspace, pulumi_home=workspace.pulumi_home)
+
+
+@pytest.mark.parametrize("where", VmPlacement)
+def test_prepare_numbers_all_of_its_steps(
+    where: VmPlacement,
+    workspace: Workspace,
+    actions: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    version = default_kubernetes_version()
+    kubectl = SimpleNamespace(path=Path("/cache/kubectl"))
+    monkeypatch.setenv(console.VERBOSITY_VARIABLE, "normal")
+    for target, name, value in (
+        (packages, "debian_release", 13),
+        (packages, "install", []),
+        (virtualenv, "ensure", False),
+        (prepare, "placement", where),
+        (prepare, "required_packages", {}),
+        (engine, "install", Path("/cache/engine")),
+        (binaries, "ensure", {("kubectl", version): kubectl}),
+        (vm_image, "seed_of", None),
+        (vm_image, "ensure_vm_image", SimpleNamespace(kernel=None)),
+        (prepare, "system_libvirt_answers", False),
+        (packages, "has_systemd", False),
+    ):
+        monkeypatch.setattr(target, name, lambda *_, value=value, **__: value)
+    prepare.prepare(workspace, "dev")
+    numbers = re.findall(r"^==> \[(\d+)/(\d+)\]", capsys.readouterr().err, re.MULTILINE)
+    assert numbers == [(str(number), str(prepare.STEPS)) for number in range(1, prepare.STEPS + 1)]
+    assert actions == (["start"] if where is VmPlacement.THIS_MACHINE else [])
+    virtualization = "qemu" if where is VmPlacement.THIS_MACHINE else "''"
+    assert f"export HARDWAY_VIRTUALIZATION={virtualization}\n" in workspace.env.read_text()

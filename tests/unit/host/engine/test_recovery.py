@@ -57,8 +57,8 @@ def test_a_creation_finished_later_is_not_unfinished() -> None:
 
 
 def test_pools_tell_volumes_apart() -> None:
-    made, left = resource(VOLUME, "disk", pool="one"), resource(VOLUME, "disk", pool="two")
-    assert [each.pool for each in recovery.unfinished(deployment([made], ("creating", left)))] == ["two"]
+    existing, interrupted = resource(VOLUME, "disk", pool="one"), resource(VOLUME, "disk", pool="two")
+    assert [each.pool for each in recovery.unfinished(deployment([existing], ("creating", interrupted)))] == ["two"]
 
 
 @pytest.mark.parametrize("operation", ["updating", "reading", "importing"])
@@ -100,9 +100,9 @@ def test_users_are_deleted_before_what_they_use() -> None:
 
 def test_every_kind_of_the_program_is_known() -> None:
     source = (CHECKOUT / "components/hypervisor.py").read_text()
-    made = set(re.findall(r"libvirt\.(\w+)\(\n", source)) - {"Provider"}
-    nested = {name for name in made if name.endswith("Args")}
-    assert made - nested == {type_.rpartition(":")[2] for type_ in KINDS}
+    created = set(re.findall(r"libvirt\.(\w+)\(\n", source)) - {"Provider"}
+    nested = {name for name in created if name.endswith("Args")}
+    assert created - nested == {type_.rpartition(":")[2] for type_ in KINDS}
 
 
 VIRSH = """\
@@ -355,15 +355,15 @@ def test_only_processes_of_a_killed_engine_are_ended(workspace: Workspace) -> No
     sleepers = {
         name: subprocess.Popen(["sleep", "600"], env=os.environ | variables)
         for name, variables in {
-            "of the killed one": {"HARDWAY_ENGINE": ended, "PULUMI_BACKEND_URL": backend},
-            "of a running one": {"HARDWAY_ENGINE": running, "PULUMI_BACKEND_URL": backend},
+            "of the killed engine": {"HARDWAY_ENGINE": ended, "PULUMI_BACKEND_URL": backend},
+            "of a running engine": {"HARDWAY_ENGINE": running, "PULUMI_BACKEND_URL": backend},
             "of another lab": {"HARDWAY_ENGINE": ended, "PULUMI_BACKEND_URL": "file:///elsewhere"},
-            "of nobody": {"PULUMI_BACKEND_URL": backend},
+            "of no engine": {"PULUMI_BACKEND_URL": backend},
         }.items()
     }
     try:
         pulumi(workspace, "up")
-        assert {name for name, each in sleepers.items() if each.poll() is not None} == {"of the killed one"}
+        assert {name for name, each in sleepers.items() if each.poll() is not None} == {"of the killed engine"}
     finally:
         for each in sleepers.values():
             each.kill()

@@ -25,13 +25,13 @@ def test_the_frequency_is_half_the_bogomips(tmp_path: Path, report: str, expecte
 def test_the_first_result_holds_for_the_same_counter(tmp_path: Path) -> None:
     cpuinfo, record = tmp_path / "cpuinfo", tmp_path / "new" / "record"
 
-    def found(bogomips: str) -> int | None:
+    def measure(bogomips: str) -> int | None:
         cpuinfo.write_text(f"bogomips\t: {bogomips}\n")
         return counter_mhz(cpuinfo, record)
 
     # Rounded separately, these would give different numbers.
-    assert [found("5189.00"), found("5189.02"), found("5188.98")] == [2594, 2594, 2594]
-    assert [found("4788.99"), found("4788.99")] == [2394, 2394], "another CPU has another counter"
+    assert [measure("5189.00"), measure("5189.02"), measure("5188.98")] == [2594, 2594, 2594]
+    assert [measure("4788.99"), measure("4788.99")] == [2394, 2394], "another CPU has another counter"
 
 
 def test_an_empty_record_is_written_again(tmp_path: Path) -> None:
