@@ -14,7 +14,7 @@ import yaml
 
 from dev.bench import hypervisor, timeline
 from dev.bench.report import Figure, median_of, ratio
-from tests.support.running_lab import UNITS, Change, RunningLab
+from tests.support.running_lab import UNITS, Outcome, RunningLab
 
 MIB = 1024**2
 TIMES = 5
@@ -236,17 +236,18 @@ def _plain(value: Any) -> Any:
 def _up(lab: RunningLab, restarting: set[tuple[str, str]]) -> float:
     """Seconds that `pulumi up` took. Raises BenchError where it restarts anything else than `restarting`."""
     seconds = 0.0
-    change = Change(output="", succeeded=False)
+    outcome: Outcome | None = None
 
     def up() -> None:
-        nonlocal seconds, change
+        nonlocal seconds, outcome
         began = time.monotonic()
-        change = lab.up()
+        outcome = lab.up()
         seconds = time.monotonic() - began
 
     restarted = lab.restarts(up)
-    if not change.succeeded:
-        raise BenchError(f"pulumi up failed:\n{change.output}")
+    assert outcome
+    if not outcome.succeeded:
+        raise BenchError(f"pulumi up failed:\n{outcome.output}")
     if restarted != restarting:
         raise BenchError(f"pulumi up restarted {sorted(restarted)}, not {sorted(restarting)}")
     return seconds

@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from host.libvirt.private import PrivateLibvirt
+from tests.support.engine_plugins import PLUGINS
 from tests.support.pulumi_project import Project
-
-PLUGINS = {"command": "1.2.1", "libvirt": "0.5.4", "tls": "5.6.2"}
 
 
 @pytest.fixture(scope="session")
