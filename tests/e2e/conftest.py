@@ -18,6 +18,7 @@ STAGES = (
     "secrets",
     "properties",
     "smoke",
+    "documentation",
     "destroy",
 )
 """The order of the test files. Each stage leaves the lab as it found it; only the last one destroys it."""

@@ -18,14 +18,20 @@ def stopped_kube_proxy(lab: RunningLab) -> Iterator[str]:
     lab.ssh(node, "systemctl stop kube-proxy")
     yield node
     lab.ssh(node, "systemctl start kube-proxy")
-    wait_for("kube-proxy runs again", lambda: lab.hardway("status").succeeded)
+    wait_for("no problem in the lab", lambda: lab.hardway("status").succeeded)
 
 
 def test_status_lists_nodes_and_etcd(lab: RunningLab) -> None:
-    status = lab.hardway("status")
+    status = lab.hardway("status", "--json")
     assert status.exit_code == 0, status.output
-    for name in (*WORKERS, "server", "etcd"):
-        assert name in status.output
+    document = json.loads(status.stdout)
+    assert document["problems"] == []
+    assert {node["name"] for node in document["nodes"]} == {"server", *WORKERS}
+    assert [member["member"] for member in document["etcd"]] == ["server"]
+    shown = lab.hardway("status")
+    assert shown.exit_code == 0, shown.output
+    for name in ("server", *WORKERS, "etcd"):
+        assert name in shown.output
 
 
 def test_status_names_a_stopped_service(lab: RunningLab, stopped_kube_proxy: str) -> None:
@@ -37,18 +43,13 @@ def test_status_names_a_stopped_service(lab: RunningLab, stopped_kube_proxy: str
 
 @pytest.mark.parametrize("node", ["server", *WORKERS])
 def test_render_equals_the_files_on_the_node(lab: RunningLab, node: str, tmp_path: Path) -> None:
-    rendered = lab.hardway("render", node, str(tmp_path), "--json")
+    rendered = lab.hardway("render", node, str(tmp_path))
     assert rendered.succeeded, rendered.output
-    services = json.loads(rendered.stdout)["nodes"][node]["services"]
-    # Credentials are placeholders, and transient files exist on the node only for a while.
-    paths = {
-        entry["path"]
-        for service in services
-        for entry in service["entries"]
-        if entry["kind"] == "file" and entry["effect"] != "transient"
-    }
-    assert {"/etc/systemd/system/node-setup.service"} < paths
-    digests = lab.ssh(node, f"sha256sum -- {' '.join(sorted(paths))}").splitlines()
+    # Credentials are placeholders, and a transient file is on the node only until it is applied.
+    rows = [line.split("  ") for line in (tmp_path / node / "services").read_text().splitlines()]
+    paths = sorted({row[5] for row in rows if row[1] == "file" and row[2] != "transient"})
+    assert "/etc/systemd/system/node-setup.service" in paths
+    digests = lab.ssh(node, f"sha256sum -- {' '.join(paths)}").splitlines()
     on_node = {path: digest for digest, path in map(str.split, digests)}
     assert on_node == {
         path: hashlib.sha256((tmp_path / node / path.lstrip("/")).read_bytes()).hexdigest() for path in paths
@@ -59,5 +60,5 @@ def test_explain_names_the_key_of_a_field(lab: RunningLab) -> None:
     with lab.configured(kubelet={"maxPods": 64}):
         explained = lab.hardway("explain", WORKERS[1], "kubelet", "maxPods")
     assert explained.succeeded, explained.output
-    assert "kubelet.maxPods" in explained.output
-    assert "64" in explained.output
+    assert "maxPods: 64" in explained.output
+    assert "hardway:kubelet.maxPods" in explained.output

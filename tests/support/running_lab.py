@@ -135,6 +135,12 @@ class RunningLab:
         """Run a command of `hardway` for this stack, in the environment of a new shell."""
         return self._user_command("python3", "-m", "hardway", command, "--stack", self.stack, *arguments)
 
+    def shell(self, script: str) -> subprocess.CompletedProcess[str]:
+        """Run a script of sh in the clone, in the environment of a new shell."""
+        result = _run(["sh", "-c", script], self.checkout, check=False)
+        self.printed += [result.stdout, result.stderr]
+        return result
+
     def _user_command(self, *command: str) -> Outcome:
         result = _run([*command], self.checkout, check=False)
         self.printed += [result.stdout, result.stderr]
