@@ -1,1 +1,4 @@
-"""What a lab is made of: from configuration to a typed spec to the files on each node. Neither Pulumi nor a network."""
+"""The pure part of the program: from a stack's configuration to a typed spec, and from the spec to each node's files.
+
+Nothing here uses Pulumi or the network, and nothing has side effects.
+"""

@@ -1,4 +1,4 @@
-"""The certificates of a lab, as a table: who has one, under what name, valid where, for what."""
+"""The table of a lab's certificates: their subjects, names, addresses and usages."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,15 +10,18 @@ LOOPBACK = IPv4Address("127.0.0.1")
 
 
 class Authority(StrEnum):
-    """The certificate authorities. etcd has its own: it trusts whoever its authority signed, and no kubelet is to be
-    let in by that (https://etcd.io/docs/v3.6/op-guide/security/)."""
+    """A certificate authority.
+
+    etcd has its own authority, because it accepts every client certificate that its authority signed. With a shared
+    authority, every kubelet could log in to etcd (https://etcd.io/docs/v3.6/op-guide/security/).
+    """
 
     KUBERNETES = "kubernetes"
     ETCD = "etcd"
 
 
 class Use(StrEnum):
-    """What a certificate may be used for, as pulumi-tls spells it."""
+    """A usage of a certificate. The values are those of pulumi-tls."""
 
     CLIENT = "client_auth"
     SERVER = "server_auth"
@@ -26,10 +29,18 @@ class Use(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """A certificate to be signed, with the key that belongs to it.
+    """A certificate to sign, with its own private key.
 
-    common_name and organization are the user and group that Kubernetes takes a client for
+    Kubernetes authenticates a client as the user `common_name` in the group `organization`
     (https://kubernetes.io/docs/reference/access-authn-authz/authentication/#x509-client-certificates).
+
+    Attributes:
+        common_name: The common name of the subject.
+        uses: The usages.
+        organization: The organization of the subject, if it has one.
+        dns_names: The DNS names of a server.
+        addresses: The IP addresses of a server.
+        authority: The authority that signs the certificate.
     """
 
     common_name: str
@@ -41,60 +52,70 @@ class Identity:
 
 
 SERVICE_ACCOUNTS = "service-accounts"
-"""The identity that is a key alone: it signs service account tokens, and nothing signs it."""
+"""The name of the key that signs service account tokens. It has no certificate."""
 
 BOOTSTRAP_TOKENS = "bootstrap-tokens"
-"""The identity that is a key alone, too: the nodes' bootstrap tokens follow from it."""
+"""The name of the key from which the nodes' bootstrap tokens are derived. It has no certificate."""
 
 ADMIN = "admin"
+"""The name of the administrator's identity."""
+
 KUBE_PROXY_USER = "system:kube-proxy"
-NODES = "system:nodes"
+"""The user of every kube-proxy."""
+
+NODES_GROUP = "system:nodes"
 """The group of all kubelets."""
 
 
 def authority_identity(authority: Authority) -> str:
-    """The name under which files refer to the certificate of an authority."""
+    """Return the name by which credential files refer to the certificate of an authority."""
     return f"{authority}-ca"
 
 
 def kubelet_identity(node: Node) -> str:
-    """The name of a node's kubelet among the identities."""
+    """Return the name of the identity of a node's kubelet."""
     return f"kubelet-{node.name}"
 
 
 def kubelet_user(node: str) -> str:
-    """The user that a node's kubelet is, by the node's name
-    (https://kubernetes.io/docs/reference/access-authn-authz/node/)."""
+    """Return the user of a node's kubelet (https://kubernetes.io/docs/reference/access-authn-authz/node/).
+
+    Args:
+        node: The name of the node.
+    """
     return f"system:node:{node}"
 
 
 def etcd_identity(node: Node) -> str:
-    """The name of a control plane's etcd member among the identities."""
+    """Return the name of the identity of a control plane's etcd member."""
     return f"etcd-{node.name}"
 
 
 def identities(spec: Spec) -> dict[str, Identity]:
-    """Every certificate of the lab, by name, but for those of its authorities.
+    """Return all certificates of the lab by name, except those of authorities.
 
-    An authority of the lab signs them; where it joins a cluster, they are given, unless the authority's key is.
+    The lab's authorities sign them. If the lab joins a cluster, the given authority signs them if its key is given.
+    Otherwise, only the given certificates exist.
     """
     if not spec.join:
-        return _of_control_planes(spec) | {ADMIN: _ADMINISTRATOR} | _of_pods(spec)
+        return _control_plane_identities(spec) | {ADMIN: _ADMIN_IDENTITY} | _pod_identities(spec)
     if spec.join.signer:
-        return ({} if spec.join.kubeconfig else {ADMIN: _ADMINISTRATOR}) | _of_pods(spec)
+        return ({} if spec.join.kubeconfig else {ADMIN: _ADMIN_IDENTITY}) | _pod_identities(spec)
     return {
-        name: identity for name, identity in _of_pods(spec).items() if identity.common_name in spec.join.certificates
+        name: identity
+        for name, identity in _pod_identities(spec).items()
+        if identity.common_name in spec.join.certificates
     }
 
 
-_ADMINISTRATOR = Identity(common_name="admin", organization="system:masters", uses=(Use.CLIENT,))
+_ADMIN_IDENTITY = Identity(common_name="admin", organization="system:masters", uses=(Use.CLIENT,))
 
 
-def _of_control_planes(spec: Spec) -> dict[str, Identity]:
-    """What only control planes have.
+def _control_plane_identities(spec: Spec) -> dict[str, Identity]:
+    """Return the identities of control plane services.
 
-    The names that the API server answers to are those of
-    https://kubernetes.io/docs/setup/best-practices/certificates/, its addresses those of all control planes.
+    The API server's DNS names are those of https://kubernetes.io/docs/setup/best-practices/certificates/. Its addresses
+    are those of all control planes, because all API servers share a certificate.
     """
     networks = spec.networks
     table = {
@@ -133,16 +154,16 @@ def _of_control_planes(spec: Spec) -> dict[str, Identity]:
     return table
 
 
-def _of_pods(spec: Spec) -> dict[str, Identity]:
-    """What runs pods: kube-proxy, and each kubelet."""
+def _pod_identities(spec: Spec) -> dict[str, Identity]:
+    """Return the identities of kube-proxy and of each kubelet."""
     table = {
         "kube-proxy": Identity(common_name=KUBE_PROXY_USER, organization="system:node-proxier", uses=(Use.CLIENT,))
     }
     for node in spec.kubelets:
         table[kubelet_identity(node)] = Identity(
             common_name=kubelet_user(node.name),
-            organization=NODES,
-            # Where the cluster issues the client certificate, this one is to let nobody in.
+            organization=NODES_GROUP,
+            # If the cluster issues the client certificate, this certificate must not authenticate a client.
             uses=(Use.SERVER,) if spec.tls_bootstrap else (Use.SERVER, Use.CLIENT),
             dns_names=tuple(dict.fromkeys((node.name, fqdn(node.name, spec.domain)))),
             addresses=(node.address,),

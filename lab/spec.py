@@ -1,7 +1,7 @@
-"""The spec: everything that a lab is, typed and already checked.
+"""The spec: a typed and validated description of a lab.
 
-`lab.config.parse` makes one from a stack's configuration and refuses what cannot work; the rest of `lab` renders files
-from it, and `components` makes resources from it. Nothing here changes once made.
+`lab.config.parse` creates the spec from a stack's configuration. `lab.node` renders each node's files from it, and
+`components` creates resources from it. All objects are immutable.
 """
 
 from collections.abc import Mapping
@@ -13,21 +13,24 @@ from typing import Any
 from lab.certificates import Certificate, PrivateKey
 
 API_PORT = 6443
-"""Where every API server listens."""
+"""The port of every API server."""
+
+MAX_PODS = 110
+"""The kubelet's maxPods in every lab, unless the configuration overrides it."""
 
 CNI_LIST = ".conflist"
-"""How the name of a CNI configuration ends that is a list of plugins; that of a single one ends with .conf."""
+"""The ending of a file with a list of CNI plugins. A file with a single plugin ends with .conf."""
 
 
 class Role(StrEnum):
-    """What a node is for. The value is also its `node-role.kubernetes.io/` label."""
+    """The role of a node. The value is also the name of its label in `node-role.kubernetes.io/`."""
 
     CONTROL_PLANE = "control-plane"
     WORKER = "worker"
 
 
 class TaintEffect(StrEnum):
-    """What a taint does to pods that do not tolerate it, as Kubernetes spells it."""
+    """The effect of a taint on pods that do not tolerate it. The values are those of Kubernetes."""
 
     NO_SCHEDULE = "NoSchedule"
     PREFER_NO_SCHEDULE = "PreferNoSchedule"
@@ -35,7 +38,7 @@ class TaintEffect(StrEnum):
 
 
 class Virtualization(StrEnum):
-    """How the VMs run: `auto` takes KVM where a kernel boots under it, and emulation elsewhere."""
+    """The type of the VMs. AUTO means KVM if a kernel boots with it, and emulation (QEMU) otherwise."""
 
     AUTO = "auto"
     KVM = "kvm"
@@ -43,12 +46,16 @@ class Virtualization(StrEnum):
 
 
 def network_domain(lab: str) -> str:
-    """The DNS domain of the network that a lab makes for its VMs. lab: its name."""
+    """Return the DNS domain of the network that a lab creates for its VMs.
+
+    Args:
+        lab: The name of the lab.
+    """
     return f"{lab}.local"
 
 
 def fqdn(node: str, domain: str) -> str:
-    """A node's name with a domain: its own where it has one, else that of the network."""
+    """Return a node's fully qualified domain name: its name if that has a domain, else its name in the given domain."""
     return node if "." in node else f"{node}.{domain}"
 
 
@@ -61,15 +68,18 @@ class Taint:
     effect: TaintEffect
 
     def __str__(self) -> str:
-        """The taint as kubectl spells it."""
+        """Return the taint in the format of kubectl."""
         return f"{self.key}={self.value}:{self.effect}" if self.value else f"{self.key}:{self.effect}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class VmSize:
-    """The VM that carries a node.
+    """The size of a node's VM.
 
-    memory is in MiB, disk in GiB.
+    Attributes:
+        vcpus: The number of virtual CPUs.
+        memory: The memory in MiB.
+        disk: The disk size in GiB.
     """
 
     vcpus: int
@@ -79,9 +89,13 @@ class VmSize:
 
 @dataclass(frozen=True, kw_only=True)
 class ExistingMachine:
-    """A machine that carries a node and was there before: how it is reached.
+    """An existing machine that becomes a node, and how to connect to it.
 
-    user: root, or one that may use sudo without a password. host_key: the public key that it must prove to have.
+    Attributes:
+        user: The user to log in as: root, or a user with sudo without a password.
+        port: The port of the SSH server.
+        private_key: The private key to log in with, in PEM. Secret.
+        host_key: The public host key of the machine.
     """
 
     user: str
@@ -92,12 +106,25 @@ class ExistingMachine:
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """One node: the machine, its place in the networks, and what its services are told.
+    """A node of a lab.
 
-    `name` may have a domain, as node-0.example.com, and is the host name of a VM as it stands.
-    `kubelet`, `kube_proxy`, `containerd` and `cni` are fields laid over the defaults of `lab`, those of the whole lab
-    and those of this node already merged. `pod_cidr` is None for a control plane that runs no pods, and is
-    no node of the cluster then.
+    The last four attributes override fields of the configurations that `lab.node` renders. They contain the lab's
+    overrides, merged with those of this node.
+
+    Attributes:
+        name: The name of the node and the host name of its VM. It may have a domain, such as node-0.example.com.
+        role: The role of the node.
+        address: The node's address in the VMs' network.
+        machine: The size of the node's VM, or the existing machine.
+        kubernetes_version: The Kubernetes version of the node's services, such as v1.36.3.
+        pod_cidr: The address range of the node's pods. None for a control plane that runs no pods; such a control
+            plane is not a node of the cluster.
+        labels: The labels of the node.
+        taints: The taints of the node.
+        kubelet: Fields of the KubeletConfiguration.
+        kube_proxy: Fields of the KubeProxyConfiguration.
+        containerd: Fields of the containerd configuration.
+        cni: Fields of the CNI bridge configuration.
     """
 
     name: str
@@ -115,7 +142,7 @@ class Node:
 
     @property
     def api_server(self) -> str:
-        """The URL of the API server on this very node, a control plane."""
+        """The URL of the API server on this node, which must be a control plane."""
         return f"https://{self.address}:{API_PORT}"
 
 
@@ -123,9 +150,12 @@ class Node:
 class Networks:
     """The address ranges of a lab.
 
-    network_cidr: the libvirt network that the VMs are on; its first address is the host's.
-    cluster_cidr: all pods; every node's pod CIDR lies in it.
-    service_cidr: all Services; its first address is the API server's, `cluster_dns` lies in it.
+    Attributes:
+        network_cidr: The range of the VMs' libvirt network. Its first address is the host's.
+        cluster_cidr: The range of all pods. It contains every node's pod CIDR.
+        service_cidr: The range of all Services. Its first address is the API server's.
+        cluster_dns: The address of the DNS Service, in service_cidr.
+        cluster_domain: The DNS domain of the cluster.
     """
 
     network_cidr: IPv4Network
@@ -136,18 +166,24 @@ class Networks:
 
     @property
     def gateway(self) -> IPv4Address:
-        """The host's address on the VMs' network."""
+        """The host's address in the VMs' network."""
         return self.network_cidr[1]
 
     @property
     def api_service(self) -> IPv4Address:
-        """The address of the Service `kubernetes`: the API server always takes the first of the service CIDR."""
+        """The address of the Service `kubernetes`. The API server always uses the first address of the service CIDR."""
         return self.service_cidr[1]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Certificates:
-    """How long certificates live, in hours, and how long before their end `pulumi up` renews them."""
+    """The lifetimes of certificates, in hours.
+
+    Attributes:
+        authority_validity: The validity of certificates of authorities.
+        validity: The validity of all other certificates.
+        renewal: The time before the expiry of a certificate from which `pulumi up` renews it.
+    """
 
     authority_validity: int
     validity: int
@@ -156,7 +192,7 @@ class Certificates:
 
 @dataclass(frozen=True, kw_only=True)
 class ControlPlaneFlags:
-    """Command-line flags laid over the defaults of `lab`: flag name without dashes to value."""
+    """Command-line flags that override those that the lab sets, by name without dashes."""
 
     etcd: Mapping[str, str] = field(default_factory=dict)
     kube_apiserver: Mapping[str, str] = field(default_factory=dict)
@@ -166,10 +202,26 @@ class ControlPlaneFlags:
 
 @dataclass(frozen=True, kw_only=True)
 class NodePaths:
-    """Where the files of what runs pods stand on a node: absolute paths, in which `{name}` stands for the node's name.
+    """The paths of the files of kubelet, kube-proxy and CNI on a node.
 
-    binaries: a folder. kubelet_client_certificates: the folder in which the kubelet keeps the certificates that the
-    cluster issues to it. cni_bridge: by its ending a single plugin or a list of them, see CNI_LIST.
+    The paths are absolute. `{name}` stands for the node's name.
+
+    Attributes:
+        binaries: The folder of the programs.
+        kubelet_configuration: The KubeletConfiguration.
+        kubelet_kubeconfig: The kubelet's kubeconfig.
+        kubelet_bootstrap_kubeconfig: The kubeconfig with which the kubelet requests its first client certificate.
+        kubelet_client_certificates: The folder of the client certificates that the cluster issues to the kubelet.
+        kubelet_certificate: The kubelet's serving certificate.
+        kubelet_key: The private key of that certificate.
+        kubelet_certificate_authority: The certificate of the authority that the kubelet trusts.
+        kube_proxy_configuration: The KubeProxyConfiguration.
+        kube_proxy_kubeconfig: The kubeconfig of kube-proxy.
+        kube_proxy_certificate: The client certificate of kube-proxy.
+        kube_proxy_key: The private key of that certificate.
+        kube_proxy_certificate_authority: The certificate of the authority that kube-proxy trusts.
+        cni_bridge: The CNI bridge configuration: a single plugin, or a list of plugins if it ends with CNI_LIST.
+        kernel_settings: The kernel settings (sysctl).
     """
 
     binaries: str
@@ -189,23 +241,29 @@ class NodePaths:
     kernel_settings: str
 
     def of(self, node: Node) -> "NodePaths":
-        """The layout on one node."""
+        """Return the paths on a node."""
         return NodePaths(**{name: path.replace("{name}", node.name) for name, path in self.paths.items()})
 
     @property
     def paths(self) -> dict[str, str]:
-        """Every path by the name of what stands there."""
+        """Every path by the name of its attribute."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @property
     def kubelet_client_certificate(self) -> str:
-        """The file that always holds the last certificate that the cluster issued to the kubelet, with its key."""
+        """The file with the current client certificate that the cluster issued to the kubelet, and its private key."""
         return f"{self.kubelet_client_certificates}/kubelet-client-current.pem"
 
 
 @dataclass(frozen=True, kw_only=True)
 class SystemUser:
-    """A system user, and the group of its name. id: the number of both. home: its home folder."""
+    """A system user and a group of the same name and ID.
+
+    Attributes:
+        name: The name of both.
+        id: The ID of both.
+        home: The home folder of the user.
+    """
 
     name: str
     id: int
@@ -214,7 +272,13 @@ class SystemUser:
 
 @dataclass(frozen=True, kw_only=True)
 class Folder:
-    """A folder that a node has. mode: permission bits. owner: `user:group`."""
+    """A folder on a node.
+
+    Attributes:
+        path: The absolute path.
+        mode: The permission bits.
+        owner: The owner as `user:group`.
+    """
 
     path: str
     mode: int
@@ -223,7 +287,12 @@ class Folder:
 
 @dataclass(frozen=True, kw_only=True)
 class PodRoute:
-    """Through which node the pods of a range are reached."""
+    """A route to pods outside the lab.
+
+    Attributes:
+        pod_cidr: The address range of the pods.
+        address: The address of their node.
+    """
 
     pod_cidr: IPv4Network
     address: IPv4Address
@@ -231,26 +300,33 @@ class PodRoute:
 
 @dataclass(frozen=True, kw_only=True)
 class GivenCertificate:
-    """A certificate that was made elsewhere, with its key. chain: itself, and what else goes with it behind."""
+    """A certificate that the configuration provides, with its private key.
+
+    Attributes:
+        chain: The certificate, followed by its intermediates.
+        key: The private key of the certificate.
+    """
 
     chain: tuple[Certificate, ...]
     key: PrivateKey
 
     @property
     def certificate(self) -> Certificate:
-        """The certificate itself."""
+        """The certificate without its intermediates."""
         return self.chain[0]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Join:
-    """A cluster that is there already.
+    """An existing cluster that the workers join.
 
-    endpoint: the URL of its API server.
-    authorities: the certificates that are trusted. signer: the one of them that the lab signs with, None for no key.
-    bootstrap_token: by which kubelets get their client certificates, empty for none; secret.
-    certificates: those that need no signing, by common name.
-    kubeconfig: an administrator's, empty for none; secret.
+    Attributes:
+        endpoint: The URL of the API server.
+        authorities: The trusted certificates of authorities.
+        signer: The authority with which the lab signs certificates; None if its private key is not given.
+        bootstrap_token: The token with which kubelets request their client certificates; empty for none. Secret.
+        certificates: The given certificates by common name. The lab does not sign these.
+        kubeconfig: The kubeconfig of an administrator; empty for none. Secret.
     """
 
     endpoint: str
@@ -263,21 +339,34 @@ class Join:
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
-    """A whole lab.
+    """A lab.
 
-    max_unavailable: how many workers at a time may restart a service in a change: a number, or a percentage of the
-    workers such as "25%".
-    drain_grace_period: seconds that pods have to end when their node leaves.
-    health_timeout: seconds that a service may take until it is healthy.
-    image: URL or path of a cloud image for the VMs; None for the one that the lab builds.
-    tls_bootstrap: whether the cluster issues the kubelets' client certificates, rather than the lab.
-    system_user, node_folders: what every node has beside what its services need; None and empty for nothing.
-    api_address: the address of the load balancer before the API servers; None where there is none.
-    host_routes: whether the host gets routes to the pods.
-    identity_from_user_data: whether the nodes that run pods take name and pod CIDR from their user-data.
-    join: the cluster that the workers join; there are no control planes then. None where the lab has its own.
-    network: the name of a libvirt network that is there already, None for one of the lab's own.
-    pod_routes: routes to pods of nodes that are not of the lab.
+    Attributes:
+        name: The name of the lab.
+        kubernetes_version: The Kubernetes version of nodes that do not set their own.
+        control_planes: The control planes; empty if the workers join an existing cluster.
+        workers: The workers.
+        networks: The address ranges.
+        certificates: The lifetimes of certificates.
+        flags: The flags of control plane services.
+        max_unavailable: The number of workers that may restart a service at the same time, or a percentage of the
+            workers such as "25%".
+        drain_grace_period: The seconds that pods have to terminate when their node is removed.
+        health_timeout: The seconds that a service has to become healthy.
+        virtualization: The type of the VMs.
+        libvirt_uri: The URI of the libvirt daemon.
+        image: The URL or path of a cloud image for the VMs; None for the image that the lab builds.
+        dns_addon: True if CoreDNS runs in the cluster.
+        tls_bootstrap: True if the cluster issues the kubelets' client certificates, and not the lab.
+        layout: The paths of files on the nodes.
+        system_user: A user that every node has; None for none.
+        node_folders: Folders that every node has.
+        api_address: The address of the load balancer for the API servers; None for no load balancer.
+        host_routes: True if the host gets routes to the pods.
+        identity_from_user_data: True if the nodes that run pods read their name and pod CIDR from their user-data.
+        join: The existing cluster that the workers join; None if the lab has its own control planes.
+        network: The name of an existing libvirt network; None if the lab creates its own.
+        pod_routes: Routes to pods outside the lab.
     """
 
     name: str
@@ -307,28 +396,28 @@ class Spec:
 
     @property
     def nodes(self) -> tuple[Node, ...]:
-        """Every node, control planes first."""
+        """All nodes, control planes first."""
         return self.control_planes + self.workers
 
     @property
     def kubelets(self) -> tuple[Node, ...]:
-        """The nodes that run pods: every worker, and the control planes that are nodes of the cluster too."""
+        """The nodes that run pods: all workers, and the control planes with a pod CIDR."""
         return tuple(node for node in self.nodes if node.pod_cidr)
 
     @property
     def virtual_machines(self) -> tuple[Node, ...]:
-        """The nodes that the lab makes VMs for."""
+        """The nodes for which the lab creates VMs."""
         return tuple(node for node in self.nodes if isinstance(node.machine, VmSize))
 
     @property
     def routes(self) -> tuple[PodRoute, ...]:
-        """The routes to all pods."""
+        """The routes to the pods of all nodes, inside and outside the lab."""
         own = (PodRoute(pod_cidr=node.pod_cidr, address=node.address) for node in self.nodes if node.pod_cidr)
         return (*own, *self.pod_routes)
 
     @property
     def administered(self) -> bool:
-        """Whether the lab can do in the cluster what only an administrator may."""
+        """True if the lab has the credentials of an administrator of the cluster."""
         return self.join is None or self.join.signer is not None or bool(self.join.kubeconfig)
 
     @property
@@ -338,19 +427,19 @@ class Spec:
 
     @property
     def api_server_service(self) -> str:
-        """The service of a control plane by which the API server is reached there, once it is healthy."""
+        """The service of a control plane that must be healthy before clients can reach the API there."""
         return "haproxy" if self.api_address else "kube-apiserver"
 
     @property
     def api_endpoint(self) -> str:
-        """The URL of the API server as nodes and users see it."""
+        """The URL at which nodes and users reach the API."""
         if self.join:
             return self.join.endpoint
         return f"https://{self.api_address or self.control_planes[0].address}:{API_PORT}"
 
     @property
     def simultaneous_restarts(self) -> int:
-        """How many workers at a time may restart a service, from `max_unavailable`; at least one.
+        """The number of workers that may restart a service at the same time, at least one.
 
         A percentage is rounded down, as Kubernetes does for maxUnavailable of a Deployment.
         """

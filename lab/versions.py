@@ -1,4 +1,7 @@
-"""The versions, download names and digests of everything that the lab is made of, as `versions.toml` says them."""
+"""The versions, download URLs and digests of all software in a lab, read from versions.toml.
+
+This module uses only the standard library, because it also runs before the virtual environment exists.
+"""
 
 from __future__ import annotations
 
@@ -9,25 +12,35 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-DATA = Path(__file__).with_name("versions.toml")
+VERSIONS_FILE = Path(__file__).with_name("versions.toml")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Release:
-    """Where an official release and its published SHA-256 are, with placeholders still in the addresses."""
+    """The URLs of an official release.
+
+    Attributes:
+        archive: The URL of the archive, or of the program itself. It may contain placeholders, see `fill`.
+        checksum: The URL of the published SHA-256. It may contain placeholders.
+    """
 
     archive: str
     checksum: str
 
     def at(self, version: str, program: str = "") -> Release:
-        """The addresses for one version and, where each program is a file of its own, one program."""
+        """Return the URLs for a version and, if the release has one file for each program, for a program."""
         return Release(archive=fill(self.archive, version, program), checksum=fill(self.checksum, version, program))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """A program: the Go package it is built from ("" if it isn't), and its name in the release's archive ("" if the
-    release is the program itself)."""
+    """A program.
+
+    Attributes:
+        name: The name of the program.
+        package: The Go package that it is built from; empty if it is not built.
+        member: Its path in the archive of the release; empty if the release is the program itself.
+    """
 
     name: str
     package: str
@@ -36,10 +49,12 @@ class Program:
 
 @dataclass(frozen=True, kw_only=True)
 class Build:
-    """How programs are built from Go modules.
+    """The options of a build from Go modules.
 
-    tags: build tags. variables: what the linker sets, with placeholders. cgo: the Debian packages that linking C code
-    statically needs; none where no C code is linked.
+    Attributes:
+        tags: The build tags.
+        variables: The variables that the linker sets. The values may contain placeholders, see `fill`.
+        cgo: The Debian packages that are needed to link C code statically; empty if the program has no C code.
     """
 
     tags: tuple[str, ...] = ()
@@ -49,7 +64,15 @@ class Build:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """An upstream project: its programs, the versions that can be had (the default first), its release and build."""
+    """An upstream project.
+
+    Attributes:
+        name: The name of the project.
+        versions: The supported versions, the default first.
+        release: The official release.
+        build: The options of a build.
+        programs: The programs by name.
+    """
 
     name: str
     versions: tuple[str, ...]
@@ -60,7 +83,15 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class Go:
-    """The Go toolchain: any of at least `minimum` will do, else `version` is fetched, as a release or as a module."""
+    """The Go toolchain.
+
+    Attributes:
+        minimum: The oldest installed version that is used as it is.
+        version: The version that is fetched otherwise.
+        release: The official release of that version.
+        module: The Go module with the same release.
+        module_sha256: The SHA-256 of the module's zip file.
+    """
 
     minimum: str
     version: str
@@ -70,12 +101,12 @@ class Go:
 
     @property
     def series(self) -> str:
-        """The release series of `minimum`: "1.26" of "1.26.6"."""
+        """The release series of `minimum`, such as "1.26" for "1.26.6"."""
         return ".".join(self.minimum.split(".")[:2])
 
 
 def fill(text: str, version: str, program: str = "") -> str:
-    """`text` with its placeholders replaced."""
+    """Return a text with its placeholders replaced; versions.toml lists them."""
     number = version.removeprefix("v")
     minor = number.split(".")[1] if "." in number else ""
     return text.format(version=version, number=number, minor=minor, program=program)
@@ -83,30 +114,30 @@ def fill(text: str, version: str, program: str = "") -> str:
 
 @cache
 def node_sources() -> Mapping[str, Source]:
-    """The projects whose programs run on nodes, by name."""
+    """Return the projects whose programs run on nodes, by name."""
     return {name: _source(name, table, tuple(table["versions"])) for name, table in _data()["node"].items()}
 
 
 @cache
 def engine() -> Source:
-    """Pulumi's engine and its Python language host."""
+    """Return the Pulumi engine with its Python language host."""
     table = _data()["engine"]
     return _source("engine", table, (table["version"],))
 
 
 @cache
 def plugins() -> Mapping[str, str]:
-    """The version of each resource plugin, by the plugin's name. It is the SDK's, to the last digit."""
+    """Return the version of each resource plugin by name. It is exactly the version of the plugin's SDK."""
     return {name: table["version"] for name, table in _data()["plugins"].items()}
 
 
 def plugin_release() -> Release:
-    """Where the resource plugins' releases are."""
+    """Return the release of a resource plugin; its name is the program."""
     return _release(_data()["plugin"])
 
 
 def go() -> Go:
-    """The Go toolchain to build with."""
+    """Return the Go toolchain to build with."""
     table = _data()["go"]
     return Go(
         minimum=table["minimum"],
@@ -118,45 +149,59 @@ def go() -> Go:
 
 
 def debian_suite() -> str:
-    """The Debian suite that nodes run."""
+    """Return the Debian suite of the nodes."""
     return str(_data()["debian"]["suite"])
 
 
 def kubernetes_versions() -> tuple[str, ...]:
-    """The Kubernetes versions that can be had, the default first."""
+    """Return the supported Kubernetes versions, the default first."""
     return node_sources()["kubernetes"].versions
 
 
 def default_kubernetes_version() -> str:
-    """The Kubernetes version of a lab that asks for none."""
+    """Return the Kubernetes version of a lab that does not set one."""
     return kubernetes_versions()[0]
 
 
 def minor(kubernetes_version: str) -> int:
-    """The minor version: 36 of v1.36.3. Every known version has the major version 1."""
+    """Return the minor version, such as 36 for v1.36.3. The major version of all supported versions is 1."""
     return int(kubernetes_version.split(".")[1])
 
 
 def version(component: str) -> str:
-    """The version of a project or an image, by its name here: `version("containerd")`. For a project with several,
-    the default one. Raises KeyError for a name that isn't there."""
+    """Return the version of a project or image, and the default version of a project with several versions.
+
+    Args:
+        component: The name in versions.toml, such as "containerd".
+
+    Raises:
+        KeyError: There is no such project or image.
+    """
     if component in node_sources():
         return node_sources()[component].versions[0]
     return str(_data()["images"][component]["version"])
 
 
 def source_of(program: str) -> Source:
-    """The project that a node's program is part of. Raises KeyError for a program that no project here has."""
+    """Return the project of a program that runs on nodes.
+
+    Raises:
+        KeyError: No project has such a program.
+    """
     return _sources_by_program()[program]
 
 
 def images() -> Iterator[str]:
-    """The names of the container images made for nodes."""
+    """Return the names of the container images that are built for nodes."""
     return iter(_data()["images"])
 
 
 def image_reference(image: str) -> str:
-    """The name under which a container image is known on nodes: `image_reference("pause")`."""
+    """Return the full name of a container image on nodes.
+
+    Args:
+        image: The name in versions.toml, such as "pause".
+    """
     table = _data()["images"][image]
     return f"{table['repository']}:{table['version']}"
 
@@ -192,5 +237,5 @@ def _release(table: Mapping[str, Any]) -> Release:
 
 @cache
 def _data() -> Mapping[str, Any]:
-    with DATA.open("rb") as file:
+    with VERSIONS_FILE.open("rb") as file:
         return tomllib.load(file)

@@ -8,7 +8,7 @@ from lab.node.node_setup import PROGRAMS
 from lab.node.rbac import cluster_role_binding, group
 from lab.node.service import Credential, File, Part, Service
 from lab.node.units import unit, unit_path
-from lab.pki import NODES
+from lab.pki import NODES_GROUP
 from lab.spec import Node, Spec
 
 GROUP = "system:bootstrappers:hardway"
@@ -67,7 +67,7 @@ def node_admission(spec: Spec) -> tuple[Service, ...]:
 
 def access() -> list[dict[str, Any]]:
     """The objects by which kubelets with a token get a certificate, and those with a certificate the next one."""
-    bootstrappers, nodes = group(GROUP), group(NODES)
+    bootstrappers, nodes = group(GROUP), group(NODES_GROUP)
     requests = "system:certificates.k8s.io:certificatesigningrequests"
     return [
         cluster_role_binding("hardway:bootstrappers-request-certificates", "system:node-bootstrapper", bootstrappers),

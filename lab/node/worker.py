@@ -18,7 +18,7 @@ from lab.node.node_setup import (
 from lab.node.service import Binary, File, Image, Service, overlay, to_yaml
 from lab.node.units import command, environment_file, unit, unit_path
 from lab.pki import KUBE_PROXY_USER, identities, kubelet_identity, kubelet_user
-from lab.spec import Node, NodePaths, Role, Spec
+from lab.spec import MAX_PODS, Node, NodePaths, Role, Spec
 from lab.versions import image_reference, minor, version
 
 KUBE_PROXY_METRICS = "127.0.0.1:10249"
@@ -304,7 +304,7 @@ def _kubelet_configuration(spec: Spec, node: Node, authority: str, pair: KeyPair
         "runtimeRequestTimeout": "15m",
         "registerNode": True,
         "failSwapOn": True,
-        "maxPods": 110,
+        "maxPods": MAX_PODS,
         "podPidsLimit": 4096,
         "seccompDefault": True,
         "streamingConnectionIdleTimeout": "5m",

@@ -1,4 +1,4 @@
-"""The certificates: who has one, under what name, valid where, for what."""
+"""The table of certificates: subjects, names, usages and authorities."""
 
 from dataclasses import replace
 from ipaddress import IPv4Address
@@ -28,29 +28,29 @@ def names(identity: Identity) -> set[str]:
     return {*identity.dns_names, *map(str, identity.addresses)}
 
 
-def test_nobody_else_has_a_certificate(dev: Spec) -> None:
+def test_no_other_certificates_exist(dev: Spec) -> None:
     assert identities(dev).keys() == SUBJECTS.keys()
 
 
 @pytest.mark.parametrize("name", SUBJECTS)
-def test_a_certificate_says_who_its_holder_is_and_what_for(name: str, dev: Spec) -> None:
+def test_subject_and_usages_of_a_certificate(name: str, dev: Spec) -> None:
     identity = identities(dev)[name]
     subject = (identity.common_name, identity.organization, set(identity.uses), identity.authority)
     assert subject == SUBJECTS[name]
 
 
-def test_a_kubelet_answers_to_its_name_and_address(dev: Spec) -> None:
+def test_names_of_a_kubelet(dev: Spec) -> None:
     assert names(identities(dev)["kubelet-node-1"]) == {"node-1", "node-1.hardway.local", "10.240.0.21"}
 
 
-def test_a_kubelet_whose_name_has_a_domain_answers_to_that_alone(dev: Spec) -> None:
+def test_names_of_a_kubelet_with_a_domain(dev: Spec) -> None:
     workers = (dev.workers[0], replace(dev.workers[1], name="node-1.example.com"))
     kubelet = identities(replace(dev, workers=workers))["kubelet-node-1.example.com"]
     assert kubelet.common_name == "system:node:node-1.example.com"
     assert names(kubelet) == {"node-1.example.com", "10.240.0.21"}
 
 
-def test_the_api_server_answers_to_every_name_that_it_is_reached_by(dev: Spec) -> None:
+def test_names_of_the_api_server(dev: Spec) -> None:
     assert names(identities(dev)["kube-apiserver"]) == {
         "kubernetes",
         "kubernetes.default",
@@ -63,22 +63,22 @@ def test_the_api_server_answers_to_every_name_that_it_is_reached_by(dev: Spec) -
     }
 
 
-def test_the_api_server_answers_for_every_control_plane(dev: Spec) -> None:
+def test_the_api_server_has_names_of_all_control_planes(dev: Spec) -> None:
     second = replace(dev.control_planes[0], name="server-2", address=IPv4Address("10.240.0.11"))
     wider = replace(dev, control_planes=(*dev.control_planes, second))
     assert {"server-2", "10.240.0.11"} <= names(identities(wider)["kube-apiserver"])
 
 
-def test_an_etcd_member_answers_to_its_name_address_and_loopback(dev: Spec) -> None:
+def test_names_of_an_etcd_member(dev: Spec) -> None:
     assert names(identities(dev)["etcd-server"]) == {"server", "localhost", "10.240.0.10", "127.0.0.1"}
 
 
-def test_a_client_answers_to_no_name(dev: Spec) -> None:
+def test_only_servers_have_names(dev: Spec) -> None:
     for name, identity in identities(dev).items():
         assert bool(names(identity)) is (Use.SERVER in identity.uses), name
 
 
-def test_no_worker_added_changes_a_certificate(dev: Spec) -> None:
+def test_adding_a_worker_changes_no_certificate(dev: Spec) -> None:
     added = replace(dev.workers[0], name="node-2", address=IPv4Address("10.240.0.22"))
     before, after = identities(dev), identities(replace(dev, workers=(*dev.workers, added)))
     assert {name: after[name] for name in before} == before

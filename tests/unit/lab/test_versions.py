@@ -1,4 +1,4 @@
-"""versions.toml says everything once, and what stands elsewhere by need is the same."""
+"""versions.toml is consistent with itself and with the files that must repeat its versions."""
 
 import re
 
@@ -13,7 +13,7 @@ NODE_UNITS = binaries.units_of(
 )
 
 
-def test_the_default_kubernetes_version_is_known() -> None:
+def test_the_default_kubernetes_version_is_supported() -> None:
     assert versions.default_kubernetes_version() in versions.kubernetes_versions()
     assert versions.version("kubernetes") == versions.default_kubernetes_version()
 
@@ -23,16 +23,16 @@ def test_placeholders_are_replaced() -> None:
     assert filled == "v1.36.3 1.36.3 36 kubelet"
 
 
-def test_an_image_is_named_by_repository_and_version() -> None:
+def test_image_reference() -> None:
     assert versions.image_reference("coredns") == "registry.k8s.io/coredns/coredns:v1.15.0"
 
 
-def test_the_coredns_image_holds_the_coredns_that_it_is_named_after() -> None:
+def test_the_coredns_image_has_the_version_of_coredns() -> None:
     assert versions.version("coredns") == versions.image_reference("coredns").rpartition(":")[2]
 
 
 @pytest.mark.parametrize("unit", NODE_UNITS, ids=lambda unit: unit.title)
-def test_every_node_binary_is_pinned_by_a_go_module(unit: binaries.Unit) -> None:
+def test_go_modules_pin_all_node_binaries(unit: binaries.Unit) -> None:
     go_mod = (unit.module / "go.mod").read_text()
     go_sum = (unit.module / "go.sum").read_text()
     for program in unit.programs:
@@ -44,12 +44,12 @@ def test_every_node_binary_is_pinned_by_a_go_module(unit: binaries.Unit) -> None
 
 
 @pytest.mark.parametrize("unit", NODE_UNITS, ids=lambda unit: unit.title)
-def test_no_name_is_left_with_a_placeholder(unit: binaries.Unit) -> None:
+def test_no_placeholders_remain(unit: binaries.Unit) -> None:
     names = [unit.release.archive, unit.release.checksum, *unit.members.values()]
     assert not [name for name in names if "{" in name]
 
 
-def test_each_release_and_each_build_has_a_place_of_its_own_in_the_cache() -> None:
+def test_cache_keys_are_unique() -> None:
     keys = [str(unit.build_key) for unit in NODE_UNITS]
     assert len(set(keys)) == len(keys)
 
@@ -65,17 +65,17 @@ def pinned(package: str) -> str | None:
 
 
 @pytest.mark.parametrize("plugin", versions.plugins())
-def test_a_plugin_has_the_version_of_its_python_package(plugin: str) -> None:
+def test_plugins_have_the_version_of_their_sdk(plugin: str) -> None:
     assert versions.plugins()[plugin] == pinned(f"pulumi-{plugin}")
 
 
 @pytest.mark.parametrize("plugin", versions.plugins())
-def test_a_plugin_that_is_built_announces_its_version(plugin: str) -> None:
+def test_built_plugins_report_their_version(plugin: str) -> None:
     sources = (engine.MODULE / f"cmd/pulumi-resource-{plugin}").rglob("*.go")
     assert any(f'"{versions.plugins()[plugin]}"' in source.read_text() for source in sources)
 
 
-def test_the_engine_has_the_version_of_its_python_package_and_of_its_go_module() -> None:
+def test_the_engine_has_the_version_of_its_packages() -> None:
     (version,) = versions.engine().versions
     assert version == f"v{pinned('pulumi')}"
     go_mod = (engine.MODULE / "go.mod").read_text()
@@ -83,7 +83,7 @@ def test_the_engine_has_the_version_of_its_python_package_and_of_its_go_module()
     assert f"{engine.SDK_MODULE} {version}" in go_mod
 
 
-def test_go_modules_ask_for_no_newer_go_than_the_oldest_that_builds() -> None:
+def test_go_modules_require_at_most_the_minimum_go() -> None:
     def numbers(version: str) -> tuple[int, ...]:
         return tuple(map(int, version.split(".")))
 

@@ -1,4 +1,4 @@
-"""Joining a cluster that is there already: what is refused, what never shows, and what a worker is given for it."""
+"""Labs that join an existing cluster: refused configurations, hidden secrets, and the files of their workers."""
 
 import json
 import re
@@ -40,13 +40,13 @@ KUBECONFIG = yaml.safe_dump(
 
 
 def given(common_name: str, *behind: str, **other: Any) -> Values:
-    """A certificate that is made already, with others behind it; other: what `pair` takes."""
+    """Return a certificate followed by others, with its key. The other arguments are those of `pair`."""
     certificate, key = pair(common_name, **other)
     return {"certificate": "".join([certificate, *behind]), "key": key}
 
 
 def guest(*behind: str, **other: Any) -> Values:
-    """The same for the worker's kubelet."""
+    """Return a certificate of the worker's kubelet."""
     return given("system:node:guest-0", *behind, **other)
 
 
@@ -61,116 +61,124 @@ CLIENT, SERVER, ANY = (
 SECRETS = [TOKEN, "the token of someone"] + [
     line for _, key in map(pair, ("kubernetes-ca", "other", "system:kube-proxy")) for line in key.splitlines()[1:-1]
 ]
-"""What no message may show."""
+"""Lines that no message may show."""
 
 
 def joining(**changes: Any) -> Values:
-    """The configuration of the stack that joins, with other values within `join`; None takes one away."""
+    """Return the configuration of the stack `join` with changed values in `join`; None removes a value."""
     values = configuration("join")
     both = values["join"] | changes
     return values | {"join": {key: value for key, value in both.items() if value is not None}}
 
 
 def by_token(**changes: Any) -> Values:
-    """The same by a bootstrap token."""
+    """Return that configuration with a bootstrap token."""
     return joining(**{"caKey": None, "bootstrapToken": TOKEN, "certificates": [KUBE_PROXY]} | changes)
 
 
 def by_certificates(*certificates: Values, **changes: Any) -> Values:
-    """The same by certificates that are made already."""
+    """Return that configuration with given certificates."""
     return joining(**{"caKey": None, "certificates": list(certificates)} | changes)
 
 
 REFUSED: Mapping[str, tuple[Values, str, str]] = {
-    "control planes beside it": (
+    "control planes and join": (
         joining() | {"controlPlanes": [{"name": "server", "address": "10.240.0.11"}]},
         "controlPlanes",
-        "leave one of them out",
+        "cannot be combined with join",
     ),
-    "neither": (
+    "neither control planes nor join": (
         {"controlPlanes": []},
         "controlPlanes",
         "is empty; a lab needs at least one control plane, or a cluster",
     ),
     "no workers": (joining() | {"workers": []}, "workers", "needs a worker"),
-    "flags of a control plane": (joining() | {"apiServerFlags": {"v": 3}}, "apiServerFlags", "is for control planes"),
-    "load balancer": (joining() | {"apiAddress": "10.240.0.9"}, "apiAddress", "is for control planes"),
-    "tlsBootstrap without a token": (joining() | {"tlsBootstrap": True}, "tlsBootstrap", "takes join.bootstrapToken"),
+    "flags of a control plane": (
+        joining() | {"apiServerFlags": {"v": 3}},
+        "apiServerFlags",
+        "configures control planes",
+    ),
+    "load balancer": (joining() | {"apiAddress": "10.240.0.9"}, "apiAddress", "configures control planes"),
+    "tlsBootstrap without a token": (
+        joining() | {"tlsBootstrap": True},
+        "tlsBootstrap",
+        "requires join.bootstrapToken",
+    ),
     "not an object": (configuration("dev") | {"join": AUTHORITY_KEY}, "join", "must be a mapping"),
-    "no endpoint": (joining(endpoint=None), "join.endpoint", "is missing; URL of the cluster's API server"),
+    "no endpoint": (joining(endpoint=None), "join.endpoint", "is missing. URL of the cluster's API server"),
     "no TLS": (joining(endpoint="http://10.240.0.10:6443"), "join.endpoint", "as https://10.240.0.10:6443"),
     "no port": (joining(endpoint="https://10.240.0.10"), "join.endpoint", "with its port and no path"),
     "wrong port": (joining(endpoint="https://10.240.0.10:port"), "join.endpoint", "with its port and no path"),
     "path": (joining(endpoint="https://10.240.0.10:6443/api"), "join.endpoint", "with its port and no path"),
     "login": (joining(endpoint="https://a:b@10.240.0.10:6443"), "join.endpoint", "with its port and no path"),
-    "no authority": (joining(caCertificate=None), "join.caCertificate", "is missing; Certificate of the cluster's"),
-    "authority that is none": (
+    "no authority": (joining(caCertificate=None), "join.caCertificate", "is missing. Certificate of the cluster's"),
+    "certificate that is not an authority": (
         joining(caCertificate=AUTHORITY + KUBE_PROXY["certificate"]),
         "join.caCertificate",
-        "has one of system:kube-proxy in it that may not issue others",
+        "may not issue others (by basicConstraints or keyUsage): system:kube-proxy;",
     ),
-    "no PEM": (joining(caCertificate="MIIB"), "join.caCertificate", "must be certificates as PEM"),
+    "no PEM": (joining(caCertificate="MIIB"), "join.caCertificate", "must be certificates in PEM format"),
     "key for a certificate": (joining(caCertificate=AUTHORITY_KEY), "join.caCertificate", "must be certificates"),
     "certificate for a key": (joining(caKey=AUTHORITY), "join.caKey", "must be one private key"),
-    "key of another": (joining(caKey=pair("other")[1]), "join.caKey", "is the key of no certificate in caCertificate"),
-    "no credentials": (joining(caKey=None), "join", "give one of caKey, bootstrapToken, certificates"),
-    "key and token": (joining(bootstrapToken=TOKEN), "join.caKey", "is given beside bootstrapToken"),
-    "key and certificates": (joining(certificates=[KUBE_PROXY]), "join.caKey", "is given beside certificates"),
+    "key of another": (joining(caKey=pair("other")[1]), "join.caKey", "matches no certificate in caCertificate"),
+    "no credentials": (joining(caKey=None), "join", "set one of caKey, bootstrapToken, certificates"),
+    "key and token": (joining(bootstrapToken=TOKEN), "join.caKey", "cannot be combined with bootstrapToken"),
+    "key and certificates": (joining(certificates=[KUBE_PROXY]), "join.caKey", "cannot be combined with certificates"),
     "token of another form": (by_token(bootstrapToken=f"{TOKEN}0"), "join.bootstrapToken", "6 and 16 characters"),
     "token without kube-proxy's certificate": (
         by_token(certificates=[GUEST]),
         "join.certificates",
-        "lacks one whose common name is system:kube-proxy; a bootstrap token brings kubelets theirs",
+        "lacks a certificate with the common name system:kube-proxy; a bootstrap token provides",
     ),
     "certificates without a worker's": (
         by_certificates(KUBE_PROXY),
         "join.certificates",
-        "lacks one whose common name is system:node:guest-0",
+        "lacks a certificate with the common name system:node:guest-0",
     ),
-    "certificate of nobody": (
+    "unknown common name": (
         by_certificates(KUBE_PROXY, GUEST, given("system:node:other")),
         "join.certificates[2]",
-        "there is use for system:kube-proxy, system:node:guest-0",
+        "the lab uses only system:kube-proxy, system:node:guest-0",
     ),
-    "two certificates of one": (
+    "two certificates with the same common name": (
         by_certificates(KUBE_PROXY, GUEST, GUEST),
         "join.certificates[2]",
-        "as is hardway:join.certificates[1]",
+        "as does hardway:join.certificates[1]",
     ),
     "certificate with the key of another": (
         by_certificates(KUBE_PROXY, {**GUEST, "key": pair("other")[1]}),
         "join.certificates[1].key",
-        "is not the key of this certificate",
+        "does not match this certificate",
     ),
     "certificate of another authority": (
         by_certificates(KUBE_PROXY, guest(issuer="other-ca")),
         "join.certificates[1].certificate",
-        "was issued by no certificate in caCertificate; give that of its authority there",
+        "has no chain to a certificate in caCertificate; add its authority there",
     ),
-    "certificate of an authority that has the name alone": (
+    "authority with the right name and another key": (
         by_token(caCertificate=pair("kubernetes-ca", key="other")[0]),
         "join.certificates[0].certificate",
-        "was issued by no certificate in caCertificate",
+        "has no chain to a certificate in caCertificate",
     ),
-    "certificate without what stands between": (
+    "missing intermediate": (
         by_certificates(KUBE_PROXY, guest(LOWER, issuer="lower-ca")),
         "join.certificates[1].certificate",
-        "or the intermediates behind it here",
+        "or append its intermediates here",
     ),
-    "certificate issued by one that may not": (
+    "issuer that is not an authority": (
         by_certificates(KUBE_PROXY, guest(pair("somebody", organization="")[0], issuer="somebody")),
         "join.certificates[1].certificate",
-        "was issued by no certificate in caCertificate",
+        "has no chain to a certificate in caCertificate",
     ),
     "kube-proxy's certificate for a server": (
         by_token(certificates=[given("system:kube-proxy", uses=[SERVER])]),
         "join.certificates[0].certificate",
-        "lacks the extended key usage clientAuth, which it is used for; give one that is issued for clientAuth",
+        "lacks the extended key usage clientAuth, but the service needs it; use a certificate for clientAuth",
     ),
     "kubelet's certificate for a client": (
         by_certificates(KUBE_PROXY, guest(uses=[CLIENT])),
         "join.certificates[1].certificate",
-        "lacks the extended key usage serverAuth, which it is used for; give one that is issued for clientAuth, server",
+        "lacks the extended key usage serverAuth, but the service needs it; use a certificate for clientAuth, server",
     ),
     "kubelet's certificate for a server": (
         by_certificates(KUBE_PROXY, guest(uses=[SERVER])),
@@ -180,27 +188,27 @@ REFUSED: Mapping[str, tuple[Values, str, str]] = {
     "kubelet's certificate for a client beside a token": (
         by_token(certificates=[KUBE_PROXY, guest(uses=[CLIENT])]),
         "join.certificates[1].certificate",
-        "lacks the extended key usage serverAuth, which it is used for; give one that is issued for serverAuth",
+        "lacks the extended key usage serverAuth, but the service needs it; use a certificate for serverAuth",
     ),
     "kubelet's certificate of another group": (
         by_certificates(KUBE_PROXY, guest(organization="system:masters")),
         "join.certificates[1].certificate",
-        "lacks the organization system:nodes, by which API servers take",
+        "lacks the organization system:nodes, but API servers identify",
     ),
     "kubelet's certificate without its name": (
         by_certificates(KUBE_PROXY, guest(names=["guest-0.local", "10.240.0.30"])),
         "join.certificates[1].certificate",
-        "lacks the subject alternative name guest-0, and API servers know",
+        "lacks the subject alternative name guest-0, but API servers connect to a kubelet by",
     ),
     "kubelet's certificate without its address": (
         by_certificates(KUBE_PROXY, guest(names=["guest-0", "10.240.0.31"])),
         "join.certificates[1].certificate",
-        "lacks the subject alternative name 10.240.0.30, and API servers know",
+        "lacks the subject alternative name 10.240.0.30, but API servers connect to a kubelet by",
     ),
     "kubelet's certificate without any name": (
         by_token(certificates=[KUBE_PROXY, guest(names=[])]),
         "join.certificates[1].certificate",
-        "lacks the subject alternative name 10.240.0.30, guest-0, and API servers know",
+        "lacks the subject alternative name 10.240.0.30, guest-0, but API servers connect to a kubelet by",
     ),
     "certificate without its key": (
         by_certificates(KUBE_PROXY, {"certificate": GUEST["certificate"]}),
@@ -208,29 +216,33 @@ REFUSED: Mapping[str, tuple[Values, str, str]] = {
         "is missing",
     ),
     "no kubeconfig": (joining(kubeconfig=f"[{TOKEN}"), "join.kubeconfig", "must be a kubeconfig"),
-    "kubeconfig that names files": (
+    "kubeconfig that refers to files": (
         joining(kubeconfig=KUBECONFIG.replace("token:", "tokenFile:")),
         "join.kubeconfig",
-        "needs tokenFile, which a worker has not",
+        "has the fields tokenFile, which refer to files or programs that a worker does not have",
     ),
     "unknown key with a secret": (joining(caKay=AUTHORITY_KEY), "join.caKay", "did you mean caKey?"),
-    "route to a node of its own": (
+    "route to a node of the lab": (
         joining() | {"podRoutes": [{"podCidr": "10.200.9.0/24", "address": "10.240.0.30"}]},
         "podRoutes[0].address",
         "is already the address of hardway:workers[0]",
     ),
-    "route to pods of its own": (
+    "route to pods of the lab": (
         joining() | {"podRoutes": [{"podCidr": "10.200.30.0/25", "address": "10.240.0.20"}]},
         "podRoutes[0].podCidr",
         "overlaps the pod CIDR",
     ),
-    "routes of the machine on another's network": (joining() | {"hostRoutes": True}, "hostRoutes", "by its podRoutes"),
+    "host routes in the network of another lab": (
+        joining() | {"hostRoutes": True},
+        "hostRoutes",
+        "set podRoutes in the lab that owns the network",
+    ),
     "network's name": (joining() | {"network": "a/b"}, "network", "must be the name of a libvirt network"),
 }
 
 
 @pytest.mark.parametrize(("values", "key", "fragment"), REFUSED.values(), ids=REFUSED.keys())
-def test_what_cannot_work_is_refused_without_showing_a_secret(values: Values, key: str, fragment: str) -> None:
+def test_invalid_values_are_refused_without_showing_secrets(values: Values, key: str, fragment: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         parse(values)
     [problem] = caught.value.problems
@@ -240,26 +252,26 @@ def test_what_cannot_work_is_refused_without_showing_a_secret(values: Values, ke
 
 
 SUFFICIENT: Mapping[str, Values] = {
-    "intermediates behind it, in whichever order": by_certificates(KUBE_PROXY, guest(UPPER, LOWER, issuer="lower-ca")),
-    "intermediate that is trusted": by_certificates(
+    "intermediates in any order": by_certificates(KUBE_PROXY, guest(UPPER, LOWER, issuer="lower-ca")),
+    "trusted intermediate": by_certificates(
         KUBE_PROXY, guest(LOWER, issuer="lower-ca"), caCertificate=AUTHORITY + UPPER
     ),
-    "no word on its use": by_certificates(KUBE_PROXY, guest(uses=[])),
-    "any use": by_certificates(KUBE_PROXY, guest(uses=[ANY])),
+    "no extended key usage": by_certificates(KUBE_PROXY, guest(uses=[])),
+    "any extended key usage": by_certificates(KUBE_PROXY, guest(uses=[ANY])),
     "more names": by_certificates(KUBE_PROXY, guest(names=["guest-0.local", "guest-0", "::1", "10.240.0.30"])),
-    "a client alone, of no group": by_token(
+    "client usage only, without an organization": by_token(
         certificates=[given("system:kube-proxy", uses=[CLIENT], organization="", names=[])]
     ),
-    "a server alone beside a token": by_token(certificates=[KUBE_PROXY, guest(uses=[SERVER], organization="")]),
+    "server usage only, with a token": by_token(certificates=[KUBE_PROXY, guest(uses=[SERVER], organization="")]),
 }
 
 
 @pytest.mark.parametrize("values", SUFFICIENT.values(), ids=SUFFICIENT.keys())
-def test_of_a_certificate_no_more_is_wanted_than_its_use_takes(values: Values) -> None:
+def test_sufficient_certificates_are_accepted(values: Values) -> None:
     parse(values)
 
 
-def test_what_the_engine_holds_for_secret_does_not_show_under_any_name() -> None:
+def test_secrets_of_the_engine_are_not_shown() -> None:
     values = {"hardway:joins": json.dumps({"caKey": AUTHORITY_KEY}), "hardway:clusterDomain": "SECRET"}
     with pytest.raises(ConfigurationError) as caught:
         parse(values, secret=values)
@@ -278,13 +290,16 @@ OVER, TO_COME, DURING = (NOW - 2 * DAY, NOW - DAY), (NOW + DAY, NOW + 2 * DAY), 
 OLD = pair("old-ca", valid=OVER)[0]
 
 OUT_OF_TIME: Mapping[str, tuple[Values, str]] = {
-    "certificate that is over": (by_certificates(KUBE_PROXY, guest(valid=OVER)), "certificates[1].certificate"),
-    "certificate that is to come": (by_certificates(KUBE_PROXY, guest(valid=TO_COME)), "certificates[1].certificate"),
-    "authority that is over": (
+    "expired certificate": (by_certificates(KUBE_PROXY, guest(valid=OVER)), "certificates[1].certificate"),
+    "certificate that is not valid yet": (
+        by_certificates(KUBE_PROXY, guest(valid=TO_COME)),
+        "certificates[1].certificate",
+    ),
+    "expired authority": (
         by_token(caCertificate=pair("kubernetes-ca", valid=OVER)[0] + OLD),
         "caCertificate",
     ),
-    "authority that signs": (
+    "expired authority that signs": (
         joining(caCertificate=pair("kubernetes-ca", valid=OVER)[0] + pair("next-ca", valid=DURING)[0]),
         "caCertificate",
     ),
@@ -292,14 +307,14 @@ OUT_OF_TIME: Mapping[str, tuple[Values, str]] = {
 
 
 @pytest.mark.parametrize(("values", "key"), OUT_OF_TIME.values(), ids=OUT_OF_TIME.keys())
-def test_what_is_not_valid_now_is_refused_where_the_time_is_told(values: Values, key: str) -> None:
+def test_certificates_must_be_valid_now(values: Values, key: str) -> None:
     parse(values)
     with pytest.raises(ConfigurationError) as caught:
         parse(values, now=NOW)
     [problem] = caught.value.problems
     assert problem.key == f"hardway:join.{key}"
     assert re.fullmatch(
-        r"is valid from 2026-11-2[47] 18:20 to 2026-11-2[58] 18:20, and it is 2026-11-26 18:20 UTC; .*",
+        r"is valid from 2026-11-2[47] 18:20 to 2026-11-2[58] 18:20, but it is 2026-11-26 18:20 UTC; .*",
         problem.explanation,
     )
 
@@ -314,12 +329,12 @@ def test_what_is_not_valid_now_is_refused_where_the_time_is_told(values: Values,
     ],
     ids=["before the one that signs", "before another", "behind another", "none that is over"],
 )
-def test_what_is_valid_now_is_taken_with_authorities_that_nobody_needs_any_more(values: Values) -> None:
+def test_expired_authorities_may_stay_in_the_bundle(values: Values) -> None:
     parse(values, now=NOW)
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_of_several_authorities_the_one_that_the_key_is_of_signs_wherever_it_stands(order: int) -> None:
+def test_the_authority_that_matches_the_key_signs(order: int) -> None:
     bundle = [AUTHORITY, pair("next-ca")[0]][::order]
     cluster = parse(joining(caCertificate="".join([*bundle, AUTHORITY]))).join
     assert cluster
@@ -329,21 +344,21 @@ def test_of_several_authorities_the_one_that_the_key_is_of_signs_wherever_it_sta
 
 
 @pytest.mark.parametrize("control_planes", [None, [], configuration("dev")["controlPlanes"]])
-def test_a_lab_that_joins_has_no_control_planes_be_they_left_out_or_empty(control_planes: object) -> None:
+def test_a_lab_that_joins_has_no_control_planes(control_planes: object) -> None:
     values = {key: value for key, value in joining().items() if key != "controlPlanes"}
-    # The third is what the engine hands over where there is none: the key's default.
+    # The third is the default of the key, which the engine passes if the key is missing.
     spec = parse(values if control_planes is None else values | {"controlPlanes": control_planes})
     assert spec.control_planes == ()
     assert spec.api_endpoint == "https://10.240.0.10:6443"
 
 
-def test_a_cluster_may_be_older_or_newer_than_what_the_lab_knows_of_it() -> None:
+def test_the_version_of_an_existing_cluster_is_unknown() -> None:
     values = joining() | {"kubernetesVersion": "v1.31.0"}
     values["workers"][0]["kubernetesVersion"] = "v1.36.3"
     assert [node.kubernetes_version for node in parse(values).nodes] == ["v1.36.3"]
 
 
-# What a worker is given
+# The services of a worker
 
 
 def services(spec: Spec) -> dict[str, Service]:
@@ -354,7 +369,7 @@ def credentials(spec: Spec) -> set[Credential]:
     return {credential for service in services(spec).values() for credential in service.credential_files.values()}
 
 
-def test_a_worker_that_joins_is_made_of_what_any_worker_is(dev: Spec) -> None:
+def test_a_joining_worker_has_the_usual_services(dev: Spec) -> None:
     spec = stack_spec("join")
     assert list(services(spec)) == [service.name for service in services_of(dev, dev.workers[0])]
     assert packages_of(spec, spec.workers[0]) == ()
@@ -371,14 +386,14 @@ def test_a_worker_that_joins_is_made_of_what_any_worker_is(dev: Spec) -> None:
     }.values(),
     ids=["key", "key and kubeconfig", "token", "token and certificate", "certificates"],
 )
-def test_only_what_is_of_use_has_a_certificate(values: Values, expected: set[str]) -> None:
+def test_only_needed_certificates_exist(values: Values, expected: set[str]) -> None:
     spec = parse(values)
     assert identities(spec).keys() == expected
     held = {credential.identity for credential in credentials(spec) if credential.part is Part.KEY}
     assert held == expected - {"admin"}
 
 
-def test_by_a_token_a_kubelet_asks_for_its_certificate_and_serves_by_one_of_its_own() -> None:
+def test_a_token_provides_only_the_client_certificate() -> None:
     spec = parse(by_token())
     kubelet = services(spec)["kubelet"]
     assert spec.tls_bootstrap
@@ -392,13 +407,13 @@ def test_by_a_token_a_kubelet_asks_for_its_certificate_and_serves_by_one_of_its_
     }
 
 
-def test_by_a_token_a_kubelet_serves_by_the_certificate_that_is_given() -> None:
+def test_a_given_serving_certificate_is_used_with_a_token() -> None:
     told = services(parse(by_token(certificates=[KUBE_PROXY, GUEST])))["kubelet"]
     assert "tlsCertFile: /var/lib/kubelet/kubelet.crt" in told.visible_files["/var/lib/kubelet/kubelet-config.yaml"]
 
 
 @pytest.mark.parametrize("kubeconfig", ["", KUBECONFIG], ids=["none", "an administrator"])
-def test_without_an_administrator_a_kubelet_gives_its_node_labels_itself(kubeconfig: str) -> None:
+def test_a_kubelet_sets_labels_without_an_administrator(kubeconfig: str) -> None:
     values = by_token(kubeconfig=kubeconfig)
     values["workers"][0]["labels"] = {"disk": "ssd", "rack": ""}
     spec = parse(values)
@@ -408,7 +423,7 @@ def test_without_an_administrator_a_kubelet_gives_its_node_labels_itself(kubecon
     assert (KUBECTL in services(spec)["node-setup"].binaries) is spec.administered
 
 
-def test_both_labs_have_routes_to_the_pods_of_the_other() -> None:
+def test_both_labs_have_routes_to_pods() -> None:
     route = {"podCidr": "10.200.30.0/24", "address": "10.240.0.30"}
     first = parse(configuration("dev") | {"podRoutes": [route]})
     for node in first.nodes:
@@ -419,10 +434,10 @@ def test_both_labs_have_routes_to_the_pods_of_the_other() -> None:
     )
 
 
-# The administrator's work, on the worker itself
+# Commands that a worker runs as an administrator
 
 
-def test_of_the_kubeconfig_that_it_is_told_nothing_stays(programs: Path) -> None:
+def test_membership_deletes_the_kubeconfig(programs: Path) -> None:
     put(programs, "kubectl", f'echo "$KUBECONFIG" >{programs}/path; stat -c %a "$KUBECONFIG"; cat "$KUBECONFIG" >&2')
     program = [str(ASSETS / "node" / "membership"), "--kubeconfig-from-stdin", "leave", "guest-0", "30"]
     result = subprocess.run(program, input=KUBECONFIG, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""Workers on machines that are already there: what their configuration becomes, and what is refused."""
+"""Workers on existing machines: their spec, and refused configurations."""
 
 from ipaddress import IPv4Address
 from typing import Any
@@ -17,7 +17,7 @@ NODE_0 = {"name": "node-0", "address": "10.240.0.20", "podCidr": "10.200.0.0/24"
 
 
 def configured(machine: Any = None, *, lab: dict[str, Any] | None = None, **node: Any) -> Spec:
-    """A lab whose worker is such a machine."""
+    """Return a lab whose worker is an existing machine."""
     return parse({"workers": [NODE_0 | {"machine": MACHINE if machine is None else machine} | node], **(lab or {})})
 
 
@@ -25,7 +25,7 @@ def without(key: str) -> dict[str, Any]:
     return {name: value for name, value in MACHINE.items() if name != key}
 
 
-def test_a_machine_is_reached_as_root_at_port_22_unless_said_otherwise() -> None:
+def test_login_defaults_to_root_at_port_22() -> None:
     [node] = configured().workers
     assert node.machine == ExistingMachine(user="root", port=22, private_key=PRIVATE_KEY, host_key=HOST_KEY)
     [node] = configured(MACHINE | {"user": "debian", "port": 2222}).workers
@@ -38,7 +38,7 @@ def test_a_worker_without_machine_is_a_vm() -> None:
     assert configured().virtual_machines == spec.control_planes
 
 
-def test_machines_without_a_vm_among_them_may_be_anywhere() -> None:
+def test_only_existing_machines_may_have_any_address() -> None:
     route = {"podCidr": "10.200.30.0/24", "address": "192.168.9.10"}
     join = configuration("join")["join"]
     spec = configured(address="192.168.9.9", lab={"join": join, "podRoutes": [route]})
@@ -47,7 +47,7 @@ def test_machines_without_a_vm_among_them_may_be_anywhere() -> None:
 
 
 @pytest.mark.parametrize("text", [PRIVATE_KEY.strip(), PRIVATE_KEY + "\n\n"], ids=["no last newline", "too many"])
-def test_a_private_key_ends_as_openssh_wants_it(text: str) -> None:
+def test_a_private_key_ends_with_one_newline(text: str) -> None:
     machine = configured(MACHINE | {"privateKey": text}).workers[0].machine
     assert isinstance(machine, ExistingMachine)
     assert machine.private_key == PRIVATE_KEY
@@ -56,12 +56,12 @@ def test_a_private_key_ends_as_openssh_wants_it(text: str) -> None:
 @pytest.mark.parametrize(
     "kind", ["RSA PRIVATE KEY", "EC PRIVATE KEY", "PRIVATE KEY"], ids=lambda kind: str(kind).replace(" ", "-")
 )
-def test_a_private_key_may_be_in_any_pem_format(kind: str) -> None:
+def test_a_private_key_may_have_any_pem_format(kind: str) -> None:
     text = f"-----BEGIN {kind}-----\nMHcCAQEE\n-----END {kind}-----\n"
     assert configured(MACHINE | {"privateKey": text})
 
 
-def test_the_comment_of_a_host_key_is_left_out() -> None:
+def test_the_comment_of_a_host_key_is_removed() -> None:
     assert configured(MACHINE | {"hostKey": f"{HOST_KEY} root@machine"}) == configured()
 
 
@@ -71,14 +71,14 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "host key with its address": (
         {"machine": MACHINE | {"hostKey": f"192.168.9.9 {HOST_KEY}"}},
         f"{LOGIN}.hostKey",
-        "no address",
+        "without an address",
     ),
     "host key of another type": (
         {"machine": MACHINE | {"hostKey": HOST_KEY.replace("ed25519 ", "rsa ")}},
         f"{LOGIN}.hostKey",
         "with its type",
     ),
-    "host key that is cut off": ({"machine": MACHINE | {"hostKey": "ssh-ed25519 AAAAC"}}, f"{LOGIN}.hostKey", "public"),
+    "truncated host key": ({"machine": MACHINE | {"hostKey": "ssh-ed25519 AAAAC"}}, f"{LOGIN}.hostKey", "public"),
     "path for a private key": (
         {"machine": MACHINE | {"privateKey": "~/.ssh/id_rsa"}},
         f"{LOGIN}.privateKey",
@@ -90,37 +90,37 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         "without a passphrase",
     ),
     "unknown key": ({"machine": MACHINE | {"usr": "root"}}, f"{LOGIN}.usr", "did you mean user?"),
-    "user that is none": ({"machine": MACHINE | {"user": "a b"}}, f"{LOGIN}.user", "must be the name of a user"),
-    "port that is none": ({"machine": MACHINE | {"port": 0}}, f"{LOGIN}.port", "must be from 1 to 65535"),
-    "virtual CPUs": ({"vcpus": 4}, "workers[0].vcpus", "is for a VM"),
-    "memory": ({"memory": 4096}, "workers[0].memory", "is for a VM"),
-    "disk": ({"disk": 20}, "workers[0].disk", "is for a VM"),
-    "identity from user-data": ({"lab": {"identityFromUserData": True}}, LOGIN, "leave out identityFromUserData"),
+    "invalid user": ({"machine": MACHINE | {"user": "a b"}}, f"{LOGIN}.user", "must be a user name"),
+    "invalid port": ({"machine": MACHINE | {"port": 0}}, f"{LOGIN}.port", "must be from 1 to 65535"),
+    "virtual CPUs": ({"vcpus": 4}, "workers[0].vcpus", "sets the size of a VM"),
+    "memory": ({"memory": 4096}, "workers[0].memory", "sets the size of a VM"),
+    "disk": ({"disk": 20}, "workers[0].disk", "sets the size of a VM"),
+    "identity from user-data": ({"lab": {"identityFromUserData": True}}, LOGIN, "remove identityFromUserData"),
     "routes of the host without a VM": (
         {"lab": {"join": configuration("join")["join"], "hostRoutes": True}},
         "hostRoutes",
-        "a network of its own",
+        "requires a lab with its own network",
     ),
-    "address where no VM is": (
+    "address outside the network": (
         {"address": "192.168.9.9"},
         "workers[0].address",
         "is outside networkCidr 10.240.0.0/24",
     ),
-    "way to pods where no VM is": (
+    "route outside the network": (
         {"lab": {"podRoutes": [{"podCidr": "10.200.30.0/24", "address": "192.168.9.9"}]}},
         "podRoutes[0].address",
-        "nothing is next to the lab's VMs",
+        "only to next hops in the VMs' network",
     ),
     "address of another node": ({"address": "10.240.0.10"}, "workers[0].address", "is already the address of"),
     "address of the host": ({"address": "10.240.0.1"}, "workers[0].address", "is the host's address"),
     "address of a pod": ({"address": "10.200.9.9"}, "workers[0].address", "is in clusterCidr 10.200.0.0/16"),
     "address of a Service": ({"address": "10.32.0.9"}, "workers[0].address", "is in serviceCidr 10.32.0.0/24"),
-    "address of every machine itself": ({"address": "127.0.0.1"}, "workers[0].address", "which is reserved"),
+    "loopback address": ({"address": "127.0.0.1"}, "workers[0].address", "which is reserved"),
 }
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_work_is_refused_with_one_message(name: str) -> None:
+def test_invalid_values_are_refused(name: str) -> None:
     changes, key, fragment = REFUSED[name]
     with pytest.raises(ConfigurationError) as caught:
         configured(**changes)
@@ -138,16 +138,16 @@ def test_what_cannot_work_is_refused_with_one_message(name: str) -> None:
         {"privateKey": PRIVATE_KEY},
         {"lab": {"workers": {"machine": MACHINE}}},
     ],
-    ids=["cut off", "misspelled", "in the place of the machine", "beside the machine", "mapping for a list"],
+    ids=["cut off", "misspelled", "instead of the machine", "beside the machine", "mapping for a list"],
 )
-def test_no_message_shows_any_of_a_private_key(values: dict[str, Any]) -> None:
+def test_messages_show_no_part_of_a_private_key(values: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError) as caught:
         configured(**values)
     assert not [line for line in PRIVATE_KEY.splitlines() if line[:12] in str(caught.value)]
 
 
-def test_a_machine_is_told_of_pods_what_the_image_of_vms_says() -> None:
-    """Neither the addresses of their interfaces nor the routes to them are for systemd to change."""
+def test_machines_get_the_network_settings_of_the_image() -> None:
+    """systemd must not change the addresses of pod interfaces, nor the routes to pods."""
     told = {"/etc/systemd/network/10-pods.link", "/etc/systemd/networkd.conf.d/50-routes.conf"}
 
     def files(spec: Spec, node: Node) -> set[str]:

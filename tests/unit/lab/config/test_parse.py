@@ -1,7 +1,8 @@
-"""From configuration to spec: what is accepted and what it becomes, what is refused and what the message says."""
+"""The configuration parser: accepted values and their spec, refused values and their messages."""
 
 import json
-import random
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
@@ -9,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from lab.config.kubernetes_names import LABELS_OF_KUBELET
+from lab.config.kubernetes_names import KUBELET_LABELS
 from lab.config.overrides import PROTECTED_FIELDS, PROTECTED_FLAGS
 from lab.config.parse import ConfigurationError, load, parse
-from lab.config.problems import ABSENT
+from lab.config.problems import OMITTED
+from lab.config.values import FlagsKey, OverrideKey
 from lab.node.node_setup import taken
 from lab.node.render import services_of
 from lab.spec import Folder, Role, Spec, SystemUser, Taint, TaintEffect, Virtualization, VmSize
@@ -28,12 +32,12 @@ NODE_1: Values = {"name": "node-1", "address": "10.240.0.21", "podCidr": "10.200
 
 
 def worker(**changes: Any) -> Values:
-    """A configuration whose second worker is changed."""
+    """Return a configuration with a changed second worker."""
     return {"workers": [NODE_0, NODE_1 | changes]}
 
 
 def server(**changes: Any) -> Values:
-    """A configuration whose only control plane is changed."""
+    """Return a configuration with a changed control plane."""
     return {"controlPlanes": [SERVER | changes]}
 
 
@@ -42,7 +46,7 @@ def without(node: Values, field: str) -> Values:
 
 
 def from_engine(values: Values) -> dict[str, str]:
-    """The values as the engine hands them to a program: scalars as text, everything else as JSON text."""
+    """Return values as the engine passes them to a program: scalars as text, everything else as JSON text."""
 
     def text(value: Any) -> str:
         return value if isinstance(value, str) else json.dumps(value)
@@ -52,7 +56,7 @@ def from_engine(values: Values) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Refused:
-    """A configuration, and the one problem that it has."""
+    """A configuration with one problem: its key, and a part of its explanation."""
 
     values: Values
     key: str
@@ -63,20 +67,22 @@ REFUSED = {
     # Keys
     "misspelled key": Refused({"maxUnavailabel": "1"}, "maxUnavailabel", "did you mean maxUnavailable?"),
     "key in the wrong case": Refused({"networkCIDR": "10.0.0.0/24"}, "networkCIDR", "did you mean networkCidr?"),
-    "unknown key": Refused({"zzz": 1}, "zzz", "unknown key; known are name, kubernetesVersion,"),
+    "unknown key": Refused({"zzz": 1}, "zzz", "is an unknown key; the known keys are name, kubernetesVersion,"),
     "path as a key": Refused({"kubelet.maxPods": 50}, "kubelet.maxPods", "pulumi config set --path"),
     "misspelled key of a node": Refused(
         {"workers": [NODE_0, without(NODE_1, "podCidr") | {"podCidr": "10.200.1.0/24", "vcpu": 2}]},
         "workers[1].vcpu",
         "did you mean vcpus?",
     ),
-    "unknown key of a control plane": Refused(server(size=1), "controlPlanes[0].size", "unknown key; known are name,"),
+    "unknown key of a control plane": Refused(
+        server(size=1), "controlPlanes[0].size", "is an unknown key; the known keys are name,"
+    ),
     # The load balancer's address
     "API address outside the network": Refused({"apiAddress": "10.1.1.1"}, "apiAddress", "is outside networkCidr"),
     "API address of a node": Refused(
         {"apiAddress": "10.240.0.10"}, "apiAddress", "already the address of hardway:controlPlanes[0]"
     ),
-    "API address that is none": Refused({"apiAddress": "api"}, "apiAddress", "must be an IPv4 address"),
+    "API address that is not an address": Refused({"apiAddress": "api"}, "apiAddress", "must be an IPv4 address"),
     "pod CIDR of a control plane outside": Refused(
         server(podCidr="10.9.0.0/24"), "controlPlanes[0].podCidr", "is outside clusterCidr"
     ),
@@ -108,11 +114,11 @@ REFUSED = {
     "mapping for a taint": Refused(worker(taints=[{"key": "a"}]), "workers[1].taints[0]", "must be text"),
     "two lines": Refused({"image": "a\nb"}, "image", "on one line"),
     "null in a list of an override": Refused({"containerd": {"imports": [None]}}, "containerd", "null in a list"),
-    "endless number": Refused({"kubelet": {"maxPods": 2**70}}, "kubelet", "must not have a number above"),
+    "endless number": Refused({"kubelet": {"maxPods": 2**70}}, "kubelet", "must not contain a number above"),
     "infinite number": Refused({"kubelet": {"registryPullQPS": float("inf")}}, "kubelet", "infinite"),
     # Missing
     "no name": Refused({"workers": [without(NODE_0, "name")]}, "workers[0].name", "is missing"),
-    "no address": Refused({"workers": [without(NODE_0, "address")]}, "workers[0].address", "is missing"),
+    "without an address": Refused({"workers": [without(NODE_0, "address")]}, "workers[0].address", "is missing"),
     "no pod CIDR": Refused({"workers": [without(NODE_0, "podCidr")]}, "workers[0].podCidr", "is missing"),
     "no control plane": Refused({"controlPlanes": []}, "controlPlanes", "at least one control plane"),
     # Names
@@ -125,30 +131,36 @@ REFUSED = {
     "empty node name": Refused(worker(name=""), "workers[1].name", "must not be empty"),
     "long node name": Refused(worker(name="n" * 64), "workers[1].name", "has 64 characters; at most 63"),
     "long node name with a domain": Refused(
-        worker(name="n" * 52 + ".example.com"), "workers[1].name", "64 characters; at most 63 are allowed, for the node"
+        worker(name="n" * 52 + ".example.com"), "workers[1].name", "64 characters; at most 63 are allowed, because"
     ),
     "long part of a node name": Refused(worker(name="n" * 64 + ".a"), "workers[1].name", "at most 63"),
     "nothing between two dots": Refused(worker(name="node..example"), "workers[1].name", "single dots"),
     "dot at a name's beginning": Refused(worker(name=".example"), "workers[1].name", "single dots"),
     "dot at a name's end": Refused(worker(name="node-0.example.com."), "workers[1].name", "single dots"),
-    "dot alone": Refused(worker(name="."), "workers[1].name", "single dots"),
+    "only a dot": Refused(worker(name="."), "workers[1].name", "single dots"),
     "capitals in a node's domain": Refused(worker(name="node-0.Example.com"), "workers[1].name", "RFC 1123"),
     "hyphen at the end of a part": Refused(worker(name="node-.example"), "workers[1].name", "begin and end with a"),
     "underscore in a node's domain": Refused(worker(name="node.a_b"), "workers[1].name", "RFC 1123"),
-    "address for a name": Refused(worker(name="10.240.0.21"), "workers[1].name", "as an address does"),
-    "short address for a name": Refused(worker(name="10.1"), "workers[1].name", "as an address does"),
-    "address in hexadecimal for a name": Refused(worker(name="10.0x1"), "workers[1].name", "as an address does"),
-    "number at a name's end": Refused(worker(name="node.1"), "workers[1].name", "as an address does"),
+    "address for a name": Refused(worker(name="10.240.0.21"), "workers[1].name", "ends in a number"),
+    "short address for a name": Refused(worker(name="10.1"), "workers[1].name", "ends in a number"),
+    "address in hexadecimal for a name": Refused(worker(name="10.0x1"), "workers[1].name", "ends in a number"),
+    "number at a name's end": Refused(worker(name="node.1"), "workers[1].name", "ends in a number"),
     "name that is a lease time": Refused(worker(name="12h"), "workers[1].name", "dnsmasq"),
     "name that is a number": Refused(worker(name="1"), "workers[1].name", "dnsmasq"),
     "name that dnsmasq ignores": Refused(worker(name="ignore"), "workers[1].name", "dnsmasq"),
     "control plane named as an authority": Refused(server(name="ca"), "controlPlanes[0].name", "etcd member"),
-    "localhost": Refused(worker(name="localhost"), "workers[1].name", "every machine's own name"),
-    "localhost and its domain": Refused(worker(name="localhost.localdomain"), "workers[1].name", "every machine's own"),
-    "name in localhost": Refused(worker(name="node-0.localhost"), "workers[1].name", "every machine's own name"),
-    "two workers of one name": Refused(worker(name="node-0"), "workers[1].name", "the name of hardway:workers[0]"),
-    "one name in both roles": Refused(worker(name="server"), "workers[1].name", "the name of hardway:controlPlanes[0]"),
-    "two workers of one whole name": Refused(
+    "localhost": Refused(worker(name="localhost"), "workers[1].name", "means the local machine"),
+    "localhost and its domain": Refused(
+        worker(name="localhost.localdomain"), "workers[1].name", "means the local machine"
+    ),
+    "name in localhost": Refused(worker(name="node-0.localhost"), "workers[1].name", "means the local machine"),
+    "two workers with the same name": Refused(
+        worker(name="node-0"), "workers[1].name", "the name of hardway:workers[0]"
+    ),
+    "same name in both roles": Refused(
+        worker(name="server"), "workers[1].name", "the name of hardway:controlPlanes[0]"
+    ),
+    "two workers with the same full name": Refused(
         {"workers": [NODE_0 | {"name": "a.example.com"}, NODE_1 | {"name": "a.example.com"}]},
         "workers[1].name",
         "the name of hardway:workers[0]",
@@ -167,15 +179,15 @@ REFUSED = {
     "address outside the network": Refused(
         worker(address="10.250.0.21"),
         "workers[1].address",
-        "is outside networkCidr 10.240.0.0/24; choose a free one from 10.240.0.2 to 10.240.0.254",
+        "is outside networkCidr 10.240.0.0/24; choose a free address from 10.240.0.2 to 10.240.0.254",
     ),
-    "network's own address": Refused(worker(address="10.240.0.0"), "workers[1].address", "the network's own address"),
+    "network's own address": Refused(worker(address="10.240.0.0"), "workers[1].address", "is the network address"),
     "host's address": Refused(worker(address="10.240.0.1"), "workers[1].address", "the host's address"),
     "broadcast address": Refused(worker(address="10.240.0.255"), "workers[1].address", "broadcast address"),
-    "two workers of one address": Refused(
+    "two workers with the same address": Refused(
         worker(address="10.240.0.20"), "workers[1].address", "already the address of hardway:workers[0]"
     ),
-    "one address in both roles": Refused(
+    "same address in both roles": Refused(
         worker(address="10.240.0.10"), "workers[1].address", "already the address of hardway:controlPlanes[0]"
     ),
     "control plane outside the network": Refused(
@@ -190,7 +202,7 @@ REFUSED = {
     "host bits": Refused({"networkCidr": "10.240.0.1/24"}, "networkCidr", "the range is 10.240.0.0/24"),
     "host bits of a pod CIDR": Refused(worker(podCidr="10.200.1.1/24"), "workers[1].podCidr", "is 10.200.1.0/24"),
     "no room in the network": Refused({"networkCidr": "10.240.0.0/30"}, "networkCidr", "from /16 to /29"),
-    "a network wider than libvirt takes": Refused({"networkCidr": "10.128.0.0/15"}, "networkCidr", "from /16 to /29"),
+    "network wider than libvirt allows": Refused({"networkCidr": "10.128.0.0/15"}, "networkCidr", "from /16 to /29"),
     "wide service CIDR": Refused({"serviceCidr": "10.0.0.0/11"}, "serviceCidr", "from /12 to /29"),
     "narrow service CIDR": Refused({"serviceCidr": "10.32.0.8/30"}, "serviceCidr", "from /12 to /29"),
     "loopback range": Refused({"clusterCidr": "127.0.0.0/8"}, "clusterCidr", "overlaps 127.0.0.0/8, which is reserved"),
@@ -211,7 +223,7 @@ REFUSED = {
     "pod CIDR wider than the cluster CIDR": Refused(
         {"workers": [NODE_0 | {"podCidr": "10.200.0.0/15"}]}, "workers[0].podCidr", "is outside clusterCidr"
     ),
-    "two workers of one pod CIDR": Refused(
+    "two workers with the same pod CIDR": Refused(
         worker(podCidr="10.200.0.0/24"), "workers[1].podCidr", "pod CIDR 10.200.0.0/24 of hardway:workers[0]"
     ),
     "pod CIDR within another": Refused(
@@ -219,14 +231,14 @@ REFUSED = {
     ),
     "pod CIDR too small": Refused(worker(podCidr="10.200.1.0/26"), "workers[1].podCidr", "61 pods"),
     "pod CIDR too small for the node's maxPods": Refused(
-        worker(kubelet={"maxPods": 254}), "workers[1].podCidr", "for 253 pods and the kubelet's maxPods is 254"
+        worker(kubelet={"maxPods": 254}), "workers[1].podCidr", "for 253 pods, but the kubelet's maxPods is 254"
     ),
     "pod CIDR too small for the lab's maxPods": Refused(
         {"kubelet": {"maxPods": 200}, "workers": [NODE_0 | {"podCidr": "10.200.0.0/25"}]},
         "workers[0].podCidr",
-        "for 125 pods and the kubelet's maxPods is 200",
+        "for 125 pods, but the kubelet's maxPods is 200",
     ),
-    "pod CIDR too small once maxPods is taken away": Refused(
+    "pod CIDR too small after removing maxPods": Refused(
         {"kubelet": {"maxPods": 50}, "workers": [NODE_0 | {"podCidr": "10.200.0.0/26", "kubelet": {"maxPods": None}}]},
         "workers[0].podCidr",
         "maxPods is 110",
@@ -236,18 +248,22 @@ REFUSED = {
         worker(kubelet={"maxPods": True}), "workers[1].kubelet.maxPods", "must be a whole number from 1"
     ),
     "cluster DNS outside the service CIDR": Refused(
-        {"clusterDns": "10.33.0.10"}, "clusterDns", "is outside serviceCidr 10.32.0.0/24; choose one from 10.32.0.2"
+        {"clusterDns": "10.33.0.10"},
+        "clusterDns",
+        "is outside serviceCidr 10.32.0.0/24; choose an address from 10.32.0.2",
     ),
     "cluster DNS at the API server's address": Refused(
         {"clusterDns": "10.32.0.1"}, "clusterDns", "is the API server's"
     ),
-    "cluster DNS at the range's end": Refused({"clusterDns": "10.32.0.255"}, "clusterDns", "is the range's last"),
-    "cluster DNS that is no address": Refused({"clusterDns": "dns"}, "clusterDns", "must be an IPv4 address"),
+    "cluster DNS at the range's end": Refused(
+        {"clusterDns": "10.32.0.255"}, "clusterDns", "is the last address of serviceCidr"
+    ),
+    "cluster DNS that is not an address": Refused({"clusterDns": "dns"}, "clusterDns", "must be an IPv4 address"),
     # Versions
     "unknown version": Refused({"kubernetesVersion": "v1.30.0"}, "kubernetesVersion", "choose one of v1."),
     "version without its v": Refused({"kubernetesVersion": "1.36.3"}, "kubernetesVersion", "choose one of v1."),
     "unknown version of a node": Refused(
-        worker(kubernetesVersion="v2.0.0"), "workers[1].kubernetesVersion", "not a version that the lab knows"
+        worker(kubernetesVersion="v2.0.0"), "workers[1].kubernetesVersion", "not a version that the lab supports"
     ),
     "kubelet newer than the API server": Refused(
         {"kubernetesVersion": "v1.35.4"} | worker(kubernetesVersion="v1.36.3"),
@@ -258,7 +274,7 @@ REFUSED = {
         {"controlPlanes": [SERVER | {"taints": []}]}, "controlPlanes[0].taints", "has no effect"
     ),
     "kubelet fields of a control plane without pods": Refused(
-        {"controlPlanes": [SERVER | {"kubelet": {"maxPods": 20}}]}, "controlPlanes[0].kubelet", "give it one"
+        {"controlPlanes": [SERVER | {"kubelet": {"maxPods": 20}}]}, "controlPlanes[0].kubelet", "set a podCidr"
     ),
     "kubelet four minor versions older": Refused(
         {"kubernetesVersion": "v1.36.3"} | worker(kubernetesVersion="v1.32.3"),
@@ -299,7 +315,7 @@ REFUSED = {
             "workers": [NODE_0 | {"kubernetesVersion": "v1.32.3"}],
         },
         "controlPlanes[1].kubernetesVersion",
-        "may be one minor version apart",
+        "may be at most 1 minor version apart",
     ),
     # Machines
     "little memory of a control plane": Refused(
@@ -320,15 +336,17 @@ REFUSED = {
     "label with a long value": Refused(worker(labels={"a": "b" * 64}), "workers[1].labels", "at most 63 characters"),
     "label with a bad value": Refused(worker(labels={"a": "-b"}), "workers[1].labels", 'the value "-b"'),
     "true for a label's value": Refused(worker(labels={"a": True}), "workers[1].labels", "put true in quotes"),
-    "nothing for a label's value": Refused(worker(labels={"a": None}), "workers[1].labels", 'an empty one is ""'),
-    "list for a label's value": Refused(worker(labels={"a": []}), "workers[1].labels", "must have text as its value"),
+    "nothing for a label's value": Refused(
+        worker(labels={"a": None}), "workers[1].labels", 'for an empty value, write ""'
+    ),
+    "list for a label's value": Refused(worker(labels={"a": []}), "workers[1].labels", "whose value must be text"),
     "number for a label's value": Refused(worker(labels={"a": 1}), "workers[1].labels", "put 1 in quotes"),
     "role label": Refused(
-        worker(labels={"node-role.kubernetes.io/worker": ""}), "workers[1].labels", "gives each node its role by itself"
+        worker(labels={"node-role.kubernetes.io/worker": ""}), "workers[1].labels", "the lab sets the role of each node"
     ),
     "label of Kubernetes": Refused(worker(labels={"kubernetes.io/x": "y"}), "workers[1].labels", "may set only"),
-    "label of k8s.io": Refused(worker(labels={"x.k8s.io/y": "z"}), "workers[1].labels", "a domain of your own"),
-    "label that NodeRestriction keeps": Refused(
+    "label of k8s.io": Refused(worker(labels={"x.k8s.io/y": "z"}), "workers[1].labels", "your own domain"),
+    "label that NodeRestriction reserves": Refused(
         worker(labels={"node-restriction.kubernetes.io/x": "y"}), "workers[1].labels", "may set only"
     ),
     # Taints
@@ -346,23 +364,25 @@ REFUSED = {
         worker(taints=["a=b:NoExecute", "a=c:NoExecute"]), "workers[1].taints", "only one is allowed"
     ),
     # Rollout, certificates, hypervisor
-    "nobody at a time": Refused({"maxUnavailable": 0}, "maxUnavailable", "from 1"),
-    "none per cent": Refused({"maxUnavailable": "0%"}, "maxUnavailable", "from 1% to 100%"),
-    "more than all": Refused({"maxUnavailable": "101%"}, "maxUnavailable", "from 1% to 100%"),
+    "no worker at a time": Refused({"maxUnavailable": 0}, "maxUnavailable", "from 1"),
+    "zero percent": Refused({"maxUnavailable": "0%"}, "maxUnavailable", "from 1% to 100%"),
+    "more than 100 percent": Refused({"maxUnavailable": "101%"}, "maxUnavailable", "from 1% to 100%"),
     "negative number of workers": Refused({"maxUnavailable": -1}, "maxUnavailable", "from 1"),
     "fraction of workers": Refused({"maxUnavailable": "12.5%"}, "maxUnavailable", "from 1% to 100%"),
-    "words for a number of workers": Refused({"maxUnavailable": "all"}, "maxUnavailable", "whole number of workers"),
-    "no time to end": Refused({"drainGracePeriodSeconds": -1}, "drainGracePeriodSeconds", "from 0 to 3600 seconds"),
-    "impatient": Refused({"healthTimeoutSeconds": 9}, "healthTimeoutSeconds", "from 10 to 3600 seconds"),
-    "patient for ever": Refused({"healthTimeoutSeconds": 3601}, "healthTimeoutSeconds", "from 10 to 3600 seconds"),
+    "text for a number of workers": Refused({"maxUnavailable": "all"}, "maxUnavailable", "whole number of workers"),
+    "negative grace period": Refused(
+        {"drainGracePeriodSeconds": -1}, "drainGracePeriodSeconds", "from 0 to 3600 seconds"
+    ),
+    "short health timeout": Refused({"healthTimeoutSeconds": 9}, "healthTimeoutSeconds", "from 10 to 3600 seconds"),
+    "long health timeout": Refused({"healthTimeoutSeconds": 3601}, "healthTimeoutSeconds", "from 10 to 3600 seconds"),
     "renewal as long as validity": Refused(
         {"certificateRenewalHours": 8760}, "certificateRenewalHours", "less than certificateValidityHours 8760"
     ),
-    "renewal that never comes": Refused({"certificateRenewalHours": 0}, "certificateRenewalHours", "must be from 1"),
+    "renewal of zero hours": Refused({"certificateRenewalHours": 0}, "certificateRenewalHours", "must be from 1"),
     "certificates outlive their authority": Refused(
         {"certificateAuthorityValidityHours": 8000}, "certificateValidityHours", "at most"
     ),
-    "validity for ever": Refused(
+    "validity of over a century": Refused(
         {"certificateAuthorityValidityHours": 10**7}, "certificateAuthorityValidityHours", "hours"
     ),
     "unknown virtualization": Refused({"virtualization": "xen"}, "virtualization", "one of auto, kvm, qemu"),
@@ -375,73 +395,77 @@ REFUSED = {
     # Users, folders, layout
     "text for TLS bootstrap": Refused({"tlsBootstrap": "yes"}, "tlsBootstrap", "must be true or false"),
     "user without a name": Refused({"systemUser": {"id": 900}}, "systemUser.name", "is missing"),
-    "user with a capital": Refused({"systemUser": {"name": "Kubernetes"}}, "systemUser.name", "a letter first"),
-    "user that every system has": Refused({"systemUser": {"name": "root"}}, "systemUser.name", "is there already"),
-    "user with the number of a person": Refused(
+    "user with a capital": Refused(
+        {"systemUser": {"name": "Kubernetes"}}, "systemUser.name", "beginning with a letter"
+    ),
+    "user of every system": Refused({"systemUser": {"name": "root"}}, "systemUser.name", "already exists"),
+    "user with the ID of a person": Refused(
         {"systemUser": {"name": "kubernetes", "id": 1000}}, "systemUser.id", "from 100 to 999"
     ),
     "user with an unknown key": Refused(
         {"systemUser": {"name": "kubernetes", "uid": 900}}, "systemUser.uid", "did you mean id?"
     ),
-    "home that is no path": Refused(
+    "home that is not a path": Refused(
         {"systemUser": {"name": "kubernetes", "home": "kubernetes"}}, "systemUser.home", "absolute path"
     ),
     "folder without a path": Refused({"nodeFolders": [{"mode": "0755"}]}, "nodeFolders[0].path", "is missing"),
     "relative folder": Refused({"nodeFolders": [{"path": "pki"}]}, "nodeFolders[0].path", "absolute path"),
-    "folder that leads elsewhere": Refused(
-        {"nodeFolders": [{"path": "/var/run/kubernetes"}]}, "nodeFolders[0].path", "choose /run/kubernetes"
+    "folder behind a link": Refused(
+        {"nodeFolders": [{"path": "/var/run/kubernetes"}]}, "nodeFolders[0].path", "use /run/kubernetes"
     ),
     "folder of the system": Refused(
-        {"nodeFolders": [{"path": "/etc", "mode": "0000"}]}, "nodeFolders[0].path", "choose one within"
+        {"nodeFolders": [{"path": "/etc", "mode": "0000"}]}, "nodeFolders[0].path", "choose a folder inside it"
     ),
-    "folder of every node": Refused({"nodeFolders": [{"path": "/etc/{name}"}]}, "nodeFolders[0].path", "placeholder"),
+    "folder with a placeholder": Refused(
+        {"nodeFolders": [{"path": "/etc/{name}"}]}, "nodeFolders[0].path", "placeholder"
+    ),
     "folder twice": Refused(
         {"nodeFolders": [{"path": "/etc/kubernetes"}] * 2}, "nodeFolders[1].path", "path of nodeFolders[0]"
     ),
-    "mode in words": Refused({"nodeFolders": [{"path": "/a", "mode": "rwx"}]}, "nodeFolders[0].mode", "octal"),
+    "symbolic mode": Refused({"nodeFolders": [{"path": "/a", "mode": "rwx"}]}, "nodeFolders[0].mode", "octal"),
     "mode as a number": Refused({"nodeFolders": [{"path": "/a", "mode": 755}]}, "nodeFolders[0].mode", "in quotes"),
     "owner without a group": Refused(
         {"nodeFolders": [{"path": "/a", "owner": "root"}]}, "nodeFolders[0].owner", "user:group"
     ),
-    "owner whom nobody makes": Refused(
+    "unknown owner": Refused(
         {"nodeFolders": [{"path": "/a", "owner": "kubernetes:root"}]},
         "nodeFolders[0].owner",
-        "has an unknown name; known are root",
+        "has an unknown user or group; the known ones are root",
     ),
-    "unknown place": Refused({"layout": {"kubelet": "/etc/kubelet"}}, "layout.kubelet", "did you mean kubelet"),
-    "relative place": Refused({"layout": {"binaries": "bin"}}, "layout.binaries", "absolute path"),
-    "folder above": Refused({"layout": {"binaries": "/opt/../bin"}}, "layout.binaries", "simplest form, as /bin"),
+    "unknown path": Refused({"layout": {"kubelet": "/etc/kubelet"}}, "layout.kubelet", "did you mean kubelet"),
+    "relative path": Refused({"layout": {"binaries": "bin"}}, "layout.binaries", "absolute path"),
+    "folder above": Refused({"layout": {"binaries": "/opt/../bin"}}, "layout.binaries", "simplest form, /bin"),
     "slash at the end": Refused({"layout": {"binaries": "/opt/bin/"}}, "layout.binaries", "absolute path"),
-    "place with a space": Refused({"layout": {"kubeletKey": "/etc/a b"}}, "layout.kubeletKey", "absolute path"),
-    "place with another placeholder": Refused(
+    "path with a space": Refused({"layout": {"kubeletKey": "/etc/a b"}}, "layout.kubeletKey", "absolute path"),
+    "path with another placeholder": Refused(
         {"layout": {"kubeletKey": "/etc/{node}.key"}}, "layout.kubeletKey", "absolute path"
     ),
-    "programs of the system": Refused({"layout": {"binaries": "/usr/bin"}}, "layout.binaries", "not be in /usr/bin"),
-    "place that a reboot empties": Refused(
+    "folder of system programs": Refused({"layout": {"binaries": "/usr/bin"}}, "layout.binaries", "not be in /usr/bin"),
+    "path that a reboot empties": Refused(
         {"layout": {"kubeletKubeconfig": "/run/kubeconfig"}}, "layout.kubeletKubeconfig", "must not be in /run"
     ),
-    "place of the system's own": Refused(
+    "path of the system": Refused(
         {"layout": {"kubeletConfiguration": "/etc/passwd"}}, "layout.kubeletConfiguration", "not be in /etc/passwd"
     ),
-    "place of a plugin": Refused(
+    "path of a plugin": Refused(
         {"layout": {"kubeletConfiguration": "/opt/cni/bin/bridge"}}, "layout.kubeletConfiguration", "not be in /opt/cni"
     ),
-    "place of the lab's own": Refused(
+    "reserved path": Refused(
         {"layout": {"kubeletConfiguration": "/etc/systemd/system/kubelet.service"}},
         "layout.kubeletConfiguration",
         "must not be in /etc/systemd",
     ),
-    "two files in one place": Refused(
+    "two files with the same path": Refused(
         {"layout": {"kubeletKey": "/var/lib/kubelet/kubelet.crt"}},
         "layout.kubeletKey",
-        "is the place of layout.kubeletCertificate, /var/lib/kubelet/kubelet.crt",
+        "conflicts with layout.kubeletCertificate (/var/lib/kubelet/kubelet.crt)",
     ),
-    "two files in one place on one node": Refused(
+    "two files with the same path on one node": Refused(
         {"layout": {"kubeletKey": "/etc/{name}.key", "kubeProxyKey": "/etc/node-1.key"}},
         "layout.kubeProxyKey",
-        "is the place of layout.kubeletKey",
+        "conflicts with layout.kubeletKey",
     ),
-    "place of the system's own on one node": Refused(
+    "path of the system on one node": Refused(
         {"layout": {"kubeletKey": "/etc/{name}"}} | worker(name="resolv.conf"),
         "layout.kubeletKey",
         "is /etc/resolv.conf on resolv.conf, and must not be in /etc/resolv.conf",
@@ -449,17 +473,17 @@ REFUSED = {
     "file within a file": Refused(
         {"layout": {"kubeletKey": "/etc/kubelet", "kubeletCertificate": "/etc/kubelet/crt"}},
         "layout.kubeletKey",
-        "is the place of layout.kubeletCertificate",
+        "conflicts with layout.kubeletCertificate",
     ),
-    "file among programs": Refused(
-        {"layout": {"kubeProxyKey": "/usr/local/bin/key"}}, "layout.kubeProxyKey", "the place of layout.binaries"
+    "file in the folder of programs": Refused(
+        {"layout": {"kubeProxyKey": "/usr/local/bin/key"}}, "layout.kubeProxyKey", "conflicts with layout.binaries"
     ),
-    "file where the cluster's certificate comes": Refused(
+    "file at the path of the issued certificate": Refused(
         {"layout": {"kubeletKey": "/var/lib/kubelet/pki/kubelet-client-current.pem"}},
         "layout.kubeletKey",
-        "the place of layout.kubeletClientCertificates",
+        "conflicts with layout.kubeletClientCertificates",
     ),
-    "bridge where nobody looks": Refused(
+    "bridge in another folder": Refused(
         {"layout": {"cniBridge": "/etc/cni/bridge.conf"}}, "layout.cniBridge", "must be a file in /etc/cni/net.d"
     ),
     "bridge with another ending": Refused(
@@ -471,34 +495,36 @@ REFUSED = {
     "bridge after loopback": Refused(
         {"layout": {"cniBridge": "/etc/cni/net.d/99-loopback.conf"}}, "layout.cniBridge", "before 99-loopback.conf"
     ),
-    "kernel settings where nobody looks": Refused(
+    "kernel settings with another ending": Refused(
         {"layout": {"kernelSettings": "/etc/sysctl.d/kubernetes"}}, "layout.kernelSettings", "ends with .conf"
     ),
     "kernel settings as a list of plugins": Refused(
-        {"layout": {"kernelSettings": "/etc/sysctl.d/k.conflist"}}, "layout.kernelSettings", "with .conf, for nothing"
+        {"layout": {"kernelSettings": "/etc/sysctl.d/k.conflist"}}, "layout.kernelSettings", "with .conf; other files"
     ),
     # Overrides and flags
     "flag with its dashes": Refused({"etcdFlags": {"--snapshot-count": 5}}, "etcdFlags.--snapshot-count", "dashes"),
     "flag with underscores": Refused({"apiServerFlags": {"max_requests": 5}}, "apiServerFlags.max_requests", "as max-"),
-    "feature gates as of a command line": Refused(
+    "feature gates in command-line format": Refused(
         {"kubelet": {"featureGates": "MemoryQoS=true"}}, "kubelet.featureGates", "as MemoryQoS: true"
     ),
-    "feature gate in words": Refused(
+    "feature gate as text": Refused(
         worker(kubelet={"featureGates": {"MemoryQoS": "on"}}), "workers[1].kubelet.featureGates", "true or false"
     ),
     "bridge with a long name": Refused({"cni": {"bridge": "x" * 16}}, "cni.bridge", "at most 15 letters"),
-    "bridge that is no text": Refused(
+    "bridge that is not text": Refused(
         worker(cni={"bridge": 7}), "workers[1].cni.bridge", "name of a network interface"
     ),
     "MTU as text": Refused({"cni": {"mtu": "1400"}}, "cni.mtu", "whole number of bytes"),
-    "plugin that no node has": Refused({"cni": {"ipam": {"type": "dhcp"}}}, "cni.ipam.type", "has host-local alone"),
-    "flag that the scheduler passes over": Refused(
-        {"schedulerFlags": {"profiling": True}}, "schedulerFlags.profiling", "passes over it"
+    "unavailable IPAM plugin": Refused(
+        {"cni": {"ipam": {"type": "dhcp"}}}, "cni.ipam.type", "host-local as the only IPAM plugin"
+    ),
+    "flag that the scheduler ignores": Refused(
+        {"schedulerFlags": {"profiling": True}}, "schedulerFlags.profiling", "kube-scheduler ignores this flag"
     ),
     "flag with a list": Refused({"schedulerFlags": {"v": [1]}}, "schedulerFlags.v", "must be text on one line"),
     "flag with null": Refused({"schedulerFlags": {"v": None}}, "schedulerFlags.v", "must be text on one line"),
     **{
-        f"flag of etcd by which members come and go: {flag}": Refused(
+        f"flag of etcd for membership: {flag}": Refused(
             {"etcdFlags": {flag: "x"}}, f"etcdFlags.{flag}", "cannot be overridden"
         )
         for flag in (
@@ -512,17 +538,19 @@ REFUSED = {
         )
     },
     "flag on two lines": Refused({"etcdFlags": {"log-level": "a\nb"}}, "etcdFlags.log-level", "on one line"),
-    "mapping that holds a decided field taken away": Refused(
+    "mapping with a protected field removed": Refused(
         {"kubelet": {"authentication": None}}, "kubelet.authentication", "authentication.x509.clientCAFile"
     ),
-    "mapping that holds a decided field replaced": Refused(
-        worker(containerd={"grpc": "x"}), "workers[1].containerd.grpc", "take the place of grpc.address"
+    "mapping with a protected field replaced": Refused(
+        worker(containerd={"grpc": "x"}),
+        "workers[1].containerd.grpc",
+        "would also replace grpc.address, which cannot be overridden",
     ),
 }
 
 
 def problem_of(values: Mapping[str, Any]) -> Any:
-    """The only problem of a configuration."""
+    """Return the only problem of a configuration."""
     with pytest.raises(ConfigurationError) as caught:
         parse(values)
     assert [problem.key for problem in caught.value.problems] == [caught.value.problems[0].key], str(caught.value)
@@ -530,35 +558,37 @@ def problem_of(values: Mapping[str, Any]) -> Any:
 
 
 @pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED.keys())
-def test_what_cannot_work_is_refused_by_its_key_with_what_is_allowed(case: Refused) -> None:
+def test_invalid_values_are_refused(case: Refused) -> None:
     problem = problem_of(case.values)
     assert problem.key == f"hardway:{case.key}"
     assert case.fragment in problem.explanation
 
 
 @pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED.keys())
-def test_the_same_is_refused_when_it_comes_from_the_engine(case: Refused) -> None:
+def test_invalid_values_from_the_engine_are_refused(case: Refused) -> None:
     assert problem_of(from_engine(case.values)).key == f"hardway:{case.key}"
 
 
 @pytest.mark.parametrize(
     ("service", "path"), [(service, path) for service, decided in PROTECTED_FIELDS.items() for path in decided]
 )
-def test_a_field_that_the_lab_decides_is_refused_for_all_and_for_one_worker(
-    service: str, path: tuple[str, ...]
-) -> None:
+def test_protected_fields_are_refused(service: OverrideKey, path: tuple[str, ...]) -> None:
     override: Any = "x"
     for key in reversed(path):
         override = {key: override}
     place = ".".join((service, *path))
-    for values, key in (({service: override}, place), (worker(**{service: override}), f"workers[1].{place}")):
+    both: list[tuple[Values, str]] = [
+        ({service: override}, place),
+        (worker(**{service: override}), f"workers[1].{place}"),
+    ]
+    for values, key in both:
         problem = problem_of(values)
         assert (problem.key, problem.value) == (f"hardway:{key}", "x")
         assert PROTECTED_FIELDS[service][path] in problem.explanation
 
 
 @pytest.mark.parametrize(("key", "flag"), [(key, flag) for key, decided in PROTECTED_FLAGS.items() for flag in decided])
-def test_a_flag_that_the_lab_decides_is_refused(key: str, flag: str) -> None:
+def test_protected_flags_are_refused(key: FlagsKey, flag: str) -> None:
     problem = problem_of({key: {flag: "x"}})
     assert problem.key == f"hardway:{key}.{flag}"
     assert PROTECTED_FLAGS[key][flag] in problem.explanation
@@ -582,7 +612,7 @@ ACCEPTED: dict[str, tuple[Values, Callable[[Spec], object], object]] = {
         lambda spec: spec.workers[1].name,
         "node-1.hardway.local",
     ),
-    "parts of a name that dnsmasq would read otherwise by themselves": (
+    "parts of a name that are keywords for dnsmasq": (
         {"workers": [NODE_0 | {"name": "12h.example"}, NODE_1 | {"name": "ignore.0.infinite"}]},
         lambda spec: [node.name for node in spec.workers],
         ["12h.example", "ignore.0.infinite"],
@@ -613,7 +643,7 @@ ACCEPTED: dict[str, tuple[Values, Callable[[Spec], object], object]] = {
         lambda spec: spec.workers[1].kubelet,
         {"maxPods": 13},
     ),
-    "pods that fill the range": (
+    "as many pods as addresses": (
         worker(kubelet={"maxPods": 253}),
         lambda spec: spec.workers[1].kubelet,
         {"maxPods": 253},
@@ -640,9 +670,9 @@ ACCEPTED: dict[str, tuple[Values, Callable[[Spec], object], object]] = {
         {"disk": "ssd", "example.org/rack": "", "node.kubernetes.io/x": "y"},
     ),
     "every label of Kubernetes that a kubelet may set": (
-        worker(labels=dict.fromkeys(LABELS_OF_KUBELET, "x")),
+        worker(labels=dict.fromkeys(KUBELET_LABELS, "x")),
         lambda spec: set(spec.workers[1].labels),
-        set(LABELS_OF_KUBELET),
+        set(KUBELET_LABELS),
     ),
     "taints with and without a value": (
         worker(taints=["dedicated=ingress:NoSchedule", "node-role.kubernetes.io/control-plane:NoExecute"]),
@@ -658,7 +688,7 @@ ACCEPTED: dict[str, tuple[Values, Callable[[Spec], object], object]] = {
         2,
     ),
     "number of workers at a time": ({"maxUnavailable": 3}, lambda spec: spec.max_unavailable, 3),
-    "share of the workers at a time": ({"maxUnavailable": "100%"}, lambda spec: spec.simultaneous_restarts, 2),
+    "percentage of workers at a time": ({"maxUnavailable": "100%"}, lambda spec: spec.simultaneous_restarts, 2),
     "flags of every kind": (
         {"etcdFlags": {"quota-backend-bytes": 4294967296, "auto-compaction-retention": "1h", "pre-vote": False}},
         lambda spec: spec.flags.etcd,
@@ -702,12 +732,12 @@ ACCEPTED: dict[str, tuple[Values, Callable[[Spec], object], object]] = {
         lambda spec: spec.node_folders,
         (Folder(path="/run/kubernetes", mode=0o755, owner="root:kubernetes"),),
     ),
-    "place named after the node": (
+    "path with the node's name": (
         {"layout": {"kubeletKey": "/etc/kubernetes/pki/{name}.key"}},
         lambda spec: [spec.layout.of(node).kubelet_key for node in spec.workers],
         ["/etc/kubernetes/pki/node-0.key", "/etc/kubernetes/pki/node-1.key"],
     ),
-    "place named after a node with a domain": (
+    "path with the name of a node with a domain": (
         {"layout": {"kubeletKey": "/etc/kubernetes/pki/{name}.key"}} | worker(name="node-1.example.com"),
         lambda spec: spec.layout.of(spec.workers[1]).kubelet_key,
         "/etc/kubernetes/pki/node-1.example.com.key",
@@ -718,7 +748,7 @@ ACCEPTED: dict[str, tuple[Values, Callable[[Spec], object], object]] = {
         "/etc/cni/net.d/10-node-0.conflist",
     ),
     "no DNS": ({"clusterDnsAddon": False}, lambda spec: spec.dns_addon, False),
-    "unknown kubelet fields, which the kubelet itself refuses": (
+    "unknown kubelet fields": (
         {"kubelet": {"noSuchField": 1}},
         lambda spec: spec.workers[0].kubelet,
         {"noSuchField": 1},
@@ -727,12 +757,14 @@ ACCEPTED: dict[str, tuple[Values, Callable[[Spec], object], object]] = {
 
 
 @pytest.mark.parametrize(("values", "look", "expected"), ACCEPTED.values(), ids=ACCEPTED.keys())
-def test_what_works_is_accepted_in_both_forms(values: Values, look: Callable[[Spec], object], expected: object) -> None:
+def test_valid_values_are_accepted_in_both_forms(
+    values: Values, look: Callable[[Spec], object], expected: object
+) -> None:
     assert look(parse(values)) == expected
     assert parse(from_engine(values)) == parse(values)
 
 
-def test_every_problem_is_in_one_message_with_key_value_and_what_is_allowed() -> None:
+def test_one_message_lists_all_problems() -> None:
     with pytest.raises(ConfigurationError) as caught:
         parse({"hardway:maxUnavailable": "0", "hardway:virtualization": "xen"} | worker(vcpus=0, address="10.9.9.9"))
     message = str(caught.value)
@@ -743,7 +775,7 @@ def test_every_problem_is_in_one_message_with_key_value_and_what_is_allowed() ->
     assert 'hardway:maxUnavailable = "0": must be a whole number' in message
 
 
-def test_a_problem_of_a_long_value_shows_its_beginning() -> None:
+def test_long_values_are_cut_in_messages() -> None:
     with pytest.raises(ConfigurationError) as caught:
         parse({"name": "A" * 10_000})
     assert len(str(caught.value)) < 300
@@ -753,7 +785,7 @@ def test_an_empty_configuration_is_the_default_stack() -> None:
     assert parse({}) == load(CHECKOUT / "Pulumi.dev.yaml")
 
 
-def test_the_default_stack_is_one_server_and_two_workers() -> None:
+def test_the_default_stack_has_one_server_and_two_workers() -> None:
     spec = load(CHECKOUT / "Pulumi.dev.yaml")
     assert [(node.name, node.role, str(node.address), str(node.pod_cidr)) for node in spec.nodes] == [
         ("server", Role.CONTROL_PLANE, "10.240.0.10", "None"),
@@ -764,11 +796,11 @@ def test_the_default_stack_is_one_server_and_two_workers() -> None:
 
 
 @pytest.mark.parametrize("version", kubernetes_versions())
-def test_every_known_version_can_be_the_labs(version: str) -> None:
+def test_every_supported_version_is_accepted(version: str) -> None:
     assert {node.kubernetes_version for node in parse({"kubernetesVersion": version}).nodes} == {version}
 
 
-def test_a_nodes_fields_are_laid_over_the_labs() -> None:
+def test_a_nodes_fields_override_the_labs() -> None:
     spec = parse(
         {
             "kubelet": {"maxPods": 50, "evictionHard": {"memory.available": "5%", "nodefs.available": "10%"}},
@@ -789,23 +821,36 @@ def test_a_nodes_fields_are_laid_over_the_labs() -> None:
     }
 
 
-def test_a_null_stays_so_that_it_takes_away_what_the_lab_sets_by_default() -> None:
+def test_null_stays_in_overrides() -> None:
     spec = parse({"kubelet": {"seccompDefault": None}} | worker(kubelet={"podPidsLimit": None}))
     assert spec.workers[0].kubelet == {"seccompDefault": None}
     assert spec.workers[1].kubelet == {"seccompDefault": None, "podPidsLimit": None}
 
 
-def test_keys_of_other_namespaces_are_left_alone() -> None:
+def test_cryptography_is_imported_only_for_certificates() -> None:
+    program = "import sys; from lab.config.parse import parse; parse({}); sys.exit('cryptography' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], cwd=CHECKOUT, check=True)
+
+
+def test_an_invalid_system_user_does_not_hide_its_name() -> None:
+    values = {
+        "systemUser": {"name": "kubernetes", "id": 1},
+        "nodeFolders": [{"path": "/a", "owner": "kubernetes:root"}],
+    }
+    assert problem_of(values).key == "hardway:systemUser.id"
+
+
+def test_keys_in_other_namespaces_are_ignored() -> None:
     assert parse({"libvirt:uri": "qemu:///session", "pulumi:tags": {"a": "b"}}) == parse({})
 
 
-def test_a_misspelled_namespace_is_noticed() -> None:
+def test_a_misspelled_namespace_is_refused() -> None:
     problem = problem_of({"hardwya:name": "lab"})
     assert problem.key == "hardwya:name"
     assert "did you mean hardway:name?" in problem.explanation
 
 
-def test_a_stack_file_is_read_with_and_without_the_namespace(tmp_path: Path) -> None:
+def test_the_namespace_is_optional_in_a_stack_file(tmp_path: Path) -> None:
     file = tmp_path / "Pulumi.try.yaml"
     file.write_text("config:\n  name: one\n  hardway:maxUnavailable: 2\n", encoding="utf-8")
     spec = load(file)
@@ -820,7 +865,7 @@ def test_an_empty_stack_file_is_the_default_stack(tmp_path: Path, content: str) 
 
 
 @pytest.mark.parametrize("content", ["config: [", "config: text\n", "- a\n", "\x00", None])
-def test_a_stack_file_that_cannot_be_read_is_named(tmp_path: Path, content: str | None) -> None:
+def test_an_unreadable_stack_file_is_named(tmp_path: Path, content: str | None) -> None:
     file = tmp_path / "Pulumi.try.yaml"
     if content is not None:
         file.write_text(content, encoding="utf-8")
@@ -828,52 +873,64 @@ def test_a_stack_file_that_cannot_be_read_is_named(tmp_path: Path, content: str 
         load(file)
 
 
-class Draw:
-    """Draws configurations: wild ones, and good ones with something wild put in somewhere."""
-
-    SCALARS = (
+SCALARS = st.sampled_from(
+    (
         None, True, False, 0, -1, 1, 7, 2**40, 10**400, 1.5, float("inf"), float("nan"), "", " ", "1", "true", "null",
         "[", "{}", "[[", "node-0", "server", "10.240.0.21", "10.200.0.0/24", "10.0.0.0/0", "::/0", "v1.35.4", "a:b",
         "a=b:NoSchedule", "100%", "\n", "\x00", "\ud800", "é", "x" * 300,
-    )  # fmt: skip
+    )
+)  # fmt: skip
 
-    NAMES = (
-        "name", "address", "podCidr", "labels", "taints", "kubelet", "maxPods", "kubernetesVersion", "memory",
-        "authentication", "x509", "grpc", "", "a.b", "--v", "hardway:name", "hardway:", ":", "x:y", "zz", "a" * 300,
-        "endpoint", "caKey", "certificates", "featureGates", "kubeProxy", "mode", "cni", "bridge", "mtu",
-    )  # fmt: skip
+KEYS = (
+    "name", "address", "podCidr", "labels", "taints", "kubelet", "maxPods", "kubernetesVersion", "memory",
+    "authentication", "x509", "grpc", "", "a.b", "--v", "hardway:name", "hardway:", ":", "x:y", "zz", "a" * 300,
+    "endpoint", "caKey", "certificates", "featureGates", "kubeProxy", "mode", "cni", "bridge", "mtu",
+)  # fmt: skip
 
-    def __init__(self, seed: int) -> None:
-        self.random = random.Random(seed)
+TOP_LEVEL_KEYS = (
+    *("workers", "controlPlanes", "join", "podRoutes", "network", "networkCidr", "clusterDns", "etcdFlags"),
+    *("systemUser", "nodeFolders", "layout", "containerd"),
+    *KEYS,
+)
 
-    def anything(self, depth: int = 4) -> Any:
-        kind = self.random.random()
-        if depth == 0 or kind < 0.5:
-            return self.random.choice(self.SCALARS)
-        if kind < 0.75:
-            return [self.anything(depth - 1) for _ in range(self.random.randrange(4))]
-        return {self.random.choice(self.NAMES): self.anything(depth - 1) for _ in range(self.random.randrange(5))}
+VALUES = st.recursive(
+    SCALARS | st.integers() | st.floats() | st.text(max_size=20),
+    lambda values: st.lists(values, max_size=3) | st.dictionaries(st.sampled_from(KEYS), values, max_size=4),
+    max_leaves=8,
+)
 
-    def configuration(self) -> Values:
-        known = [
-            "workers",
-            "controlPlanes",
-            "join",
-            "podRoutes",
-            "network",
-            "networkCidr",
-            "clusterDns",
-            "etcdFlags",
-            "kubelet",
-            "cni",
-            *self.NAMES,
-        ]
-        if self.random.random() < 0.5:
-            return {self.random.choice(known): self.anything() for _ in range(self.random.randrange(6))}
-        good: Values = json.loads(json.dumps({"controlPlanes": [SERVER], "workers": [NODE_0, NODE_1]}))
-        node = self.random.choice(good[self.random.choice(list(good))])
-        node[self.random.choice(self.NAMES)] = self.anything()
-        return good
+
+def almost_valid(role: str, index: int, key: str, value: Any) -> Values:
+    """Return a configuration that is valid except for one field of a node."""
+    values: Values = {"controlPlanes": [dict(SERVER)], "workers": [dict(NODE_0), dict(NODE_1)]}
+    nodes = values[role]
+    nodes[index % len(nodes)][key] = value
+    return values
+
+
+OVERRIDES = st.recursive(
+    st.none() | st.booleans() | st.integers(-1, 2**31) | st.floats(-1, 1) | st.text(max_size=20),
+    lambda values: st.lists(values, max_size=3) | st.dictionaries(st.sampled_from(KEYS), values, max_size=4),
+    max_leaves=8,
+)
+
+CONFIGURATIONS = st.one_of(
+    st.dictionaries(st.sampled_from(TOP_LEVEL_KEYS), VALUES, max_size=5),
+    st.builds(
+        almost_valid,
+        st.sampled_from(("controlPlanes", "workers")),
+        st.integers(0, 1),
+        st.sampled_from(KEYS),
+        VALUES,
+    ),
+    st.builds(
+        almost_valid,
+        st.just("workers"),
+        st.integers(0, 1),
+        st.sampled_from(("kubelet", "kubeProxy", "containerd", "cni")),
+        st.dictionaries(st.sampled_from(KEYS), OVERRIDES, min_size=1, max_size=4),
+    ),
+)
 
 
 def spec_or_error(values: Mapping[str, Any]) -> Spec | ConfigurationError:
@@ -883,7 +940,7 @@ def spec_or_error(values: Mapping[str, Any]) -> Spec | ConfigurationError:
         return error
 
 
-def test_what_is_wrong_with_one_node_hides_nothing_of_the_others() -> None:
+def test_an_invalid_node_does_not_hide_other_problems() -> None:
     with pytest.raises(ConfigurationError) as refused:
         parse({"workers": ["x", NODE_0 | {"address": "10.9.9.9"}, NODE_1 | {"kubelet": {"kind": "X"}}]})
     assert [problem.key for problem in refused.value.problems] == [
@@ -893,23 +950,22 @@ def test_what_is_wrong_with_one_node_hides_nothing_of_the_others() -> None:
     ]
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_whatever_is_configured_ends_in_a_spec_or_in_an_explanation(seed: int) -> None:
-    draw = Draw(seed)
-    for _ in range(100):
-        values = draw.configuration()
-        for form in (values, from_engine(values)):
-            outcome = spec_or_error(form)
-            if isinstance(outcome, Spec):
-                assert outcome.control_planes
-                assert all(services_of(outcome, node) and taken(outcome, node) for node in outcome.nodes)
-            else:
-                assert outcome.problems
-                assert all(problem.key and problem.explanation for problem in outcome.problems)
-                assert str(outcome).encode()
+# Derandomized: the same examples in every run, so that a failure in CI is reproducible.
+@settings(derandomize=True, database=None, deadline=None, max_examples=200)
+@given(CONFIGURATIONS)
+def test_every_configuration_gives_a_spec_or_an_explanation(values: Values) -> None:
+    for form in (values, from_engine(values)):
+        outcome = spec_or_error(form)
+        if isinstance(outcome, Spec):
+            assert outcome.control_planes
+            assert all(services_of(outcome, node) and taken(outcome, node) for node in outcome.nodes)
+        else:
+            assert outcome.problems
+            assert all(problem.key and problem.explanation for problem in outcome.problems)
+            assert str(outcome).encode()
 
 
-def test_endless_nesting_is_refused_rather_than_followed() -> None:
+def test_deep_nesting_is_refused() -> None:
     nested: Any = {}
     for _ in range(100_000):
         nested = {"a": nested}
@@ -927,8 +983,8 @@ def test_endless_nesting_is_refused_rather_than_followed() -> None:
         (worker(machine={"privatKey": "2"}), False),
     ],
 )
-def test_an_unknown_key_shows_its_value_unless_it_may_be_a_secret(values: dict[str, Any], shows: bool) -> None:
+def test_unknown_keys_show_no_possible_secret(values: dict[str, Any], shows: bool) -> None:
     with pytest.raises(ConfigurationError) as refused:
         parse(values)
     (problem,) = [problem for problem in refused.value.problems if "did you mean" in problem.explanation]
-    assert (problem.value is not ABSENT) == shows
+    assert (problem.value is not OMITTED) == shows

@@ -1,4 +1,4 @@
-"""Pulumi.yaml as the one declaration of the configuration: complete, in the engine's form, and what is read."""
+"""Pulumi.yaml declares all configuration keys, in the format that the engine requires."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 import yaml
 
-from lab.config.parse import CONVERTERS
-from lab.config.problems import ABSENT
-from lab.config.schema import KINDS, SchemaKey, decode, project
+from lab.config.converters import CONVERTERS
+from lab.config.schema import REQUIRED, TYPE_DESCRIPTIONS, SchemaKey, decode, project
+from lab.config.values import JoinValues, LabValues, NodeValues, RouteValues
 from system.files import CHECKOUT
 from tests.support.stacks import NAMES, stack_spec
 
 ENGINE_FIELDS = {"type", "default", "description", "items"}
-"""The engine's own schema of Pulumi.yaml refuses any other field of a key."""
+"""The fields of a key that the engine allows in Pulumi.yaml."""
 
 
 def declared() -> Mapping[str, Any]:
@@ -23,21 +23,28 @@ def declared() -> Mapping[str, Any]:
     return document
 
 
-def every_setting(settings: Mapping[str, SchemaKey], prefix: str = "") -> Iterator[tuple[str, SchemaKey]]:
-    """Every key, those within objects and lists too, as `workers[].address`."""
-    for name, setting in settings.items():
-        yield f"{prefix}{name}", setting
-        if setting.items:
-            yield f"{prefix}{name}[]", setting.items
-            yield from every_setting(setting.items.properties, f"{prefix}{name}[].")
-        yield from every_setting(setting.properties, f"{prefix}{name}.")
+def all_keys(schema: Mapping[str, SchemaKey], prefix: str = "") -> Iterator[tuple[str, SchemaKey]]:
+    """Yield all keys, including those in objects and lists, such as `workers[].address`."""
+    for name, key_schema in schema.items():
+        yield f"{prefix}{name}", key_schema
+        if key_schema.items:
+            yield f"{prefix}{name}[]", key_schema.items
+            yield from all_keys(key_schema.items.properties, f"{prefix}{name}[].")
+        yield from all_keys(key_schema.properties, f"{prefix}{name}.")
 
 
-SETTINGS = dict(every_setting(project().settings))
-NAMED = {key: setting for key, setting in SETTINGS.items() if not key.endswith("[]")}
+def fields_of(name: str) -> Mapping[str, SchemaKey]:
+    """Return the fields of the objects in a list."""
+    items = project().schema[name].items
+    assert items
+    return items.properties
 
 
-def test_the_project_runs_in_the_environment_that_pulumi_install_makes() -> None:
+KEYS_BY_PATH = dict(all_keys(project().schema))
+NAMED = {key: key_schema for key, key_schema in KEYS_BY_PATH.items() if not key.endswith("[]")}
+
+
+def test_the_project_uses_a_relative_virtual_environment() -> None:
     runtime = declared()["runtime"]
     assert runtime["name"] == "python"
     assert runtime["options"]["toolchain"] == "pip"
@@ -45,17 +52,17 @@ def test_the_project_runs_in_the_environment_that_pulumi_install_makes() -> None
 
 
 @pytest.mark.parametrize("key", declared()["config"])
-def test_a_key_has_type_default_and_description_and_nothing_that_the_engine_refuses(key: str) -> None:
+def test_top_level_keys_are_declared_as_the_engine_requires(key: str) -> None:
     declaration = declared()["config"][key]
     assert {"type", "default", "description"} <= set(declaration) <= ENGINE_FIELDS
-    assert declaration["type"] in KINDS
-    # Those of an object are the object's own keys, which the engine does not look at.
+    assert declaration["type"] in TYPE_DESCRIPTIONS
+    # The items of an object are its own keys, which the engine ignores.
     assert declaration["type"] != "array" or "items" in declaration
     assert "items" not in declaration or declaration["type"] in ("array", "object")
 
 
 @pytest.mark.parametrize("key", NAMED)
-def test_a_key_is_named_and_described_like_the_others(key: str) -> None:
+def test_keys_have_consistent_names_and_descriptions(key: str) -> None:
     assert re.fullmatch(r"[a-z][a-zA-Z]*", key.rpartition(".")[2])
     description = NAMED[key].description
     assert description.endswith(".")
@@ -63,28 +70,43 @@ def test_a_key_is_named_and_described_like_the_others(key: str) -> None:
 
 
 @pytest.mark.parametrize("key", NAMED)
-def test_a_default_is_of_the_type_that_is_declared(key: str) -> None:
-    setting = NAMED[key]
-    if setting.default is ABSENT:
+def test_defaults_have_the_declared_type(key: str) -> None:
+    key_schema = NAMED[key]
+    if key_schema.default is REQUIRED:
         of_nodes = {"name", "address", "podCidr", "path", "privateKey", "hostKey"}
         of_join = {"endpoint", "caCertificate", "certificate", "key"}
         assert key.rpartition(".")[2] in of_nodes | of_join
     else:
-        expected = {"string": str, "integer": int, "boolean": bool, "array": list, "object": dict}[setting.type]
-        assert type(setting.default) is expected
-        assert decode(setting, setting.default) == setting.default
+        expected = {"string": str, "integer": int, "boolean": bool, "array": list, "object": dict}[key_schema.type]
+        assert type(key_schema.default) is expected
+        assert decode(key_schema, key_schema.default) == key_schema.default
 
 
 @pytest.mark.parametrize("pattern", CONVERTERS)
-def test_what_is_checked_is_declared(pattern: str) -> None:
-    assert pattern in SETTINGS
+def test_converters_have_declared_keys(pattern: str) -> None:
+    assert pattern in KEYS_BY_PATH
 
 
-@pytest.mark.parametrize("key", [key for key, setting in SETTINGS.items() if setting.type in ("string", "integer")])
-def test_every_text_and_number_is_checked(key: str) -> None:
+@pytest.mark.parametrize(
+    "key", [key for key, key_schema in KEYS_BY_PATH.items() if key_schema.type in ("string", "integer")]
+)
+def test_all_texts_and_numbers_have_a_converter(key: str) -> None:
     assert key in CONVERTERS
 
 
 @pytest.mark.parametrize("stack", NAMES)
-def test_every_stack_file_makes_a_lab(stack: str) -> None:
+def test_every_stack_file_is_valid(stack: str) -> None:
     assert stack_spec(stack).nodes
+
+
+@pytest.mark.parametrize(
+    ("values", "schema"),
+    [
+        (LabValues, project().schema),
+        (NodeValues, fields_of("workers")),
+        (RouteValues, fields_of("podRoutes")),
+        (JoinValues, project().schema["join"].properties),
+    ],
+)
+def test_typed_values_have_the_declared_keys(values: type, schema: Mapping[str, SchemaKey]) -> None:
+    assert values.__annotations__.keys() == schema.keys()

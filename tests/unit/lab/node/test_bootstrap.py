@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lab.config.node_paths import LABS_OWN
+from lab.config.node_paths import RESERVED_PATHS
 from lab.node.addons import FOLDER
 from lab.node.bootstrap import GROUP, TOKEN_FILE, TOKENS, token, token_id
 from lab.node.node_setup import PROGRAMS
@@ -186,7 +186,7 @@ def test_whatever_has_no_place_in_the_layout_is_where_no_layout_may_be(bootstrap
         for node in spec.kubelets:
             layout = spec.layout.of(node)
             for path in files(spec, node).keys() - set(layout.paths.values()) - fixed:
-                assert path.startswith(tuple(f"{folder}/" for folder in LABS_OWN)) or path in LABS_OWN, path
+                assert path.startswith(tuple(f"{folder}/" for folder in RESERVED_PATHS)) or path in RESERVED_PATHS, path
 
 
 def test_programs_of_what_runs_pods_stand_where_the_layout_has_them(bootstrap: Spec) -> None:

@@ -1,14 +1,17 @@
-"""Certificates and keys as PEM: whose a certificate is, and which key is its own."""
+"""Parsing of certificates and private keys in PEM."""
 
 import base64
-import random
+from collections.abc import Callable
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from lab import certificates
+from lab.certificates import pem_bundle
+from lab.config import x509
 from tests.support.certificates import pair
 
-# Made by openssl for these tests. Nothing trusts them.
+# Created with openssl for these tests.
 RSA = """\
 -----BEGIN CERTIFICATE-----
 MIICUDCCAbmgAwIBAgIUZP1gEYhSyHwJ9Tx4+E4emM3/SZEwDQYJKoZIhvcNAQEL
@@ -138,7 +141,7 @@ kUr5e/tGeJ8c058l61w1douCrYYQcb3/BAIhAKq21rXXjA6LtcMk8cyP7aErIRD8
 6KzTPWsLmuoV+fa5
 -----END CERTIFICATE-----
 """
-NO_CERTIFICATE, NO_KEY = "must be certificates as PEM", "must be one private key without a passphrase as PEM"
+NO_CERTIFICATE, NO_KEY = "must be certificates in PEM format", "must be one private key in PEM format"
 
 
 @pytest.mark.parametrize(
@@ -146,16 +149,13 @@ NO_CERTIFICATE, NO_KEY = "must be certificates as PEM", "must be one private key
     [(RSA, "system:kube-proxy"), (EC, "ec"), (ED25519, "ed"), (pair("anybody")[0], "anybody")],
     ids=["RSA", "EC", "Ed25519", "of the tests"],
 )
-def test_a_certificate_tells_whose_it_is(text: str, name: str) -> None:
-    assert certificates.certificates(text)[0].common_name == name
+def test_common_name(text: str, name: str) -> None:
+    assert x509.certificates(text)[0].common_name == name
 
 
-def test_several_certificates_stay_in_their_order_and_each_is_taken_once() -> None:
+def test_certificates_keep_their_order_without_duplicates() -> None:
     again = EC.replace("\n", "\r\n")
-    assert (
-        certificates.joined(certificates.certificates(f"{RSA}the next one:\n{EC}{RSA}{again}{ED25519}"))
-        == RSA + EC + ED25519
-    )
+    assert pem_bundle(x509.certificates(f"{RSA}the next one:\n{EC}{RSA}{again}{ED25519}")) == RSA + EC + ED25519
 
 
 @pytest.mark.parametrize(
@@ -169,9 +169,9 @@ def test_several_certificates_stay_in_their_order_and_each_is_taken_once() -> No
     ],
     ids=["authority", "of version 1", "no authority", "does not say", "key is for something else"],
 )
-def test_an_authority_is_who_may_issue_certificates(text: str, expected: bool) -> None:
-    [certificate] = certificates.certificates(text)
-    assert certificate.issues is expected
+def test_authorities_may_issue_certificates(text: str, expected: bool) -> None:
+    [certificate] = x509.certificates(text)
+    assert certificate.is_authority is expected
 
 
 @pytest.mark.parametrize(
@@ -179,19 +179,19 @@ def test_an_authority_is_who_may_issue_certificates(text: str, expected: bool) -
     [(RSA, RSA_PKCS8), (RSA, RSA_PKCS1), (EC, EC_SEC1), (EC, EC_PKCS8), (ED25519, ED25519_PKCS8), pair("anybody")],
     ids=["RSA, PKCS #8", "RSA, PKCS #1", "EC, SEC 1", "EC, PKCS #8", "Ed25519, PKCS #8", "of the tests"],
 )
-def test_a_key_fits_its_own_certificate_alone(certificate: str, key: str) -> None:
+def test_a_key_matches_only_its_certificate(certificate: str, key: str) -> None:
     fitting = [
         text
         for text in (RSA, EC, ED25519, pair("anybody")[0])
-        if certificates.private_key(key).fits(certificates.certificates(text)[0])
+        if x509.private_key(key).matches(x509.certificates(text)[0])
     ]
     assert fitting == [certificate]
 
 
-def test_what_stands_around_is_left_out() -> None:
-    assert certificates.joined(certificates.certificates(f"Certificate:\n    Data:\n{EC}\nrest{EC_SEC1}")) == EC
+def test_surrounding_text_is_removed() -> None:
+    assert pem_bundle(x509.certificates(f"Certificate:\n    Data:\n{EC}\nrest{EC_SEC1}")) == EC
     assert (
-        certificates.private_key(
+        x509.private_key(
             f"-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n{EC_SEC1}"
         ).text
         == EC_SEC1
@@ -212,9 +212,9 @@ def test_what_stands_around_is_left_out() -> None:
     ],
     ids=["empty", "text", "a key", "cut off", "cut off last", "cut off first", "other marks", "other characters"],
 )
-def test_what_is_no_certificate_is_refused(text: str) -> None:
+def test_invalid_certificates_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=NO_CERTIFICATE):
-        certificates.certificates(text)
+        x509.certificates(text)
 
 
 @pytest.mark.parametrize(
@@ -229,28 +229,35 @@ def test_what_is_no_certificate_is_refused(text: str) -> None:
     ],
     ids=["empty", "text", "a certificate", "two", "cut off", "with a passphrase"],
 )
-def test_what_is_no_key_is_refused(text: str) -> None:
+def test_invalid_private_keys_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=NO_KEY):
-        certificates.private_key(text)
+        x509.private_key(text)
 
 
 @pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
-@pytest.mark.parametrize("seed", range(10))
-def test_whatever_stands_there_is_read_or_refused(seed: int) -> None:
-    rng = random.Random(seed)
-    for text, read in (
-        (EC, certificates.certificates),
-        (RSA, certificates.certificates),
-        (EC_SEC1, certificates.private_key),
-        (RSA_PKCS8, certificates.private_key),
-    ):
-        first, *body, last = text.splitlines()
-        for _ in range(200):
-            der = bytearray(base64.b64decode("".join(body)))
-            for _ in range(rng.randrange(1, 4)):
-                der[rng.randrange(len(der))] = rng.randrange(256)
-            broken = base64.b64encode(der[: rng.randrange(len(der) + 1)] if rng.random() < 0.3 else der).decode()
-            try:
-                read(f"{first}\n{broken}\n{last}\n")
-            except ValueError as error:
-                assert str(error).startswith((NO_CERTIFICATE, NO_KEY))  # noqa: PT017
+@settings(derandomize=True, database=None, deadline=None, max_examples=300)
+@given(
+    st.sampled_from(
+        (
+            (EC, x509.certificates),
+            (RSA, x509.certificates),
+            (EC_SEC1, x509.private_key),
+            (RSA_PKCS8, x509.private_key),
+        )
+    ),
+    st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), min_size=1, max_size=3),
+    st.none() | st.integers(0, 2000),
+)
+def test_damaged_pem_is_parsed_or_refused(
+    original: tuple[str, Callable[[str], object]], changes: list[tuple[int, int]], length: int | None
+) -> None:
+    text, parse = original
+    first, *body, last = text.splitlines()
+    der = bytearray(base64.b64decode("".join(body)))
+    for position, value in changes:
+        der[position % len(der)] = value
+    damaged = base64.b64encode(der[:length]).decode()
+    try:
+        parse(f"{first}\n{damaged}\n{last}\n")
+    except ValueError as error:
+        assert str(error).startswith((NO_CERTIFICATE, NO_KEY))  # noqa: PT017
