@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from host.access import ssh
-from lab.node.node_setup import PROGRAMS
+from lab.node.paths import PROGRAMS
 
 PATIENCE = 900
 """Seconds that one program may take: on an emulated node it reads some hundred MB of binaries."""

@@ -25,7 +25,9 @@ RESERVED_PATHS = (
     "/etc/tmpfiles.d",
     "/opt/cni/bin",
     "/usr/local/lib/hardway",
-    "/var/lib/cluster-objects",
+    "/var/lib/addons",
+    "/var/lib/bootstrap-tokens",
+    "/var/lib/cluster-objects",  # now addons; older labs still have it
     "/var/lib/containerd",
     "/var/lib/etcd",
     "/var/lib/hardway",
@@ -44,7 +46,7 @@ RESERVED_PATHS = (
             ),
         )
     ),
-    "/var/lib/node-admission",
+    "/var/lib/node-admission",  # now bootstrap-tokens; older labs still have it
 )
 """The paths of the lab's files that are not part of the layout."""
 

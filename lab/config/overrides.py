@@ -65,10 +65,6 @@ PROTECTED_FLAGS: Mapping[FlagsKey, Mapping[str, str]] = {
     "etcdFlags": {
         "config-file": "With a configuration file, etcd ignores all flags of the lab.",
         **dict.fromkeys(
-            ("enable-grpc-gateway", "listen-client-http-urls"),
-            "The lab adds and removes etcd members through the gRPC gateway.",
-        ),
-        **dict.fromkeys(
             (
                 "name",
                 "initial-cluster",

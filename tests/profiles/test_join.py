@@ -59,7 +59,7 @@ def test_worker_is_ready_with_its_role(lab: RunningLab) -> None:
 
 
 def test_worker_has_no_admin_kubeconfig(lab: RunningLab) -> None:
-    assert lab.ssh(GUEST, "ls /run/kubeconfig.* /var/lib/cluster-objects 2>/dev/null || true") == ""
+    assert lab.ssh(GUEST, "ls /run/kubeconfig.* /var/lib/addons 2>/dev/null || true") == ""
 
 
 def test_pods_of_both_labs_reach_each_other(lab: RunningLab) -> None:

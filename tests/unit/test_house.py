@@ -39,11 +39,8 @@ NEVER_TOGETHER = {("lab.config", "lab.node"), ("lab.node", "lab.config")}
 BEFORE_THE_ENVIRONMENT = ("system", "toolchain", "hardway", "host.prepare", "dev.__main__", "dev.checks")
 """Packages and modules that run before the virtual environment exists."""
 
-LAB_READS = ("lab", "assets", "Pulumi.yaml", "toolchain/vm/root")
-"""The only files and folders of the checkout that `lab` may read.
-
-`toolchain/vm/root` holds the files of the VM image. An existing machine gets the same ones.
-"""
+LAB_READS = ("lab", "assets", "Pulumi.yaml")
+"""The only files and folders of the checkout that `lab` may read."""
 
 
 @dataclass(frozen=True)

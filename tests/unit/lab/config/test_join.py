@@ -13,16 +13,15 @@ import yaml
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from lab.config.parse import ConfigurationError, parse
-from lab.node.bootstrap import TOKEN_FILE
-from lab.node.node_setup import KUBECTL
+from lab.node.paths import BOOTSTRAP_TOKEN, KUBECTL
 from lab.node.render import packages_of, services_of
 from lab.node.service import Credential, Part, Service
-from lab.node.units import ASSETS
 from lab.pki import identities
 from lab.spec import Spec
 from tests.support.certificates import pair
 from tests.support.changes import Values
 from tests.support.fake_programs import put
+from tests.support.node_programs import install
 from tests.support.stacks import configuration, stack_spec
 
 AUTHORITY, AUTHORITY_KEY = pair("kubernetes-ca")
@@ -397,8 +396,8 @@ def test_a_token_provides_only_the_client_certificate() -> None:
     spec = parse(by_token())
     kubelet = services(spec)["kubelet"]
     assert spec.tls_bootstrap
-    assert kubelet.files[TOKEN_FILE].content == Credential(identity="guest-0", part=Part.TOKEN)
-    assert "node-admission" not in kubelet.needs
+    assert kubelet.files[BOOTSTRAP_TOKEN].content == Credential(identity="guest-0", part=Part.TOKEN)
+    assert "bootstrap-tokens" not in kubelet.needs
     told = yaml.safe_load(kubelet.visible_files["/var/lib/kubelet/kubelet-config.yaml"])
     assert "tlsCertFile" not in told
     assert yaml.safe_load(kubelet.visible_files["/var/lib/kubelet/bootstrap-kubeconfig"])["clusters"][0]["cluster"] == {
@@ -439,7 +438,13 @@ def test_both_labs_have_routes_to_pods() -> None:
 
 def test_membership_deletes_the_kubeconfig(programs: Path) -> None:
     put(programs, "kubectl", f'echo "$KUBECONFIG" >{programs}/path; stat -c %a "$KUBECONFIG"; cat "$KUBECONFIG" >&2')
-    program = [str(ASSETS / "node" / "membership"), "--kubeconfig-from-stdin", "leave", "guest-0", "30"]
+    program = [
+        str(install(programs / "node") / "node-registration"),
+        "--kubeconfig-from-stdin",
+        "leave",
+        "guest-0",
+        "30",
+    ]
     result = subprocess.run(program, input=KUBECONFIG, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert KUBECONFIG in result.stderr

@@ -18,7 +18,7 @@ from lab.config.overrides import PROTECTED_FIELDS, PROTECTED_FLAGS
 from lab.config.parse import ConfigurationError, load, parse
 from lab.config.problems import OMITTED
 from lab.config.values import FlagsKey, OverrideKey
-from lab.node.node_setup import taken
+from lab.node.node_setup import claim
 from lab.node.render import services_of
 from lab.spec import Folder, Role, Spec, SystemUser, Taint, TaintEffect, Virtualization, VmSize
 from lab.versions import default_kubernetes_version, kubernetes_versions
@@ -532,7 +532,6 @@ REFUSED = {
             "listen-peer-urls",
             "listen-client-urls",
             "advertise-client-urls",
-            "listen-client-http-urls",
             "wal-dir",
             "force-new-cluster",
         )
@@ -958,7 +957,7 @@ def test_every_configuration_gives_a_spec_or_an_explanation(values: Values) -> N
         outcome = spec_or_error(form)
         if isinstance(outcome, Spec):
             assert outcome.control_planes
-            assert all(services_of(outcome, node) and taken(outcome, node) for node in outcome.nodes)
+            assert all(services_of(outcome, node) and claim(outcome, node) for node in outcome.nodes)
         else:
             assert outcome.problems
             assert all(problem.key and problem.explanation for problem in outcome.problems)
