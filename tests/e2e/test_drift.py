@@ -1,4 +1,4 @@
-"""`hardway verify` finds manual outcomes on a node, and the next `pulumi up` repairs them."""
+"""`hardway verify` finds manual changes on a node, and the next `pulumi up` repairs them."""
 
 from tests.support.cluster import WORKERS, ready
 from tests.support.running_lab import Outcome, RunningLab, wait_for
