@@ -10,7 +10,7 @@ from typing import Any
 from lab.config import join, machines, node_paths
 from lab.config.address_plan import ipv4_address, ipv4_network
 from lab.config.kubernetes_names import dns_label, dns_subdomain, labels, node_name, taint, taints
-from lab.config.schema import Converter
+from lab.config.schema import Converter, optional
 from lab.spec import Virtualization
 from lab.versions import kubernetes_versions
 
@@ -37,11 +37,6 @@ def _range(minimum: int, maximum: int, unit: str = "", reason: str = "") -> Conv
         return value
 
     return convert
-
-
-def _optional(converter: Converter) -> Converter:
-    """Wrap a converter so that an empty string becomes None."""
-    return lambda value: converter(value) if value else None
 
 
 def _one_of(choices: Sequence[str], convert: Callable[[str], Any]) -> Converter:
@@ -136,7 +131,7 @@ CONVERTERS: Mapping[str, Converter] = {
     "controlPlanes[].memory": _range(1024, MAX_MEMORY, "MiB", "; etcd and the API server need at least 1024 MiB"),
     **{f"workers[].{name}": converter for name, converter in _NODE.items()},
     "workers[].memory": _range(512, MAX_MEMORY, "MiB", "; kubelet, kube-proxy and containerd need at least 512 MiB"),
-    "controlPlanes[].podCidr": _optional(ipv4_network(8, 30)),
+    "controlPlanes[].podCidr": optional(ipv4_network(8, 30)),
     "workers[].machine.user": node_paths.account_name,
     "workers[].machine.port": _range(1, 65535),
     "workers[].machine.privateKey": machines.private_key,
@@ -147,8 +142,8 @@ CONVERTERS: Mapping[str, Converter] = {
     "podRoutes[].podCidr": ipv4_network(8, 30),
     "podRoutes[].address": ipv4_address,
     "networkCidr": ipv4_network(16, 29, ", because libvirt assigns no addresses in wider ranges"),
-    "network": _optional(_network),
-    "apiAddress": _optional(ipv4_address),
+    "network": optional(_network),
+    "apiAddress": optional(ipv4_address),
     "clusterCidr": ipv4_network(8, 30),
     "serviceCidr": ipv4_network(12, 29, ", because the API server accepts no other"),
     "clusterDns": ipv4_address,
@@ -162,6 +157,6 @@ CONVERTERS: Mapping[str, Converter] = {
     "healthTimeoutSeconds": _range(10, 3600, "seconds"),
     "virtualization": _one_of(tuple(Virtualization), Virtualization),
     "libvirtUri": _libvirt_uri,
-    "image": _optional(_image),
+    "image": optional(_image),
 }
 """The converter of each key. A key without a converter accepts every value of its type."""

@@ -13,7 +13,7 @@ import yaml
 
 from lab.certificates import CLIENT_AUTH, SERVER_AUTH, Certificate, Claim, PrivateKey
 from lab.config.problems import Problems
-from lab.config.schema import Converter, project
+from lab.config.schema import Converter, optional, project
 from lab.config.values import Configuration, JoinValues, NodeEntry, NodeValues
 from lab.pki import KUBE_PROXY_USER, NODES_GROUP, kubelet_user
 from lab.spec import GivenCertificate, Join
@@ -42,11 +42,6 @@ CLAIM_REASONS: Mapping[Claim, str] = {
     Claim.NAME: "API servers connect to a kubelet by its name or by its address, depending on their flags",
 }
 """Why a certificate needs each claim."""
-
-
-def _optional(converter: Converter) -> Converter:
-    """Wrap a converter so that an empty string becomes None."""
-    return lambda text: converter(text) if text else None
 
 
 def _endpoint(text: str) -> str:
@@ -116,12 +111,12 @@ def _given_certificate(fields: Mapping[str, Any]) -> GivenCertificate:
 CONVERTERS: Mapping[str, Converter] = {
     "join.endpoint": _endpoint,
     "join.caCertificate": _authorities,
-    "join.caKey": _optional(_private_key),
-    "join.bootstrapToken": _optional(_bootstrap_token),
+    "join.caKey": optional(_private_key),
+    "join.bootstrapToken": optional(_bootstrap_token),
     "join.certificates[].certificate": _certificates,
     "join.certificates[].key": _private_key,
     "join.certificates[]": _given_certificate,
-    "join.kubeconfig": _optional(_kubeconfig),
+    "join.kubeconfig": optional(_kubeconfig),
 }
 """The converters of the keys under `join`."""
 

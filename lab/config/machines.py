@@ -29,7 +29,7 @@ def private_key(text: str) -> str:
             "`pulumi config set --secret --path KEY <FILE`"
         )
     if "ENCRYPTED" in match[0] or (match[1].startswith("OPENSSH") and not _is_unencrypted(match[2])):
-        raise ValueError("must be a key without a passphrase, because the lab connects without asking anybody")
+        raise ValueError("must be a key without a passphrase, because the lab logs in without user interaction")
     return f"{key}\n"
 
 

@@ -64,7 +64,7 @@ SYSTEM_PATHS = (
 """The paths of the operating system, and folders that are empty after a reboot. The layout must not use them."""
 
 SHARED_SYSTEM_FOLDERS = ("/etc", "/home", "/opt", "/root", "/srv", "/usr", "/usr/local", "/var", "/var/lib")
-"""The folders whose mode and owner the system relies on. The layout may use them."""
+"""The folders with a mode and owner that the system relies on. The layout may use them."""
 
 LAYOUT_KEYS = {
     name: re.sub(r"_([a-z])", lambda match: match[1].upper(), name) for name in NodePaths.__dataclass_fields__
@@ -123,7 +123,7 @@ def _folder_path(text: str) -> str:
     if "{name}" in text:
         raise ValueError("must not contain the placeholder {name}")
     if _path(text) in (*SHARED_SYSTEM_FOLDERS, *SYSTEM_PATHS):
-        raise ValueError("is a system folder, whose mode and owner must not change; choose a folder inside it")
+        raise ValueError("is a system folder, and its mode and owner must not change; choose a folder inside it")
     if _is_within(text, "/var/run"):
         raise ValueError(f"must not be in /var/run, which is a link to /run; use {text.removeprefix('/var')}")
     return text
@@ -208,7 +208,7 @@ def check_layout(configuration: Configuration, problems: Problems) -> None:
 
 
 def _path_conflicts(paths: Mapping[str, str]) -> dict[str, str]:
-    """Return the keys of files whose path another file or folder of the layout uses, with explanations."""
+    """Return explanations by key for files with a path that another file or folder of the layout uses."""
     owners = {}
     if "binaries" in paths:
         owners[paths["binaries"]] = "layout.binaries"

@@ -172,7 +172,7 @@ CHECKED_FIELDS: Mapping[OverrideKey, Mapping[str, tuple[Callable[[Any], bool], s
         "mtu": (lambda value: _is_integer(value) and value >= 0, "must be a whole number of bytes, such as 1400"),
     },
 }
-"""For each service, the fields whose values are checked here: a predicate, and the message for other values.
+"""For each service, the fields with values that are checked here: a predicate, and the message for other values.
 
 The lab itself reads these fields, or nothing else refuses a wrong value before a pod starts.
 """

@@ -29,7 +29,7 @@ def parse(values: Mapping[str, Any], secret: Iterable[str] = (), now: datetime |
         values: The values by key, with or without the project's namespace. Values are as the engine passes them to a
             program (scalars as text, everything else as JSON text) or as YAML represents them. Keys in other namespaces
             are ignored. A missing key gets the default from Pulumi.yaml.
-        secret: The keys whose values the engine treats as secret, entirely or in part.
+        secret: The keys of values that the engine treats as secret, entirely or in part.
         now: The time at which given certificates must be valid; None to skip that check.
 
     Returns:
@@ -67,7 +67,9 @@ def load(stack_file: Path) -> Spec:
     if isinstance(configuration, dict):
         configuration = configuration.get("config") or {}
     if not isinstance(configuration, dict):
-        raise _unreadable(stack_file, "must be a mapping with the key config, whose value must be a mapping")
+        raise _unreadable(
+            stack_file, "must be a mapping with the key config, and the value of that key must be a mapping"
+        )
     return parse({str(key): value for key, value in configuration.items()})
 
 

@@ -20,7 +20,7 @@ class Omitted(Enum):
 
 
 OMITTED: Final = Omitted.OMITTED
-"""Marks a problem whose message shows no value: the key is missing, or its value may be secret."""
+"""The value of a problem if the message must not show one: the key is missing, or its value may be secret."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ class Problems:
         """Start without problems.
 
         Args:
-            secret_keys: The top-level keys whose values may contain secrets. No message shows any part of them.
+            secret_keys: The top-level keys with values that may contain secrets. No message shows any part of them.
         """
         self._problems: list[Problem] = []
         self._secret_keys = secret_keys

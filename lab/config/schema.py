@@ -44,6 +44,11 @@ Converter = Callable[[Any], Any]
 """Converts a value of the declared type into what the spec holds. Raises ValueError with an explanation."""
 
 
+def optional(converter: Converter) -> Converter:
+    """Wrap a converter so that an empty string becomes None."""
+    return lambda text: converter(text) if text else None
+
+
 class Marker(Enum):
     """The type of REQUIRED and INVALID."""
 
@@ -52,10 +57,10 @@ class Marker(Enum):
 
 
 REQUIRED: Final = Marker.REQUIRED
-"""Stands for the default of a key that has none."""
+"""The default of a key that the configuration must set."""
 
 INVALID: Final = Marker.INVALID
-"""Stands for the result of a failed conversion."""
+"""The result of a failed conversion."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,18 +15,19 @@ from lab.certificates import Certificate, PrivateKey
 from lab.spec import ExistingMachine, Folder, GivenCertificate, SystemUser, Taint, Virtualization
 
 OverrideKey = Literal["kubelet", "kubeProxy", "containerd", "cni"]
-"""A key whose value overrides fields of a service's configuration, for all nodes or for one."""
+"""The key of overrides of a service's configuration fields, for all nodes or for one."""
 
 FlagsKey = Literal["etcdFlags", "apiServerFlags", "controllerManagerFlags", "schedulerFlags"]
-"""A key whose value overrides command-line flags of a control plane service."""
+"""The key of overrides of a control plane service's command-line flags."""
 
 OVERRIDE_KEYS: tuple[OverrideKey, ...] = ("kubelet", "kubeProxy", "containerd", "cni")
+"""All values of OverrideKey."""
 
 Overrides = Mapping[str, Any]
 """Fields or flags by name."""
 
 IncompleteObject = Mapping[str, Any]
-"""An object some of whose fields have problems. It holds the others."""
+"""An object without those of its fields that have problems."""
 
 
 class NodeValues(TypedDict, total=False):
@@ -139,7 +140,7 @@ class RouteEntry(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Configuration:
-    """A configuration whose values are converted one by one, and not yet checked together.
+    """A configuration with values that are converted one by one, and not yet checked together.
 
     Attributes:
         namespace: The namespace of the keys.

@@ -398,8 +398,8 @@ def test_a_token_provides_only_the_client_certificate() -> None:
     assert spec.tls_bootstrap
     assert kubelet.files[BOOTSTRAP_TOKEN].content == Credential(identity="guest-0", part=Part.TOKEN)
     assert "bootstrap-tokens" not in kubelet.needs
-    told = yaml.safe_load(kubelet.visible_files["/var/lib/kubelet/kubelet-config.yaml"])
-    assert "tlsCertFile" not in told
+    kubelet_configuration = yaml.safe_load(kubelet.visible_files["/var/lib/kubelet/kubelet-config.yaml"])
+    assert "tlsCertFile" not in kubelet_configuration
     assert yaml.safe_load(kubelet.visible_files["/var/lib/kubelet/bootstrap-kubeconfig"])["clusters"][0]["cluster"] == {
         "server": "https://10.240.0.10:6443",
         "certificate-authority": "/var/lib/kubelet/ca.crt",
@@ -407,8 +407,8 @@ def test_a_token_provides_only_the_client_certificate() -> None:
 
 
 def test_a_given_serving_certificate_is_used_with_a_token() -> None:
-    told = services(parse(by_token(certificates=[KUBE_PROXY, GUEST])))["kubelet"]
-    assert "tlsCertFile: /var/lib/kubelet/kubelet.crt" in told.visible_files["/var/lib/kubelet/kubelet-config.yaml"]
+    kubelet = services(parse(by_token(certificates=[KUBE_PROXY, GUEST])))["kubelet"]
+    assert "tlsCertFile: /var/lib/kubelet/kubelet.crt" in kubelet.visible_files["/var/lib/kubelet/kubelet-config.yaml"]
 
 
 @pytest.mark.parametrize("kubeconfig", ["", KUBECONFIG], ids=["none", "an administrator"])

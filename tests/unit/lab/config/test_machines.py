@@ -148,13 +148,13 @@ def test_messages_show_no_part_of_a_private_key(values: dict[str, Any]) -> None:
 
 def test_machines_get_the_network_settings_of_the_image() -> None:
     """systemd must not change the addresses of pod interfaces, nor the routes to pods."""
-    told = {"/etc/systemd/network/10-pods.link", "/etc/systemd/networkd.conf.d/50-routes.conf"}
+    network_files = {"/etc/systemd/network/10-pods.link", "/etc/systemd/networkd.conf.d/50-routes.conf"}
 
     def files(spec: Spec, node: Node) -> set[str]:
         return set(services_of(spec, node)[0].files)
 
     spec, virtual = configured(), configured(machine={})
-    assert files(spec, spec.workers[0]) - files(virtual, virtual.workers[0]) == told
-    assert not files(spec, spec.control_planes[0]) & told
+    assert files(spec, spec.workers[0]) - files(virtual, virtual.workers[0]) == network_files
+    assert not files(spec, spec.control_planes[0]) & network_files
     with_cloud_image = configured(machine={}, lab={"image": "/srv/debian.qcow2"})
-    assert files(with_cloud_image, with_cloud_image.control_planes[0]) >= told
+    assert files(with_cloud_image, with_cloud_image.control_planes[0]) >= network_files

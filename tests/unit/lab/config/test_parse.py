@@ -976,7 +976,7 @@ def test_deep_nesting_is_refused() -> None:
     ("values", "shows"),
     [
         ({"maxUnavailabel": "2"}, True),
-        (worker(adress="10.240.0.77"), True),
+        (worker(addr="10.240.0.77"), True),
         ({"joinn": json.dumps({"caKey": "2"})}, False),
         ({"joinn": {"caKey": "2"}}, False),
         (worker(machine={"privatKey": "2"}), False),
