@@ -1,0 +1,1 @@
+"""Tools for developers: checks and tests, documentation, benchmark."""

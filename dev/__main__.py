@@ -53,12 +53,20 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-if __name__ == "__main__":
+def run() -> int:
+    """Run the command of this process, and report problems without a traceback."""
     try:
-        sys.exit(main())
+        return main()
     except HardwayError as error:
-        sys.exit(f"hardway: {error}")
+        print(f"hardway: {error}", file=sys.stderr)
+        return 1
     except OSError as error:
-        sys.exit(f"hardway: {error.filename}: {error.strerror}" if error.filename else f"hardway: {error}")
+        text = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        print(f"hardway: {text}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
-        sys.exit(130)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(run())

@@ -123,6 +123,8 @@ def lint_commands(workspace: Workspace) -> dict[str, list[str]]:
         "ruff check": [str(programs / "ruff"), "check"],
         "ruff format": [str(programs / "ruff"), "format", "--check"],
         "mypy": [str(programs / "mypy")],
+        "codespell": [str(programs / "codespell"), *tracked_files(workspace.checkout)],
+        "prose": [str(programs / "python"), "-m", "dev.prose"],
         "shellcheck": ["shellcheck", *shell_programs(workspace.checkout)],
     }
     go = golang.installed(versions.go().minimum)

@@ -1,9 +1,14 @@
-"""`make bench`: brings up a fresh lab, measures, prints the figures and writes them to .lab/reports/bench.json."""
+"""Measure a fresh lab: `make bench`.
+
+It prints the figures and writes them to .lab/reports/bench.json.
+"""
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 from dev.bench import measuring
 from dev.bench.machine import load, machine, used_versions
@@ -16,36 +21,57 @@ from toolchain.cache import default_folder
 
 
 def main() -> int:
-    """Measures all there is to measure, on one lab.
+    """Take all measurements on one lab.
 
-    The exit code is 1 where something could not be measured; the goals have no say in it.
+    Returns:
+        The exit code: 1 if a measurement failed. Missed goals do not count.
     """
     lab = RunningLab.clone(default_folder() / "bench")
     try:
-        about, figures, failures = _measured(lab)
+        about, figures, failures = _measure(lab)
     finally:
         lab.purge()
+    scale, scale_failures = _scale()
+    failures += scale_failures
     for name, values in about.items():
         print(f"{name}: {', '.join(f'{key} {value}' for key, value in values.items())}")
     print(f"\n{table(figures)}")
+    if scale:
+        print(f"\nThe program with many workers, without a lab:\n\n{scale}")
     for failure in failures:
         print(f"\nNOT MEASURED: {failure}")
     report = Workspace(CHECKOUT).lab / "reports" / "bench.json"
     report.parent.mkdir(parents=True, exist_ok=True)
-    report.write_text(json.dumps(document(figures, failures, **about), indent=2) + "\n")
+    report.write_text(json.dumps(document(figures, failures, **about) | {"scale": scale.splitlines()}, indent=2) + "\n")
     return 1 if failures else 0
 
 
-def _measured(lab: RunningLab) -> tuple[dict[str, dict[str, str]], list[Figure], list[str]]:
-    """What there is to know of the run, its figures, and what could not be measured. Takes the stack down again."""
+def _scale() -> tuple[str, list[str]]:
+    """Run dev/bench/scale.py, which measures the program with many workers, and return its table and failures.
+
+    It is a separate process because it replaces the engine by mocks for the whole process.
+    """
+    if not Path(__file__).with_name("scale.py").exists():
+        return "", []
+    _step("Scale")
+    command = [sys.executable, "-m", "dev.bench.scale"]
+    result = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        return "", [f"Scale\n{result.stdout}{result.stderr}"]
+    return result.stdout.rstrip(), []
+
+
+def _measure(lab: RunningLab) -> tuple[dict[str, dict[str, str]], list[Figure], list[str]]:
+    """Return facts about the run, the figures, and the failed measurements. Bring the lab up and destroy it."""
     began, load_before = datetime.now(UTC), load()
-    _step("make prepare")
-    prepared = lab.make("prepare")
+    _step("hardway prepare")
+    prepared = lab.hardway("prepare")
     if not prepared.succeeded:
-        raise BenchError(f"make prepare failed:\n{prepared.output}")
+        raise BenchError(f"hardway prepare failed:\n{prepared.output}")
     lab.run("pulumi", "stack", "select", "--create", "dev")
     _step(_title(measuring.from_nothing))
-    figures, failures = measuring.from_nothing(lab), []
+    figures = measuring.from_nothing(lab)
+    failures: list[str] = []
     lab.settle()
     for measure in (measuring.previews, measuring.transaction, measuring.changed_field):
         _step(f"{_title(measure)} (load {load()})")
@@ -69,8 +95,8 @@ def _title(measure: Callable[[RunningLab], list[Figure]]) -> str:
     return (measure.__doc__ or measure.__name__).splitlines()[0]
 
 
-def _step(what: str) -> None:
-    print(f"==> {what}", flush=True)
+def _step(title: str) -> None:
+    print(f"==> {title}", flush=True)
 
 
 if __name__ == "__main__":

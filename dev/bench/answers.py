@@ -1,5 +1,6 @@
-"""Prints `ADDRESS TIME` for each of its arguments once an SSH server greets there. A program of its own, for it runs
-in the lab's network; the time is in seconds since 1970.
+"""Prints `ADDRESS TIME` for each of its arguments when an SSH server first answers there.
+
+The time is in seconds since 1970. This is a separate program because it runs in the network namespace of the lab.
 """
 
 import socket
@@ -7,12 +8,12 @@ import sys
 import threading
 import time
 
-PAUSE = 0.5
-"""Seconds between two attempts: how late an answer may be noticed."""
+INTERVAL = 0.5
+"""Seconds between two attempts, and so the largest error of a time."""
 
 
 def greets(address: str) -> bool:
-    """Whether an SSH server says its name at the address."""
+    """Return True if an SSH server identifies itself at an address."""
     try:
         with socket.create_connection((address, 22), timeout=5) as connection:
             return connection.recv(4) == b"SSH-"
@@ -21,9 +22,9 @@ def greets(address: str) -> bool:
 
 
 def await_answer(address: str) -> None:
-    """Returns once the address has answered, having said when. Does not come back where it never does."""
+    """Print the time when an address first answers. Wait forever if it never does."""
     while not greets(address):
-        time.sleep(PAUSE)
+        time.sleep(INTERVAL)
     print(address, time.time(), flush=True)
 
 

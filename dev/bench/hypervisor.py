@@ -1,4 +1,4 @@
-"""What the hypervisor knows of its VMs: the memory that is used inside, and the bytes that they received."""
+"""Memory and received bytes of VMs, as the hypervisor reports them."""
 
 import threading
 import time
@@ -8,16 +8,19 @@ from types import TracebackType
 from tests.support.running_lab import RunningLab
 
 PERIOD = 2
-"""Seconds between two looks, and between two reports of a guest's memory to the hypervisor."""
+"""Seconds between two samples, and between two reports of a guest's memory to the hypervisor."""
 _VIRSH = ("virsh", "--connect", "qemu:///system")
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A VM at a time, in seconds since 1970.
+    """The state of a VM at one moment.
 
-    used: MemTotal less MemAvailable inside, in bytes; None where its system has not said so yet.
-    received: bytes, since it was started.
+    Attributes:
+        domain: The name of the VM.
+        time: Seconds since 1970.
+        used: MemTotal minus MemAvailable in the guest, in bytes. None if the guest has not reported it yet.
+        received: Bytes received since the VM was started.
     """
 
     domain: str
@@ -27,7 +30,7 @@ class Sample:
 
 
 def parse(domstats: str, at: float) -> list[Sample]:
-    """The samples in what `virsh domstats --balloon --interface` prints."""
+    """Return the samples in the output of `virsh domstats --balloon --interface`."""
     samples = []
     for block in domstats.split("Domain: ")[1:]:
         domain, *lines = block.splitlines()
@@ -45,7 +48,11 @@ def parse(domstats: str, at: float) -> list[Sample]:
 
 
 def most_used(samples: list[Sample], domain: str) -> int:
-    """The most memory that a VM was seen to use, in bytes. Raises ValueError where it never said."""
+    """Return the largest memory use of a VM in bytes.
+
+    Raises:
+        ValueError: The guest never reported it.
+    """
     used = [sample.used for sample in samples if sample.domain == domain and sample.used is not None]
     if not used:
         raise ValueError(f"{domain} never reported its memory to the hypervisor")
@@ -53,15 +60,19 @@ def most_used(samples: list[Sample], domain: str) -> int:
 
 
 def received(samples: list[Sample], domain: str, at: float) -> int:
-    """The bytes that a VM had received by a time, as first seen then or later. Raises ValueError where it wasn't."""
+    """Return the bytes that a VM had received at the first sample at or after a time.
+
+    Raises:
+        ValueError: There is no such sample.
+    """
     for sample in samples:
         if sample.domain == domain and sample.time >= at:
             return sample.received
-    raise ValueError(f"{domain} was not looked at after it was ready")
+    raise ValueError(f"{domain} was not sampled after it was ready")
 
 
 class Sampler:
-    """Looks at the VMs of a lab as long as its `with` block runs."""
+    """Samples the VMs of a lab while its `with` block runs."""
 
     def __init__(self, lab: RunningLab) -> None:
         self.samples: list[Sample] = []
@@ -77,26 +88,26 @@ class Sampler:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._end.set()
         self._thread.join()
-        self._look()
+        self._take_samples()
 
     def _run(self) -> None:
         while not self._end.wait(PERIOD):
-            self._look()
+            self._take_samples()
 
-    def _look(self) -> None:
+    def _take_samples(self) -> None:
         at = time.time()
-        # A VM that is just being made may make it fail; the next look sees it.
+        # This can fail while a VM is being created. The next call includes that VM.
         printed = self._lab.run(*_VIRSH, "domstats", "--balloon", "--interface", "--list-running", check=False)
         samples = parse(printed.stdout, at)
         for domain in {sample.domain for sample in samples} - self._reporting:
-            asked = self._lab.run(*_VIRSH, "dommemstat", domain, "--period", str(PERIOD), "--live", check=False)
-            if asked.returncode == 0:
+            result = self._lab.run(*_VIRSH, "dommemstat", domain, "--period", str(PERIOD), "--live", check=False)
+            if result.returncode == 0:
                 self._reporting.add(domain)
         self.samples += samples
 
 
 def most_resident(lab: RunningLab, domain: str) -> int:
-    """The most memory that a VM's process ever had in RAM, in bytes (VmHWM of proc(5))."""
+    """Return the peak resident memory of a VM's process in bytes (VmHWM of proc(5))."""
     status = lab.run("in-lab", "sh", "-c", 'cat "/proc/$(cat "/run/libvirt/qemu/$1.pid")/status"', "sh", domain).stdout
     fields = dict(line.split(":", 1) for line in status.splitlines())
     return int(fields["VmHWM"].split()[0]) * 1024

@@ -1,4 +1,4 @@
-"""What a run was made on and with."""
+"""The machine and the versions of a benchmark run."""
 
 import os
 import platform
@@ -10,26 +10,26 @@ from tests.support.running_lab import RunningLab
 
 
 def machine(lab: RunningLab) -> dict[str, str]:
-    """The machine: processor, memory, system, and how it runs VMs."""
+    """Return processor, memory, system and virtualization of this machine."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1024**3
     model = re.search(r"^model name\s*:\s*(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     system = platform.freedesktop_os_release()["PRETTY_NAME"]
-    runs_by = {"kvm": "KVM", "qemu": "emulation"}[lab.environment["HARDWAY_VIRTUALIZATION"]]
+    virtualization = {"kvm": "KVM", "qemu": "emulation"}[lab.environment["HARDWAY_VIRTUALIZATION"]]
     return {
         "processor": f"{os.cpu_count()} x {model.group(1) if model else platform.machine()}",
         "memory": f"{memory:.1f} GiB",
         "system": f"{system}, Linux {platform.release()}",
-        "virtual machines": runs_by,
+        "virtual machines": virtualization,
     }
 
 
 def load() -> str:
-    """How busy the machine is, by the load of the last minute: other work on it lengthens every figure."""
+    """Return the load average of the last minute. Other work on the machine makes every figure larger."""
     return f"{os.getloadavg()[0]:.1f}"
 
 
 def used_versions(lab: RunningLab) -> dict[str, str]:
-    """What the lab was made with."""
+    """Return the versions of the programs that the lab uses."""
     emulator = lab.run("qemu-system-x86_64", "--version").stdout.splitlines()[0]
     found = re.search(r"version (\S+)", emulator)
     return {

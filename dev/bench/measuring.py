@@ -1,4 +1,4 @@
-"""What is measured, all on one lab of one run."""
+"""The measurements of a lab. One run takes all of them on the same lab."""
 
 import json
 import subprocess
@@ -14,13 +14,13 @@ import yaml
 
 from dev.bench import hypervisor, timeline
 from dev.bench.report import Figure, median_of, ratio
-from tests.support.running_lab import UNITS, Change, RunningLab
+from tests.support.running_lab import UNITS, Outcome, RunningLab
 
 MIB = 1024**2
-TIMES = 5
-"""How often something that takes seconds is measured."""
-ROUNDS = 3
-"""How often something that takes a minute is measured."""
+FAST_ROUNDS = 5
+"""Repetitions of a measurement that takes seconds."""
+SLOW_ROUNDS = 3
+"""Repetitions of a measurement that takes a minute."""
 
 _UP = ("pulumi", "up", "--stack", "dev", "--yes", "--skip-preview", "--non-interactive")
 _ANSWERS = Path(__file__).with_name("answers.py")
@@ -32,7 +32,7 @@ runtime:
     toolchain: pip
     virtualenv: {venv}
 """
-# What the engine, the SDK and a plugin take for resources, whatever a program does with them.
+# Shows the cost of resources in the engine, the SDK and a plugin, without the cost of the lab's program.
 _BARE_PROGRAM = """\
 import gc
 import pulumi
@@ -45,8 +45,8 @@ for number in range({components}):
 for number in range({others}):
     pulumi_tls.PrivateKey(f"key-{{number}}", algorithm="ED25519")
 """
-# Asks as often as `service apply` does at first.
-_RESTART_BY_HAND = """\
+# Polls as often as `service apply` does at first.
+_RESTART_MANUALLY = """\
 set -eu
 health=$(cat /var/lib/hardway/services/kubelet/applied/health)
 started=${EPOCHREALTIME/./}
@@ -57,36 +57,36 @@ echo $((${EPOCHREALTIME/./} - started))
 
 
 class BenchError(Exception):
-    """Something could not be measured; the message says what and why."""
+    """Something could not be measured. The message names it and the reason."""
 
 
 def from_nothing(lab: RunningLab) -> list[Figure]:
-    """The first `up` of a lab: how long until VMs boot and workers are Ready, what they receive, what they use."""
+    """Measure the first `up` of a lab: times to boot and to Ready, bytes received and memory used."""
     addresses = _addresses(lab)
     with tempfile.TemporaryDirectory() as folder, _listener(lab, addresses.values()) as listener:
         log = Path(folder) / "events"
         with hypervisor.Sampler(lab) as sampler:
             began = int(time.time())
-            # The engine has the option only where it is told to have its debugging ones.
+            # The engine accepts --event-log only with its debugging options enabled.
             first = lab.run("PULUMI_DEBUG_COMMANDS=1", *_UP, "--event-log", str(log), check=False)
         if first.returncode != 0:
             raise BenchError(f"pulumi up failed:\n{first.stdout}{first.stderr}")
         with log.open() as lines:
             times = timeline.created(lines)
         answers = _answers(listener)
-    # In whole seconds, as the engine's.
+    # In whole seconds, like the timestamps of the engine.
     answered = {node: int(answers[address]) for node, address in addresses.items()}
     workers = [worker["name"] for worker in lab.workers]
     boot = max(answered.values()) - timeline.first_domain(times)
     ready = {worker: timeline.healthy(times, worker, "kubelet") for worker in workers}
     whole = max(ready.values()) - began
-    # What waits for SSH comes back as soon as it is there and the node has the lab's programs.
+    # This resource is created when the node answers by SSH and has the programs of the lab.
     prepared = max(timeline.healthy(times, node, "prepared") for node in addresses) - timeline.first_domain(times)
     return [
-        Figure(name="VMs' boot: first domain made to last SSH server greeting", value=boot, unit="s"),
-        Figure(name="  and to the last node prepared", value=prepared, unit="s"),
-        Figure(name="from nothing: start of pulumi up to all workers Ready", value=whole, unit="s"),
-        ratio("  against the VMs' boot", whole, boot, goal=1.8),
+        Figure(name="VMs' boot: first domain created to last SSH greeting", value=boot, unit="s"),
+        Figure(name="  first domain created to last node prepared", value=prepared, unit="s"),
+        Figure(name="first pulumi up: start to all workers Ready", value=whole, unit="s"),
+        ratio("  relative to the VMs' boot", whole, boot, goal=1.8),
         *(
             Figure(name=f"{worker}: SSH greeting to Ready", value=ready[worker] - answered[worker], unit="s")
             for worker in workers
@@ -97,7 +97,7 @@ def from_nothing(lab: RunningLab) -> list[Figure]:
 
 
 def previews(lab: RunningLab) -> list[Figure]:
-    """A preview that finds nothing to do against that of an empty program, and of one of as many resources."""
+    """Measure a preview without a change, relative to an empty program and to one with as many resources."""
     options = ("--stack", "dev", "--non-interactive", "--expect-no-changes")
     with _project(lab, "empty", "") as empty, _project(lab, "bare", _BARE_PROGRAM.format(**_counts(lab))) as bare:
         of_lab, of_bare, of_empty = _interleaved(
@@ -107,15 +107,15 @@ def previews(lab: RunningLab) -> list[Figure]:
         )
     return [
         (preview := median_of("preview without a change", of_lab)),
-        (least := median_of("  of a program of as many resources and nothing else", of_bare)),
+        (least := median_of("  of a bare program with as many resources", of_bare)),
         (none := median_of("  of an empty program", of_empty)),
-        ratio("  against that of as many resources", preview.value, least.value),
-        ratio("  against that of an empty program", preview.value, none.value, goal=1.5),
+        ratio("  relative to the bare program", preview.value, least.value),
+        ratio("  relative to the empty program", preview.value, none.value, goal=1.5),
     ]
 
 
 def transaction(lab: RunningLab) -> list[Figure]:
-    """`service apply` of what is applied already, against an SSH command that does nothing."""
+    """Measure a `service apply` without a change, and an SSH command that does nothing."""
     worker = lab.workers[0]["name"]
     payload = _state(lab)[timeline.COMMAND, f"{worker}-kubelet"]["inputs"]["stdin"]
     outcomes = []
@@ -125,35 +125,35 @@ def transaction(lab: RunningLab) -> list[Figure]:
 
     applied, nothing = _interleaved(apply, lambda: _on_node(lab, worker, "true"))
     if any(outcome.strip() != "kubelet: unchanged" for outcome in outcomes):
-        raise BenchError(f"a service transaction found something to do: {outcomes}")
+        raise BenchError(f"a service transaction without a change did something: {outcomes}")
     return [
-        median_of(f"service transaction that finds nothing to do (kubelet on {worker})", applied),
+        median_of(f"service transaction without a change (kubelet on {worker})", applied),
         median_of("  an SSH command that does nothing", nothing),
     ]
 
 
 def changed_field(lab: RunningLab) -> list[Figure]:
-    """One kubelet field changed on one worker, against an `up` without a change and a restart by hand."""
+    """Measure `up` with one changed kubelet field, relative to `up` without a change plus a manual restart."""
     workers = lab.workers
     worker = workers[0]["name"]
-    unchanged, changed, by_hand = [], [], []
-    for number in range(ROUNDS):
+    unchanged, changed, manually = [], [], []
+    for number in range(SLOW_ROUNDS):
         unchanged.append(_up(lab, restarting=set()))
         workers[0]["kubelet"] = {"maxPods": 100 + number}
         lab.configure(workers=workers)
         changed.append(_up(lab, restarting={(worker, "kubelet")}))
-        by_hand.append(int(_on_node(lab, worker, "bash -s", _RESTART_BY_HAND)) / 1e6)
+        manually.append(int(_on_node(lab, worker, "bash -s", _RESTART_MANUALLY)) / 1e6)
     return [
         (without := median_of("up without a change", unchanged)),
-        (restart := median_of(f"kubelet on {worker} restarted by hand, until Ready", by_hand)),
+        (restart := median_of(f"kubelet on {worker} restarted manually, until healthy", manually)),
         (up := median_of(f"up with one kubelet field changed on {worker}", changed)),
-        ratio("  against the two together", up.value, without.value + restart.value, goal=1.2),
+        ratio("  relative to the sum of both", up.value, without.value + restart.value, goal=1.2),
     ]
 
 
 @contextmanager
 def _project(lab: RunningLab, name: str, program: str) -> Iterator[str]:
-    """The folder of a program that is up while the block runs: with the engine, backend and Python of the lab."""
+    """Bring a program up with the engine, backend and Python of the lab, and yield its folder."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "Pulumi.yaml").write_text(_PROJECT.format(name=name, venv=lab.workspace.venv))
         Path(folder, "__main__.py").write_text(program)
@@ -164,7 +164,7 @@ def _project(lab: RunningLab, name: str, program: str) -> Iterator[str]:
 
 
 def _counts(lab: RunningLab) -> dict[str, int]:
-    """How many components and other resources the lab has, but for its stack and its providers."""
+    """Return the numbers of components and of other resources, without the stack and the providers."""
     parts = [kind.split(":")[0] for kind, _ in _state(lab)]
     components = parts.count("hardway")
     return {"components": components, "others": len(parts) - components - parts.count("pulumi")}
@@ -177,9 +177,11 @@ def _memory(lab: RunningLab, nodes: list[str], samples: list[hypervisor.Sample])
         used, resident = hypervisor.most_used(samples, domain), hypervisor.most_resident(lab, domain)
         figures += [
             Figure(
-                name=f"{node}: most memory used inside, seen every {hypervisor.PERIOD} s", value=used / MIB, unit="MiB"
+                name=f"{node}: peak memory used inside, read every {hypervisor.PERIOD} s",
+                value=used / MIB,
+                unit="MiB",
             ),
-            Figure(name="  most memory of its process on the host (VmHWM)", value=resident / MIB, unit="MiB"),
+            Figure(name="  peak memory of its process on the host (VmHWM)", value=resident / MIB, unit="MiB"),
         ]
         for unit, peak in _unit_peaks(lab, node).items():
             figures.append(Figure(name=f"  {unit} with its page cache (memory.peak)", value=peak / MIB, unit="MiB"))
@@ -187,9 +189,12 @@ def _memory(lab: RunningLab, nodes: list[str], samples: list[hypervisor.Sample])
 
 
 def _unit_peaks(lab: RunningLab, node: str) -> Mapping[str, int]:
-    """Bytes by unit, of those that run there. Raises BenchError where the kernel tells of none.
+    """Return the peak memory in bytes of each unit that runs on a node.
 
-    Read from the control groups themselves: Debian 12's systemd does not show MemoryPeak.
+    It is read from the control groups, because systemd of Debian 12 does not show MemoryPeak.
+
+    Raises:
+        BenchError: The kernel reports it for no unit.
     """
     read = f"cd /sys/fs/cgroup && for unit in {' '.join(UNITS)}; do grep -sH . *.slice/$unit.service/memory.peak; done"
     peaks = {}
@@ -205,20 +210,20 @@ def _bytes(lab: RunningLab, ready: Mapping[str, int], samples: list[hypervisor.S
     resources = _state(lab)
     figures = []
     for node, at in ready.items():
-        said = resources["command:local:Command", f"{node}-binaries"]["outputs"]["stdout"]
-        pushed = said.removesuffix(" bytes sent")
+        printed = resources["command:local:Command", f"{node}-binaries"]["outputs"]["stdout"]
+        pushed = printed.removesuffix(" bytes sent")
         if not pushed.isdigit():
-            raise BenchError(f"the push to {node} said {said!r} instead of how much it sent")
+            raise BenchError(f"the push to {node} printed {printed!r} instead of the number of bytes sent")
         received = hypervisor.received(samples, _domain(lab, node), at)
         figures += [
             Figure(name=f"{node}: binaries and images pushed", value=int(pushed), unit="bytes"),
-            Figure(name="  all that it had received when Ready", value=received, unit="bytes"),
+            Figure(name="  all bytes received until Ready", value=received, unit="bytes"),
         ]
     return figures
 
 
 def _state(lab: RunningLab) -> Mapping[timeline.Resource, Any]:
-    """Resources of the stack by type and name, secrets in plain: nothing of it is printed or kept."""
+    """Return the resources of the stack by type and name, with secrets in plain text. Never print or store it."""
     exported = lab.run("pulumi", "stack", "export", "--stack", "dev", "--show-secrets", record=False).stdout
     return {
         (resource["type"], resource["urn"].rpartition("::")[2]): {
@@ -234,32 +239,40 @@ def _plain(value: Any) -> Any:
 
 
 def _up(lab: RunningLab, restarting: set[tuple[str, str]]) -> float:
-    """Seconds that `pulumi up` took. Raises BenchError where it restarts anything else than `restarting`."""
+    """Run `pulumi up` and return its duration in seconds.
+
+    Raises:
+        BenchError: It fails, or restarts other services than `restarting`.
+    """
     seconds = 0.0
-    change = Change(output="", succeeded=False)
+    outcome: Outcome | None = None
 
     def up() -> None:
-        nonlocal seconds, change
+        nonlocal seconds, outcome
         began = time.monotonic()
-        change = lab.up()
+        outcome = lab.up()
         seconds = time.monotonic() - began
 
     restarted = lab.restarts(up)
-    if not change.succeeded:
-        raise BenchError(f"pulumi up failed:\n{change.output}")
+    assert outcome
+    if not outcome.succeeded:
+        raise BenchError(f"pulumi up failed:\n{outcome.output}")
     if restarted != restarting:
         raise BenchError(f"pulumi up restarted {sorted(restarted)}, not {sorted(restarting)}")
     return seconds
 
 
 def _interleaved(*actions: Callable[[], object]) -> list[list[float]]:
-    """Seconds of each action, TIMES times: one after the other by turns, so that what disturbs one disturbs all."""
+    """Return the seconds of FAST_ROUNDS runs of each action.
+
+    The actions run in turns, so that a disturbance from outside affects all of them.
+    """
     seconds: list[list[float]] = [[] for _ in actions]
-    for _ in range(TIMES):
-        for action, taken in zip(actions, seconds, strict=True):
+    for _ in range(FAST_ROUNDS):
+        for action, durations in zip(actions, seconds, strict=True):
             began = time.monotonic()
             action()
-            taken.append(time.monotonic() - began)
+            durations.append(time.monotonic() - began)
     return seconds
 
 
@@ -274,7 +287,7 @@ def _configuration(lab: RunningLab) -> Mapping[str, Any]:
 
 
 def _addresses(lab: RunningLab) -> dict[str, str]:
-    """Addresses by node, as the stack file has them: there are no outputs yet."""
+    """Return the addresses by node from the stack file, because the stack has no outputs yet."""
     configuration = _configuration(lab)
     nodes = configuration["hardway:controlPlanes"] + configuration["hardway:workers"]
     return {node["name"]: node["address"] for node in nodes}
@@ -286,7 +299,7 @@ def _domain(lab: RunningLab, node: str) -> str:
 
 @contextmanager
 def _listener(lab: RunningLab, addresses: Iterable[str]) -> Iterator[subprocess.Popen[str]]:
-    """Has a program say, while the block runs, when each address first answered SSH."""
+    """Run a program that prints the time when each address first answers by SSH."""
     process = lab.start("in-lab", sys.executable, str(_ANSWERS), *addresses)
     try:
         yield process
@@ -296,6 +309,6 @@ def _listener(lab: RunningLab, addresses: Iterable[str]) -> Iterator[subprocess.
 
 
 def _answers(listener: subprocess.Popen[str]) -> dict[str, float]:
-    """When each address answered; all of them have, so that the program has ended or is about to."""
+    """Return the time of each address' first answer. All have answered, so the program ends on its own."""
     printed, _ = listener.communicate(timeout=60)
     return {address: float(at) for address, at in map(str.split, printed.splitlines())}

@@ -1,4 +1,4 @@
-"""Figures, the goals that some of them have, and how they are shown."""
+"""Figures with optional goals, as a table for people and as a document for programs."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -8,9 +8,14 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """name: what was measured. unit: "s", "MiB", "bytes" or "" for a ratio. goal: what it should not exceed.
+    """A measured value.
 
-    samples: what the value is the median of, in the order they were taken.
+    Attributes:
+        name: The description of the measurement.
+        value: The value.
+        unit: "s", "MiB", "bytes", or "" for a ratio.
+        goal: The value that it should not exceed.
+        samples: The values of which `value` is the median, in the order in which they were taken.
     """
 
     name: str
@@ -21,28 +26,34 @@ class Figure:
 
     @property
     def holds(self) -> bool | None:
-        """Whether the goal is reached; None where there is none."""
+        """True if the goal is reached, None without a goal."""
         return None if self.goal is None else self.value <= self.goal
 
 
 def median_of(name: str, samples: Sequence[float], unit: str = "s") -> Figure:
-    """The figure of something that was measured several times."""
+    """Return the figure of several measurements of the same thing."""
     return Figure(name=name, value=statistics.median(samples), unit=unit, samples=tuple(samples))
 
 
 def ratio(name: str, value: float, reference: float, goal: float | None = None) -> Figure:
-    """How many times `reference` the value is."""
+    """Return a figure of the value divided by `reference`."""
     return Figure(name=name, value=value / reference, unit="", goal=goal)
 
 
 def table(figures: Sequence[Figure]) -> str:
-    """The figures for people: a line each."""
+    """Return the figures as text, one per line."""
     width = max(len(figure.name) for figure in figures)
     return "\n".join(f"{figure.name:<{width}}  {_shown(figure):>18}  {_remark(figure)}".rstrip() for figure in figures)
 
 
 def document(figures: Sequence[Figure], failures: Sequence[str] = (), **about: Mapping[str, str]) -> dict[str, Any]:
-    """The figures for programs, values in full. failures: what was not measured, and why. about: of the run."""
+    """Return the figures for programs, with all digits.
+
+    Args:
+        figures: The figures.
+        failures: A message for each measurement that failed.
+        about: Facts about the run, by section.
+    """
     return about | {
         "figures": [
             {"name": figure.name, "value": figure.value, "unit": figure.unit}

@@ -1,4 +1,4 @@
-"""When the engine had made what, from the log of events that it writes with --event-log."""
+"""Creation times of resources, from the event log that the engine writes with --event-log."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -11,9 +11,9 @@ Resource = tuple[str, str]
 
 
 def created(log: Iterable[str]) -> dict[Resource, int]:
-    """When each resource was there, in seconds since 1970, in the order in which they were made.
+    """Return the time when the creation of each resource ended, in seconds since 1970, in that order.
 
-    The engine stamps whole seconds, so what is counted from these times is right to a second either way.
+    The engine's timestamps are whole seconds, so durations between them are exact to one second.
     """
     times: dict[Resource, int] = {}
     for line in log:
@@ -25,10 +25,10 @@ def created(log: Iterable[str]) -> dict[Resource, int]:
 
 
 def first_domain(times: Mapping[Resource, int]) -> int:
-    """When the first VM was started."""
+    """Return the time when the first VM was started."""
     return min(time for (kind, _), time in times.items() if kind == DOMAIN)
 
 
 def healthy(times: Mapping[Resource, int], node: str, service: str) -> int:
-    """When a service of a node was found to be healthy for the first time."""
+    """Return the time when a service of a node was healthy for the first time."""
     return times[COMMAND, f"{node}-{service}"]

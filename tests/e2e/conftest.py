@@ -1,14 +1,26 @@
-"""The one lab of real VMs that all e2e tests share; each test leaves it as it found it."""
+"""The lab of real VMs that all end-to-end tests share. Each test leaves it as it found it."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.running_lab import Change, RunningLab
+from tests.support.running_lab import Outcome, RunningLab
 from toolchain.cache import default_folder
 
-STAGES = ("lab", "restarts", "rollback", "interruptions", "drift", "secrets", "properties", "smoke", "destroy")
+STAGES = (
+    "lab",
+    "commands",
+    "restarts",
+    "rollback",
+    "interruptions",
+    "drift",
+    "secrets",
+    "properties",
+    "smoke",
+    "documentation",
+    "destroy",
+)
 """The order of the test files. Each stage leaves the lab as it found it; only the last one destroys it."""
 
 
@@ -23,13 +35,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Adds the option of these tests."""
-    parser.addoption("--lab", type=Path, help="a checkout whose lab is up, to test instead of a fresh clone")
+    """Add the option of these tests."""
+    parser.addoption("--lab", type=Path, help="test this checkout, whose lab is up, not a fresh clone")
 
 
 @pytest.fixture(scope="session")
 def clone(request: pytest.FixtureRequest) -> Iterator[RunningLab]:
-    """A fresh clone, with nothing made yet."""
+    """A fresh clone whose lab is not up yet."""
     if folder := request.config.getoption("--lab"):
         yield RunningLab(folder)
         return
@@ -39,17 +51,17 @@ def clone(request: pytest.FixtureRequest) -> Iterator[RunningLab]:
 
 
 @pytest.fixture(scope="session")
-def first_up(clone: RunningLab) -> Change:
-    """What the first `make up` of the clone said. Everything else is pointless without it."""
-    change = clone.make("up")
-    if not change.succeeded:
-        pytest.exit(f"make up failed:\n{change.output}", returncode=1)
-    return change
+def first_up(clone: RunningLab) -> Outcome:
+    """The outcome of the first `hardway up` of the clone. If it fails, no test can run."""
+    outcome = clone.hardway("up")
+    if not outcome.succeeded:
+        pytest.exit(f"hardway up failed:\n{outcome.output}", returncode=1)
+    return outcome
 
 
 @pytest.fixture(scope="session")
-def lab(clone: RunningLab, first_up: Change) -> RunningLab:
-    """The lab, up and settled: its own pods run."""
+def lab(clone: RunningLab, first_up: Outcome) -> RunningLab:
+    """The lab after it is up and its own pods run."""
     assert first_up.succeeded
     clone.settle()
     return clone

@@ -1,9 +1,9 @@
-"""What `pulumi destroy` leaves behind: nothing. Runs last, for it takes the shared lab down."""
+"""`pulumi destroy` leaves nothing behind. This runs last because it destroys the shared lab."""
 
 from tests.support.running_lab import RunningLab
 
 
-def test_destroy_leaves_no_domain_volume_pool_network_route_or_file(lab: RunningLab) -> None:
+def test_destroy_leaves_nothing_behind(lab: RunningLab) -> None:
     images = lab.workspace.hypervisor / "lib" / "images"
     assert any(images.iterdir())
     lab.run("pulumi", "destroy", "--stack", lab.stack, "--yes", "--skip-preview", "--non-interactive")

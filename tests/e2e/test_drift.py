@@ -1,17 +1,17 @@
-"""What somebody changed on a node by hand is found by `make verify` and set right by the next `pulumi up`."""
+"""`hardway verify` finds manual changes on a node, and the next `pulumi up` repairs them."""
 
-from tests.e2e.test_lab import WORKERS, ready
-from tests.support.running_lab import Change, RunningLab, wait_for
+from tests.support.cluster import WORKERS, ready
+from tests.support.running_lab import Outcome, RunningLab, wait_for
 
 CONFIGURATION = "/var/lib/kubelet/kubelet-config.yaml"
 
 
-def test_make_verify_finds_nothing_on_an_untouched_lab(lab: RunningLab) -> None:
+def test_verify_finds_nothing_on_an_unchanged_lab(lab: RunningLab) -> None:
     assert lab.verify() == []
-    assert lab.make("verify").succeeded
+    assert lab.hardway("verify").succeeded
 
 
-def test_drift_is_named_and_only_what_is_concerned_is_repaired(lab: RunningLab) -> None:
+def test_drift_is_named_and_repaired(lab: RunningLab) -> None:
     lab.ssh("node-0", f"echo '# by hand' >> {CONFIGURATION}; chmod 644 /var/lib/kube-proxy/kubeconfig")
     lab.ssh("node-0", "ip route flush proto kubernetes; sysctl --write vm.panic_on_oom=1")
     lab.kubectl("label", "node", "node-1", "node-role.kubernetes.io/worker-")
@@ -29,12 +29,12 @@ def test_drift_is_named_and_only_what_is_concerned_is_repaired(lab: RunningLab) 
         assert any(
             found["node"] == node and found["service"] == service and what in f"{found}" for found in differences
         ), (node, service, differences)
-    assert not lab.make("verify").succeeded
+    assert not lab.hardway("verify").succeeded
 
-    changes: list[Change] = []
-    # The mode of a file is no reason to restart; what was stopped is started.
-    assert lab.restarts(lambda: changes.append(lab.up())) == {("node-0", "kubelet"), ("node-1", "kube-proxy")}
-    assert changes[0].succeeded, changes[0].output
+    outcomes: list[Outcome] = []
+    # A file's mode needs no restart. The stopped service is started.
+    assert lab.restarts(lambda: outcomes.append(lab.up())) == {("node-0", "kubelet"), ("node-1", "kube-proxy")}
+    assert outcomes[0].succeeded, outcomes[0].output
     assert lab.verify() == []
     assert lab.planned() == {}
     wait_for("every node Ready", lambda: ready(lab) == set(WORKERS))

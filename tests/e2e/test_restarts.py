@@ -1,29 +1,30 @@
-"""A change restarts exactly the services that it is of, and the preview says so beforehand.
+"""A change restarts exactly the services that the preview announced.
 
-Each row is a change on top of those before it, so that every service has had its turn when the last one is through.
-Some of them are drawn, or with more rounds all; that nothing restarts by no change is held in test_a_lab.py.
+Each row is a change on top of the rows before it. Some rows are drawn; with more rounds all of them run. That an
+unchanged stack restarts nothing is tested in test_lab.py.
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from tests.e2e.test_lab import WORKERS, ready
-from tests.support.running_lab import Change, RunningLab, Service, wait_for
+from tests.support.cluster import WORKERS, announced_restarts, pod_starts, ready
+from tests.support.running_lab import Outcome, RunningLab, Service, wait_for
 
-REPLACEMENTS = "certificates and workers that take each other's place"
+REPLACEMENTS = "replaced certificates and workers"
 Workers = list[dict[str, Any]]
-ANNOUNCED = re.compile(r"(?P<service>[a-z-]+) on (?P<node>[a-z0-9-]+) will restart: (?P<why>.+)")
 
 
 @dataclass(frozen=True)
 class Row:
-    """A change of the configuration, what restarts by it, and what the preview shows of it.
+    """A change of the configuration and its effect.
 
-    change: the keys to lay over the configuration, given the workers as they are.
+    Attributes:
+        change: Returns the keys to set, given the current workers.
+        restarts: The services that restart.
+        shown: Texts in the preview.
     """
 
     change: Callable[[Workers], dict[str, Any]]
@@ -32,12 +33,12 @@ class Row:
 
 
 def worker(index: int, **fields: Any) -> Callable[[Workers], dict[str, Any]]:
-    """Lays fields over those of one worker."""
+    """Set fields of one worker."""
     return lambda workers: {"workers": [one | fields if number == index else one for number, one in enumerate(workers)]}
 
 
 def everywhere(**values: Any) -> Callable[[Workers], dict[str, Any]]:
-    """Lays values over the stack's."""
+    """Set values of the whole stack."""
     return lambda _: values
 
 
@@ -85,47 +86,31 @@ ROWS = {
 
 @pytest.fixture(scope="module", autouse=True)
 def _restored(lab: RunningLab) -> Any:
-    """Puts the configuration back when the rows are through, and the lab with it."""
+    """Restore the configuration and the lab in the end."""
     with lab.configured():
         yield
         assert lab.planned() == {}
     assert lab.up().succeeded
 
 
-def announced(preview: str) -> set[Service]:
-    """The services that a preview says will restart."""
-    return {(found["node"], found["service"]) for found in ANNOUNCED.finditer(preview)}
-
-
-def pod_starts(lab: RunningLab) -> str:
-    """When every container of the lab's own pods was started, and how often."""
-    path = "{range .items[*]}{.metadata.uid} {.status.containerStatuses[*].state.running.startedAt}"
-    return lab.kubectl(
-        "get",
-        "pods",
-        "--all-namespaces",
-        f"--output=jsonpath={path} {{.status.containerStatuses[*].restartCount}}{{end}}",
-    )
-
-
 @pytest.mark.drawn(number=3)
 @pytest.mark.parametrize("name", ROWS)
-def test_a_change_restarts_exactly_what_the_preview_announced(lab: RunningLab, name: str) -> None:
+def test_restarts_match_the_preview(lab: RunningLab, name: str) -> None:
     row = ROWS[name]
     lab.configure(**row.change(lab.workers))
     preview = lab.preview()
-    assert announced(preview) == row.restarts
+    assert announced_restarts(preview) == row.restarts
     for text in row.shown:
         assert text in preview
 
     pods = pod_starts(lab)
-    changes: list[Change] = []
-    assert lab.restarts(lambda: changes.append(lab.up())) == row.restarts
-    assert changes[0].succeeded, changes[0].output
+    outcomes: list[Outcome] = []
+    assert lab.restarts(lambda: outcomes.append(lab.up())) == row.restarts
+    assert outcomes[0].succeeded, outcomes[0].output
     assert pod_starts(lab) == pods
 
 
-def test_the_json_preview_carries_the_changed_file_too(lab: RunningLab) -> None:
+def test_json_preview_has_the_changed_file(lab: RunningLab) -> None:
     with lab.configured(kubelet={"containerLogMaxFiles": 7}):
         document = lab.run("pulumi", "preview", "--stack", "dev", "--json", "--non-interactive").stdout
         assert "containerLogMaxFiles: 7" in document
@@ -133,46 +118,46 @@ def test_the_json_preview_carries_the_changed_file_too(lab: RunningLab) -> None:
 
 
 def replaced(lab: RunningLab, certificate: str) -> set[Service]:
-    """What restarts when a certificate is signed anew."""
+    """Return the services that restart when a certificate is signed again."""
     urn = next(
         line.split()[-1]
         for line in lab.run("pulumi", "stack", "--stack", "dev", "--show-urns").stdout.splitlines()
         if line.endswith(f"LocallySignedCert::{certificate}")
     )
-    changes: list[Change] = []
-    restarted = lab.restarts(lambda: changes.append(lab.up("--replace", urn)))
-    assert changes[0].succeeded, changes[0].output
+    outcomes: list[Outcome] = []
+    restarted = lab.restarts(lambda: outcomes.append(lab.up("--replace", urn)))
+    assert outcomes[0].succeeded, outcomes[0].output
     assert lab.planned() == {}
     return restarted
 
 
 def served(lab: RunningLab, address: str) -> str:
-    """The serial number of the certificate that a kubelet shows to those who connect by address."""
+    """Return the serial number of the certificate that the kubelet at an address serves."""
     script = f"openssl s_client -connect {address}:10250 </dev/null 2>/dev/null | openssl x509 -serial -noout"
     return lab.ssh("server", script)
 
 
 def signed(lab: RunningLab, worker: str) -> str:
-    """The serial number of the certificate that a kubelet has."""
+    """Return the serial number of a kubelet's certificate file."""
     return lab.ssh(worker, "openssl x509 -serial -noout -in /var/lib/kubelet/kubelet.crt")
 
 
-def of_every_kube_proxy(lab: RunningLab) -> None:
-    """All of them read the same one."""
+def kube_proxies(lab: RunningLab) -> None:
+    """Every kube-proxy reads the same certificate, so all of them restart."""
     assert replaced(lab, "kube-proxy") == {(worker, "kube-proxy") for worker in WORKERS}
 
 
-def of_a_kubelet(lab: RunningLab) -> None:
-    """It serves its new one without a restart."""
+def kubelet(lab: RunningLab) -> None:
+    """A kubelet serves its new certificate without a restart."""
     before = signed(lab, "node-1")
     assert replaced(lab, "kubelet-node-1") == set()
     assert signed(lab, "node-1") != before
-    wait_for("the new certificate is served", lambda: served(lab, "10.240.0.21") == signed(lab, "node-1"), patience=180)
+    wait_for("the new certificate is served", lambda: served(lab, "10.240.0.21") == signed(lab, "node-1"), timeout=180)
     assert lab.kubectl("get", "--raw", "/api/v1/nodes/node-1/proxy/healthz") == "ok"
 
 
-def of_an_older_kubelet(lab: RunningLab) -> None:
-    """It is restarted to serve its new one."""
+def older_kubelet(lab: RunningLab) -> None:
+    """An older kubelet must restart to serve its new certificate."""
     lab.configure(**ROWS["the version of one worker"].change(lab.workers))
     assert lab.up().succeeded
     before = signed(lab, "node-0")
@@ -181,38 +166,36 @@ def of_an_older_kubelet(lab: RunningLab) -> None:
 
 
 @pytest.mark.drawn(among=REPLACEMENTS)
-@pytest.mark.parametrize("certificate", [of_every_kube_proxy, of_a_kubelet, of_an_older_kubelet])
-def test_a_replaced_certificate_restarts_those_who_do_not_read_it_again(
-    lab: RunningLab, certificate: Callable[[RunningLab], None]
-) -> None:
+@pytest.mark.parametrize("certificate", [kube_proxies, kubelet, older_kubelet])
+def test_replaced_certificate_restarts_its_readers(lab: RunningLab, certificate: Callable[[RunningLab], None]) -> None:
     certificate(lab)
 
 
 @pytest.mark.drawn(among=REPLACEMENTS)
-def test_a_worker_that_comes_or_goes_restarts_nothing_elsewhere(lab: RunningLab) -> None:
+def test_adding_or_removing_a_worker_restarts_nothing(lab: RunningLab) -> None:
     new = {"name": "node-2", "address": "10.240.0.22", "podCidr": "10.200.2.0/24", "memory": 1024}
-    changes: list[Change] = []
+    outcomes: list[Outcome] = []
 
     with lab.configured(workers=[*lab.workers, new]):
-        assert lab.restarts(lambda: changes.append(lab.up())) == set()
-        assert changes[0].succeeded, changes[0].output
+        assert lab.restarts(lambda: outcomes.append(lab.up())) == set()
+        assert outcomes[0].succeeded, outcomes[0].output
         assert "node-2" in lab.kubectl("get", "nodes", "--output=name")
         assert "10.200.2.0/24 via 10.240.0.22" in lab.ssh("node-0", "ip route")
         assert lab.ssh("node-2", "hostname") == "node-2\n"
-    assert lab.restarts(lambda: changes.append(lab.up())) == set()
-    assert changes[1].succeeded, changes[1].output
+    assert lab.restarts(lambda: outcomes.append(lab.up())) == set()
+    assert outcomes[1].succeeded, outcomes[1].output
     assert "node-2" not in lab.kubectl("get", "nodes", "--output=name")
     assert "10.200.2.0/24" not in lab.ssh("node-0", "ip route")
 
 
 @pytest.mark.drawn(among=REPLACEMENTS)
-def test_a_worker_with_another_address_is_made_anew_and_nothing_restarts_elsewhere(lab: RunningLab) -> None:
+def test_new_address_recreates_only_that_worker(lab: RunningLab) -> None:
     first, second = lab.workers
-    changes: list[Change] = []
+    outcomes: list[Outcome] = []
 
     def moves(address: str) -> None:
-        restarted = lab.restarts(lambda: changes.append(lab.up()))
-        assert changes[-1].succeeded, changes[-1].output
+        restarted = lab.restarts(lambda: outcomes.append(lab.up()))
+        assert outcomes[-1].succeeded, outcomes[-1].output
         assert {node for node, _ in restarted} <= {"node-1"}
         wait_for("every node Ready", lambda: ready(lab) == set(WORKERS))
         assert f"10.200.1.0/24 via {address}" in lab.ssh("node-0", "ip route")

@@ -1,4 +1,4 @@
-"""A change that does not work is undone where it was tried, and nowhere else was it tried."""
+"""A change that fails is rolled back on the node that tried it, and no other node tries it."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.test_lab import WORKERS, ready
-from tests.e2e.test_restarts import pod_starts
+from tests.support.cluster import WORKERS, pod_starts, ready
 from tests.support.running_lab import RunningLab, wait_for
 
 Break = Callable[[RunningLab], Any]
@@ -15,9 +14,13 @@ Break = Callable[[RunningLab], Any]
 
 @dataclass(frozen=True)
 class Fault:
-    """A change that cannot work: how it is made, where it shows, and what the error must name.
+    """A change that cannot work.
 
-    untouched: whether it is refused before anything on the node was changed.
+    Attributes:
+        make: Makes the change.
+        service: The service that fails.
+        named: Texts that the error must contain.
+        untouched: True if the change is refused before anything on the node changes.
     """
 
     make: Break
@@ -27,12 +30,12 @@ class Fault:
 
 
 def configured(**values: Any) -> Break:
-    """A fault in the configuration."""
+    """Return a fault in the configuration."""
     return lambda lab: lab.configure(**values)
 
 
 def edited(file: str, before: str, after: str) -> Break:
-    """A fault in the program: one text of a file in place of another."""
+    """Return a fault in the program: a file in which one text replaces another."""
 
     def edit(lab: RunningLab) -> None:
         path = lab.checkout / file
@@ -44,12 +47,12 @@ def edited(file: str, before: str, after: str) -> Break:
 
 
 def both(first: Break, second: Break) -> Break:
-    """Two changes at once."""
+    """Combine two changes."""
     return lambda lab: (first(lab), second(lab))
 
 
 def without_ipvs(lab: RunningLab) -> None:
-    """Asks for a mode of kube-proxy that the nodes' kernel is made to lack."""
+    """Set the ipvs mode of kube-proxy, and make the kernel module for it unavailable on the nodes."""
     for worker in WORKERS:
         lab.ssh(worker, "echo 'install ip_vs /bin/false' > /etc/modprobe.d/no-ipvs.conf; modprobe -r ip_vs || true")
     lab.configure(kubeProxy={"mode": "ipvs"})
@@ -77,8 +80,8 @@ FAULTS = {
         ("refused before anything was changed", "modee"),
         untouched=True,
     ),
-    "a kubeconfig for a wrong authority": Fault(
-        # Nothing tells that it never will be right, so this one takes as long as a service may.
+    "a kubeconfig with the wrong CA": Fault(
+        # The kubelet retries forever, so this fault is noticed only when the health check times out.
         both(
             configured(healthTimeoutSeconds=90),
             edited(
@@ -105,7 +108,7 @@ FAULTS = {
 
 @pytest.fixture
 def undone(lab: RunningLab) -> Iterator[None]:
-    """Takes back what a fault changed in the checkout and on the nodes, and shows that this goes through."""
+    """Undo the fault in the checkout and on the nodes, and check that `pulumi up` then succeeds."""
     yield
     lab.run("git", "checkout", "--", "lab", "Pulumi.dev.yaml")
     for worker in WORKERS:
@@ -116,7 +119,7 @@ def undone(lab: RunningLab) -> Iterator[None]:
 
 
 def applied(lab: RunningLab) -> dict[str, str]:
-    """The digest of all files that stand applied on each worker, as they stand there."""
+    """Return the digest of all applied files of each worker, and any leftovers of a transaction."""
     script = (
         "for manifest in /var/lib/hardway/services/*/applied/manifest; do"
         " grep -v ^image $manifest | cut -f 6; done | sort | xargs sha256sum | sha256sum;"
@@ -128,7 +131,7 @@ def applied(lab: RunningLab) -> dict[str, str]:
 @pytest.mark.drawn
 @pytest.mark.usefixtures("undone")
 @pytest.mark.parametrize("name", FAULTS)
-def test_what_does_not_work_is_put_back_and_says_why(lab: RunningLab, name: str) -> None:
+def test_failed_change_is_rolled_back(lab: RunningLab, name: str) -> None:
     fault = FAULTS[name]
     before, pods, invocations = applied(lab), pod_starts(lab), lab.invocations()
     fault.make(lab)
@@ -145,5 +148,5 @@ def test_what_does_not_work_is_put_back_and_says_why(lab: RunningLab, name: str)
     changed = {service for service, run in lab.invocations().items() if invocations[service] != run}
     tried = {(worker, fault.service) for worker in WORKERS}
     assert changed <= tried
-    # One worker at a time: the second is not tried once the first has failed.
+    # One worker at a time: after the first one fails, the second one is not tried.
     assert len(changed) <= (0 if fault.untouched else 1)

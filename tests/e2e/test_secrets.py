@@ -1,4 +1,4 @@
-"""Private keys and tokens never show, wherever one might look for them."""
+"""Private keys never show in output, state, journals or process lists."""
 
 import base64
 import json
@@ -12,12 +12,12 @@ KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(.+?)-----END", re.DOTALL)
 
 
 def secrets(lab: RunningLab) -> set[str]:
-    """What every private key of the stack is known by: its last whole line, and how it begins in a kubeconfig."""
+    """Return texts that identify each private key of the stack: its last full line, and its start in base64."""
     exported = json.loads(lab.run("pulumi", "stack", "export", "--stack", "dev", "--show-secrets", record=False).stdout)
     known = set()
     for text in _texts(exported):
         for key in KEY.finditer(text.replace("\\n", "\n")):
-            # The first lines of an SSH key say only what kind it is; the last may be short.
+            # The first lines of an SSH key only name its type. The last one may be short.
             known.add(key[1].split()[-2:][0])
             known.add(base64.b64encode(key[0].encode()).decode()[:160])
     return known
@@ -34,10 +34,10 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(one)
 
 
-def test_no_private_key_shows_in_any_output_journal_process_list_or_state(lab: RunningLab) -> None:
+def test_private_keys_never_show(lab: RunningLab) -> None:
     keys = secrets(lab)
     assert len(keys) > 15
-    # The most verbose that keeps secrets: from 8 on the engine logs every value, as its documentation warns.
+    # The highest level that keeps secrets. From 8 on the engine logs every value, as its documentation warns.
     verbose = ("--debug", "--verbose=7", "--logtostderr")
     change = lab.up(*verbose)
     assert change.succeeded, change.output
@@ -47,11 +47,11 @@ def test_no_private_key_shows_in_any_output_journal_process_list_or_state(lab: R
         assert not lab.up(*verbose).succeeded
     assert lab.up(*verbose).succeeded
     places = {
-        "what commands printed so far": "".join(lab.printed),
+        "the output of all commands": "".join(lab.printed),
         "the state": "".join(
             path.read_text(errors="replace") for path in lab.workspace.state.rglob("*.json*") if path.is_file()
         ),
-        "the processes here": lab.run("in-lab", "ps", "auxeww").stdout,
+        "the processes of this machine": lab.run("in-lab", "ps", "auxeww").stdout,
     }
     for node in lab.nodes:
         places[f"the journal of {node}"] = lab.ssh(node, "journalctl --no-pager --output cat", record=False)

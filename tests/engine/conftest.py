@@ -1,4 +1,4 @@
-"""What the engine's tests share: the engine itself, with its plugins, as `make test` sets it up."""
+"""Fixtures of all engine tests: the engine with its plugins, projects and a hypervisor."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from pathlib import Path
 import pytest
 
 from host.libvirt.private import PrivateLibvirt
+from tests.support.engine_plugins import PLUGINS
 from tests.support.pulumi_project import Project
-
-PLUGINS = {"command": "1.2.1", "libvirt": "0.5.4", "tls": "5.6.2"}
 
 
 @pytest.fixture(scope="session")
 def engine() -> Path:
-    """The `pulumi` on PATH. Its plugins are installed in PULUMI_HOME at the versions that the Python packages want."""
+    """The `pulumi` on PATH. PULUMI_HOME has the plugins in the versions that the Python packages require."""
     found = shutil.which("pulumi")
     if found is None or "PULUMI_HOME" not in os.environ:
         pytest.fail("These tests need `pulumi` on PATH and PULUMI_HOME: `make test` sets them up.")
@@ -32,7 +31,7 @@ def engine() -> Path:
 
 @pytest.fixture(scope="module")
 def new_project(engine: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Project]:
-    """Makes a Pulumi project in an empty folder of the given name."""
+    """A function that creates a Pulumi project in a new folder of the given name."""
     assert engine
     folder = tmp_path_factory.mktemp("projects")
     return lambda name: Project(folder / name)
@@ -40,7 +39,7 @@ def new_project(engine: Path, tmp_path_factory: pytest.TempPathFactory) -> Calla
 
 @pytest.fixture
 def hypervisor(tmp_path: Path) -> Iterator[PrivateLibvirt]:
-    """A private hypervisor in which nothing is defined. Needs root."""
+    """An empty private hypervisor. It needs root."""
     hypervisor = PrivateLibvirt(tmp_path / "instance")
     hypervisor.start(owner=os.getpid())
     yield hypervisor

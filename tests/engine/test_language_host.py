@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.conftest import PLUGINS
+from tests.support.engine_plugins import PLUGINS
 from tests.support.pulumi_project import Project, interrupt
 from tests.support.waiting import wait_until
 

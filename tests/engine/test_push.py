@@ -1,6 +1,6 @@
-"""Bringing binaries to a node: `components.push` itself and `assets/node/receive-binaries`, with a real sshd between.
+"""`components.push` sends binaries to `assets/node/receive-binaries` through a real sshd.
 
-The node is a root file system of its own, and what this machine has of the toolchain a cache of its own. Needs root.
+The node is a separate root file system, and the toolchain uses a separate cache. The tests need root.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SIZES = {KUBELET: 400_000, OLDER_KUBELET: 300_000, RUNC: 50_000, CRICTL: 20_000}
 
 
 def content(binary: Binary) -> bytes:
-    """Bytes that no compression makes less of."""
+    """Return bytes that do not compress."""
     return random.Random(f"{binary.name} {binary.version}").randbytes(SIZES[binary])
 
 
@@ -47,7 +47,7 @@ def digest(binary: Binary) -> str:
 
 
 class Push:
-    """A node, how to log in there, and the folder of the cache of what is brought to it from here."""
+    """A node, its login, and the cache of the binaries to send to it."""
 
     def __init__(self, node: Sandbox, server: SshServer, cache: Path) -> None:
         self.node, self.cache = node, cache
@@ -61,7 +61,7 @@ class Push:
             self.make(binary)
 
     def make(self, binary: Binary) -> Path:
-        """The file of a binary in the cache, made where it is not there."""
+        """Return the file of a binary in the cache. Create it if it is missing."""
         (unit,) = binaries.units_of([(binary.name, binary.version)])
 
         def build(folder: Path) -> None:
@@ -70,7 +70,7 @@ class Push:
         return Cache(self.cache / "hardway").make(unit.build_key, build).path(binary.name)
 
     def try_to_run(self, *wanted: Binary, repair: str = "") -> subprocess.CompletedProcess[str]:
-        """Runs the push as the command does that `components.connection` makes."""
+        """Run the push like the command of `components.connection`."""
         return subprocess.run(
             [sys.executable, "-m", "components.push"],
             cwd=CHECKOUT,
@@ -87,24 +87,24 @@ class Push:
         )
 
     def run(self, *wanted: Binary, repair: str = "") -> int:
-        """Pushes, which must succeed; returns how many bytes were sent."""
+        """Push, check that it succeeds, and return the number of bytes sent."""
         done = self.try_to_run(*wanted, repair=repair)
         assert done.returncode == 0, done.stderr
         return int(done.stdout.removesuffix(" bytes sent\n"))
 
-    def unpack_by(self, program: str) -> Path:
-        """Has the node unpack by a shell program that stands for tar; returns where it is."""
+    def replace_tar(self, program: str) -> Path:
+        """Replace tar on the node by a shell program and return its path."""
         path = self.node.path("/usr/local/bin/tar")
         path.write_text(f"#!/bin/sh\n{program}\n")
         path.chmod(0o755)
         return path
 
     def stored(self, binary: Binary) -> Path:
-        """Where the node has it."""
+        """Return the path of a binary in the store of the node."""
         return self.node.path(f"{STORE}/{digest(binary)}")
 
     def assert_stored(self, *wanted: Binary) -> None:
-        """The node has these, whole, and nothing else."""
+        """Check that the store has exactly these binaries, complete."""
         found = {path.name: path.read_bytes() for path in self.node.path(STORE).iterdir()}
         assert found == {digest(binary): content(binary) for binary in wanted}
         for binary in wanted:
@@ -124,14 +124,14 @@ def push(tmp_path: Path) -> Iterator[Push]:
     node.close()
 
 
-def test_all_is_sent_once(push: Push) -> None:
+def test_each_binary_is_sent_once(push: Push) -> None:
     assert push.run(KUBELET, RUNC) == SIZES[KUBELET] + SIZES[RUNC]
     push.assert_stored(KUBELET, RUNC)
     assert push.run(KUBELET, RUNC) == 0
     push.assert_stored(KUBELET, RUNC)
 
 
-def test_of_what_changes_only_that_is_sent_and_what_it_replaces_goes(push: Push) -> None:
+def test_only_changed_binaries_are_sent(push: Push) -> None:
     push.run(OLDER_KUBELET, RUNC)
     assert push.run(KUBELET, RUNC) == SIZES[KUBELET]
     push.assert_stored(KUBELET, RUNC)
@@ -141,30 +141,30 @@ def test_of_what_changes_only_that_is_sent_and_what_it_replaces_goes(push: Push)
     push.assert_stored(KUBELET)
 
 
-def test_what_was_broken_off_midway_is_whole_after_the_next_push(push: Push) -> None:
+def test_interrupted_push_is_completed(push: Push) -> None:
     push.run(OLDER_KUBELET, RUNC)
-    tar = push.unpack_by('head -c 100000 | /usr/bin/tar "$@"; kill -KILL 0')
-    broken_off = push.try_to_run(KUBELET, RUNC)
-    assert broken_off.returncode == 1
-    assert "could not be brought to node-0" in broken_off.stderr
-    half = push.node.path(f"/var/lib/hardway/incoming/{digest(KUBELET)}").stat().st_size
-    assert 0 < half < SIZES[KUBELET], "nothing was under way: if so, this test proves nothing"
+    tar = push.replace_tar('head -c 100000 | /usr/bin/tar "$@"; kill -KILL 0')
+    interrupted = push.try_to_run(KUBELET, RUNC)
+    assert interrupted.returncode == 1
+    assert "could not be brought to node-0" in interrupted.stderr
+    size = push.node.path(f"/var/lib/hardway/incoming/{digest(KUBELET)}").stat().st_size
+    assert 0 < size < SIZES[KUBELET], "the push was not interrupted midway, so this test proves nothing"
     assert not push.stored(KUBELET).exists()
     tar.unlink()
     assert push.run(KUBELET, RUNC) == SIZES[KUBELET]
     push.assert_stored(KUBELET, RUNC)
 
 
-def test_what_was_damaged_on_the_node_is_sent_again_where_it_is_repaired(push: Push) -> None:
+def test_repair_sends_damaged_binaries_again(push: Push) -> None:
     push.run(KUBELET, RUNC)
     flip_a_bit(push.stored(KUBELET))
-    assert push.run(KUBELET, RUNC) == 0, "a push that repairs nothing reads nothing: if it does, this proves nothing"
+    assert push.run(KUBELET, RUNC) == 0, "a push without repair must not read the store"
     assert push.run(KUBELET, RUNC, repair="kubelet=1") == SIZES[KUBELET]
     push.assert_stored(KUBELET, RUNC)
 
 
-def test_what_arrives_damaged_is_refused_by_its_name_and_nothing_is_stored(push: Push) -> None:
-    tar = push.unpack_by(f'/usr/bin/tar "$@"; echo damage >>/var/lib/hardway/incoming/{digest(KUBELET)}')
+def test_damaged_transfer_is_refused(push: Push) -> None:
+    tar = push.replace_tar(f'/usr/bin/tar "$@"; echo damage >>/var/lib/hardway/incoming/{digest(KUBELET)}')
     refused = push.try_to_run(KUBELET, RUNC)
     assert refused.returncode == 1
     assert "could not be brought to node-0" in refused.stderr
@@ -175,13 +175,13 @@ def test_what_arrives_damaged_is_refused_by_its_name_and_nothing_is_stored(push:
     push.assert_stored(KUBELET, RUNC)
 
 
-def test_what_fails_once_is_tried_again(push: Push) -> None:
-    push.unpack_by('rm "$0"; head -c 100000 | /usr/bin/tar "$@"; kill -KILL 0')
+def test_failed_push_is_retried(push: Push) -> None:
+    push.replace_tar('rm "$0"; head -c 100000 | /usr/bin/tar "$@"; kill -KILL 0')
     assert push.run(KUBELET, RUNC) == SIZES[KUBELET] + SIZES[RUNC]
     push.assert_stored(KUBELET, RUNC)
 
 
-def test_what_is_damaged_in_the_cache_is_named_and_made_anew_by_the_next_run(push: Push) -> None:
+def test_damaged_cache_entry_is_named_and_rebuilt(push: Push) -> None:
     push.run(RUNC)
     path = push.make(KUBELET)
     flip_a_bit(path)
@@ -198,14 +198,14 @@ def test_what_is_damaged_in_the_cache_is_named_and_made_anew_by_the_next_run(pus
     push.assert_stored(KUBELET, RUNC, CRICTL)
 
 
-def test_damage_in_the_cache_does_not_matter_to_a_node_that_is_sent_nothing(push: Push) -> None:
+def test_unused_damage_in_the_cache_does_not_matter(push: Push) -> None:
     push.run(KUBELET, RUNC)
     flip_a_bit(push.make(KUBELET))
     assert push.run(KUBELET, RUNC) == 0
     push.assert_stored(KUBELET, RUNC)
 
 
-def test_what_cannot_be_read_here_is_named_and_leaves_the_node_as_it_is(
+def test_unreadable_cache_entry_leaves_the_node_unchanged(
     push: Push, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(push.cache))

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.engine.conftest import PLUGINS
 from tests.support import published
+from tests.support.engine_plugins import PLUGINS
 
 RESOURCES = [(plugin, token) for plugin in sorted(PLUGINS) for token in sorted(published.resources(f"pulumi_{plugin}"))]
 FUNCTIONS = [(plugin, token) for plugin in sorted(PLUGINS) for token in sorted(published.functions(f"pulumi_{plugin}"))]

@@ -1,16 +1,16 @@
-"""Kubelets join by a token that is gone once it is used; ipvs; files where the configuration says."""
+"""Kubelets join with a bootstrap token that is deleted afterwards; ipvs mode; configured paths and owner."""
 
 import pytest
 
-from tests.e2e.test_lab import ready
-from tests.profiles.conftest import EveryLab
+from tests.support.cluster import ready
+from tests.support.profile import EveryLab
 from tests.support.running_lab import RunningLab
 
 NODES = {"cp1", "cp2", "worker1"}
 
 
 def smaller(lab: RunningLab) -> None:
-    """Fewer and smaller machines than the stack has, for where two CPUs are emulated, and fewer syncs of ipvs."""
+    """Use fewer and smaller VMs and fewer ipvs syncs, because two emulated CPUs must be enough."""
     values = lab.configuration
     lab.configure(
         workers=[{**node, "memory": 1024} for node in values["workers"][:1]],
@@ -22,21 +22,21 @@ def test_every_node_is_ready(lab: RunningLab) -> None:
     assert ready(lab) == NODES
 
 
-def test_the_cluster_issued_the_kubelets_client_certificate(lab: RunningLab) -> None:
+def test_cluster_issued_the_client_certificates(lab: RunningLab) -> None:
     for node in NODES:
         shown = lab.ssh(node, "openssl x509 -noout -subject -in /etc/kubernetes/pki/kubelet-client-current.pem")
         assert f"system:node:{node}" in shown
     assert lab.kubectl("get", "certificatesigningrequests", "--output=name").count("\n") >= len(NODES)
 
 
-def test_no_token_is_left_once_it_is_used(lab: RunningLab) -> None:
+def test_used_tokens_are_deleted(lab: RunningLab) -> None:
     kind = "--field-selector=type=bootstrap.kubernetes.io/token"
     assert lab.kubectl("--namespace=kube-system", "get", "secrets", kind, "--output=name") == ""
     for node in NODES:
         assert lab.ssh(node, "ls /run/hardway/bootstrap-token 2>/dev/null || true") == ""
 
 
-def test_folders_and_the_system_user_are_as_configured(lab: RunningLab) -> None:
+def test_folders_and_system_user_are_as_configured(lab: RunningLab) -> None:
     for node in NODES:
         shown = lab.ssh(node, "stat --printf '%a %U:%G %n\\n' /etc/kubernetes /etc/kubernetes/pki /run/kubernetes")
         assert shown.splitlines() == [
@@ -48,13 +48,13 @@ def test_folders_and_the_system_user_are_as_configured(lab: RunningLab) -> None:
         assert lab.ssh(node, "ls /usr/local/sbin/kubelet /usr/local/sbin/kube-proxy").count("\n") == 2
 
 
-def test_services_are_balanced_by_ipvs(lab: RunningLab) -> None:
+def test_ipvs_balances_services(lab: RunningLab) -> None:
     for node in NODES:
         assert "10.32.0.1:443" in lab.ssh(node, "ipvsadm --list --numeric")
 
 
 class TestLab(EveryLab):
-    """What holds of every lab."""
+    """The tests of every lab."""
 
     @pytest.mark.drawn(among="modes of kube-proxy")
     def test_pods_and_services_work(self, lab: RunningLab) -> None:
@@ -62,12 +62,12 @@ class TestLab(EveryLab):
 
 
 @pytest.mark.drawn(among="modes of kube-proxy")
-def test_ipvs_gives_way_to_nftables(lab: RunningLab) -> None:
+def test_nftables_replaces_ipvs(lab: RunningLab) -> None:
     lab.configure(kubeProxy={"mode": "nftables"})
     assert lab.restarts(lab.up) == {(node, "kube-proxy") for node in NODES}
     for node in NODES:
         assert "10.32.0.1" in lab.ssh(node, "nft list table ip kube-proxy")
         assert lab.ssh(node, "ipvsadm --list --numeric").count("10.32.0.1:443") == 0
-    tried = lab.make("smoke")
-    assert tried.succeeded, tried.output
+    smoke = lab.hardway("smoke")
+    assert smoke.succeeded, smoke.output
     assert lab.verify() == []

@@ -1,4 +1,4 @@
-"""Three control planes behind one address: pods on every node, and the loss of any control plane is not noticed."""
+"""Three control planes behind one address: pods run on every node, and the cluster survives the loss of any of them."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from lab.versions import image_reference
-from tests.e2e.test_lab import PORT, ready, web_pod
-from tests.profiles.conftest import EveryLab
+from tests.support.cluster import PORT, ready, web_pod
+from tests.support.profile import EveryLab
 from tests.support.running_lab import RunningLab, Service, wait_for
 
 CONTROL_PLANES = ("control0", "control1", "control2")
@@ -18,7 +18,7 @@ HOST_PORT = 8090
 
 
 def smaller(lab: RunningLab) -> None:
-    """Fewer and smaller machines than the stack has, for where two CPUs are emulated: more of them would only wait."""
+    """Use fewer and smaller VMs, because two emulated CPUs must be enough for all of them."""
     values = lab.configuration
     lab.configure(
         controlPlanes=[node | {"vcpus": 1} for node in values["controlPlanes"]],
@@ -26,7 +26,7 @@ def smaller(lab: RunningLab) -> None:
     )
 
 
-def test_every_control_plane_is_a_tainted_node(lab: RunningLab) -> None:
+def test_control_planes_are_tainted_nodes(lab: RunningLab) -> None:
     assert ready(lab) == {*CONTROL_PLANES, *WORKERS}
     nodes = json.loads(lab.kubectl("get", "nodes", "--output=json"))["items"]
     tainted = {
@@ -38,24 +38,24 @@ def test_every_control_plane_is_a_tainted_node(lab: RunningLab) -> None:
     assert tainted == set(CONTROL_PLANES)
 
 
-def test_etcd_has_a_member_on_each_control_plane(lab: RunningLab) -> None:
-    assert all(answers(lab, name) for name in CONTROL_PLANES)
+def test_each_control_plane_has_an_etcd_member(lab: RunningLab) -> None:
+    assert all(etcd_is_ready(lab, name) for name in CONTROL_PLANES)
     assert members(lab) == set(CONTROL_PLANES)
 
 
-def test_this_machine_routes_to_the_pods(lab: RunningLab) -> None:
+def test_this_machine_has_routes_to_pods(lab: RunningLab) -> None:
     routes = lab.run("in-lab", "ip", "route").stdout
     for number, address in enumerate((11, 12, 13, 14, 15), start=1):
         assert f"10.{number}.0.0/16 via 192.168.101.{address}" in routes
 
 
 class TestLab(EveryLab):
-    """What holds of every lab."""
+    """The tests of every lab."""
 
 
 @pytest.fixture
 def echo(lab: RunningLab) -> Iterator[str]:
-    """The address of a Service over a Deployment, each of whose pods answers with its own name."""
+    """The address of a Service over a Deployment. Each of its pods answers with its own name."""
     serve = f"hostname >/tmp/index.html && exec httpd -f -p {PORT} -h /tmp"
     container = {
         "name": "echo",
@@ -89,89 +89,90 @@ def echo(lab: RunningLab) -> Iterator[str]:
     lab.kubectl("delete", "--filename=-", "--wait", stdin=text)
 
 
-def test_a_deployment_runs_on_the_workers_and_its_service_balances_over_its_pods(lab: RunningLab, echo: str) -> None:
+def test_service_balances_over_a_deployment(lab: RunningLab, echo: str) -> None:
     pods = json.loads(lab.kubectl("get", "pods", "--selector=app=echo", "--output=json"))["items"]
     assert {pod["spec"]["nodeName"] for pod in pods} == set(WORKERS)
     names = {pod["metadata"]["name"] for pod in pods}
-    ask = f"for attempt in $(seq 30); do curl -s --max-time 20 http://{echo}/; done"
+    requests = f"for attempt in $(seq 30); do curl -s --max-time 20 http://{echo}/; done"
     for node in (CONTROL_PLANES[0], WORKERS[0]):
-        assert set(lab.ssh(node, ask).split()) == names
+        assert set(lab.ssh(node, requests).split()) == names
 
 
-def test_a_pod_is_reached_at_the_port_of_its_node_that_it_asks_for(lab: RunningLab) -> None:
+def test_host_port_reaches_the_pod(lab: RunningLab) -> None:
     node, others = WORKERS[0], (CONTROL_PLANES[0], WORKERS[1])
     pod = web_pod(node)
     pod["spec"]["containers"][0]["ports"] = [{"containerPort": PORT, "hostPort": HOST_PORT}]
     url = f"http://{lab.nodes[node]['address']}:{HOST_PORT}/"
-    ask = f"curl -s --max-time 20 {url}"
+    request = f"curl -s --max-time 20 {url}"
 
-    def answers_of(places: Iterable[str]) -> set[str]:
-        """What other nodes, and this machine, get there."""
-        return {lab.run("in-lab", *ask.split(), check=False).stdout, *(lab.ssh(of, ask, check=False) for of in places)}
+    def answers(nodes: Iterable[str]) -> set[str]:
+        """Return the responses to some nodes and to this machine."""
+        here = lab.run("in-lab", *request.split(), check=False).stdout
+        return {here, *(lab.ssh(node, request, check=False) for node in nodes)}
 
     lab.kubectl("apply", "--filename=-", stdin=yaml.safe_dump(pod))
     try:
         lab.kubectl("wait", "--for=condition=Ready", f"pod/web-{node}", "--timeout=900s")
-        wait_for(f"{url} answers everywhere", lambda: answers_of((*others, node)) == {f"{node}\n"})
+        wait_for(f"{url} answers everywhere", lambda: answers((*others, node)) == {f"{node}\n"})
     finally:
         lab.kubectl("delete", "--filename=-", "--wait", stdin=yaml.safe_dump(pod))
-    wait_for(f"nobody answers at {url} any more", lambda: answers_of(others) == {""})
+    wait_for(f"no answer at {url}", lambda: answers(others) == {""})
 
 
 @pytest.mark.drawn
 @pytest.mark.parametrize("lost", CONTROL_PLANES)
-def test_the_api_outlives_any_control_plane(lab: RunningLab, lost: str) -> None:
+def test_api_survives_the_loss_of_a_control_plane(lab: RunningLab, lost: str) -> None:
     before = heartbeat(lab)
     lab.run("virsh", "destroy", f"hardway-ha-{lost}")
     try:
-        # A client polls all the while; the kubelet of the worker reports through the address, too, and is never missed.
+        # The kubelet of the worker also uses the virtual address, so it must keep renewing its lease.
         wait_for("the worker's kubelet reports", lambda: heartbeat(lab) not in ("", before))
         assert "worker0" in ready(lab)
     finally:
         lab.run("virsh", "start", f"hardway-ha-{lost}")
-    # Its Node may still be Ready from before. What is left of the tests finds it as it was.
-    wait_for(f"etcd on {lost} is a member again", lambda: answers(lab, lost))
+    # Its Node may still be Ready from before, so wait for etcd first. The other tests need all members.
+    wait_for(f"etcd on {lost} is a member again", lambda: etcd_is_ready(lab, lost))
     wait_for(f"{lost} is Ready again", lambda: lost in ready(lab))
 
 
-def test_a_control_plane_that_leaves_is_not_missed(lab: RunningLab) -> None:
+def test_cluster_works_without_a_removed_control_plane(lab: RunningLab) -> None:
     lab.kubectl("create", "configmap", "kept", "--from-literal=by=etcd")
     lab.configure(controlPlanes=lab.configuration["controlPlanes"][:2])
-    stay, changes = set(CONTROL_PLANES[:2]), []
-    restarted = lab.restarts(lambda: changes.append(lab.up()))
-    assert changes[0].succeeded, changes[0].output
-    # Certificates and load balancers name the control planes that are there.
-    naming = {(node, service) for node in stay for service in ("kube-apiserver", "haproxy", "keepalived")}
-    assert restarted - ended_by_themselves(lab, restarted) == naming
-    assert ready(lab) == {*stay, *WORKERS}
-    assert members(lab) == stay
+    remaining, outcomes = set(CONTROL_PLANES[:2]), []
+    restarted = lab.restarts(lambda: outcomes.append(lab.up()))
+    assert outcomes[0].succeeded, outcomes[0].output
+    # Certificates and load balancers name all control planes.
+    expected = {(node, service) for node in remaining for service in ("kube-apiserver", "haproxy", "keepalived")}
+    assert restarted - restarted_by_systemd(lab, restarted) == expected
+    assert ready(lab) == {*remaining, *WORKERS}
+    assert members(lab) == remaining
     assert lab.kubectl("get", "configmap", "kept", "--output=jsonpath={.data.by}") == "etcd"
 
 
-def ended_by_themselves(lab: RunningLab, services: set[Service]) -> set[Service]:
-    """Those of the services that systemd has started again, as who leads must end once it could not renew its lease.
+def restarted_by_systemd(lab: RunningLab, services: set[Service]) -> set[Service]:
+    """Return the services that lost their leader election lease and that systemd therefore started again.
 
-    It renews by its own node's API server, and where that takes longer to restart than the lease lasts it has lost it.
+    They renew the lease through the API server of their node. If its restart takes longer than the lease, they exit.
     """
     count = "systemctl show --property NRestarts --value"
     elected = {"kube-controller-manager", "kube-scheduler"}
     return {(node, unit) for node, unit in services if unit in elected and lab.ssh(node, f"{count} {unit}") != "0\n"}
 
 
-def answers(lab: RunningLab, node: str) -> bool:
-    """Whether etcd on a node is ready."""
+def etcd_is_ready(lab: RunningLab, node: str) -> bool:
+    """Return True if etcd on a node is ready."""
     return lab.ssh(node, "curl -s http://127.0.0.1:2381/readyz", check=False).startswith("ok")
 
 
 def members(lab: RunningLab) -> set[str]:
-    """The names of etcd's members that vote."""
+    """Return the names of the voting members of etcd."""
     files = "--cacert /etc/etcd/ca.crt --cert /etc/etcd/etcd.crt --key /etc/etcd/etcd.key"
-    asked = f"curl -s {files} --data '{{}}' https://127.0.0.1:2379/v3/cluster/member/list"
-    listed = json.loads(lab.ssh(CONTROL_PLANES[0], asked))["members"]
+    request = f"curl -s {files} --data '{{}}' https://127.0.0.1:2379/v3/cluster/member/list"
+    listed = json.loads(lab.ssh(CONTROL_PLANES[0], request))["members"]
     return {member["name"] for member in listed if not member.get("isLearner")}
 
 
 def heartbeat(lab: RunningLab) -> str:
-    """When the worker's kubelet renewed its lease last; empty while the API does not answer."""
+    """Return the time of the last lease renewal of the worker's kubelet, empty if the API server does not answer."""
     arguments = ("--request-timeout=10s", "--namespace=kube-node-lease", "get", "lease", "worker0")
     return lab.kubectl(*arguments, "--output=jsonpath={.spec.renewTime}", check=False)

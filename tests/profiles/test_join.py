@@ -1,12 +1,12 @@
-"""A worker of one lab in the cluster of another: it joins, its pods and theirs reach each other, and it takes leave."""
+"""A worker of one lab joins the cluster of another lab, runs pods there, and leaves it again."""
 
 import json
 from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.test_lab import PORT, ready, web_pod
-from tests.profiles.conftest import EveryLab, brought_up
+from tests.support.cluster import PORT, ready, web_pod
+from tests.support.profile import EveryLab, brought_up
 from tests.support.running_lab import RunningLab
 
 GUEST, HOST = "guest-0", "node-0"
@@ -14,7 +14,7 @@ GUEST, HOST = "guest-0", "node-0"
 
 @pytest.fixture(scope="module")
 def first() -> Iterator[RunningLab]:
-    """The lab whose cluster is joined: the default stack, smaller, with routes to the pods of the guest."""
+    """The lab whose cluster the other one joins: the default stack, smaller, with routes to the guest's pods."""
 
     def configure(running: RunningLab) -> None:
         guests = RunningLab(running.checkout, "join").workers
@@ -29,7 +29,7 @@ def first() -> Iterator[RunningLab]:
 
 @pytest.fixture(scope="module")
 def lab(first: RunningLab) -> Iterator[RunningLab]:
-    """The lab that joins, up; its credentials are what the other's outputs say. Nothing restarts there by it."""
+    """The joining lab, with the CA from the other lab's outputs. Joining restarts nothing in the other lab."""
     joining = RunningLab(first.checkout, "join")
     joining.configure(workers=[{**node, "memory": 1024} for node in joining.workers])
     joining.run("pulumi", "stack", "init", "join", "--non-interactive")
@@ -37,20 +37,20 @@ def lab(first: RunningLab) -> Iterator[RunningLab]:
         ("caCertificate", "certificateAuthority", ()),
         ("caKey", "certificateAuthorityKey", ("--secret",)),
     ):
-        setting = ("config", "set", "--stack", "join", "--path", *options, f"hardway:join.{name}", "--non-interactive")
-        joining.run("pulumi", *setting, stdin=first.output(output))
+        command = ("config", "set", "--stack", "join", "--path", *options, f"hardway:join.{name}", "--non-interactive")
+        joining.run("pulumi", *command, stdin=first.output(output))
 
     def come_up() -> None:
-        change = joining.make("up")
-        assert change.succeeded, change.output
+        up = joining.hardway("up")
+        assert up.succeeded, up.output
 
     assert first.restarts(come_up) == set()
     yield joining
-    gone = joining.make("destroy")
-    assert gone.succeeded, gone.output
+    destroyed = joining.hardway("destroy")
+    assert destroyed.succeeded, destroyed.output
 
 
-def test_the_worker_is_a_ready_node_with_its_role(lab: RunningLab) -> None:
+def test_worker_is_ready_with_its_role(lab: RunningLab) -> None:
     assert ready(lab) == {HOST, GUEST}
     assert lab.kubectl("get", "nodes", "--selector=node-role.kubernetes.io/worker", "--output=name").split() == [
         f"node/{GUEST}",
@@ -58,7 +58,7 @@ def test_the_worker_is_a_ready_node_with_its_role(lab: RunningLab) -> None:
     ]
 
 
-def test_of_the_administrators_kubeconfig_nothing_is_on_the_worker(lab: RunningLab) -> None:
+def test_worker_has_no_admin_kubeconfig(lab: RunningLab) -> None:
     assert lab.ssh(GUEST, "ls /run/kubeconfig.* /var/lib/addons 2>/dev/null || true") == ""
 
 
@@ -76,17 +76,17 @@ def test_pods_of_both_labs_reach_each_other(lab: RunningLab) -> None:
 
 
 class TestLab(EveryLab):
-    """What holds of every lab."""
+    """The tests of every lab."""
 
 
-def test_no_secret_is_in_the_stack_file_or_in_what_was_printed(lab: RunningLab, first: RunningLab) -> None:
+def test_ca_key_never_shows(lab: RunningLab, first: RunningLab) -> None:
     key = first.output("certificateAuthorityKey")
     for text in (lab.stack_file.read_text(), *lab.printed):
         assert not [line for line in key.splitlines()[1:-1] if line in text]
 
 
-def test_a_lab_that_goes_takes_its_node_out_of_the_cluster(lab: RunningLab, first: RunningLab) -> None:
-    gone = lab.make("destroy")
-    assert gone.succeeded, gone.output
+def test_destroy_removes_the_node_from_the_cluster(lab: RunningLab, first: RunningLab) -> None:
+    destroyed = lab.hardway("destroy")
+    assert destroyed.succeeded, destroyed.output
     kubeconfig = f"--kubeconfig={first.workspace.kubeconfig('dev')}"
     assert first.kubectl(kubeconfig, "get", "nodes", "--output=name").split() == [f"node/{HOST}"]

@@ -1,11 +1,11 @@
-"""Older versions of Kubernetes: the default stack with another version is a cluster just as well."""
+"""The default stack works with older versions of Kubernetes."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.test_lab import ready
-from tests.profiles.conftest import EveryLab, brought_up
+from tests.support.cluster import ready
+from tests.support.profile import EveryLab, brought_up
 from tests.support.running_lab import RunningLab
 
 VERSIONS = ("v1.31.0", "v1.32.3")
@@ -13,7 +13,7 @@ VERSIONS = ("v1.31.0", "v1.32.3")
 
 @pytest.fixture(scope="module", params=VERSIONS)
 def version(request: pytest.FixtureRequest) -> str:
-    """The version that the lab has."""
+    """The version of Kubernetes in the lab."""
     chosen: str = request.param
     return chosen
 
@@ -29,16 +29,16 @@ def lab(version: str) -> Iterator[RunningLab]:
         yield running
 
 
-def test_every_program_of_kubernetes_is_of_that_version(lab: RunningLab, version: str) -> None:
+def test_all_programs_have_that_version(lab: RunningLab, version: str) -> None:
     assert ready(lab) == {"node-0"}
     for node, programs in {
         "server": ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"),
         "node-0": ("kubelet", "kube-proxy"),
     }.items():
         for program in programs:
-            asked = f"{program} version --client" if program == "kubectl" else f"{program} --version"
-            assert version in lab.ssh(node, asked)
+            command = f"{program} version --client" if program == "kubectl" else f"{program} --version"
+            assert version in lab.ssh(node, command)
 
 
 class TestLab(EveryLab):
-    """What holds of every lab."""
+    """The tests of every lab."""

@@ -9,9 +9,9 @@ from lab.config.parse import load
 from lab.node.bootstrap import token, token_id
 from lab.spec import Spec
 from system.files import CHECKOUT
-from tests.program.test_structure import MOST_CONNECTIONS_OF_A_WORKER, MOST_RESOURCES_OF_A_WORKER
 from tests.support.changes import spec_of
 from tests.support.payload import files
+from tests.support.program_stack import MAX_CONNECTIONS_OF_A_WORKER, MAX_RESOURCES_OF_A_WORKER
 from tests.support.recording import Program, record
 
 STACK_FILE = CHECKOUT / "Pulumi.bootstrap.yaml"
@@ -46,8 +46,8 @@ def tokens(run: Program, spec: Spec) -> dict[str, str]:
 def test_a_worker_stays_within_what_any_worker_may_take(run: Program, wider: Program) -> None:
     added = wider.added_since(run)
     assert all(NEW_WORKER["name"] in name for name in added)
-    assert len(added) <= MOST_RESOURCES_OF_A_WORKER, sorted(added)
-    assert len([name for name in added if wider.by_identity[name].is_command]) <= MOST_CONNECTIONS_OF_A_WORKER
+    assert len(added) <= MAX_RESOURCES_OF_A_WORKER, sorted(added)
+    assert len([name for name in added if wider.by_identity[name].is_command]) <= MAX_CONNECTIONS_OF_A_WORKER
 
 
 def test_a_worker_added_changes_only_routes_and_who_is_admitted(run: Program, wider: Program, spec: Spec) -> None:

@@ -9,11 +9,11 @@ import yaml
 
 from components import artifacts
 from lab.config.parse import parse
-from tests.program.test_secrets import BETWEEN_CERTIFICATES, TO_A_MACHINE, flattened, lines
-from tests.program.test_structure import MOST_CONNECTIONS_OF_A_WORKER, MOST_RESOURCES_OF_A_WORKER
 from tests.support.certificates import pair
 from tests.support.changes import Values
+from tests.support.credential_places import BETWEEN_CERTIFICATES, TO_A_MACHINE, flattened, lines
 from tests.support.payload import files
+from tests.support.program_stack import MAX_CONNECTIONS_OF_A_WORKER, MAX_RESOURCES_OF_A_WORKER
 from tests.support.recording import HIDDEN, Program, record
 from tests.support.ssh_keys import HOST_KEY, PRIVATE_KEY
 from tests.support.stacks import configuration, stack_spec
@@ -180,8 +180,8 @@ def test_a_worker_stays_within_what_any_worker_may_take_and_changes_routes_alone
     wider = record(parse(values))
     added = wider.added_since(run)
     assert all(NEW_WORKER["name"] in name for name in added)
-    assert len(added) <= MOST_RESOURCES_OF_A_WORKER, sorted(added)
-    assert len([name for name in added if wider.by_identity[name].is_command]) <= MOST_CONNECTIONS_OF_A_WORKER
+    assert len(added) <= MAX_RESOURCES_OF_A_WORKER, sorted(added)
+    assert len([name for name in added if wider.by_identity[name].is_command]) <= MAX_CONNECTIONS_OF_A_WORKER
     assert {name.partition(" ")[2] for name in wider.changed_since(run)} == {"access", "guest-0-node-setup"}
 
 

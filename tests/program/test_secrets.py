@@ -2,16 +2,9 @@
 
 import json
 
+from tests.support.credential_places import BETWEEN_CERTIFICATES, TO_A_MACHINE, flattened, lines
 from tests.support.payload import files
 from tests.support.recording import ACCESS, Program
-
-TO_A_MACHINE = {"connection.privateKey", "stdin", "userData"}
-BETWEEN_CERTIFICATES = {"privateKeyPem", "caPrivateKeyPem"}
-
-
-def lines(key: str) -> list[str]:
-    """The lines of a key that tell it, without those that only say what it is."""
-    return [line for line in key.splitlines() if line and not line.startswith("-----")]
 
 
 def test_no_private_key_shows_in_the_inputs_of_any_resource(program: Program) -> None:
@@ -85,12 +78,3 @@ def test_a_login_is_secret_for_the_push_of_binaries(program: Program) -> None:
 
 def test_what_a_person_reaches_the_lab_by_is_secret(program: Program) -> None:
     assert program.by_identity[ACCESS].shown["stdin"] == "[secret]"
-
-
-def flattened(value: object, place: str = "") -> list[tuple[str, str]]:
-    """Every text of nested inputs, with the keys that lead to it; positions in lists left out."""
-    if isinstance(value, dict):
-        return [found for key, item in value.items() for found in flattened(item, f"{place}.{key}".lstrip("."))]
-    if isinstance(value, list):
-        return [found for item in value for found in flattened(item, place)]
-    return [(place, value)] if isinstance(value, str) else []

@@ -15,14 +15,19 @@ from lab.node.render import services_of
 from lab.spec import Spec
 from system.files import CHECKOUT
 from tests.support.changes import spec_of
-from tests.support.program_stack import NEW_WORKER, Change, changed, setting
+from tests.support.program_stack import (
+    MAX_CONNECTIONS_OF_A_WORKER,
+    MAX_RESOURCES_OF_A_WORKER,
+    NEW_WORKER,
+    Change,
+    changed,
+    setting,
+)
 from tests.support.recording import IMAGE, Program, Resource, record
 from tests.support.stacks import configuration
 from toolchain.vm_image import VmImage
 
 DOMAIN = "libvirt:index/domain:Domain"
-MOST_RESOURCES_OF_A_WORKER = 20
-MOST_CONNECTIONS_OF_A_WORKER = 8
 
 
 def names(resources: list[Resource]) -> set[str]:
@@ -32,12 +37,12 @@ def names(resources: list[Resource]) -> set[str]:
 def test_a_worker_has_at_most_20_resources(program: Program, wider: Program) -> None:
     added = wider.added_since(program)
     assert any(NEW_WORKER["name"] in name for name in added)
-    assert len(added) <= MOST_RESOURCES_OF_A_WORKER, sorted(added)
+    assert len(added) <= MAX_RESOURCES_OF_A_WORKER, sorted(added)
 
 
 def test_a_worker_opens_at_most_8_connections(program: Program, wider: Program) -> None:
     commands = [wider.by_identity[name] for name in wider.added_since(program) if wider.by_identity[name].is_command]
-    assert 0 < len(commands) <= MOST_CONNECTIONS_OF_A_WORKER, sorted(names(commands))
+    assert 0 < len(commands) <= MAX_CONNECTIONS_OF_A_WORKER, sorted(names(commands))
 
 
 def test_every_resource_but_the_lab_stands_under_one_of_the_lab(program: Program) -> None:

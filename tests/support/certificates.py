@@ -1,4 +1,4 @@
-"""Certificates and their keys as PEM, made for tests: the same in every run, and trusted by nobody else."""
+"""Certificates and keys for tests as PEM. They are the same in every run."""
 
 import hashlib
 from collections.abc import Collection
@@ -26,12 +26,17 @@ def pair(
     names: Collection[str] = ("guest-0", "10.240.0.30"),
     valid: tuple[datetime, datetime] = VALID,
 ) -> tuple[str, str]:
-    """A certificate and its key; what the kubelet of the stack `join` has, unless said otherwise.
+    """Return a certificate and its key. The defaults fit the kubelet of the stack `join`.
 
-    key: what the key follows from, the common name where it is empty.
-    issuer: the common name of who signs; where it is empty, an authority signs its own, and AUTHORITY all others.
-    authority: whether it may issue others; None goes by the common name, which ends with `-ca` then.
-    uses: none for a certificate that does not say any. names: DNS names and addresses.
+    Args:
+        common_name: The common name of the subject.
+        key: The seed of the key. The default is the common name.
+        issuer: The common name of the issuer. By default, a CA signs itself, and AUTHORITY signs all others.
+        authority: True for a CA. None means that the common name of a CA ends with `-ca`.
+        organization: The organization of the subject, unless it is a CA.
+        uses: The extended key usages. If empty, the certificate has no such extension.
+        names: DNS names and addresses.
+        valid: The first and the last moment of validity.
     """
     authority = common_name.endswith("-ca") if authority is None else authority
     issuer = issuer or (common_name if authority else AUTHORITY)

@@ -1,4 +1,6 @@
-"""A lab as a user has it: a fresh clone, `make up`, and the commands of `.lab/env`."""
+"""A lab as a user has it: a fresh clone, the command `hardway`, and the programs of `.lab/env`."""
+
+from __future__ import annotations
 
 import json
 import os
@@ -21,10 +23,10 @@ from host.libvirt.private import PrivateLibvirt, sweep
 from host.workspace import Workspace
 from system.files import CHECKOUT
 
-PATIENCE = 900
-"""Seconds after which a condition that is waited for counts as never coming: no test measures by it."""
+TIMEOUT = 900
+"""Seconds after which `wait_for` gives up. It is much longer than anything takes: no test measures by it."""
 CLOCK_TOLERANCE = 2
-"""Seconds by which a node may tell another time than this machine, beyond what asking takes."""
+"""Seconds by which the clock of a node may differ from that of this machine, in addition to the time of the query."""
 
 UNITS = (
     "containerd",
@@ -40,20 +42,47 @@ UNITS = (
     "haproxy",
     "keepalived",
 )
+"""The systemd units of all services."""
+
 Service = tuple[str, str]
 """A node's name and a service's name."""
 
 
 @dataclass(frozen=True)
-class Change:
-    """What `pulumi up` said: its whole output, and whether it went through."""
+class Outcome:
+    """The result of a command.
 
-    output: str
-    succeeded: bool
+    Attributes:
+        stdout: The standard output.
+        stderr: The standard error.
+        exit_code: The exit code.
+    """
+
+    stdout: str
+    stderr: str
+    exit_code: int
+
+    @property
+    def output(self) -> str:
+        """Standard output, then standard error."""
+        return self.stdout + self.stderr
+
+    @property
+    def succeeded(self) -> bool:
+        """True if the exit code is 0."""
+        return self.exit_code == 0
 
 
 class RunningLab:
-    """A clone of this checkout with a private hypervisor of its own; `make up` is not run yet."""
+    """A stack of a clone of this checkout, which has a private hypervisor. The lab is not up yet.
+
+    Attributes:
+        checkout: The folder of the clone.
+        stack: The name of the stack.
+        workspace: The places in the clone.
+        stack_file: The configuration of the stack.
+        printed: Everything that commands have printed so far.
+    """
 
     def __init__(self, folder: Path, stack: str = "dev") -> None:
         self.checkout = folder
@@ -63,16 +92,20 @@ class RunningLab:
         self.printed: list[str] = []
 
     @classmethod
-    def clone(cls, parent: Path, stack: str = "dev") -> "RunningLab":
-        """Clones what Git has or would add of this checkout into a folder of `parent`, to run a stack from there.
+    def clone(cls, parent: Path, stack: str = "dev") -> RunningLab:
+        """Copy the files that Git tracks or would add into a new folder, and start its hypervisor.
 
-        What runs that died have left in `parent` is ended and removed first.
+        Labs that an earlier, killed run left in the same place are removed first.
+
+        Args:
+            parent: The folder in which to create the clone.
+            stack: The stack to run.
         """
         parent.mkdir(parents=True, exist_ok=True)
-        for left in parent.iterdir():
-            sweep(left / ".lab")
-            if not PrivateLibvirt(left / ".lab" / "hypervisor").running():
-                shutil.rmtree(left)
+        for abandoned in parent.iterdir():
+            sweep(abandoned / ".lab")
+            if not PrivateLibvirt(abandoned / ".lab" / "hypervisor").running():
+                shutil.rmtree(abandoned)
         folder = parent / str(os.getpid())
         folder.mkdir()
         listed = _run(["git", "ls-files", "-coz", "--exclude-standard"], CHECKOUT).stdout
@@ -80,7 +113,7 @@ class RunningLab:
             if (CHECKOUT / name).is_file():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(CHECKOUT / name, folder / name)
-        # As Git has them: a lab that is up here has put its salts there.
+        # If a lab is up in this checkout, its stack files hold encryption salts that Git does not have.
         forget_salts(folder)
         for command in ("init --quiet", "add --all", "-c user.name=e2e -c user.email=e2e commit --quiet -m clone"):
             _run(["git", *command.split()], folder)
@@ -90,22 +123,39 @@ class RunningLab:
         return lab
 
     def purge(self) -> None:
-        """Ends all that runs in the clone's namespaces, and removes the clone."""
+        """End all processes in the clone's namespaces and remove the clone."""
         PrivateLibvirt(self.workspace.hypervisor).purge()
         shutil.rmtree(self.checkout)
 
-    def make(self, target: str) -> Change:
-        """Runs a target of the Makefile as a user would."""
-        result = _run(["make", target, f"STACK={self.stack}"], self.checkout, check=False)
+    def make(self, target: str) -> Outcome:
+        """Run a target of the Makefile for this stack."""
+        return self._user_command("make", target, f"STACK={self.stack}")
+
+    def hardway(self, command: str, *arguments: str) -> Outcome:
+        """Run a command of `hardway` for this stack, in the environment of a new shell."""
+        return self._user_command("python3", "-m", "hardway", command, "--stack", self.stack, *arguments)
+
+    def shell(self, script: str) -> subprocess.CompletedProcess[str]:
+        """Run a script of sh in the clone, in the environment of a new shell."""
+        result = _run(["sh", "-c", script], self.checkout, check=False)
+        self.printed += [result.stdout, result.stderr]
+        return result
+
+    def _user_command(self, *command: str) -> Outcome:
+        result = _run([*command], self.checkout, check=False)
         self.printed += [result.stdout, result.stderr]
         return _outcome(result)
 
     def run(
         self, *command: str, check: bool = True, stdin: str = "", record: bool = True
     ) -> subprocess.CompletedProcess[str]:
-        """Runs a command with the environment of `.lab/env`: pulumi, kubectl, virsh, in-lab …, ssh.
+        """Run a command in the environment of `.lab/env`: pulumi, kubectl, virsh, in-lab …, ssh.
 
-        record: whether what it prints is kept in `printed`; False for what is asked to print secrets.
+        Args:
+            command: The argument vector, which may start with variables to set.
+            check: Fail if the exit code is not 0.
+            stdin: The standard input.
+            record: Add the output to `printed`. False for commands that must print secrets.
         """
         result = _run(["env", *command], self.checkout, self.environment, check, stdin)
         if record:
@@ -113,7 +163,7 @@ class RunningLab:
         return result
 
     def start(self, *command: str, **options: Any) -> subprocess.Popen[str]:
-        """Starts a command with the environment of `.lab/env` and does not wait for it."""
+        """Start a command in the environment of `.lab/env` without waiting for it."""
         return subprocess.Popen(
             ["env", *command],
             cwd=self.checkout,
@@ -127,21 +177,21 @@ class RunningLab:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What a shell has after `. ./.lab/env`."""
+        """The variables of a shell after `. ./.lab/env`."""
         return environment.evaluate(self.workspace.env.read_text())
 
-    def up(self, *options: str) -> Change:
-        """`pulumi up`, yes to everything."""
+    def up(self, *options: str) -> Outcome:
+        """Run `pulumi up` without asking."""
         arguments = ("up", "--stack", self.stack, "--yes", "--skip-preview", "--non-interactive", *options)
         return _outcome(self.run("pulumi", *arguments, check=False))
 
     def preview(self) -> str:
-        """What `pulumi preview --diff` prints: the diff, and in words what it means."""
+        """Return the output of `pulumi preview --diff`: the diff and the messages of the program."""
         result = self.run("pulumi", "preview", "--stack", self.stack, "--diff", "--non-interactive")
         return result.stdout + result.stderr
 
     def planned(self) -> dict[str, set[str]]:
-        """What `pulumi preview --json` would do: operation to the URNs' names, `same` left out."""
+        """Return the names of the resources by the operation of `pulumi preview` on them, without `same`."""
         document = json.loads(
             self.run("pulumi", "preview", "--stack", self.stack, "--json", "--non-interactive").stdout
         )
@@ -152,43 +202,36 @@ class RunningLab:
         return operations
 
     def output(self, name: str) -> Any:
-        """An output of the stack, secret or not."""
+        """Return an output of the stack, also a secret one."""
         arguments = ("stack", "output", "--stack", self.stack, name, "--json", "--show-secrets")
         return json.loads(self.run("pulumi", *arguments, record=False).stdout)
 
     def kubectl(self, *arguments: str, stdin: str = "", check: bool = True) -> str:
-        """What kubectl prints."""
+        """Return the standard output of kubectl."""
         return self.run("kubectl", *arguments, stdin=stdin, check=check).stdout
 
     def ssh(self, node: str, script: str, check: bool = True, record: bool = True) -> str:
-        """What a shell script prints on a node."""
+        """Return the standard output of a shell script on a node."""
         configuration = str(self.workspace.access(self.stack) / "ssh_config")
         return self.run("ssh", "-F", configuration, node, script, check=check, record=record).stdout
 
     def verify(self) -> list[dict[str, str]]:
-        """The differences that verification finds, as `--json` has them."""
-        command = (
-            "in-lab",
-            str(self.workspace.venv / "bin" / "python"),
-            "-m",
-            "ops.verify",
-            "--stack",
-            self.stack,
-            "--json",
-        )
-        document = json.loads(self.run(*command, check=False).stdout)
-        differences: list[dict[str, str]] = document["differences"]
+        """Return the differences that `hardway verify --json` finds."""
+        command = ["python3", "-m", "hardway", "verify", "--stack", self.stack, "--json"]
+        result = _run(command, self.checkout, check=False)
+        self.printed += [result.stdout, result.stderr]
+        differences: list[dict[str, str]] = json.loads(result.stdout)["differences"]
         return differences
 
     @property
     def nodes(self) -> Mapping[str, Mapping[str, str]]:
-        """The nodes of the stack's output, by name."""
+        """The nodes in the stack's outputs, by name."""
         nodes: Mapping[str, Mapping[str, str]] = self.output("nodes")
         return nodes
 
     @contextmanager
     def configured(self, **values: Any) -> Iterator[None]:
-        """Lays values over the stack file's, by key without namespace; puts the file back afterwards."""
+        """Set values in the stack file, by key without namespace, and restore the file afterwards."""
         text = self.stack_file.read_text()
         try:
             self.configure(**values)
@@ -197,72 +240,72 @@ class RunningLab:
             self.stack_file.write_text(text)
 
     def configure(self, **values: Any) -> None:
-        """Lays values over the stack file's, by key without namespace; None takes a key away."""
+        """Set values in the stack file, by key without namespace. None removes a key."""
         both = self.configuration | values
         self.configure_all({key: value for key, value in both.items() if value is not None})
 
     def configure_all(self, values: dict[str, Any]) -> None:
-        """Writes these values, by key without namespace, and no others into the stack file."""
+        """Replace all values in the stack file by these, by key without namespace."""
         document = yaml.safe_load(self.stack_file.read_text())
         document["config"] = {f"hardway:{key}": value for key, value in values.items()}
         self.stack_file.write_text(yaml.safe_dump(document, sort_keys=False))
 
     @property
     def configuration(self) -> dict[str, Any]:
-        """The values that the stack file has, by key without namespace."""
+        """The values in the stack file, by key without namespace."""
         configured = yaml.safe_load(self.stack_file.read_text())["config"]
         return {key.removeprefix("hardway:"): value for key, value in configured.items()}
 
     @property
     def workers(self) -> list[dict[str, Any]]:
-        """The workers as the stack file has them, to change and to hand to `configure`."""
+        """The workers in the stack file."""
         workers: list[dict[str, Any]] = self.configuration["workers"]
         return workers
 
     def invocations(self) -> dict[Service, str]:
-        """The InvocationID of every service's unit on every node: another one means that it was started again.
+        """Return the InvocationID of every service on every node. A different ID means that the service was started.
 
-        It is empty where systemd let go of a stopped unit, which it does unless a unit that it has loaded wants it.
+        It is empty for a stopped unit that systemd has unloaded, which it does if no loaded unit wants it.
         """
         show = "systemctl show --property LoadState,InvocationID"
         script = f"for unit in {' '.join(UNITS)}; do echo $({show} $unit); done"
 
-        def of(node: str) -> dict[Service, str]:
-            shown = [dict(word.split("=", 1) for word in line.split()) for line in self.ssh(node, script).splitlines()]
+        def on_node(node: str) -> dict[Service, str]:
+            lines = self.ssh(node, script).splitlines()
+            units = [dict(word.split("=", 1) for word in line.split()) for line in lines]
             return {
                 (node, unit): properties["InvocationID"]
-                for unit, properties in zip(UNITS, shown, strict=True)
+                for unit, properties in zip(UNITS, units, strict=True)
                 if properties["LoadState"] == "loaded"
             }
 
         configuration = (self.workspace.access(self.stack) / "ssh_config").read_text()
         hosts = re.findall(r"^Host ([^*\s]+)$", configuration, re.MULTILINE)
         with ThreadPoolExecutor() as pool:
-            found = pool.map(of, hosts)
-        return {service: run for runs in found for service, run in runs.items()}
+            return {service: run for runs in pool.map(on_node, hosts) for service, run in runs.items()}
 
     def clock_errors(self) -> dict[str, float]:
-        """Nodes whose clocks are not this machine's, to the seconds by which they are ahead, or behind it."""
+        """Return the seconds by which clocks of nodes are ahead of this machine or behind it, for wrong clocks only."""
 
-        def of(node: str) -> float:
+        def error_of(node: str) -> float:
             before = time.time()
-            told = float(self.ssh(node, "date +%s.%N"))
-            return max(told - time.time(), 0) or min(told - before, 0)
+            now = float(self.ssh(node, "date +%s.%N"))
+            return max(now - time.time(), 0) or min(now - before, 0)
 
-        return {node: error for node in self.nodes if abs(error := of(node)) > CLOCK_TOLERANCE}
+        return {node: error for node in self.nodes if abs(error := error_of(node)) > CLOCK_TOLERANCE}
 
     def settle(self) -> None:
-        """Returns once all that goes on after nodes are Ready is done: images come in, and the lab's own pods start."""
+        """Wait for the work that goes on after nodes are Ready: images are imported, and the lab's pods start."""
         is_active = "systemctl is-active kubelet-images.service"
 
-        def images_are_in() -> bool:
+        def images_are_imported() -> bool:
             return all(self.ssh(node["name"], is_active, check=False).strip() == "inactive" for node in self.workers)
 
-        wait_for("images on every worker", images_are_in)
-        self.kubectl("--namespace=kube-system", "rollout", "status", "deployment/coredns", f"--timeout={PATIENCE}s")
+        wait_for("images on every worker", images_are_imported)
+        self.kubectl("--namespace=kube-system", "rollout", "status", "deployment/coredns", f"--timeout={TIMEOUT}s")
 
     def restarts(self, action: Callable[[], Any]) -> set[Service]:
-        """The services that run as another invocation after `action` than before; those that came or went left out."""
+        """Return the services that an action restarts. Services that it adds or removes do not count."""
         before = self.invocations()
         action()
         after = self.invocations()
@@ -270,16 +313,25 @@ class RunningLab:
 
 
 def checked_out() -> str:
-    """The commit that this checkout is at: a seed that each commit has of its own. Empty where there is none."""
+    """Return the commit of this checkout, empty without one."""
     return _run(["git", "rev-parse", "HEAD"], CHECKOUT, check=False).stdout.strip()
 
 
-def wait_for(what: str, condition: Callable[[], bool], patience: float = PATIENCE) -> None:
-    """Returns once `condition` holds. Raises TimeoutError, naming `what`, where it never does."""
-    deadline = time.monotonic() + patience
+def wait_for(what: str, condition: Callable[[], bool], timeout: float = TIMEOUT) -> None:
+    """Wait until a condition holds.
+
+    Args:
+        what: The condition in words, for the error.
+        condition: Called every second.
+        timeout: Seconds after which to give up.
+
+    Raises:
+        TimeoutError: The condition does not hold in time.
+    """
+    deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"waited in vain for: {what}")
+            raise TimeoutError(f"Timed out after {timeout:.0f} s while waiting for: {what}")
         time.sleep(1)
 
 
@@ -298,5 +350,5 @@ def _run(
     return result
 
 
-def _outcome(result: subprocess.CompletedProcess[str]) -> Change:
-    return Change(output=result.stdout + result.stderr, succeeded=result.returncode == 0)
+def _outcome(result: subprocess.CompletedProcess[str]) -> Outcome:
+    return Outcome(stdout=result.stdout, stderr=result.stderr, exit_code=result.returncode)

@@ -1,4 +1,4 @@
-"""A machine that is there without the lab: a VM that nothing but virsh knows of, on the network of a lab that is up."""
+"""An existing machine: a VM on the network of a running lab that Pulumi does not know."""
 
 import subprocess
 import xml.etree.ElementTree as ElementTree
@@ -14,10 +14,16 @@ DISK, SEED = f"{NAME}.qcow2", f"{NAME}.iso"
 
 
 class SpareMachine:
-    """The VM: the disk and the hardware of a VM of the lab, and keys of its own."""
+    """A VM with the disk image and hardware of a VM of the lab, and with its own keys."""
 
     def __init__(self, lab: RunningLab, *, like: str, address: str) -> None:
-        """like: the node of whose VM it is a twin. address: the one that it gets, a free one of the lab's network."""
+        """Create the VM and wait until it is set up.
+
+        Args:
+            lab: A lab that is up.
+            like: The node whose VM to copy.
+            address: A free address of the lab's network.
+        """
         self._lab, self._name = lab, lab.configuration.get("name", "hardway")
         self._folder = lab.workspace.lab / NAME
         self._folder.mkdir()
@@ -38,12 +44,12 @@ class SpareMachine:
         self.ssh("systemctl start cloud-final.service; cloud-init status --wait >/dev/null || true")
 
     def ssh(self, script: str, check: bool = True) -> str:
-        """What a shell script prints there."""
+        """Return the standard output of a shell script on the machine."""
         command = ssh.command(self._folder, self.login)
         return self._lab.run("in-lab", *command, script, check=check).stdout
 
     def purge(self) -> None:
-        """Takes the VM away with all that was made for it."""
+        """Delete the VM and everything that was created for it."""
         self._virsh("destroy", NAME)
         self._virsh("undefine", NAME)
         for volume in (DISK, SEED):
@@ -59,7 +65,7 @@ class SpareMachine:
         return (self._folder / f"new_{name}.pub").read_text().strip()
 
     def _make_seed(self, host_key: str) -> None:
-        """A volume with what cloud-init is to do: let in the key, and have the host key."""
+        """Create the image with the instructions for cloud-init: accept the key, and use the host key."""
         user_data = {
             "hostname": NAME,
             "disable_root": False,
@@ -72,7 +78,7 @@ class SpareMachine:
         subprocess.run(["genisoimage", *options, "user-data", "meta-data"], cwd=self._folder, check=True)
 
     def _domain(self, like: str) -> str:
-        """The definition of another VM, with these disks and this network address."""
+        """Return the definition of another VM, with the disks and the MAC address of this one."""
         domain = ElementTree.fromstring(self._virsh("dumpxml", "--inactive", like))
         for uuid in domain.findall("uuid"):
             domain.remove(uuid)

@@ -1,4 +1,4 @@
-"""SSH keys that look like keys, and whose owner is nobody."""
+"""SSH keys that are well-formed but open nothing."""
 
 import base64
 
@@ -6,7 +6,11 @@ CIPHER = b"\0\0\0\4none"
 
 
 def private_key(cipher: bytes = CIPHER) -> str:
-    """A private key in OpenSSH's format. cipher: that of its passphrase, with its length before it."""
+    """Return a private key in OpenSSH's format.
+
+    Args:
+        cipher: The cipher of the passphrase, with its length before it.
+    """
     body = base64.b64encode(b"openssh-key-v1\0" + cipher + bytes(range(120))).decode()
     parts = [body[index : index + 70] for index in range(0, len(body), 70)]
     return "\n".join(["-----BEGIN OPENSSH PRIVATE KEY-----", *parts, "-----END OPENSSH PRIVATE KEY-----", ""])

@@ -1,4 +1,4 @@
-"""A real sshd on the loopback address, with keys of its own."""
+"""A real sshd on the loopback address, with its own keys."""
 
 from __future__ import annotations
 
@@ -36,21 +36,26 @@ KEY_PASSWORD = "a key's password"
 
 
 class SshServer:
-    """An sshd that lets in the user who runs the tests, with either of two keys."""
+    """An sshd that accepts the current user with either of two keys."""
 
     def __init__(self, folder: Path, root: Path | None = None) -> None:
-        """root: the root folder of those who log in, the machine's own by default."""
+        """Start sshd.
+
+        Args:
+            folder: A new folder for keys and configuration.
+            root: The root folder of sessions. The default is that of this machine.
+        """
         self.folder = folder
         folder.mkdir(parents=True)
         self.port = free_port()
         _make_key(folder / "host_key", "ed25519")
-        # A client that pins the first key must ask for its type: by itself it would be shown this one.
+        # A client that pins the first key must ask for its type. By default, sshd offers this one.
         _make_key(folder / "other_host_key", "ecdsa")
         _make_key(folder / "user_key", "ed25519")
         _make_key(folder / "encrypted_key", "ed25519", KEY_PASSWORD)
         (folder / "config").write_text(_CONFIG.format(port=self.port, folder=folder, root=root or "none"))
         if os.geteuid() == 0:
-            # Debian's sshd wants it, and only its service makes it.
+            # Debian's sshd requires this folder, and only its service creates it.
             Path("/run/sshd").mkdir(exist_ok=True)
         sshd = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
         assert sshd, "sshd is missing: `make test` installs openssh-server"
@@ -61,7 +66,7 @@ class SshServer:
         wait_until(lambda: _answers(self.port), "sshd answers", unless=lambda: self._process.poll() is not None)
 
     def connection(self, **different: Any) -> dict[str, Any]:
-        """The properties of a connection to it, some of them different."""
+        """Return the properties of a connection to this server, with some replaced."""
         return {
             "host": "127.0.0.1",
             "port": self.port,
@@ -73,22 +78,22 @@ class SshServer:
         }
 
     def key(self, name: str) -> str:
-        """The text of a key file."""
+        """Return the content of a key file."""
         return (self.folder / name).read_text()
 
     def log(self) -> str:
-        """What sshd has logged so far."""
+        """Return the log of sshd."""
         return (self.folder / "log").read_text()
 
     def stop(self) -> None:
-        """Ends sshd; connections that stand go on."""
+        """End sshd. Open connections continue."""
         self._process.terminate()
         self._process.wait()
         self._log.close()
 
 
 def free_port() -> int:
-    """A port on the loopback address on which nothing listens."""
+    """Return a port of the loopback address on which nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -1,4 +1,4 @@
-"""The stacks that there are files for, as specs; one that joins a cluster with what that would have given it."""
+"""The stacks of the checkout as specs. The stack that joins a cluster gets a CA for tests."""
 
 import yaml
 
@@ -11,7 +11,7 @@ NAMES = sorted(file.name.split(".")[1] for file in CHECKOUT.glob("Pulumi.*.yaml"
 
 
 def configuration(stack: str) -> Values:
-    """What a stack is configured with, by keys without their namespace."""
+    """Return the configuration of a stack, by key without namespace."""
     declared = yaml.safe_load((CHECKOUT / f"Pulumi.{stack}.yaml").read_text(encoding="utf-8"))["config"]
     values = {key.removeprefix("hardway:"): value for key, value in declared.items()}
     if "join" in values:
@@ -21,5 +21,5 @@ def configuration(stack: str) -> Values:
 
 
 def stack_spec(stack: str) -> Spec:
-    """The spec of a stack."""
+    """Return the spec of a stack."""
     return spec_of(configuration(stack))

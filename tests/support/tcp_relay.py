@@ -1,4 +1,4 @@
-"""Servers on the loopback address that misbehave as networks and machines do."""
+"""A server on the loopback address that fails like networks and machines do."""
 
 from __future__ import annotations
 
@@ -8,39 +8,47 @@ import threading
 
 
 class Relay:
-    """Passes connections on to a port of this machine, until it is told to cut them or to fall silent.
+    """Forwards connections to a port of this machine until they are cut or fall silent.
 
-    refuse: how many connections it closes at once before it passes one on, as a machine does that is still booting.
+    Attributes:
+        port: The port to connect to.
+        accepted: The number of connections accepted so far.
     """
 
     def __init__(self, target: int | None, refuse: int = 0) -> None:
+        """Start listening.
+
+        Args:
+            target: The port to forward to. None closes every connection.
+            refuse: The number of connections to close before the first one is forwarded, as a booting machine does.
+        """
         self.accepted = 0
         self._target = target
         self._refuse = refuse
         self._open: list[socket.socket] = []
-        self._speaking = threading.Event()
-        self._speaking.set()
+        self._forwarding = threading.Event()
+        self._forwarding.set()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._serve, daemon=True).start()
 
     def cut(self) -> None:
-        """Closes the connections that stand."""
+        """Close all open connections."""
         for end in self._open:
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
 
     def fall_silent(self) -> None:
-        """Passes nothing on any more, and closes nothing: what a power cut looks like from afar."""
-        self._speaking.clear()
+        """Forward nothing more and close nothing, as if the other machine had lost power."""
+        self._forwarding.clear()
 
     def close(self) -> None:
-        """Ends it, with the connections that stand."""
-        # Closing alone would leave the thread waiting in accept.
+        """Stop listening and close all connections."""
+        # Without the shutdown, the thread would go on waiting in accept.
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self.cut()
-        self._speaking.set()
+        self._forwarding.set()
 
     def _serve(self) -> None:
         with contextlib.suppress(OSError):
@@ -53,11 +61,11 @@ class Relay:
                 server = socket.create_connection(("127.0.0.1", self._target))
                 self._open += [client, server]
                 for source, sink in ((client, server), (server, client)):
-                    threading.Thread(target=self._pass_on, args=(source, sink), daemon=True).start()
+                    threading.Thread(target=self._forward, args=(source, sink), daemon=True).start()
 
-    def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
+    def _forward(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
-                self._speaking.wait()
+                self._forwarding.wait()
                 sink.sendall(data)
             sink.shutdown(socket.SHUT_WR)

@@ -1,4 +1,4 @@
-"""What the unit tests share: the labs of two stacks, and a place for programs that stand for others."""
+"""Fixtures of all unit tests: the specs of two stacks, and a folder for fake programs."""
 
 from pathlib import Path
 
@@ -10,8 +10,8 @@ from system.files import CHECKOUT
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Adds the option that writes golden files instead of comparing with them."""
-    parser.addoption("--update-golden", action="store_true", help="write the golden files anew")
+    """Add the option that writes golden files instead of comparing with them."""
+    parser.addoption("--update-golden", action="store_true", help="write the golden files")
 
 
 @pytest.fixture(scope="session")
@@ -22,12 +22,12 @@ def dev() -> Spec:
 
 @pytest.fixture(scope="session")
 def bootstrap() -> Spec:
-    """The spec of the stack whose kubelets join by a bootstrap token."""
+    """The spec of the stack whose kubelets join with a bootstrap token."""
     return load(CHECKOUT / "Pulumi.bootstrap.yaml")
 
 
 @pytest.fixture
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of the programs that are found, none but the shell's at first."""
+    """An empty folder at the start of PATH. The rest of PATH has only the programs of the system."""
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     return tmp_path

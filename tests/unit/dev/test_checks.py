@@ -11,7 +11,9 @@ import pytest
 
 from dev import checks
 from dev.checks import Count
+from host.workspace import Workspace
 from system.errors import HostError
+from system.files import CHECKOUT
 
 
 def report_of(folder: Path, source: str) -> Path:
@@ -81,3 +83,10 @@ def test_checks_that_need_root_are_refused(monkeypatch: pytest.MonkeyPatch, name
     checks.ensure_allowed(["lint", "unit", "program"])
     with pytest.raises(HostError, match=r"need root .*engine.*sudo make test"):
         checks.ensure_allowed(names)
+
+
+def test_lint_covers_code_spelling_and_prose() -> None:
+    commands = checks.lint_commands(Workspace(CHECKOUT))
+    assert {"ruff check", "ruff format", "mypy", "codespell", "prose", "shellcheck"} <= commands.keys()
+    assert "README.md" in commands["codespell"]
+    assert "assets/node/service" in commands["shellcheck"]

@@ -87,3 +87,27 @@ def test_an_unknown_check_is_refused_without_a_traceback() -> None:
     assert result.returncode == 2
     assert "invalid choice: 'nosuch'" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (HostError("This needs root."), 1, "hardway: This needs root.\n"),
+        (FileNotFoundError(2, "No such file", "/no/such"), 1, "hardway: /no/such: No such file\n"),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+    ids=["a problem of the host", "a missing file", "interrupted"],
+)
+def test_problems_have_no_traceback(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    code: int,
+    message: str,
+) -> None:
+    def fail() -> int:
+        raise error
+
+    monkeypatch.setattr(dev.__main__, "main", fail)
+    assert dev.__main__.run() == code
+    assert capsys.readouterr().err == message

@@ -1,0 +1,64 @@
+"""The commands that show a lab: status, render and explain."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.cluster import WORKERS
+from tests.support.running_lab import RunningLab, wait_for
+
+
+@pytest.fixture
+def stopped_kube_proxy(lab: RunningLab) -> Iterator[str]:
+    """A worker on which kube-proxy is stopped."""
+    node = WORKERS[0]
+    lab.ssh(node, "systemctl stop kube-proxy")
+    yield node
+    lab.ssh(node, "systemctl start kube-proxy")
+    wait_for("no problem in the lab", lambda: lab.hardway("status").succeeded)
+
+
+def test_status_lists_nodes_and_etcd(lab: RunningLab) -> None:
+    status = lab.hardway("status", "--json")
+    assert status.exit_code == 0, status.output
+    document = json.loads(status.stdout)
+    assert document["problems"] == []
+    assert {node["name"] for node in document["nodes"]} == {"server", *WORKERS}
+    assert [member["member"] for member in document["etcd"]] == ["server"]
+    shown = lab.hardway("status")
+    assert shown.exit_code == 0, shown.output
+    for name in ("server", *WORKERS, "etcd"):
+        assert name in shown.output
+
+
+def test_status_names_a_stopped_service(lab: RunningLab, stopped_kube_proxy: str) -> None:
+    status = lab.hardway("status")
+    assert status.exit_code == 1, status.output
+    lines = status.output.splitlines()
+    assert [line for line in lines if "kube-proxy" in line and stopped_kube_proxy in line], status.output
+
+
+@pytest.mark.parametrize("node", ["server", *WORKERS])
+def test_render_equals_the_files_on_the_node(lab: RunningLab, node: str, tmp_path: Path) -> None:
+    rendered = lab.hardway("render", node, str(tmp_path))
+    assert rendered.succeeded, rendered.output
+    # Credentials are placeholders, and a transient file is on the node only until it is applied.
+    rows = [line.split("  ") for line in (tmp_path / node / "services").read_text().splitlines()]
+    paths = sorted({row[5] for row in rows if row[1] == "file" and row[2] != "transient"})
+    assert "/etc/systemd/system/node-setup.service" in paths
+    digests = lab.ssh(node, f"sha256sum -- {' '.join(paths)}").splitlines()
+    on_node = {path: digest for digest, path in map(str.split, digests)}
+    assert on_node == {
+        path: hashlib.sha256((tmp_path / node / path.lstrip("/")).read_bytes()).hexdigest() for path in paths
+    }
+
+
+def test_explain_names_the_key_of_a_field(lab: RunningLab) -> None:
+    with lab.configured(kubelet={"maxPods": 64}):
+        explained = lab.hardway("explain", WORKERS[1], "kubelet", "maxPods")
+    assert explained.succeeded, explained.output
+    assert "maxPods: 64" in explained.output
+    assert "hardway:kubelet.maxPods" in explained.output

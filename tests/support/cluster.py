@@ -1,0 +1,72 @@
+"""Workloads and queries of a running cluster."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from lab.versions import image_reference
+from tests.support.running_lab import RunningLab, Service
+
+WORKERS = ("node-0", "node-1")
+"""The workers of the default stack."""
+PORT = 8080
+"""The port of the web server in the pod of `web_pod`."""
+
+_RESTART = re.compile(r"(?P<service>[a-z-]+) on (?P<node>[a-z0-9-]+) will restart: (?P<why>.+)")
+
+
+def ready(lab: RunningLab) -> set[str]:
+    """Return the names of the nodes that are Ready."""
+    nodes = json.loads(lab.kubectl("get", "nodes", "--output=json"))["items"]
+    return {
+        node["metadata"]["name"]
+        for node in nodes
+        for condition in node["status"]["conditions"]
+        if condition["type"] == "Ready" and condition["status"] == "True"
+    }
+
+
+def web_pod(node: str) -> dict[str, Any]:
+    """Return a pod on a node with a web server that answers with the node's name."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": f"web-{node}", "labels": {"app": "web"}},
+        "spec": {
+            "nodeName": node,
+            "terminationGracePeriodSeconds": 1,
+            "containers": [
+                {
+                    "name": "web",
+                    "image": image_reference("busybox"),
+                    "imagePullPolicy": "IfNotPresent",
+                    "readinessProbe": {"httpGet": {"path": "/index.html", "port": PORT}, "periodSeconds": 1},
+                    "command": ["sh", "-c", f"echo {node} > /tmp/index.html; exec httpd -f -v -p {PORT} -h /tmp"],
+                }
+            ],
+        },
+    }
+
+
+def fetch(lab: RunningLab, worker: str, url: str) -> str:
+    """Return the response to a request from the web pod of a worker, or the error of wget."""
+    result = lab.run("kubectl", "exec", f"web-{worker}", "--", "timeout", "20", "wget", "-O", "-", url, check=False)
+    return result.stdout.strip() or result.stderr
+
+
+def pod_starts(lab: RunningLab) -> str:
+    """Return the start time and restart count of every container of every pod."""
+    path = "{range .items[*]}{.metadata.uid} {.status.containerStatuses[*].state.running.startedAt}"
+    return lab.kubectl(
+        "get",
+        "pods",
+        "--all-namespaces",
+        f"--output=jsonpath={path} {{.status.containerStatuses[*].restartCount}}{{end}}",
+    )
+
+
+def announced_restarts(preview: str) -> set[Service]:
+    """Return the services that a preview says will restart."""
+    return {(found["node"], found["service"]) for found in _RESTART.finditer(preview)}
