@@ -16,6 +16,9 @@ from lab.outputs import StackOutputs
 TIMEOUT = 900
 """Seconds that one program may take: verification reads some hundred MB of binaries, slowly on an emulated node."""
 
+KUBECTL_TIMEOUT = 120
+"""Seconds that a kubectl command may take. It makes several requests, each with a shorter time-out."""
+
 NOT_FOUND = 127
 """The exit code of a shell that does not find a program."""
 
@@ -56,7 +59,15 @@ class Commands:
                 raise CommandError("it was made by an older program; run pulumi up first") from None
             raise
 
-    def run(self, login: Login, command: Sequence[str], *, stdin: str = "", timeout: float = TIMEOUT) -> str:
+    def run(
+        self,
+        login: Login,
+        command: Sequence[str],
+        *,
+        stdin: str = "",
+        timeout: float = TIMEOUT,
+        options: Sequence[str] = (),
+    ) -> str:
         """Run a command as root on a node.
 
         Args:
@@ -64,12 +75,15 @@ class Commands:
             command: Program and arguments; the shell of the node splits and expands them.
             stdin: Standard input of the command.
             timeout: Seconds that it may take.
+            options: Options of ssh that take precedence over the usual ones.
 
         Returns:
             Its standard output.
         """
         with tempfile.TemporaryDirectory(prefix="hardway-ssh-") as folder:
-            return output([*ssh_command(Path(folder), login), *command], stdin=stdin, timeout=timeout)
+            ssh, *arguments = ssh_command(Path(folder), login)
+            # ssh uses the first value that it gets for an option.
+            return output([ssh, *options, *arguments, *command], stdin=stdin, timeout=timeout)
 
     def nodes(self, kubeconfig: str | None) -> Mapping[str, Any]:
         """Return the API server's NodeList.
@@ -79,7 +93,7 @@ class Commands:
         """
         with _kubeconfig_file(kubeconfig) as file:
             arguments = ["get", "nodes", "--output", "json", "--request-timeout", "30s"]
-            return _json(["kubectl", "--kubeconfig", file, *arguments])
+            return _json(["kubectl", "--kubeconfig", file, *arguments], timeout=KUBECTL_TIMEOUT)
 
     def api_version(self, kubeconfig: str | None) -> str:
         """Return the version of the API server, such as `v1.36.3`.
@@ -88,7 +102,8 @@ class Commands:
             kubeconfig: Text of an administrator's kubeconfig, None if the stack has none.
         """
         with _kubeconfig_file(kubeconfig) as file:
-            version = _json(["kubectl", "--kubeconfig", file, "get", "--raw", "/version", "--request-timeout", "30s"])
+            arguments = ["get", "--raw", "/version", "--request-timeout", "30s"]
+            version = _json(["kubectl", "--kubeconfig", file, *arguments], timeout=KUBECTL_TIMEOUT)
         return str(version["gitVersion"])
 
     def vm_state(self, libvirt_uri: str, domain: str) -> str:
@@ -171,8 +186,8 @@ def output(command: Sequence[str], *, stdin: str = "", own_session: bool = False
     return result.stdout
 
 
-def _json(command: Sequence[str]) -> Mapping[str, Any]:
-    text = output(command)
+def _json(command: Sequence[str], *, timeout: float = TIMEOUT) -> Mapping[str, Any]:
+    text = output(command, timeout=timeout)
     try:
         answer: Mapping[str, Any] = json.loads(text)
     except ValueError:
