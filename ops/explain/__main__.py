@@ -123,8 +123,8 @@ def _service_text(node: Node, service: Service, parts: list[Part], *, with_lines
         source = f"  {entry.source}" if entry.source else ""
         lines = [f"{entry.kind} {entry.path}  {entry.mode} {entry.owner}{source}"]
         lines += [f"  {line}" for line in _part_notes(part)]
-        if with_lines and entry.kind == "file":
-            lines += _file_lines(part, with_reasons)
+        if entry.kind == "file":
+            lines += _file_lines(part, with_reasons) if with_lines else []
         elif part.lines:
             lines += [f"  Version from {_origins(line)}." for line in part.lines]
         blocks.append("\n".join(lines))

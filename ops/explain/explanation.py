@@ -181,7 +181,7 @@ def _part(entry: Entry, service: Service, services: Iterable[Service], provenanc
     return Part(
         entry=entry,
         effect=_effect(entry, service),
-        readers=tuple(_readers(entry, services)) if entry.kind in ("file", "credential") else (),
+        readers=tuple(_readers(entry, service, services)) if entry.kind in ("file", "credential") else (),
         path_origins=tuple(path_origins),
         override_keys=tuple(override_names(node, key)) if key else (),
         lines=tuple(lines),
@@ -203,8 +203,11 @@ def _effect(entry: Entry, service: Service) -> str:
     return f"{'reloads' if service.activation == 'reload' else 'restarts'} {service.name}"
 
 
-def _readers(entry: Entry, services: Iterable[Service]) -> Iterator[str]:
-    """Yield the services whose files name a path, with the field that names it, else the readers of its folder."""
+def _readers(entry: Entry, owner: Service, services: Iterable[Service]) -> Iterator[str]:
+    """Yield the services with a file that names a path, and the field that names it.
+
+    If there is none, the reader is known by the folder, or else it is the owner of the file.
+    """
     found = False
     for service in services:
         for path, text in texts_of(service).items():
@@ -215,4 +218,4 @@ def _readers(entry: Entry, services: Iterable[Service]) -> Iterator[str]:
                 found = True
                 yield f"{service.name} ({names[0]} in {path})"
     if not found:
-        yield from (reader for folder, reader in FOLDER_READERS if entry.path.startswith(folder))
+        yield next((reader for folder, reader in FOLDER_READERS if entry.path.startswith(folder)), owner.name)

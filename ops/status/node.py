@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -58,18 +58,78 @@ class CertificateState:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EtcdStatus:
+    """The state of a member of etcd, as it reports it itself.
+
+    Attributes:
+        id: Number of the member.
+        leader: Number of the leader, 0 if there is none.
+        learner: Whether it has no vote yet.
+        version: Version such as `3.6.16`.
+        database_bytes: Size of its database.
+        errors: Problems that it reports, such as alarms.
+    """
+
+    id: int
+    leader: int
+    learner: bool
+    version: str
+    database_bytes: int
+    errors: tuple[str, ...] = ()
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "EtcdStatus":
+        """Return the status in the output of `etcdctl endpoint status --write-out json`."""
+        return cls(
+            id=int(values["header"]["member_id"]),
+            leader=int(values.get("leader", 0)),
+            learner=bool(values.get("isLearner")),
+            version=str(values["version"]),
+            database_bytes=int(values.get("dbSize", 0)),
+            errors=tuple(map(str, values.get("errors") or ())),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EtcdMember:
+    """A member in the member list of etcd.
+
+    Attributes:
+        id: Number of the member.
+        name: Its name. Empty until it has started for the first time.
+        peer_urls: URLs at which the other members reach it.
+        learner: Whether it has no vote yet.
+    """
+
+    id: int
+    name: str
+    peer_urls: tuple[str, ...]
+    learner: bool
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "EtcdMember":
+        """Return a member in the output of `etcdctl member list --write-out json`."""
+        return cls(
+            id=int(values["ID"]),
+            name=str(values.get("name", "")),
+            peer_urls=tuple(values.get("peerURLs") or ()),
+            learner=bool(values.get("isLearner")),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class EtcdAnswer:
     """The answer of a node's etcd member.
 
     Attributes:
-        status: Document of `etcdctl endpoint status` for this member, empty if there is none.
+        status: State of the member. None if it did not answer.
         members: Member list as this member knows it.
         failure: Reason why it did not answer. Empty if it did, or if `missing`.
         missing: Reason why it could not be asked. Empty if it could.
     """
 
-    status: Mapping[str, Any] = field(default_factory=dict)
-    members: tuple[Mapping[str, Any], ...] = ()
+    status: EtcdStatus | None = None
+    members: tuple[EtcdMember, ...] = ()
     failure: str = ""
     missing: str = ""
 
@@ -160,7 +220,7 @@ def _etcd(kind: str, value: str) -> dict[str, Any]:
     try:
         document = json.loads(value)
         if kind == "status":
-            return {"status": document[0]["Status"]}
-        return {"members": tuple(document["members"])}
-    except (ValueError, LookupError, TypeError):
+            return {"status": EtcdStatus.from_dict(document[0]["Status"])}
+        return {"members": tuple(map(EtcdMember.from_dict, document["members"]))}
+    except (ValueError, LookupError, TypeError, AttributeError):
         return {"failure": f"etcdctl printed no {kind} document"}

@@ -1,6 +1,6 @@
 """The probes of a lab: nodes by SSH, the API server by kubectl, VMs by virsh, all at the same time."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from typing import Any, TypeVar
@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from lab.outputs import NodeOutputs, StackOutputs
 from lab.spec import Role, Spec, VmSize
 from ops.clients import CommandError, Commands, logins
-from ops.status.node import NodeState, ServiceState, read_node
+from ops.status.node import EtcdMember, NodeState, ServiceState, read_node
 from ops.status.report import (
     SECONDS_PER_DAY,
     CertificateRow,
@@ -27,8 +27,6 @@ MAX_PROBES = 64
 """Number of probes at the same time."""
 
 Answer = TypeVar("Answer")
-Found = Callable[[str, str], None]
-"""Receives a part and its problem."""
 
 
 def read_status(
@@ -208,21 +206,22 @@ class _Status:
                 self._notes.append(Problem(name, f"the state of etcd is unknown: {answer.missing}"))
             elif answer.failure:
                 self._found(name, f"etcd does not answer: {answer.failure}")
-        statuses = {int(each.status["header"]["member_id"]): each.status for each in answers.values() if each.status}
+        statuses = {each.status.id: each.status for each in answers.values() if each.status}
         if not statuses:
             return
-        leaders = {int(status.get("leader", 0)) for status in statuses.values()} - {0}
+        for name, answer in answers.items():
+            for error in answer.status.errors if answer.status else ():
+                self._found(name, f"etcd reports: {error}")
+        leaders = {status.leader for status in statuses.values()} - {0}
         if not leaders:
             self._found(ETCD, "has no leader")
         elif len(leaders) > 1:
             self._found(ETCD, "its members do not agree on a leader")
-        members = max((answer.members for answer in answers.values()), key=len)
-        listed = {int(member["ID"]): member for member in members}
-        control_planes = {node.address: name for name, node in self._outputs.nodes.items() if _is_control_plane(node)}
-        for number in dict.fromkeys((*listed, *statuses)):
-            member, status = listed.get(number, {}), statuses.get(number)
-            learner = bool(member.get("isLearner") or (status or {}).get("isLearner"))
-            name = member.get("name") or _member_address(member, control_planes) or f"{number:x}"
+        members = {member.id: member for member in max((each.members for each in answers.values()), key=len)}
+        names = {number: self._member_name(number, members.get(number)) for number in (*members, *statuses)}
+        for number, name in names.items():
+            member, status = members.get(number), statuses.get(number)
+            learner = bool(member and member.learner) or bool(status and status.learner)
             if learner:
                 self._found(ETCD, f"member {name} is still a learner and has no vote")
             if name not in self._outputs.nodes:
@@ -232,16 +231,21 @@ class _Status:
                 id=f"{number:x}",
                 leader=number in leaders,
                 learner=learner,
-                version=status["version"] if status else None,
-                database_bytes=int(status["dbSize"]) if status else None,
+                version=status.version if status else None,
+                database_bytes=status.database_bytes if status else None,
             )
-        self._find_missing_members(listed, control_planes)
-
-    def _find_missing_members(self, listed: Mapping[int, Mapping[str, Any]], control_planes: Mapping[str, str]) -> None:
-        names = {member.get("name") or _member_address(member, control_planes) for member in listed.values()}
-        for name in control_planes.values():
-            if listed and name not in names:
+        for name, node in self._outputs.nodes.items():
+            if members and node.role == Role.CONTROL_PLANE and name not in names.values():
                 self._found(ETCD, f"control plane {name} is no member")
+
+    def _member_name(self, number: int, member: EtcdMember | None) -> str:
+        """Return the name of a member; before its first start, the node that its URL leads to, or else its number."""
+        if member and member.name:
+            return member.name
+        for name, node in self._outputs.nodes.items():
+            if member and any(f"//{node.address}:" in url for url in member.peer_urls):
+                return name
+        return f"{number:x}"
 
 
 def _service_row(node: str, service: ServiceState) -> ServiceRow:
@@ -266,16 +270,3 @@ def _virtual_machines(spec: Spec | str) -> dict[str, tuple[str, str]]:
         for node in spec.nodes
         if isinstance(node.machine, VmSize)
     }
-
-
-def _is_control_plane(node: NodeOutputs) -> bool:
-    return node.role == Role.CONTROL_PLANE
-
-
-def _member_address(member: Mapping[str, Any], names: Mapping[str, str]) -> str:
-    """Return the name of a member that has not started yet, by the address in its peer URL."""
-    for url in member.get("peerURLs", ()):
-        for address, name in names.items():
-            if f"//{address}:" in url:
-                return name
-    return ""

@@ -122,6 +122,14 @@ def test_path_depends_on_the_layout(capsys: pytest.CaptureFixture[str]) -> None:
     assert parts["/var/lib/kubelet/ca.crt"]["pathOrigins"][0]["name"] == "lab/pki.py"
 
 
+def test_every_file_has_a_reader(capsys: pytest.CaptureFixture[str]) -> None:
+    readers = {part["path"]: part["readers"] for part in run(capsys, "node-1", "node-setup")["parts"]}
+    assert readers["/etc/kubernetes/pod-routes"] == ["node-setup"]
+    assert readers["/etc/cni/net.d/10-bridge.conf"] == ["containerd, which watches this folder"]
+    assert readers["/etc/systemd/system/node-setup.service"] == ["systemd"]
+    assert readers["/opt/cni/bin/bridge"] == []
+
+
 def test_protected_field_has_a_reason(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["node-1", "kubelet", "tlsCertFile"]) == 0
     printed = capsys.readouterr().out
@@ -180,6 +188,38 @@ def test_stack_file_of_another_checkout(tmp_path: Path, capsys: pytest.CaptureFi
     (tmp_path / "Pulumi.dev.yaml").write_text(yaml.safe_dump({"config": {"hardway:workers": workers}}))
     assert main(["w"], tmp_path) == 0
     assert "w: worker, 10.240.0.99, pods 10.200.9.0/24" in capsys.readouterr().out
+
+
+def test_default_nodes_are_defaults(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "Pulumi.dev.yaml").write_text("config: {}")
+    assert main(["node-1", "kubelet", "node-ip", "--json"], tmp_path) == 0
+    [match] = json.loads(capsys.readouterr().out)["matches"]
+    assert match["origins"] == [{"kind": "default", "name": "hardway:workers[1].address", "reason": ""}]
+
+
+def test_large_lab_has_the_same_origins() -> None:
+    workers = [
+        {"name": f"w{number}", "address": f"10.240.0.{100 + number}", "podCidr": f"10.200.{number}.0/24"}
+        for number in range(30)
+    ]
+    workers[20]["kubelet"] = {"maxPods": 50}  # type: ignore[assignment]
+    large = stack(workers=workers)
+    node = large.spec.workers[20]
+    services = {service.name: service for service in node_services(large.spec, node)}
+    kubelet = explain(large, node, services["kubelet"])
+    for field, name in (
+        ("maxPods", "hardway:workers[20].kubelet.maxPods"),
+        ("node-ip", "hardway:workers[20].address"),
+        ("server", "hardway:controlPlanes[0].address"),
+    ):
+        assert matching_lines(kubelet, field)[0][1].origins == (Origin("configuration", name),)
+    setup = explain(large, node, services["node-setup"])
+    [subnet] = [line for part in setup for line in part.lines if '"subnet"' in line.text]
+    assert subnet.origins == (Origin("configuration", "hardway:workers[20].podCidr"),)
+    [routes] = [part for part in setup if part.entry.path == "/etc/kubernetes/pod-routes"]
+    assert {origin.name for line in routes.lines for origin in line.origins} == {
+        f"hardway:workers[{number}].{field}" for number in range(30) for field in ("address", "podCidr") if number != 20
+    }
 
 
 def test_yaml_fields() -> None:

@@ -1,5 +1,6 @@
 """The program that `python3 -m ops.status` sends to a node, run on a folder instead of the node's state."""
 
+import json
 import os
 import subprocess
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.status.node import PROGRAM, NodeState, parse
+from ops.status.node import PROGRAM, EtcdMember, EtcdStatus, NodeState, parse
 from tests.support.certificates import pair
 
 SERVICES = "/var/lib/hardway/services"
@@ -201,16 +202,27 @@ def test_missing_etcdctl(node: Node) -> None:
 
 def test_etcd_answers(node: Node) -> None:
     etcd_node(node)
+    status = {"header": {"member_id": 3}, "leader": 3, "version": "3.6.16", "dbSize": 9}
     node.program(
         "etcdctl",
-        """case $* in
-  *--cacert*etcd/ca.crt*"endpoint status") echo warning >&2; echo '[{"Status": {"leader": 3}}]' ;;
-  *"member list") echo '{"members": [{"ID": 3}]}' ;;
+        f"""case $* in
+  *--cacert*etcd/ca.crt*"endpoint status") echo warning >&2; echo '{json.dumps([{"Status": status}])}' ;;
+  *"member list") echo '{{"members": [{{"ID": 3}}]}}' ;;
 esac""",
     )
     etcd = node.state().etcd
     assert etcd
-    assert (etcd.status, etcd.members, etcd.failure) == ({"leader": 3}, ({"ID": 3},), "")
+    assert etcd.status == EtcdStatus(id=3, leader=3, learner=False, version="3.6.16", database_bytes=9)
+    assert etcd.members == (EtcdMember(id=3, name="", peer_urls=(), learner=False),)
+    assert etcd.failure == ""
+
+
+def test_other_output_of_etcdctl_is_a_failure(node: Node) -> None:
+    etcd_node(node)
+    node.program("etcdctl", "echo '{}'")
+    etcd = node.state().etcd
+    assert etcd
+    assert etcd.failure == "etcdctl printed no members document"
 
 
 def test_silent_etcd_has_a_reason(node: Node) -> None:
