@@ -3,12 +3,10 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from lab.node.service import Binary, Image
+from lab.node.service import Artifact, Binary, Image
 from lab.spec import Spec
 from toolchain import binaries, images, vm_image
 from toolchain.vm_image import VmImage
-
-Artifact = Binary | Image
 
 
 def find(artifacts: Iterable[Artifact]) -> dict[Artifact, tuple[Path, str]]:

@@ -1,5 +1,6 @@
 """Talking to a node. Nobody else opens a connection."""
 
+import posixpath
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,9 +14,10 @@ import pulumi_command as command
 
 from components import local
 from components.archive import Packed, archive
-from components.artifacts import Artifact, to_line
+from components.artifacts import to_line
 from host.access import ssh
-from lab.node.node_setup import PROGRAMS
+from lab.node.paths import PROGRAMS, PROGRAMS_ENVIRONMENT, node_environment
+from lab.node.service import Artifact
 from lab.node.units import ASSETS
 from system.files import CHECKOUT
 
@@ -70,13 +72,13 @@ class Connection:
         before and stays. packages: what it needs besides what all nodes do. parent: of the command that makes it ready.
         """
         self._node, self._login, self._machine, self._is_taken = node, login, machine, bool(taken)
-        take = f"{shlex.join([f'{PROGRAMS}/machine', 'take', *taken])} && " if taken else ""
+        take = f"{shlex.join([f'{PROGRAMS}/machine', 'claim', *taken])} && " if taken else ""
         self.ready = self._command(
             f"{node}-prepared",
             create=f"mkdir -p {PROGRAMS} && base64 -d | tar -x -z -C {PROGRAMS} && {take}"
-            + shlex.join([f"{PROGRAMS}/prepare-node", *packages]),
+            + shlex.join([f"{PROGRAMS}/install-prerequisites", *packages]),
             stdin=_programs(),
-            delete=f"test ! -e {PROGRAMS}/machine || {PROGRAMS}/machine leave" if taken else None,
+            delete=f"test ! -e {PROGRAMS}/machine || {PROGRAMS}/machine release" if taken else None,
             parent=parent,
             depends_on=[machine] if machine else [],
             dial_attempts=DIAL_ATTEMPTS_UNTIL_BOOTED,
@@ -213,7 +215,12 @@ class Connection:
 
 @cache
 def _programs() -> str:
-    """The archive of the programs that every node has."""
+    """Return the archive of the programs that every node has, with the files that they source."""
+    files = {path.name: path.read_bytes() for path in (ASSETS / "node").iterdir()}
+    files[posixpath.basename(PROGRAMS_ENVIRONMENT)] = node_environment().encode()
     return archive(
-        {path.name: Packed(content=path.read_bytes(), mode=0o755) for path in sorted((ASSETS / "node").iterdir())}
+        {
+            name: Packed(content=content, mode=0o755 if content.startswith(b"#!") else 0o644)
+            for name, content in files.items()
+        }
     )

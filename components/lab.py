@@ -20,8 +20,9 @@ from components.rollout import Rollout
 from host.access import ssh
 from lab.node import kubeconfig
 from lab.node.bootstrap import token_id
-from lab.node.control_plane import etcd_member
-from lab.node.node_setup import PROGRAMS, user_data
+from lab.node.control_plane import etcd_member_command
+from lab.node.node_setup import user_data
+from lab.node.paths import PROGRAMS
 from lab.node.render import packages_of, services_of
 from lab.node.service import Binary, Credential, Image, Part
 from lab.pki import ADMIN
@@ -121,7 +122,7 @@ class Lab(pulumi.ComponentResource):
         """What lets in kubelets that have no certificate yet. The first control plane's own needs it as its service."""
         spec = self._args.spec
         first = self._nodes.get(spec.control_planes[0].name) if spec.control_planes else None
-        return [first.command("node-admission")] if first and spec.tls_bootstrap else []
+        return [first.command("bootstrap-tokens")] if first and spec.tls_bootstrap else []
 
     def _etcd_membership(self, node: Node, parent: pulumi.Resource) -> pulumi.CustomResource:
         """Is there for as long as the node is a control plane and its disk the same: then its etcd leaves the cluster.
@@ -135,10 +136,10 @@ class Lab(pulumi.ComponentResource):
         return at.connection.run(
             f"{node.name}-etcd-membership",
             parent=parent,
-            create=etcd_member("new", node),
+            create=etcd_member_command("new", node),
             update="true",
             # That may be another machine by then, where an interrupted run goes on.
-            delete=f"test ! -e {PROGRAMS}/etcd-member || {etcd_member('leave', node)}",
+            delete=f"test ! -e {PROGRAMS}/etcd-member || {etcd_member_command('leave', node)}",
             depends_on=[machine.connection.ready],
             undone_with=machine.disk,
             # It is the cluster that remembers, whatever machine takes the place of that one.
@@ -155,11 +156,11 @@ class Lab(pulumi.ComponentResource):
         labels = ",".join(f"{label}={value}" for label, value in sorted(node.labels.items()))
         taints = ",".join(map(str, node.taints))
         token = [token_id(node.name)] if spec.tls_bootstrap and not spec.join else []
-        program = [f"{PROGRAMS}/membership", *(["--kubeconfig-from-stdin"] if spec.join else [])]
+        program = [f"{PROGRAMS}/node-registration", *(["--kubeconfig-from-stdin"] if spec.join else [])]
         place = node if spec.join else spec.control_planes[0]
         depends_on = [self._nodes[node.name].command("kube-proxy")]
         if not spec.join:
-            depends_on.append(self._nodes[place.name].command("cluster-objects"))
+            depends_on.append(self._nodes[place.name].command("addons"))
         self._machines[place.name].connection.run(
             f"{node.name}-membership",
             parent=self._nodes[node.name],

@@ -11,7 +11,7 @@ import yaml
 
 from components.connection import Connection, Login
 from components.hypervisor import Hypervisor
-from lab.node.node_setup import taken
+from lab.node.node_setup import claim
 from lab.spec import ExistingMachine, Node, Spec
 
 
@@ -50,7 +50,7 @@ class Machine(pulumi.ComponentResource):
             node.name,
             self.login,
             machine=self.domain,
-            taken=() if self.domain else taken(args.spec, node),
+            taken=() if self.domain else claim(args.spec, node),
             packages=args.packages,
             parent=self,
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_tls as tls
 
-from lab.certificates import CERTIFICATE, PrivateKey, blocks, joined
+from lab.certificates import CERTIFICATE_LABEL, PrivateKey, pem_blocks, pem_bundle
 from lab.node.bootstrap import token
 from lab.node.service import Credential, Part
 from lab.pki import BOOTSTRAP_TOKENS, SERVICE_ACCOUNTS, Authority, Identity, authority_identity, identities
@@ -92,7 +92,7 @@ class Pki(pulumi.ComponentResource):
 
     def _take_authority(self, cluster: Join) -> None:
         name = authority_identity(Authority.KUBERNETES)
-        self._certificates[name] = pulumi.Output.from_input(joined(cluster.authorities))
+        self._certificates[name] = pulumi.Output.from_input(pem_bundle(cluster.authorities))
         if cluster.signer:
             self._signing[name] = pulumi.Output.from_input(cluster.signer.certificate.text)
             self._keys[name] = _given_key(cluster.signer.key)
@@ -100,7 +100,7 @@ class Pki(pulumi.ComponentResource):
             self._keys[BOOTSTRAP_TOKENS] = _given(cluster.bootstrap_token, cluster.bootstrap_token.encode())
 
     def _take(self, name: str, pair: GivenCertificate) -> None:
-        self._certificates[name] = pulumi.Output.from_input(joined(pair.chain))
+        self._certificates[name] = pulumi.Output.from_input(pem_bundle(pair.chain))
         self._keys[name] = _given_key(pair.key)
 
     def _key(self, name: str) -> Key:
@@ -161,5 +161,5 @@ def _given(text: str, told_by: bytes) -> Key:
 
 def _certificate_fingerprint(text: str) -> str:
     """That of a certificate, or that of all of them in a text together."""
-    der = b"".join(map(ssl.PEM_cert_to_DER_cert, blocks(text, CERTIFICATE)))
+    der = b"".join(map(ssl.PEM_cert_to_DER_cert, pem_blocks(text, CERTIFICATE_LABEL)))
     return f"SHA256:{hashlib.sha256(der).hexdigest()}"

@@ -17,7 +17,7 @@ from typing import IO
 
 from components import artifacts
 from host.access import ssh
-from lab.node.node_setup import PROGRAMS
+from lab.node.paths import PROGRAMS
 from system.errors import ToolchainError
 from toolchain.cache import Cache
 

@@ -11,7 +11,7 @@ from components.connection import Connection
 from components.pki import Pki
 from components.preview import RestartAnnouncement
 from components.rollout import Rollout
-from lab.node.node_setup import PROGRAMS, STORE
+from lab.node.paths import PROGRAMS, STORE
 from lab.node.service import Binary, Credential, Image, Service, contents, digest, manifest
 
 

@@ -126,7 +126,7 @@ def _is_shell_program(path: Path) -> bool:
         return False
     with path.open("rb") as file:
         first = file.readline(64).strip()
-    return re.match(rb"#!\s*/\S*/(env\s+)?(ba)?sh\b", first) is not None
+    return re.match(rb"#!\s*/\S*/(env\s+)?(ba)?sh\b|# shellcheck shell=", first) is not None
 
 
 def _lint(workspace: Workspace, tools: Tools) -> bool:

@@ -15,6 +15,9 @@ from lab.certificates import Certificate, PrivateKey
 API_PORT = 6443
 """Where every API server listens."""
 
+MAX_PODS = 110
+"""The kubelet's maxPods in every lab, unless the configuration overrides it."""
+
 CNI_LIST = ".conflist"
 """How the name of a CNI configuration ends that is a list of plugins; that of a single one ends with .conf."""
 

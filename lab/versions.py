@@ -59,6 +59,24 @@ class Source:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NodePackage:
+    """A Debian package that nodes need.
+
+    Attributes:
+        name: The package's name.
+        why: The reason why nodes need it.
+        command: A command that it brings. A machine that has the command needs no package. Empty if only the lab's own
+            image has the package.
+        load_balancer: Whether only control planes behind a load balancer need it.
+    """
+
+    name: str
+    why: str
+    command: str = ""
+    load_balancer: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Go:
     """The Go toolchain: any of at least `minimum` will do, else `version` is fetched, as a release or as a module."""
 
@@ -120,6 +138,12 @@ def go() -> Go:
 def debian_suite() -> str:
     """The Debian suite that nodes run."""
     return str(_data()["debian"]["suite"])
+
+
+@cache
+def node_packages() -> Mapping[str, NodePackage]:
+    """Return the Debian packages of a node's operating system, by name."""
+    return {name: NodePackage(name=name, **table) for name, table in _data()["debian"]["packages"].items()}
 
 
 def kubernetes_versions() -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from host.access.ssh import Login, known_host
 from host.access.ssh import command as ssh_command
-from lab.node.node_setup import PROGRAMS
+from lab.node.paths import PROGRAMS
 from lab.outputs import StackOutputs
 
 TIMEOUT = 900

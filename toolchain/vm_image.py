@@ -8,6 +8,7 @@ what it was born with; it takes seconds.
 from __future__ import annotations
 
 import os
+import shlex
 import urllib.parse
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from system import netns
 from system.commands import as_root, run
 from system.console import say
 from system.errors import ToolchainError
+from system.files import CHECKOUT
 from toolchain import binaries, debian, images
 from toolchain.cache import Cache, Entry, key, sha256, tree_sha256
 from toolchain.release import NotAvailableError, ReleaseHosts
@@ -27,45 +29,10 @@ RECIPE = 3
 """To be raised whenever the way of making changes, so that what was made the old way isn't used any more."""
 FILES = Path(__file__).with_name("vm")
 """`root/` lies over the image's root before packages are installed, `setup.sh` finishes it."""
-LAY_OVER = (
-    "tar --create --mode=u=rwX,go=rX --owner=0 --group=0 --directory=root . | "
-    'tar --extract --preserve-permissions --directory="$1"'
-)
-"""With modes and owner of a system's files, whatever those are that a checkout has."""
+NETWORK_FILES = CHECKOUT / "assets" / "network"
+"""Network configuration that lies over the image's root, too. Other machines that become nodes get the same files."""
 STORE = "var/lib/hardway/store"
 """Where on a node the files stand that it was born with, each under its SHA-256."""
-PACKAGES = {
-    "dbus": "systemd's tools",
-    "initramfs-tools": "the initrd",
-    "linux-image-cloud-amd64": "a small kernel for VMs",
-    "lz4": "the initrd's compression",
-    "systemd-resolved": "a resolv.conf for pods that names the real DNS servers",
-    "systemd-sysv": "the init system",
-    "udev": "network interfaces and disks",
-    "cloud-init": "host name, user and keys of a new VM",
-    "openssh-server": "the way onto a node",
-    "sudo": "cloud-init's default user",
-    "ca-certificates": "TLS to registries",
-    "conntrack": "kube-proxy",
-    "curl": "health checks",
-    "ebtables": "kubelet",
-    "ethtool": "kubelet",
-    "haproxy": "the load balancer before several API servers",
-    "iproute2": "kubelet and the CNI plugins",
-    "ipset": "kube-proxy",
-    "iptables": "kube-proxy and the CNI plugins",
-    "ipvsadm": "kube-proxy in mode ipvs",
-    "iputils-ping": "a person who looks for a fault",
-    "jq": "health checks",
-    "keepalived": "the address of that load balancer",
-    "kmod": "kernel modules",
-    "less": "a person who looks for a fault",
-    "nftables": "kube-proxy in mode nftables",
-    "procps": "sysctl",
-    "socat": "port forwarding",
-    "util-linux": "mounts and swap",
-}
-"""The Debian packages of a node's operating system, with what each is for."""
 LEFT_OUT = ("/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/doc/*")
 KEPT = ("/usr/share/doc/*/copyright",)
 
@@ -106,9 +73,10 @@ def ensure_vm_image(seed: Mapping[str, Path], cache: Cache | None = None) -> VmI
         "debian",
         recipe=RECIPE,
         suite=versions.debian_suite(),
-        packages=sorted(PACKAGES),
+        packages=sorted(versions.node_packages()),
         left_out=[LEFT_OUT, KEPT],
         files=tree_sha256(FILES),
+        network_files=tree_sha256(NETWORK_FILES),
     )
     disk_key = key("vm-image", recipe=RECIPE, root=root_key.digest, seed=sorted(seed))
     disk = cache.find(disk_key)
@@ -173,8 +141,20 @@ def required_packages() -> dict[str, str]:
     }
 
 
+def lay_over(folder: Path) -> str:
+    """Return shell code that copies a folder's files over the root in `$1`.
+
+    Modes and owners become those of a system's files, because those of a checkout depend on the user and the umask.
+    """
+    return (
+        f"tar --create --mode=u=rwX,go=rX --owner=0 --group=0 --directory={shlex.quote(str(folder))} . | "
+        'tar --extract --preserve-permissions --directory="$1"'
+    )
+
+
 def _make_root(folder: Path) -> None:
-    say(f"VM image: installing Debian {versions.debian_suite()} with {len(PACKAGES)} packages (two minutes or so)")
+    packages = sorted(versions.node_packages())
+    say(f"VM image: installing Debian {versions.debian_suite()} with {len(packages)} packages (two minutes or so)")
     options = [f"--dpkgopt=path-exclude={pattern}" for pattern in LEFT_OUT]
     options += [f"--dpkgopt=path-include={pattern}" for pattern in KEPT]
     options += [f"--aptopt={option}" for option in debian.acquire_options()]
@@ -184,9 +164,10 @@ def _make_root(folder: Path) -> None:
             *as_root(),
             *netns.prefix(),
             *("nice", "-n", "5", "mmdebstrap", "--mode=root", "--variant=apt", "--format=tar"),
-            f"--include={','.join(sorted(PACKAGES))}",
+            f"--include={','.join(packages)}",
             *options,
-            f"--setup-hook={LAY_OVER}",
+            f"--setup-hook={lay_over(FILES / 'root')}",
+            f"--setup-hook={lay_over(NETWORK_FILES)}",
             '--customize-hook=./setup.sh "$1"',
             *(versions.debian_suite(), tar, "-"),
         ],

@@ -1,41 +1,39 @@
-"""The Kubernetes objects that every lab has from the start: access to kubelets, and the cluster DNS."""
+"""The Kubernetes objects that the lab itself creates: access to kubelets, TLS bootstrap, and the cluster DNS."""
 
 from typing import Any
 
-from lab.node import bootstrap, rbac
+from lab.node import bootstrap, paths, rbac
 from lab.node.credentials import KeyPair, authority_file
+from lab.node.documents import to_yaml
 from lab.node.kubeconfig import with_paths
-from lab.node.node_setup import KUBECTL, PROGRAMS
-from lab.node.service import Binary, File, Service, to_yaml
+from lab.node.service import Binary, File, Service
 from lab.node.units import unit, unit_path
 from lab.pki import ADMIN
 from lab.spec import Node, Role, Spec
 from lab.versions import image_reference
 
-FOLDER = "/var/lib/cluster-objects"
-ADMIN_KUBECONFIG = f"{FOLDER}/kubeconfig"
-OWNED = {"app.kubernetes.io/managed-by": "hardway"}
-"""The label of the objects that the lab makes: one that is no longer listed is deleted by it."""
+OWNERSHIP_LABEL = {"app.kubernetes.io/managed-by": "hardway"}
+"""The label of the lab's own objects. `apply-objects` deletes every object with it that is no longer listed."""
 
 
-def cluster_objects(spec: Spec, node: Node) -> Service:
-    """The objects, and the unit that applies them on a control plane."""
-    authority, pair = f"{FOLDER}/ca.crt", KeyPair.of(ADMIN, folder=FOLDER)
+def addons(spec: Spec, node: Node) -> Service:
+    """Return the service that applies the lab's own objects on a control plane."""
+    authority, pair = f"{paths.ADDONS}/ca.crt", KeyPair.of(ADMIN, folder=paths.ADDONS)
     objects = [
         *_kubelet_access(),
-        *(bootstrap.access() if spec.tls_bootstrap else []),
+        *(bootstrap.certificate_access() if spec.tls_bootstrap else []),
         *(_cluster_dns(spec) if spec.dns_addon else []),
     ]
     return Service(
-        name="cluster-objects",
-        unit="cluster-objects.service",
+        name="addons",
+        unit="addons.service",
         needs=("kube-apiserver",),
         files={
-            unit_path("cluster-objects.service"): File(
-                content=unit("cluster-objects.service", program=f"{PROGRAMS}/apply-objects {FOLDER}")
+            unit_path("addons.service"): File(
+                content=unit("addons.service", program=f"{paths.PROGRAMS}/apply-objects {paths.ADDONS}")
             ),
-            f"{FOLDER}/objects.yaml": File(content=to_yaml(*map(_owned, objects))),
-            ADMIN_KUBECONFIG: File(
+            f"{paths.ADDONS}/manifests.yaml": File(content=to_yaml(*map(_with_ownership_label, objects))),
+            paths.ADMIN_KUBECONFIG: File(
                 content=with_paths(
                     server=node.api_server,
                     authority=authority,
@@ -47,17 +45,17 @@ def cluster_objects(spec: Spec, node: Node) -> Service:
             authority: authority_file(),
             **pair.files,
         },
-        binaries={KUBECTL: Binary(name="kubectl", version=node.kubernetes_version)},
+        binaries={paths.KUBECTL: Binary(name="kubectl", version=node.kubernetes_version)},
     )
 
 
-def _owned(document: dict[str, Any]) -> dict[str, Any]:
+def _with_ownership_label(document: dict[str, Any]) -> dict[str, Any]:
     metadata = document["metadata"]
-    return document | {"metadata": metadata | {"labels": metadata.get("labels", {}) | OWNED}}
+    return document | {"metadata": metadata | {"labels": metadata.get("labels", {}) | OWNERSHIP_LABEL}}
 
 
 def _kubelet_access() -> list[dict[str, Any]]:
-    """What lets the API server fetch logs, run commands and forward ports through kubelets."""
+    """Return the objects that let the API server fetch logs, run commands and forward ports through kubelets."""
     name = "system:kube-apiserver-to-kubelet"
     resources = ["nodes/proxy", "nodes/stats", "nodes/log", "nodes/spec", "nodes/metrics"]
     return [
@@ -72,13 +70,15 @@ def _kubelet_access() -> list[dict[str, Any]]:
 
 
 def _cluster_dns(spec: Spec) -> list[dict[str, Any]]:
-    """CoreDNS behind the Service `kube-dns`, as pods expect it
-    (https://github.com/kubernetes/dns/blob/master/docs/specification.md)."""
+    """Return CoreDNS behind the Service `kube-dns`.
+
+    It follows the specification of cluster DNS: https://github.com/kubernetes/dns/blob/master/docs/specification.md.
+    """
     labels = {"k8s-app": "kube-dns"}
-    in_system = {"name": "coredns", "namespace": "kube-system"}
+    metadata = {"name": "coredns", "namespace": "kube-system"}
     role = "system:coredns"
     return [
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": in_system},
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
         {
             "apiVersion": f"{rbac.API_GROUP}/v1",
             "kind": "ClusterRole",
@@ -92,17 +92,17 @@ def _cluster_dns(spec: Spec) -> list[dict[str, Any]]:
                 {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]},
             ],
         },
-        rbac.cluster_role_binding(role, role, {"kind": "ServiceAccount", **in_system}),
+        rbac.cluster_role_binding(role, role, {"kind": "ServiceAccount", **metadata}),
         {
             "apiVersion": "v1",
             "kind": "ConfigMap",
-            "metadata": in_system,
+            "metadata": metadata,
             "data": {"Corefile": _corefile(spec.networks.cluster_domain)},
         },
         {
             "apiVersion": "apps/v1",
             "kind": "Deployment",
-            "metadata": in_system,
+            "metadata": metadata,
             "spec": {
                 "replicas": 1,
                 "selector": {"matchLabels": labels},
@@ -129,11 +129,11 @@ def _dns_pod() -> dict[str, Any]:
     return {
         "serviceAccountName": "coredns",
         "priorityClassName": "system-cluster-critical",
-        # The node's own resolver, not this very Service.
+        # CoreDNS must use the node's resolver. With the Service's address it would query itself.
         "dnsPolicy": "Default",
         "tolerations": [
             {"key": "CriticalAddonsOnly", "operator": "Exists"},
-            # The nodes of a lab without workers are all of this kind.
+            # In a lab without workers, every node is a control plane.
             {"key": f"node-role.kubernetes.io/{Role.CONTROL_PLANE}", "effect": "NoSchedule"},
         ],
         "containers": [

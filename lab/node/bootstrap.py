@@ -1,10 +1,12 @@
-"""How a kubelet gets its client certificate from the cluster: by a bootstrap token of its own, valid for an hour
-(https://kubernetes.io/docs/reference/access-authn-authz/kubelet-tls-bootstrapping/)."""
+"""TLS bootstrap: each kubelet gets its client certificate from the cluster, with a token that is valid for an hour.
+
+See https://kubernetes.io/docs/reference/access-authn-authz/kubelet-tls-bootstrapping/.
+"""
 
 import hashlib
 from typing import Any
 
-from lab.node.node_setup import PROGRAMS
+from lab.node.paths import BOOTSTRAP_TOKENS, PROGRAMS
 from lab.node.rbac import cluster_role_binding, group
 from lab.node.service import Credential, File, Part, Service
 from lab.node.units import unit, unit_path
@@ -12,19 +14,18 @@ from lab.pki import NODES
 from lab.spec import Node, Spec
 
 GROUP = "system:bootstrappers:hardway"
-"""The group that a token makes a kubelet a member of: it may ask for a client certificate, and for nothing else."""
-
-TOKEN_FILE = "/run/hardway/bootstrap-token"
-"""Where a node's token stands while its kubelet is applied."""
-
-TOKENS = "/var/lib/node-admission"
-"""Where the control plane has the token of each node, under the node's name."""
+"""The group of a kubelet that uses a bootstrap token. Its members may only request a client certificate."""
 
 API_SERVER_FLAGS = {"enable-bootstrap-token-auth": "true"}
+"""The API server's flags on a lab with TLS bootstrap."""
 
 
 def controller_manager_flags(spec: Spec) -> dict[str, str]:
-    """The flags by which tokens end in time, and certificates live as long as those that the lab signs."""
+    """Return the controller manager's flags on a lab with TLS bootstrap.
+
+    The controllers delete expired tokens. Certificates that the cluster signs are valid as long as those that the
+    lab signs.
+    """
     return {
         "controllers": "*,bootstrapsigner,tokencleaner",
         "cluster-signing-duration": f"{spec.certificates.validity}h",
@@ -32,41 +33,51 @@ def controller_manager_flags(spec: Spec) -> dict[str, str]:
 
 
 def token_id(node: str) -> str:
-    """The part of a node's token that it is told apart by; no secret."""
+    """Return the public part of a node's token, which identifies it."""
     return _digest(f"bootstrap token id of {node}")[:6]
 
 
 def token(key: str, node: str) -> str:
-    """A node's token; secret. key: the private key that the tokens of all nodes follow from, each in its own way."""
+    """Return a node's token. Secret.
+
+    Args:
+        key: The private key from which the tokens of all nodes are derived.
+        node: The name of the node.
+    """
     return f"{token_id(node)}.{_digest(f'bootstrap token secret of {node} {key}')[:16]}"
 
 
 def token_file(node: Node, *, transient: bool = False) -> File:
-    """A file that holds a node's token."""
+    """Return a file that holds a node's token."""
     return File(content=Credential(identity=node.name, part=Part.TOKEN), transient=transient)
 
 
-def node_admission(spec: Spec) -> tuple[Service, ...]:
-    """What keeps a token valid for each node until it has joined: on the first control plane, where tokens are used."""
+def bootstrap_tokens(spec: Spec) -> tuple[Service, ...]:
+    """Return the service that keeps a token valid for each node until the node has joined.
+
+    It runs on the first control plane. A lab without TLS bootstrap has none.
+    """
     if not spec.tls_bootstrap:
         return ()
+    program = f"{PROGRAMS}/bootstrap-tokens {BOOTSTRAP_TOKENS} {GROUP}"
     return (
         Service(
-            name="node-admission",
-            unit="node-admission.service",
-            needs=("cluster-objects",),
+            name="bootstrap-tokens",
+            unit="bootstrap-tokens.service",
+            needs=("addons",),
             files={
-                unit_path("node-admission.service"): File(
-                    content=unit("node-admission.service", program=f"{PROGRAMS}/node-admission {TOKENS} {GROUP}")
-                ),
-                **{f"{TOKENS}/{node.name}": token_file(node) for node in spec.kubelets},
+                unit_path("bootstrap-tokens.service"): File(content=unit("bootstrap-tokens.service", program=program)),
+                **{f"{BOOTSTRAP_TOKENS}/{node.name}": token_file(node) for node in spec.kubelets},
             },
         ),
     )
 
 
-def access() -> list[dict[str, Any]]:
-    """The objects by which kubelets with a token get a certificate, and those with a certificate the next one."""
+def certificate_access() -> list[dict[str, Any]]:
+    """Return the bindings that let kubelets request certificates, and the controller manager approve the requests.
+
+    A kubelet with a token gets its first certificate. A kubelet with a certificate gets the next one.
+    """
     bootstrappers, nodes = group(GROUP), group(NODES)
     requests = "system:certificates.k8s.io:certificatesigningrequests"
     return [

@@ -1,47 +1,52 @@
-"""What a control plane is made of: etcd, the API server, the controller manager, the scheduler, a load balancer."""
+"""The services of a control plane: etcd, API server, controller manager, scheduler, load balancer and addons."""
 
-from lab.node import bootstrap, kubeconfig
-from lab.node.addons import cluster_objects
+from lab.node import bootstrap, kubeconfig, paths
+from lab.node.addons import addons
 from lab.node.credentials import KeyPair, authority_file
+from lab.node.documents import to_yaml
 from lab.node.load_balancer import load_balancer
-from lab.node.node_setup import PROGRAMS
-from lab.node.service import Binary, Credential, File, Part, Service, to_yaml
+from lab.node.service import Binary, Credential, File, Part, Service
 from lab.node.units import command, unit, unit_path
 from lab.node.worker import CIPHER_SUITES, LOG_LEVEL
-from lab.pki import SERVICE_ACCOUNTS, Authority, etcd_identity
+from lab.pki import SERVICE_ACCOUNTS, Authority, authority_identity, etcd_identity
 from lab.spec import API_PORT, Node, Spec
 from lab.versions import version
 
-BINARIES = "/usr/local/bin"
-KUBERNETES = "/var/lib/kubernetes"
-ETCD = "/etc/etcd"
-ETCD_HEALTH = "http://127.0.0.1:2381"
-AUTHORITY = f"{KUBERNETES}/ca.crt"
+ETCD_HEALTH = f"http://127.0.0.1:{paths.ETCD_HEALTH_PORT}"
+"""The URL of etcd's health and metrics endpoints, which need no client certificate."""
 
 
 def control_plane_services(spec: Spec, node: Node) -> tuple[Service, ...]:
-    """The services of a control plane, in the order in which they need one another."""
+    """Return the services of a control plane, each after those that it needs.
+
+    Only the first control plane has the addons and the bootstrap tokens, because they belong to the whole cluster.
+    """
+    is_first = node == spec.control_planes[0]
     return (
         etcd(spec, node),
         kube_apiserver(spec, node),
         kube_controller_manager(spec, node),
         kube_scheduler(spec, node),
-        *load_balancer(spec, node, AUTHORITY),
-        # One is enough: the objects and the tokens are the cluster's.
-        *([cluster_objects(spec, node), *bootstrap.node_admission(spec)] if node == spec.control_planes[0] else []),
+        *load_balancer(spec, node, paths.KUBE_APISERVER_AUTHORITY),
+        *([addons(spec, node), *bootstrap.bootstrap_tokens(spec)] if is_first else []),
     )
 
 
 def etcd(spec: Spec, node: Node) -> Service:
-    """The store of the cluster's state, reachable only with a certificate of its own authority."""
-    authority, pair = f"{ETCD}/ca.crt", KeyPair.of(etcd_identity(node), folder=ETCD, name="etcd")
+    """Return etcd, the store of the cluster's state.
+
+    It has a separate authority, because it accepts every client certificate that its authority signed. With a shared
+    authority, every kubelet could log in to etcd.
+    """
+    folder, client_port, peer_port = paths.ETCD_CONFIGURATION, paths.ETCD_CLIENT_PORT, paths.ETCD_PEER_PORT
+    authority, pair = f"{folder}/ca.crt", KeyPair.of(etcd_identity(node), folder=folder, name="etcd")
     flags = {
         "name": node.name,
-        "data-dir": "/var/lib/etcd",
-        "listen-client-urls": f"https://{node.address}:2379,https://127.0.0.1:2379",
-        "advertise-client-urls": f"https://{node.address}:2379",
-        "listen-peer-urls": f"https://{node.address}:2380",
-        "initial-advertise-peer-urls": f"https://{node.address}:2380",
+        "data-dir": paths.ETCD_DATA,
+        "listen-client-urls": f"https://{node.address}:{client_port},https://127.0.0.1:{client_port}",
+        "advertise-client-urls": f"https://{node.address}:{client_port}",
+        "listen-peer-urls": f"https://{node.address}:{peer_port}",
+        "initial-advertise-peer-urls": f"https://{node.address}:{peer_port}",
         "listen-metrics-urls": ETCD_HEALTH,
         "client-cert-auth": "true",
         "trusted-ca-file": authority,
@@ -59,54 +64,58 @@ def etcd(spec: Spec, node: Node) -> Service:
             unit_path("etcd.service"): File(
                 content=unit(
                     "etcd.service",
-                    member=etcd_member("join", node),
-                    command=command(f"{BINARIES}/etcd", {**flags, **spec.flags.etcd}),
+                    member=etcd_member_command("join", node),
+                    command=command(f"{paths.BINARIES}/etcd", {**flags, **spec.flags.etcd}),
                 )
             ),
-            # Who is a member, those that run know from their data.
-            f"{ETCD}/members": File(
+            # Running members read the member list from their data directory, so a change here needs no restart.
+            paths.ETCD_MEMBERS: File(
                 content="".join(f"{other.address}\n" for other in spec.control_planes), restarts=False
             ),
             authority: authority_file(Authority.ETCD),
             **pair.files,
         },
-        binaries={f"{BINARIES}/etcd": Binary(name="etcd", version=version("etcd"))},
-        health=f"{etcd_member('healthy', node)} {ETCD_HEALTH}",
-        leave=etcd_member("leave", node),
+        binaries={f"{paths.BINARIES}/etcd": Binary(name="etcd", version=version("etcd"))},
+        # For assets/node/etcd-member, and for people.
+        tools={paths.ETCDCTL: Binary(name="etcdctl", version=version("etcd"))},
+        health=f"{etcd_member_command('healthy', node)} {ETCD_HEALTH}",
+        leave=etcd_member_command("leave", node),
     )
 
 
-def etcd_member(verb: str, node: Node) -> str:
-    """What is run for the membership of a control plane's etcd."""
-    return f"{PROGRAMS}/etcd-member {verb} {node.address} {node.name}"
+def etcd_member_command(verb: str, node: Node) -> str:
+    """Return the command that manages the etcd membership of a control plane: see `assets/node/etcd-member`."""
+    return f"{paths.PROGRAMS}/etcd-member {verb} {node.address} {node.name}"
 
 
 def kube_apiserver(spec: Spec, node: Node) -> Service:
-    """The API server: Node and RBAC authorization, NodeRestriction, and TLS in every direction."""
+    """Return the API server, with Node and RBAC authorization, NodeRestriction, and TLS for every connection."""
     serving, kubelet_client, etcd_client = (
-        KeyPair.of(identity, folder=KUBERNETES)
+        KeyPair.of(identity, folder=paths.KUBERNETES_DATA)
         for identity in ("kube-apiserver", "kube-apiserver-kubelet-client", "kube-apiserver-etcd-client")
     )
-    etcd_authority, service_accounts = f"{KUBERNETES}/etcd-ca.crt", f"{KUBERNETES}/service-accounts.key"
+    authority = paths.KUBE_APISERVER_AUTHORITY
+    etcd_authority = f"{paths.KUBERNETES_DATA}/etcd-ca.crt"
+    service_accounts = f"{paths.KUBERNETES_DATA}/service-accounts.key"
     flags = {
         "advertise-address": str(node.address),
-        # Not everywhere: on the load balancer's address another program listens.
+        # Not 0.0.0.0, because haproxy listens on the same port of the load balancer's address.
         "bind-address": str(node.address),
         "secure-port": str(API_PORT),
         "allow-privileged": "true",
         "authorization-mode": "Node,RBAC",
         "enable-admission-plugins": "NodeRestriction",
         "profiling": "false",
-        "client-ca-file": AUTHORITY,
+        "client-ca-file": authority,
         "tls-cert-file": serving.certificate,
         "tls-private-key-file": serving.key,
         "tls-min-version": "VersionTLS12",
         "tls-cipher-suites": ",".join(CIPHER_SUITES),
-        "etcd-servers": "https://127.0.0.1:2379",
+        "etcd-servers": f"https://127.0.0.1:{paths.ETCD_CLIENT_PORT}",
         "etcd-cafile": etcd_authority,
         "etcd-certfile": etcd_client.certificate,
         "etcd-keyfile": etcd_client.key,
-        "kubelet-certificate-authority": AUTHORITY,
+        "kubelet-certificate-authority": authority,
         "kubelet-client-certificate": kubelet_client.certificate,
         "kubelet-client-key": kubelet_client.key,
         "kubelet-preferred-address-types": "InternalIP,Hostname",
@@ -115,7 +124,7 @@ def kube_apiserver(spec: Spec, node: Node) -> Service:
         "service-account-signing-key-file": service_accounts,
         "service-cluster-ip-range": str(spec.networks.service_cidr),
         "service-node-port-range": "30000-32767",
-        # Without it a stop takes the minute of --request-timeout, for open watches never end by themselves.
+        # Open watches never end by themselves. Without this flag, a stop lasts the minute of --request-timeout.
         "shutdown-watch-termination-grace-period": "3s",
         **(bootstrap.API_SERVER_FLAGS if spec.tls_bootstrap else {}),
         "v": LOG_LEVEL,
@@ -128,10 +137,10 @@ def kube_apiserver(spec: Spec, node: Node) -> Service:
             unit_path("kube-apiserver.service"): File(
                 content=unit(
                     "kube-apiserver.service",
-                    command=command(f"{BINARIES}/kube-apiserver", {**flags, **spec.flags.kube_apiserver}),
+                    command=command(f"{paths.BINARIES}/kube-apiserver", {**flags, **spec.flags.kube_apiserver}),
                 )
             ),
-            AUTHORITY: authority_file(),
+            authority: authority_file(),
             etcd_authority: authority_file(Authority.ETCD),
             service_accounts: File(content=Credential(identity=SERVICE_ACCOUNTS, part=Part.KEY)),
             **serving.files,
@@ -139,15 +148,15 @@ def kube_apiserver(spec: Spec, node: Node) -> Service:
             **etcd_client.files,
         },
         binaries=_kubernetes_binary(node, "kube-apiserver"),
-        # The Services that are there keep their addresses: half the lab would go by one range and half by the other.
-        check=f"{PROGRAMS}/same-flag service-cluster-ip-range {unit_path('kube-apiserver.service')}",
-        health=f"{PROGRAMS}/endpoint-healthy {node.api_server}/readyz --cacert {AUTHORITY}"
+        # Existing Services keep their addresses. With another range, half the lab would use the old one.
+        check=f"{paths.PROGRAMS}/check-immutable-flag service-cluster-ip-range {unit_path('kube-apiserver.service')}",
+        health=f"{paths.PROGRAMS}/endpoint-healthy {node.api_server}/readyz --cacert {authority}"
         f" --cert {kubelet_client.certificate} --key {kubelet_client.key}",
     )
 
 
 def kube_controller_manager(spec: Spec, node: Node) -> Service:
-    """The controllers. The authority's key is here, so that the cluster can sign certificate requests."""
+    """Return the controller manager. It has the authority's key, so that the cluster can sign certificate requests."""
     folder = "/var/lib/kube-controller-manager"
     authority_key, service_accounts = f"{folder}/ca.key", f"{folder}/service-accounts.key"
     flags = {
@@ -168,20 +177,20 @@ def kube_controller_manager(spec: Spec, node: Node) -> Service:
         **(bootstrap.controller_manager_flags(spec) if spec.tls_bootstrap else {}),
         "v": LOG_LEVEL,
     }
-    return _client_of_api_server(
+    return _api_server_client(
         node,
         "kube-controller-manager",
         {**flags, **spec.flags.kube_controller_manager},
         {
-            authority_key: File(content=Credential(identity="kubernetes-ca", part=Part.KEY)),
+            authority_key: File(content=Credential(identity=authority_identity(Authority.KUBERNETES), part=Part.KEY)),
             service_accounts: File(content=Credential(identity=SERVICE_ACCOUNTS, part=Part.KEY)),
         },
-        health_port=10257,
+        health_port=paths.KUBE_CONTROLLER_MANAGER_PORT,
     )
 
 
 def kube_scheduler(spec: Spec, node: Node) -> Service:
-    """The scheduler."""
+    """Return the scheduler."""
     folder = "/var/lib/kube-scheduler"
     configuration = {
         "apiVersion": "kubescheduler.config.k8s.io/v1",
@@ -198,28 +207,28 @@ def kube_scheduler(spec: Spec, node: Node) -> Service:
         "authorization-kubeconfig": f"{folder}/kubeconfig",
         "v": LOG_LEVEL,
     }
-    return _client_of_api_server(
+    return _api_server_client(
         node,
         "kube-scheduler",
         {**flags, **spec.flags.kube_scheduler},
         {flags["config"]: File(content=to_yaml(configuration))},
-        health_port=10259,
+        health_port=paths.KUBE_SCHEDULER_PORT,
     )
 
 
 def _elects_leaders(spec: Spec) -> bool:
-    """Whether controller managers, and schedulers, choose one of them to work.
+    """Return True if there are several controller managers and schedulers, which must elect a leader.
 
-    A single one would choose itself, and say so every two seconds: the most part of all that an idle API server and its
-    etcd do. After a restart it would wait for its own lease to end.
+    With one replica, leader election is pointless. Its lease renewals, every two seconds, are most of the load on an
+    idle API server and its etcd. After a restart, the replica would also wait until its own lease expires.
     """
     return len(spec.control_planes) > 1
 
 
-def _client_of_api_server(
+def _api_server_client(
     node: Node, name: str, flags: dict[str, str], files: dict[str, File], health_port: int
 ) -> Service:
-    """A service of the control plane that works through the API server on its own node."""
+    """Return a service of the control plane that uses the API server of its own node."""
     folder = f"/var/lib/{name}"
     authority, pair = f"{folder}/ca.crt", KeyPair.of(name, folder=folder)
     return Service(
@@ -228,7 +237,7 @@ def _client_of_api_server(
         needs=("kube-apiserver",),
         files={
             unit_path(f"{name}.service"): File(
-                content=unit(f"{name}.service", command=command(f"{BINARIES}/{name}", flags))
+                content=unit(f"{name}.service", command=command(f"{paths.BINARIES}/{name}", flags))
             ),
             f"{folder}/kubeconfig": File(
                 content=kubeconfig.with_paths(
@@ -244,10 +253,10 @@ def _client_of_api_server(
             **files,
         },
         binaries=_kubernetes_binary(node, name),
-        # Its serving certificate is one that it makes for itself at every start, so there is none to check.
-        health=f"{PROGRAMS}/endpoint-healthy https://127.0.0.1:{health_port}/healthz --insecure",
+        # The service signs its own serving certificate at every start, so there is no authority to check it with.
+        health=f"{paths.PROGRAMS}/endpoint-healthy https://127.0.0.1:{health_port}/healthz --insecure",
     )
 
 
 def _kubernetes_binary(node: Node, name: str) -> dict[str, Binary]:
-    return {f"{BINARIES}/{name}": Binary(name=name, version=node.kubernetes_version)}
+    return {f"{paths.BINARIES}/{name}": Binary(name=name, version=node.kubernetes_version)}

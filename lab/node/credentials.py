@@ -1,4 +1,4 @@
-"""Credentials as files on a node: where a certificate and its key stand."""
+"""Credentials as files on a node: certificates, keys, and the certificates of authorities."""
 
 from dataclasses import dataclass
 
@@ -8,9 +8,13 @@ from lab.pki import Authority, authority_identity
 
 @dataclass(frozen=True, kw_only=True)
 class KeyPair:
-    """The paths of a certificate and its key on a node, and the identity that they are of.
+    """A certificate and its key as two files on a node.
 
-    restarts: whether who reads them must be restarted to see a change of them.
+    Attributes:
+        identity: The identity in `lab.pki.identities` to which they belong.
+        certificate: The path of the certificate.
+        key: The path of the key.
+        restarts: The service must restart to see a renewed certificate or key.
     """
 
     identity: str
@@ -20,13 +24,19 @@ class KeyPair:
 
     @classmethod
     def of(cls, identity: str, *, folder: str, name: str | None = None) -> "KeyPair":
-        """The pair of an identity in a folder, as `NAME.crt` and `NAME.key`; `name` defaults to the identity's."""
+        """Return the pair of an identity as `NAME.crt` and `NAME.key` in a folder.
+
+        Args:
+            identity: The identity.
+            folder: The folder on the node.
+            name: The name of both files. Defaults to the identity.
+        """
         stem = f"{folder}/{name or identity}"
         return cls(identity=identity, certificate=f"{stem}.crt", key=f"{stem}.key")
 
     @property
     def files(self) -> dict[str, File]:
-        """The two files, readable by root alone."""
+        """The two files by path. Only root can read them."""
         return {
             path: File(content=Credential(identity=self.identity, part=part), restarts=self.restarts)
             for path, part in ((self.certificate, Part.CERTIFICATE), (self.key, Part.KEY))
@@ -34,5 +44,5 @@ class KeyPair:
 
 
 def authority_file(authority: Authority = Authority.KUBERNETES) -> File:
-    """The certificate of an authority as a file: no secret, so everybody on the node may read it."""
+    """Return a file with the certificate of an authority. It is not secret, so every user of the node can read it."""
     return File(content=Credential(identity=authority_identity(authority), part=Part.CERTIFICATE), mode=0o644)

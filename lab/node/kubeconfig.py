@@ -1,16 +1,23 @@
-"""Kubeconfig files: where the API server is, whom to trust, and who one is."""
+"""Kubeconfig files: the API server's URL, the authority to trust, and the client's credentials."""
 
 import base64
 from collections.abc import Mapping
 from typing import Any
 
-from lab.node.service import to_yaml
+from lab.node.documents import to_yaml
 
 
 def with_paths(*, server: str, authority: str, certificate: str, key: str, user: str) -> str:
-    """A kubeconfig that names the files of its credentials, so that it holds no secret and outlives a renewal.
+    """Return a kubeconfig that refers to its credentials by path.
 
-    server: the URL of the API server; authority, certificate, key: paths on the node; user: a name for the entry.
+    It holds no secret and stays the same when a certificate is renewed.
+
+    Args:
+        server: The URL of the API server.
+        authority: The path of the authority's certificate on the node.
+        certificate: The path of the client certificate on the node.
+        key: The path of the client key on the node.
+        user: The name of the user entry.
     """
     return _kubeconfig(
         server,
@@ -21,14 +28,25 @@ def with_paths(*, server: str, authority: str, certificate: str, key: str, user:
 
 
 def with_token_file(*, server: str, authority: str, token: str, user: str) -> str:
-    """A kubeconfig that names the file of a token, so that it holds no secret either; arguments as above."""
+    """Return a kubeconfig that refers to a token by path, so that it holds no secret.
+
+    Args:
+        server: The URL of the API server.
+        authority: The path of the authority's certificate on the node.
+        token: The path of the token on the node.
+        user: The name of the user entry.
+    """
     return _kubeconfig(server, {"certificate-authority": authority}, user, {"tokenFile": token})
 
 
 def embedded(*, server: str, texts: Mapping[str, str], user: str, cluster: str) -> str:
-    """A kubeconfig that carries its credentials, for use away from the nodes. Secret.
+    """Return a kubeconfig that contains its credentials, for use away from the nodes. Secret.
 
-    texts: the PEM texts of `authority`, `certificate` and `key`; cluster, user: names for the entries.
+    Args:
+        server: The URL of the API server.
+        texts: The PEM texts of `authority`, `certificate` and `key`.
+        user: The name of the user entry.
+        cluster: The name of the cluster entry and of the context.
     """
     data = {name: base64.b64encode(text.encode()).decode() for name, text in texts.items()}
     return _kubeconfig(

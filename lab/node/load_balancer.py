@@ -1,28 +1,29 @@
-"""One address for several API servers: keepalived holds it on one of the control planes, haproxy there shares out what
-comes in.
+"""One address for several API servers: keepalived and haproxy on every control plane.
 
-Whichever control plane is lost, another one takes the address over, and no connection goes to the one that is gone.
+keepalived assigns the address to one control plane, and haproxy there distributes the connections to all API servers.
+If a control plane is lost, another one takes over the address, and haproxy sends no more connections to the lost one.
 """
 
-from lab.node.node_setup import PROGRAMS
+from lab.node import paths
 from lab.node.service import File, Service
 from lab.node.units import unit, unit_path
 from lab.spec import API_PORT, Node, Spec
+from lab.versions import node_packages
 
-PACKAGES = ("haproxy", "keepalived")
-"""The Debian packages that a control plane needs for it, each named as the command that it brings."""
+PACKAGES = tuple(name for name, package in node_packages().items() if package.load_balancer)
+"""The Debian packages that a load balancer needs. Each has the name of the command that it provides."""
 
-KEEPALIVED = "/etc/keepalived/keepalived.conf"
-HAPROXY = "/etc/haproxy/haproxy.cfg"
-INTERFACE = "/run/keepalived-interface.conf"
-ROUTER = 51
-"""What tells one group of keepalived from another on the same network; a lab has a network of its own."""
+VIRTUAL_ROUTER_ID = 51
+"""The number by which keepalived recognises its own group on a network. Each lab has its own network."""
 
 
 def load_balancer(spec: Spec, node: Node, authority: str) -> tuple[Service, ...]:
-    """The two services, on a control plane of a lab that has an address for its API servers; none elsewhere.
+    """Return the two services on a control plane of a lab with an address for its API servers, otherwise none.
 
-    authority: where the certificate of the API servers' authority stands there.
+    Args:
+        spec: The lab.
+        node: The control plane.
+        authority: The path of the certificate of the API servers' authority on the node.
     """
     if spec.api_address is None:
         return ()
@@ -30,10 +31,11 @@ def load_balancer(spec: Spec, node: Node, authority: str) -> tuple[Service, ...]
 
 
 def _keepalived(spec: Spec, node: Node) -> Service:
-    """What decides which control plane has the address, by VRRP."""
+    """Return keepalived, which decides by VRRP which control plane has the address."""
     peers = "".join(f"        {other.address}\n" for other in spec.control_planes if other != node)
-    # The order of the control planes decides where all is well.
+    # If all control planes are healthy, the first one has the address.
     priority = 100 - spec.control_planes.index(node)
+    path = paths.KEEPALIVED_CONFIGURATION
     configuration = f"""global_defs {{
     router_id {node.name}
 }}
@@ -44,9 +46,9 @@ vrrp_track_process haproxy {{
 }}
 
 vrrp_instance api {{
-    include {INTERFACE}
+    include {paths.KEEPALIVED_INTERFACE}
     state BACKUP
-    virtual_router_id {ROUTER}
+    virtual_router_id {VIRTUAL_ROUTER_ID}
     priority {priority}
     advert_int 1
     unicast_src_ip {node.address}
@@ -67,22 +69,23 @@ vrrp_instance api {{
             unit_path("keepalived.service"): File(
                 content=unit(
                     "keepalived.service",
-                    prepare=f"{PROGRAMS}/name-interface {node.address} {INTERFACE}",
-                    command=f"/usr/sbin/keepalived --dont-fork --log-console --use-file={KEEPALIVED}",
+                    prepare=f"{paths.PROGRAMS}/name-interface {node.address} {paths.KEEPALIVED_INTERFACE}",
+                    command=f"/usr/sbin/keepalived --dont-fork --log-console --use-file={path}",
                 )
             ),
-            KEEPALIVED: File(content=configuration),
+            path: File(content=configuration),
         },
     )
 
 
 def _haproxy(spec: Spec, authority: str) -> Service:
-    """What takes connections on the address and passes each to a sound API server."""
+    """Return haproxy, which accepts connections on the address and passes each to a healthy API server."""
     servers = "".join(
         f"    server {node.name} {node.address}:{API_PORT} check check-ssl verify required ca-file {authority}"
         " inter 5s fall 3 rise 1 on-marked-down shutdown-sessions\n"
         for node in spec.control_planes
     )
+    path = paths.HAPROXY_CONFIGURATION
     configuration = f"""global
     log stdout format raw daemon notice
     user haproxy
@@ -119,10 +122,10 @@ backend api-servers
         needs=("keepalived", "kube-apiserver"),
         files={
             unit_path("haproxy.service"): File(
-                content=unit("haproxy.service", command=f"/usr/sbin/haproxy -Ws -f {HAPROXY} -p /run/haproxy.pid")
+                content=unit("haproxy.service", command=f"/usr/sbin/haproxy -Ws -f {path} -p /run/haproxy.pid")
             ),
-            HAPROXY: File(content=configuration),
+            path: File(content=configuration),
         },
-        check=f'/usr/sbin/haproxy -c -f "$STAGED{HAPROXY}"',
-        health=f"{PROGRAMS}/endpoint-healthy {spec.api_endpoint}/readyz --cacert {authority}",
+        check=f'/usr/sbin/haproxy -c -f "$STAGED{path}"',
+        health=f"{paths.PROGRAMS}/endpoint-healthy {spec.api_endpoint}/readyz --cacert {authority}",
     )

@@ -1,61 +1,39 @@
-"""What every node has before any service of Kubernetes: kernel modules, kernel settings, routes, pod networking."""
+"""The basis of every node: kernel modules, kernel settings, pod routes, users, folders, and the pod network."""
 
 import posixpath
 from collections.abc import Iterable
 from typing import Any
 
-from lab.node.service import Binary, File, Service, overlay, to_json, to_yaml
-from lab.node.units import unit, unit_path
+from lab.node import paths
+from lab.node.documents import overlay, to_json, to_yaml
+from lab.node.service import Binary, File, Service
+from lab.node.units import ASSETS, unit, unit_path
 from lab.spec import CNI_LIST, Node, NodePaths, Spec, VmSize
 from lab.versions import version
-from system.files import CHECKOUT
 
-PROGRAMS = "/usr/local/lib/hardway"
-"""Where the shell programs of `assets/node` stand on a node."""
-
-KUBECTL = "/usr/local/bin/kubectl"
-"""Where kubectl stands on a node that does an administrator's work."""
-
-STORE = "/var/lib/hardway/store"
-"""Where a node keeps binaries and image archives, each under its SHA-256."""
-
-CONTAINERD_SOCKET = "unix:///run/containerd/containerd.sock"
-CNI_PLUGINS = "/opt/cni/bin"
-CNI_CONFIGURATION = "/etc/cni/net.d"
 CNI_VERSION = "1.0.0"
-BRIDGE = "cnio0"
-"""The network interface of a node that its pods are on."""
+"""The version of the CNI specification that the configuration follows."""
 
-IMAGE_ROOT = CHECKOUT / "toolchain" / "vm" / "root"
-OF_THE_IMAGE = ("/etc/systemd/network/10-pods.link", "/etc/systemd/networkd.conf.d/50-routes.conf")
-"""What the lab's own image says to systemd of the interfaces and routes of pods, and another machine has to be told."""
+NETWORK_FILES = ("/etc/systemd/network/10-pods.link", "/etc/systemd/networkd.conf.d/50-routes.conf")
+"""The files in `assets/network`, which keep systemd from changing the interfaces and routes of pods."""
 
-TEMPLATES = "/etc/kubernetes/templates"
-"""Where files stand that a node fills in with what its user-data says."""
+BASE_KERNEL_MODULES = ("br_netfilter", "overlay", "nf_conntrack")
+"""The kernel modules that every node loads."""
 
-POD_CIDR_OF_USER_DATA = "@POD_CIDR@"
-"""What stands for the pod CIDR in a template: see assets/node/user-data."""
-
-NODE_ENVIRONMENT = "/etc/kubernetes/node.env"
-"""The environment file that a node makes of its user-data."""
-
-WORKER_NAME = "WORKER_NAME"
-"""The variable in it that has the node's name."""
-
-MODULES = ("br_netfilter", "overlay", "nf_conntrack")
-MODULES_OF_PROXY_MODE = {
+KUBE_PROXY_KERNEL_MODULES = {
     "iptables": (),
     "nftables": ("nf_tables",),
     "ipvs": ("ip_vs", "ip_vs_rr", "ip_vs_wrr", "ip_vs_sh"),
 }
+"""kube-proxy's mode to the kernel modules that it needs."""
 
 KERNEL_SETTINGS = {
-    # Traffic between pods on one bridge passes iptables too, which answers of Services need.
+    # Traffic between pods on one bridge must pass iptables too, because replies from Services depend on it.
     "net.bridge.bridge-nf-call-iptables": 1,
     "net.bridge.bridge-nf-call-ip6tables": 1,
     "net.ipv4.ip_forward": 1,
-    # What the kubelet would set by itself, were it not told to protect kernel defaults
-    # (https://kubernetes.io/docs/reference/config-api/kubelet-config.v1beta1/, protectKernelDefaults).
+    # With protectKernelDefaults, the kubelet requires these values instead of setting them
+    # (https://kubernetes.io/docs/reference/config-api/kubelet-config.v1beta1/).
     "vm.overcommit_memory": 1,
     "vm.panic_on_oom": 0,
     "kernel.panic": 10,
@@ -63,156 +41,170 @@ KERNEL_SETTINGS = {
     "kernel.keys.root_maxkeys": 1000000,
     "kernel.keys.root_maxbytes": 25000000,
 }
+"""Kernel setting to value."""
 
 
 def node_setup(spec: Spec, node: Node) -> Service:
-    """Modules, kernel settings, routes to the pods of the other nodes, and crictl to look at the containers with.
+    """Return the service that prepares a node for Kubernetes. It also brings crictl, to inspect containers.
 
-    A change of it is applied by a reload and restarts nothing.
+    A change is applied by a reload and restarts nothing.
     """
     layout = spec.layout.of(node)
-    settings = layout.kernel_settings
-    mode = str(node.kube_proxy.get("mode", "iptables"))
-    modules = (*MODULES, *(MODULES_OF_PROXY_MODE.get(mode, ()) if node.pod_cidr else ()))
-    from_user_data = _from_user_data(spec, node)
-    program = (f"{PROGRAMS}/node-setup", settings, *from_user_data)
+    user_data_files = _user_data_files(spec, node)
+    program = (f"{paths.PROGRAMS}/node-setup", layout.kernel_settings, *user_data_files)
     routes = [f"{route.pod_cidr} {route.address}" for route in spec.routes if route.address != node.address]
+    settings = [f"{name} = {value}" for name, value in KERNEL_SETTINGS.items()]
+    json_folders = (paths.CNI_CONFIGURATION, *([paths.TEMPLATES] if user_data_files else []))
     return Service(
         name="node-setup",
         unit="node-setup.service",
         activation="reload",
         files={
             unit_path("node-setup.service"): File(content=unit("node-setup.service", program=" ".join(program))),
-            "/etc/modules-load.d/kubernetes.conf": File(content=_lines(modules), mode=0o644),
-            settings: File(content=_lines(f"{name} = {value}" for name, value in KERNEL_SETTINGS.items()), mode=0o644),
-            "/etc/kubernetes/pod-routes": File(content=_lines(routes), mode=0o644),
-            **_pod_network(spec, node, layout),
+            paths.KERNEL_MODULES: File(content=_lines(_kernel_modules(node)), mode=0o644),
+            layout.kernel_settings: File(content=_lines(settings), mode=0o644),
+            paths.POD_ROUTES: File(content=_lines(routes), mode=0o644),
+            **_pod_network_files(spec, node, layout),
             **_users_and_folders(spec),
-            **_of_the_image(spec, node),
+            **_network_files(spec, node),
         },
-        binaries={**_pod_network_programs(node, layout), **_administration(spec, node)},
-        check=" && ".join(
-            f'{PROGRAMS}/check-json "$STAGED{folder}"'
-            for folder in (CNI_CONFIGURATION, *([TEMPLATES] if from_user_data else []))
-        ),
-        health=f"{PROGRAMS}/node-setup-healthy {settings}"
-        + (f" && {PROGRAMS}/user-data check {' '.join(from_user_data)}" if from_user_data else ""),
+        binaries={**_pod_network_binaries(node, layout), **_administrator_binaries(spec, node)},
+        check=" && ".join(f'{paths.PROGRAMS}/check-json "$STAGED{folder}"' for folder in json_folders),
+        health=f"{paths.PROGRAMS}/node-setup-healthy {layout.kernel_settings}"
+        + (f" && {paths.PROGRAMS}/user-data check {' '.join(user_data_files)}" if user_data_files else ""),
     )
 
 
-def taken(spec: Spec, node: Node) -> tuple[str, str, str]:
-    """What `assets/node/machine` has to know of a machine that is to be a node, to give it back later."""
-    bridge = node.cni.get("bridge", BRIDGE) or "cni0"  # the plugin's own default, where a null took ours away
+def claim(spec: Spec, node: Node) -> tuple[str, str, str]:
+    """Return the arguments of `machine take`, by which an existing machine becomes a node.
+
+    The machine remembers them until it is released: the description of the node that claims it, the network interface
+    of the node's pods, and the folder of the kubelet's client certificates. See `assets/node/machine`.
+    """
+    bridge = node.cni.get("bridge", paths.CNI_BRIDGE) or "cni0"  # the plugin's default, if a null removes the field
     return f"{node.name} of lab {spec.name} at {node.address}", bridge, spec.layout.of(node).kubelet_client_certificates
 
 
 def user_data(spec: Spec, node: Node) -> dict[str, Any]:
-    """What the user-data of a node says to the node itself, beside what it says to cloud-init."""
+    """Return the part of a node's user-data that the node itself reads. cloud-init ignores it."""
     if not reads_user_data(spec, node):
         return {}
     return {"hardway": {"name": node.name, "pod-cidr": str(node.pod_cidr)}}
 
 
 def reads_user_data(spec: Spec, node: Node) -> bool:
-    """Whether a node takes its name and pod CIDR from its user-data."""
+    """Return True if a node reads its name and pod CIDR from its user-data."""
     return spec.identity_from_user_data and node.pod_cidr is not None
 
 
-def _from_user_data(spec: Spec, node: Node) -> tuple[str, ...]:
-    """What is made from user-data: template, the file made from it, environment file. Empty where nothing is."""
+def _user_data_files(spec: Spec, node: Node) -> tuple[str, ...]:
+    """Return three paths: a template, the file that the node makes from it, and the environment file.
+
+    The result is empty if the node does not read its user-data.
+    """
     if not reads_user_data(spec, node):
         return ()
     bridge = spec.layout.of(node).cni_bridge
-    return (_template(bridge), bridge, NODE_ENVIRONMENT)
+    return (_template(bridge), bridge, paths.USER_DATA_ENVIRONMENT)
 
 
 def _template(path: str) -> str:
-    return f"{TEMPLATES}/{posixpath.basename(path)}"
+    """Return the path of the template of a file."""
+    return f"{paths.TEMPLATES}/{posixpath.basename(path)}"
+
+
+def _kernel_modules(node: Node) -> tuple[str, ...]:
+    if node.pod_cidr is None:
+        return BASE_KERNEL_MODULES
+    mode = str(node.kube_proxy.get("mode", "iptables"))
+    return (*BASE_KERNEL_MODULES, *KUBE_PROXY_KERNEL_MODULES.get(mode, ()))
 
 
 def _users_and_folders(spec: Spec) -> dict[str, File]:
-    """What systemd makes of users and folders, at every boot too: sysusers.d(5), tmpfiles.d(5)."""
+    """Return the files from which systemd creates users and folders at every boot: sysusers.d(5), tmpfiles.d(5)."""
     files = {}
     if user := spec.system_user:
         lines = [f"g {user.name} {user.id}", f"u {user.name} {user.id}:{user.id} - {user.home}"]
-        files["/etc/sysusers.d/kubernetes.conf"] = File(content=_lines(lines), mode=0o644)
+        files[paths.SYSTEM_USERS] = File(content=_lines(lines), mode=0o644)
     if spec.node_folders:
         lines = [f"d {folder.path} {folder.mode:04o} {folder.owner.replace(':', ' ')}" for folder in spec.node_folders]
-        files["/etc/tmpfiles.d/kubernetes.conf"] = File(content=_lines(lines), mode=0o644)
+        files[paths.NODE_FOLDERS] = File(content=_lines(lines), mode=0o644)
     return files
 
 
-def _of_the_image(spec: Spec, node: Node) -> dict[str, File]:
+def _network_files(spec: Spec, node: Node) -> dict[str, File]:
+    """Return `NETWORK_FILES`, except for a VM that starts from the lab's own image, which contains them."""
     if isinstance(node.machine, VmSize) and not spec.image:
         return {}
-    return {path: File(content=(IMAGE_ROOT / path[1:]).read_text(), mode=0o644) for path in OF_THE_IMAGE}
+    texts = {path: (ASSETS / "network" / path.lstrip("/")).read_text() for path in NETWORK_FILES}
+    return {path: File(content=text, mode=0o644) for path, text in texts.items()}
 
 
-def _pod_network(spec: Spec, node: Node, layout: NodePaths) -> dict[str, File]:
-    """The CNI configuration: a bridge with the node's pod CIDR, and the loopback interface of each pod.
+def _pod_network_files(spec: Spec, node: Node, layout: NodePaths) -> dict[str, File]:
+    """Return the CNI configuration: a bridge with the node's pod CIDR, and the loopback interface of each pod.
 
-    containerd watches the folder, so pods that start later use what stands there then. Without hairpin mode a bridge
-    sends nothing back by the port that it came from, and a pod does not reach itself by a Service. Without a forced
-    address it keeps that of the node's former pod CIDR, and no pod of another one is started. As a list of plugins it
-    has portmap too, which sees to what a container asks for as its hostPort.
+    containerd watches the folder, so pods that start later use a changed configuration.
     """
     if node.pod_cidr is None:
         return {}
-    filled_in = reads_user_data(spec, node)
+    is_template = reads_user_data(spec, node)
     bridge = {
         "cniVersion": CNI_VERSION,
         "name": "bridge",
         "type": "bridge",
-        "bridge": BRIDGE,
+        "bridge": paths.CNI_BRIDGE,
         "isGateway": True,
+        # Otherwise the bridge keeps an address of the node's former pod CIDR, and no pod of the new one can start.
         "forceAddress": True,
         "ipMasq": True,
+        # Otherwise the bridge never sends a frame back through the port on which it arrived, so that a pod cannot
+        # reach itself through a Service.
         "hairpinMode": True,
         "ipam": {
             "type": "host-local",
-            "ranges": [[{"subnet": POD_CIDR_OF_USER_DATA if filled_in else str(node.pod_cidr)}]],
+            "ranges": [[{"subnet": paths.POD_CIDR_PLACEHOLDER if is_template else str(node.pod_cidr)}]],
             "routes": [{"dst": "0.0.0.0/0"}],
         },
     }
     configuration = overlay(bridge, node.cni)
     if layout.cni_bridge.endswith(CNI_LIST):
-        configuration = _with_host_ports(configuration)
+        configuration = _plugin_list(configuration)
     loopback = {"cniVersion": CNI_VERSION, "name": "lo", "type": "loopback"}
-    crictl = {"runtime-endpoint": CONTAINERD_SOCKET, "image-endpoint": CONTAINERD_SOCKET}
+    crictl = {"runtime-endpoint": paths.CONTAINERD_SOCKET, "image-endpoint": paths.CONTAINERD_SOCKET}
     return {
-        _template(layout.cni_bridge) if filled_in else layout.cni_bridge: File(content=to_json(configuration)),
-        f"{CNI_CONFIGURATION}/99-loopback.conf": File(content=to_json(loopback)),
-        "/etc/crictl.yaml": File(content=to_yaml(crictl), mode=0o644),
+        _template(layout.cni_bridge) if is_template else layout.cni_bridge: File(content=to_json(configuration)),
+        f"{paths.CNI_CONFIGURATION}/99-loopback.conf": File(content=to_json(loopback)),
+        paths.CRICTL_CONFIGURATION: File(content=to_yaml(crictl), mode=0o644),
     }
 
 
-def _with_host_ports(plugin: dict[str, Any]) -> dict[str, Any]:
-    """A list of a plugin and, after it, the one that leads ports of the node to pods.
+def _plugin_list(plugin: dict[str, Any]) -> dict[str, Any]:
+    """Return a list of a plugin and portmap, which forwards the `hostPort` of a container to its pod.
 
-    What is of the list and not of a plugin stands at its top:
+    The version and the name belong to the list, not to a plugin:
     https://github.com/containernetworking/cni/blob/main/SPEC.md#configuration-format.
     """
-    of_list = {key: value for key, value in plugin.items() if key in ("cniVersion", "name")}
-    of_plugin = {key: value for key, value in plugin.items() if key not in of_list}
+    list_fields = {key: value for key, value in plugin.items() if key in ("cniVersion", "name")}
+    plugin_fields = {key: value for key, value in plugin.items() if key not in list_fields}
     portmap = {"type": "portmap", "capabilities": {"portMappings": True}, "snat": True}
-    return {**of_list, "plugins": [of_plugin, portmap]}
+    return {**list_fields, "plugins": [plugin_fields, portmap]}
 
 
-def _pod_network_programs(node: Node, layout: NodePaths) -> dict[str, Binary]:
+def _pod_network_binaries(node: Node, layout: NodePaths) -> dict[str, Binary]:
     if node.pod_cidr is None:
         return {}
     plugins = {
-        f"{CNI_PLUGINS}/{name}": Binary(name=name, version=version("cni-plugins"))
+        f"{paths.CNI_PLUGINS}/{name}": Binary(name=name, version=version("cni-plugins"))
         for name in ("bridge", "loopback", "host-local", "portmap")
     }
     return plugins | {f"{layout.binaries}/crictl": Binary(name="crictl", version=version("crictl"))}
 
 
-def _administration(spec: Spec, node: Node) -> dict[str, Binary]:
-    """What does an administrator's work on a worker, where there is no control plane to do it on."""
+def _administrator_binaries(spec: Spec, node: Node) -> dict[str, Binary]:
+    """Return kubectl for a worker that joins an existing cluster, because the lab has no control plane to run it on."""
     if not (spec.join and spec.administered):
         return {}
-    return {KUBECTL: Binary(name="kubectl", version=node.kubernetes_version)}
+    return {paths.KUBECTL: Binary(name="kubectl", version=node.kubernetes_version)}
 
 
 def _lines(lines: Iterable[str]) -> str:

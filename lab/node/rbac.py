@@ -1,4 +1,4 @@
-"""Who may do what in a cluster, as objects of its API."""
+"""RBAC objects: bindings of ClusterRoles to users and groups."""
 
 from typing import Any
 
@@ -6,7 +6,13 @@ API_GROUP = "rbac.authorization.k8s.io"
 
 
 def cluster_role_binding(name: str, role: str, subject: dict[str, Any]) -> dict[str, Any]:
-    """What gives the subject a ClusterRole everywhere."""
+    """Return a ClusterRoleBinding.
+
+    Args:
+        name: The name of the binding.
+        role: The name of the ClusterRole.
+        subject: The subject, for example a result of `user` or `group`.
+    """
     return {
         "apiVersion": f"{API_GROUP}/v1",
         "kind": "ClusterRoleBinding",
@@ -17,10 +23,10 @@ def cluster_role_binding(name: str, role: str, subject: dict[str, Any]) -> dict[
 
 
 def user(name: str) -> dict[str, Any]:
-    """A user as the subject of a binding."""
+    """Return a user as the subject of a binding."""
     return {"apiGroup": API_GROUP, "kind": "User", "name": name}
 
 
 def group(name: str) -> dict[str, Any]:
-    """A group as the subject of a binding."""
+    """Return a group as the subject of a binding."""
     return {"apiGroup": API_GROUP, "kind": "Group", "name": name}

@@ -1,51 +1,60 @@
-"""systemd units: the texts in `assets/units`, with what differs from node to node filled in."""
+"""systemd units: the templates in `assets/units`, filled in for one node."""
 
 from collections.abc import Mapping
 from functools import cache
 from string import Template
 
+from lab.node.paths import UNITS
 from system.files import CHECKOUT
 
 ASSETS = CHECKOUT / "assets"
-UNIT_FOLDER = "/etc/systemd/system"
+"""The folder of everything that goes onto a node as it is."""
 
 
 def unit_path(unit: str) -> str:
-    """Where a unit file stands on a node."""
-    return f"{UNIT_FOLDER}/{unit}"
+    """Return the path of a unit file on a node."""
+    return f"{UNITS}/{unit}"
 
 
 def unit(name: str, **values: str) -> str:
-    """The text of a unit in `assets/units`, `$name` replaced by the value of that name.
+    """Return the text of a unit.
 
-    Raises KeyError where the unit asks for a value that is not given.
+    Args:
+        name: The file name of the template in `assets/units`.
+        **values: The text for each `$placeholder` of the template.
+
+    Raises:
+        KeyError: The template has a placeholder without a value.
     """
-    return Template(_text(name)).substitute(values)
+    return Template(_template(name)).substitute(values)
 
 
 def command(program: str, flags: Mapping[str, str], variables: Mapping[str, str] | None = None) -> str:
-    """A program and its flags as ExecStart has them: a flag a line, so that a change shows as one line.
+    """Return the value of ExecStart, with one flag on each line, so that a diff shows exactly the changed flags.
 
-    variables: flags whose value is that of an environment variable, by the variable's name.
+    Args:
+        program: The path of the program.
+        flags: Flag to value.
+        variables: Flag to the name of the environment variable that holds its value.
     """
-    arguments = [_argument(f"--{name}={value}") for name, value in flags.items()]
+    arguments = [_quote(f"--{name}={value}") for name, value in flags.items()]
     arguments += [f"--{name}=${{{variable}}}" for name, variable in (variables or {}).items()]
     return " \\\n  ".join([program, *arguments])
 
 
-def environment_file(path: str | None) -> str:
-    """The line by which a unit reads environment variables from a file; nothing where there is no file."""
-    return f"EnvironmentFile={path}\n" if path else ""
+def environment_file(path: str) -> str:
+    """Return the line of a unit that reads environment variables from a file."""
+    return f"EnvironmentFile={path}\n"
 
 
-def _argument(text: str) -> str:
-    """An argument as systemd reads it back (systemd.service(5), "Command lines"; systemd.unit(5), "Specifiers")."""
-    plain = text.replace("%", "%%").replace("$", "$$")
-    if any(character in plain for character in " \t\"'\\;"):
-        return '"' + plain.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    return plain
+def _quote(argument: str) -> str:
+    """Quote an argument for systemd: systemd.service(5), "Command lines"; systemd.unit(5), "Specifiers"."""
+    escaped = argument.replace("%", "%%").replace("$", "$$")
+    if any(character in escaped for character in " \t\"'\\;"):
+        return '"' + escaped.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return escaped
 
 
 @cache
-def _text(name: str) -> str:
+def _template(name: str) -> str:
     return (ASSETS / "units" / name).read_text()

@@ -1,30 +1,25 @@
-"""What runs pods on a node: containerd, kubelet and kube-proxy, hardened, as plain files and systemd units."""
+"""The services that run pods on a node: containerd, kubelet and kube-proxy, as plain files and systemd units.
 
+Every worker has them, and so does a control plane that is also a node of the cluster.
+"""
+
+from collections.abc import Mapping
 from typing import Any
 
 import tomli_w
 
-from lab.node import bootstrap, kubeconfig
+from lab.node import bootstrap, kubeconfig, paths
 from lab.node.credentials import KeyPair, authority_file
-from lab.node.node_setup import (
-    CNI_CONFIGURATION,
-    CNI_PLUGINS,
-    CONTAINERD_SOCKET,
-    NODE_ENVIRONMENT,
-    PROGRAMS,
-    WORKER_NAME,
-    reads_user_data,
-)
-from lab.node.service import Binary, File, Image, Service, overlay, to_yaml
+from lab.node.documents import overlay, to_yaml
+from lab.node.node_setup import reads_user_data
+from lab.node.service import Binary, File, Image, Service
 from lab.node.units import command, environment_file, unit, unit_path
 from lab.pki import KUBE_PROXY_USER, identities, kubelet_identity, kubelet_user
-from lab.spec import Node, NodePaths, Role, Spec
+from lab.spec import MAX_PODS, Node, NodePaths, Role, Spec
 from lab.versions import image_reference, minor, version
 
-KUBE_PROXY_METRICS = "127.0.0.1:10249"
-KUBE_PROXY_HEALTH = "127.0.0.1:10256"
-KUBELET_HEALTH_PORT = 10248
 LOG_LEVEL = "2"
+"""The verbosity of every Kubernetes component's log."""
 
 CIPHER_SUITES = [
     "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
@@ -34,17 +29,24 @@ CIPHER_SUITES = [
     "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
     "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
 ]
-"""What the CIS Kubernetes Benchmark allows a kubelet for TLS 1.2; those of TLS 1.3 cannot be chosen."""
+"""The cipher suites that the CIS Kubernetes Benchmark allows a kubelet for TLS 1.2. Those of TLS 1.3 are fixed."""
+
+CERTIFICATE_RELOAD_MINOR = 36
+"""The first minor version in which a kubelet serves a renewed certificate to every client.
+
+Since v1.31 a kubelet rereads the file. But clients that connect by address, such as API servers, still get the
+certificate that it read at startup.
+"""
 
 
 def pod_services(spec: Spec, node: Node) -> tuple[Service, ...]:
-    """What runs pods on a node, in the order in which they need one another."""
+    """Return the services that run pods on a node, each after those that it needs."""
     return (containerd(spec, node), kubelet(spec, node), kube_proxy(spec, node))
 
 
 def containerd(spec: Spec, node: Node) -> Service:
-    """The container runtime: containerd with runc, cgroups left to systemd."""
-    path, binaries = "/etc/containerd/config.toml", spec.layout.of(node).binaries
+    """Return the container runtime: containerd with runc, which leaves cgroups to systemd."""
+    binaries = spec.layout.of(node).binaries
     runc = f"{binaries}/runc"
     configuration: dict[str, Any] = {
         "version": 3,
@@ -54,9 +56,9 @@ def containerd(spec: Spec, node: Node) -> Service:
                 "pinned_images": {"sandbox": image_reference("pause")},
             },
             "io.containerd.cri.v1.runtime": {
-                "cni": {"bin_dirs": [CNI_PLUGINS], "conf_dir": CNI_CONFIGURATION},
-                # As often as a kubelet looks at its containers. By default it is every second
-                # (containerd, internal/cri/server/stats_collector.go), a quarter of an emulated CPU on an idle node.
+                "cni": {"bin_dirs": [paths.CNI_PLUGINS], "conf_dir": paths.CNI_CONFIGURATION},
+                # As often as the kubelet reads the statistics. The default is every second
+                # (containerd, internal/cri/server/stats_collector.go): a quarter of an emulated CPU on an idle node.
                 "stats_collect_period": "10s",
                 "containerd": {
                     "default_runtime_name": "runc",
@@ -70,71 +72,66 @@ def containerd(spec: Spec, node: Node) -> Service:
             },
         },
     }
-    programs = {"/bin/containerd": "containerd", "/bin/containerd-shim-runc-v2": "containerd-shim-runc-v2"}
+    flags = {"config": paths.CONTAINERD_CONFIGURATION}
     return Service(
         name="containerd",
         unit="containerd.service",
         needs=("node-setup",),
         files={
             unit_path("containerd.service"): File(
-                content=unit("containerd.service", command=command("/bin/containerd", {"config": path}))
+                content=unit("containerd.service", command=command("/bin/containerd", flags))
             ),
-            path: File(content=tomli_w.dumps(overlay(configuration, node.containerd))),
+            paths.CONTAINERD_CONFIGURATION: File(content=tomli_w.dumps(overlay(configuration, node.containerd))),
         },
         binaries={
-            **{path: Binary(name=name, version=version("containerd")) for path, name in programs.items()},
+            "/bin/containerd": Binary(name="containerd", version=version("containerd")),
+            "/bin/containerd-shim-runc-v2": Binary(name="containerd-shim-runc-v2", version=version("containerd")),
             "/bin/ctr": Binary(name="ctr", version=version("containerd")),
             runc: Binary(name="runc", version=version("runc")),
         },
-        check=f"{PROGRAMS}/reads-all 'Ignoring unknown key'"
-        f' "$STAGED/bin/containerd" --config "$STAGED{path}" config dump',
-        health=f"{PROGRAMS}/containerd-healthy {binaries}/crictl",
+        check=f"{paths.PROGRAMS}/check-config 'Ignoring unknown key'"
+        f' "$STAGED/bin/containerd" --config "$STAGED{paths.CONTAINERD_CONFIGURATION}" config dump',
+        health=f"{paths.PROGRAMS}/containerd-healthy {binaries}/crictl",
     )
 
 
 def kubelet(spec: Spec, node: Node) -> Service:
-    """The node agent, and the images that its pods start from.
+    """Return the node agent, with the images that its pods start from.
 
-    Its serving certificate is its client certificate too, unless that comes from the cluster. Where there is none for
-    it, the kubelet makes one itself.
+    Without TLS bootstrap, one certificate serves the kubelet both as a server and as a client. With TLS bootstrap,
+    the cluster issues the client certificate. If the PKI has no certificate for this kubelet, it signs its own
+    serving certificate.
     """
-    variables, environment = _name_from_user_data(spec, node)
     layout = spec.layout.of(node)
     program, authority = f"{layout.binaries}/kubelet", layout.kubelet_certificate_authority
     pair = KeyPair(
         identity=kubelet_identity(node),
         certificate=layout.kubelet_certificate,
         key=layout.kubelet_key,
-        restarts=not _rereads_certificate(node),
+        restarts=not _reloads_certificate(node),
     )
+    serving = pair if pair.identity in identities(spec) else None
     if spec.tls_bootstrap:
         certificate = key = layout.kubelet_client_certificate
     else:
         certificate, key = pair.certificate, pair.key
-    serving = pair if pair.identity in identities(spec) else None
     flags = {
         "config": layout.kubelet_configuration,
         "kubeconfig": layout.kubelet_kubeconfig,
         **(_bootstrap_flags(layout) if spec.tls_bootstrap else {}),
-        **({} if variables else {"hostname-override": node.name}),
+        **({} if reads_user_data(spec, node) else {"hostname-override": node.name}),
         "node-ip": str(node.address),
-        **({} if spec.administered else _labels(node)),
+        **({} if spec.administered else _label_flags(node)),
         "v": LOG_LEVEL,
     }
     return Service(
         name="kubelet",
         unit="kubelet.service",
-        needs=("containerd", *_comes_after(spec, node)),
+        needs=("containerd", *_control_plane_needs(spec, node)),
         files={
-            unit_path("kubelet.service"): File(
-                content=unit(
-                    "kubelet.service",
-                    command=command(program, flags, variables),
-                    environment=environment,
-                )
-            ),
+            unit_path("kubelet.service"): _unit_file(spec, node, "kubelet.service", program, flags),
             unit_path("kubelet-images.service"): File(
-                content=unit("kubelet-images.service", program=f"{PROGRAMS}/import-images kubelet"),
+                content=unit("kubelet-images.service", program=f"{paths.PROGRAMS}/import-images kubelet"),
                 restarts=False,
             ),
             layout.kubelet_configuration: File(
@@ -155,66 +152,87 @@ def kubelet(spec: Spec, node: Node) -> Service:
         },
         binaries={program: Binary(name="kubelet", version=node.kubernetes_version)},
         images=tuple(Image(name=name, version=version(name)) for name in ("pause", "busybox", "coredns")),
-        check=_where_changed(f'"$STAGED{program}" --version', program),
-        health=f"{PROGRAMS}/kubelet-healthy {node.name} {spec.api_endpoint} {authority} {certificate} {key}",
+        check=_if_changed(f'"$STAGED{program}" --version', program),
+        health=f"{paths.PROGRAMS}/kubelet-healthy {node.name} {spec.api_endpoint} {authority} {certificate} {key}",
     )
 
 
-REREADS_CERTIFICATE = 36
-"""Since which minor version a kubelet shows a renewed certificate to everybody. Since v1.31 it reads it, but those who
-connect by address, as API servers do, are shown the one from its start."""
+def _kubelet_configuration(spec: Spec, node: Node, authority: str, serving: KeyPair | None) -> dict[str, Any]:
+    """Return the kubelet's fields: https://kubernetes.io/docs/reference/config-api/kubelet-config.v1beta1/.
 
-
-def _rereads_certificate(node: Node) -> bool:
-    """Whether the kubelet takes a renewed certificate without a restart.
-
-    As a server it does since a certain version, unless that feature gate is off: https://kubernetes.io/docs/reference/
-    command-line-tools-reference/feature-gates/. As a client it does within five minutes, as client-go does with every
-    certificate that a kubeconfig names by its file.
+    A stack overrides any of them by `kubelet`, except those that `lab/config/overrides.py` protects.
     """
-    gates: dict[str, Any] = node.kubelet.get("featureGates") or {}
-    knows = minor(node.kubernetes_version) >= REREADS_CERTIFICATE
-    return knows and gates.get("ReloadKubeletServerCertificateFile") is not False
-
-
-def _comes_after(spec: Spec, node: Node) -> tuple[str, ...]:
-    """The services of a control plane that its kubelet works with."""
-    if node.role is not Role.CONTROL_PLANE:
-        return ()
-    admits = spec.tls_bootstrap and node == spec.control_planes[0]
-    return (spec.api_server_service, *(("node-admission",) if admits else ()))
+    configuration: dict[str, Any] = {
+        "kind": "KubeletConfiguration",
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "authentication": {
+            "anonymous": {"enabled": False},
+            "webhook": {"enabled": True},
+            "x509": {"clientCAFile": authority},
+        },
+        "authorization": {"mode": "Webhook"},
+        "readOnlyPort": 0,
+        "healthzPort": paths.KUBELET_HEALTH_PORT,
+        **({"tlsCertFile": serving.certificate, "tlsPrivateKeyFile": serving.key} if serving else {}),
+        "tlsMinVersion": "VersionTLS12",
+        "tlsCipherSuites": CIPHER_SUITES,
+        "containerRuntimeEndpoint": paths.CONTAINERD_SOCKET,
+        "cgroupDriver": "systemd",
+        "clusterDomain": spec.networks.cluster_domain,
+        "clusterDNS": [str(spec.networks.cluster_dns)],
+        # Not the stub of systemd-resolved: in a pod, its loopback address is the pod itself.
+        "resolvConf": paths.RESOLV_CONF,
+        "runtimeRequestTimeout": "15m",
+        "registerNode": True,
+        "failSwapOn": True,
+        "maxPods": MAX_PODS,
+        "podPidsLimit": 4096,
+        "seccompDefault": True,
+        "streamingConnectionIdleTimeout": "5m",
+        "makeIPTablesUtilChains": True,
+        "eventRecordQPS": 5,
+        "protectKernelDefaults": True,
+        "shutdownGracePeriod": "30s",
+        "shutdownGracePeriodCriticalPods": "10s",
+        "systemReserved": {"cpu": "100m", "memory": "128Mi"},
+        "kubeReserved": {"cpu": "100m", "memory": "128Mi"},
+    }
+    if spec.tls_bootstrap:
+        configuration["rotateCertificates"] = True
+    # A new node must have its taints before its first pod. Later changes are the administrator's work, see
+    # assets/node/node-registration.
+    if node.taints:
+        configuration["registerWithTaints"] = [
+            {"key": taint.key, "value": taint.value, "effect": str(taint.effect)} for taint in node.taints
+        ]
+    return configuration
 
 
 def kube_proxy(spec: Spec, node: Node) -> Service:
-    """The network proxy: the rules by which a Service's address leads to its pods."""
+    """Return the network proxy, which maintains the rules that lead from a Service's address to its pods."""
     layout = spec.layout.of(node)
     program, path = f"{layout.binaries}/kube-proxy", layout.kube_proxy_configuration
     authority = layout.kube_proxy_certificate_authority
     pair = KeyPair(identity="kube-proxy", certificate=layout.kube_proxy_certificate, key=layout.kube_proxy_key)
-    variables, environment = _name_from_user_data(spec, node)
+    health_address = f"127.0.0.1:{paths.KUBE_PROXY_HEALTH_PORT}"
     configuration = {
         "kind": "KubeProxyConfiguration",
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "clientConnection": {"kubeconfig": layout.kube_proxy_kubeconfig},
         "mode": "iptables",
         "clusterCIDR": str(spec.networks.cluster_cidr),
-        # Of all flags beside a configuration file, this is the one that goes before it.
-        **({} if variables else {"hostnameOverride": node.name}),
-        "metricsBindAddress": KUBE_PROXY_METRICS,
-        "healthzBindAddress": KUBE_PROXY_HEALTH,
+        # With a configuration file kube-proxy ignores most flags, but --hostname-override still wins over this field.
+        **({} if reads_user_data(spec, node) else {"hostnameOverride": node.name}),
+        "metricsBindAddress": f"127.0.0.1:{paths.KUBE_PROXY_METRICS_PORT}",
+        "healthzBindAddress": health_address,
     }
+    flags = {"config": path, "v": LOG_LEVEL}
     return Service(
         name="kube-proxy",
         unit="kube-proxy.service",
         needs=("kubelet",),
         files={
-            unit_path("kube-proxy.service"): File(
-                content=unit(
-                    "kube-proxy.service",
-                    command=command(program, {"config": path, "v": LOG_LEVEL}, variables),
-                    environment=environment,
-                )
-            ),
+            unit_path("kube-proxy.service"): _unit_file(spec, node, "kube-proxy.service", program, flags),
             path: File(content=to_yaml(overlay(configuration, node.kube_proxy))),
             layout.kube_proxy_kubeconfig: File(
                 content=kubeconfig.with_paths(
@@ -229,30 +247,53 @@ def kube_proxy(spec: Spec, node: Node) -> Service:
             **pair.files,
         },
         binaries={program: Binary(name="kube-proxy", version=node.kubernetes_version)},
-        check=_where_changed(
-            f"{PROGRAMS}/reads-all '[Uu]sing lenient decoding'"
+        check=_if_changed(
+            f"{paths.PROGRAMS}/check-config '[Uu]sing lenient decoding'"
             f' "$STAGED{program}" --config "$STAGED{path}" --write-config-to /dev/null',
             *(program, path),
         ),
-        health=f"{PROGRAMS}/endpoint-healthy http://{KUBE_PROXY_HEALTH}/healthz",
+        health=f"{paths.PROGRAMS}/endpoint-healthy http://{health_address}/healthz",
     )
 
 
-def _where_changed(check: str, *paths: str) -> str:
-    """A check that starts a program, only where one of its files is another: it takes seconds on an emulated node."""
-    unchanged = " && ".join(f'"$CHANGED" != *" {path} "*' for path in paths)
+def _unit_file(spec: Spec, node: Node, name: str, program: str, flags: Mapping[str, str]) -> File:
+    """Return the unit of a program that must know the node's name.
+
+    On a node that reads its name from user-data, the unit passes the name from an environment file.
+    """
+    variables = {"hostname-override": paths.WORKER_NAME} if reads_user_data(spec, node) else {}
+    environment = environment_file(paths.USER_DATA_ENVIRONMENT) if variables else ""
+    return File(content=unit(name, command=command(program, flags, variables), environment=environment))
+
+
+def _if_changed(check: str, *changed: str) -> str:
+    """Limit a check to changes of certain files: starting a program takes seconds on an emulated node."""
+    unchanged = " && ".join(f'"$CHANGED" != *" {path} "*' for path in changed)
     return f"[[ {unchanged} ]] || {check}"
 
 
-def _name_from_user_data(spec: Spec, node: Node) -> tuple[dict[str, str], str]:
-    """The flag whose value a unit takes from the node's environment, and the unit's line for that; else nothing."""
-    if not reads_user_data(spec, node):
-        return {}, environment_file(None)
-    return {"hostname-override": WORKER_NAME}, environment_file(NODE_ENVIRONMENT)
+def _reloads_certificate(node: Node) -> bool:
+    """Return True if the kubelet uses a renewed certificate without a restart.
+
+    As a server it does so since `CERTIFICATE_RELOAD_MINOR`, unless the feature gate is off:
+    https://kubernetes.io/docs/reference/command-line-tools-reference/feature-gates/. As a client it does so within
+    five minutes, because client-go rereads every certificate file that a kubeconfig names.
+    """
+    gates: dict[str, Any] = node.kubelet.get("featureGates") or {}
+    is_new_enough = minor(node.kubernetes_version) >= CERTIFICATE_RELOAD_MINOR
+    return is_new_enough and gates.get("ReloadKubeletServerCertificateFile") is not False
 
 
-def _labels(node: Node) -> dict[str, str]:
-    """The flag by which a kubelet gives its node labels when it registers, where no administrator gives it any."""
+def _control_plane_needs(spec: Spec, node: Node) -> tuple[str, ...]:
+    """Return the services of a control plane that its own kubelet needs."""
+    if node.role is not Role.CONTROL_PLANE:
+        return ()
+    creates_tokens = spec.tls_bootstrap and node == spec.control_planes[0]
+    return (spec.api_server_service, *(("bootstrap-tokens",) if creates_tokens else ()))
+
+
+def _label_flags(node: Node) -> dict[str, str]:
+    """Return the flag that labels the node when it registers, for a cluster without an administrator in the lab."""
     labels = ",".join(f"{label}={value}" for label, value in sorted(node.labels.items()))
     return {"node-labels": labels} if labels else {}
 
@@ -265,62 +306,15 @@ def _bootstrap_flags(layout: NodePaths) -> dict[str, str]:
 
 
 def _bootstrap_files(spec: Spec, node: Node, layout: NodePaths) -> dict[str, File]:
-    """What a kubelet without a client certificate asks for one by; one that has its certificate reads none of it."""
+    """Return the files with which a kubelet requests its first client certificate. Later it reads none of them."""
     return {
         layout.kubelet_bootstrap_kubeconfig: File(
             content=kubeconfig.with_token_file(
                 server=spec.api_endpoint,
                 authority=layout.kubelet_certificate_authority,
-                token=bootstrap.TOKEN_FILE,
+                token=paths.BOOTSTRAP_TOKEN,
                 user="kubelet-bootstrap",
             )
         ),
-        bootstrap.TOKEN_FILE: bootstrap.token_file(node, transient=True),
+        paths.BOOTSTRAP_TOKEN: bootstrap.token_file(node, transient=True),
     }
-
-
-def _kubelet_configuration(spec: Spec, node: Node, authority: str, pair: KeyPair | None) -> dict[str, Any]:
-    """The kubelet's own fields: https://kubernetes.io/docs/reference/config-api/kubelet-config.v1beta1/."""
-    configuration: dict[str, Any] = {
-        "kind": "KubeletConfiguration",
-        "apiVersion": "kubelet.config.k8s.io/v1beta1",
-        "authentication": {
-            "anonymous": {"enabled": False},
-            "webhook": {"enabled": True},
-            "x509": {"clientCAFile": authority},
-        },
-        "authorization": {"mode": "Webhook"},
-        "readOnlyPort": 0,
-        "healthzPort": KUBELET_HEALTH_PORT,
-        **({"tlsCertFile": pair.certificate, "tlsPrivateKeyFile": pair.key} if pair else {}),
-        "tlsMinVersion": "VersionTLS12",
-        "tlsCipherSuites": CIPHER_SUITES,
-        "containerRuntimeEndpoint": CONTAINERD_SOCKET,
-        "cgroupDriver": "systemd",
-        "clusterDomain": spec.networks.cluster_domain,
-        "clusterDNS": [str(spec.networks.cluster_dns)],
-        # Not resolved's stub: its loopback address would be the pod's own.
-        "resolvConf": "/run/systemd/resolve/resolv.conf",
-        "runtimeRequestTimeout": "15m",
-        "registerNode": True,
-        "failSwapOn": True,
-        "maxPods": 110,
-        "podPidsLimit": 4096,
-        "seccompDefault": True,
-        "streamingConnectionIdleTimeout": "5m",
-        "makeIPTablesUtilChains": True,
-        "eventRecordQPS": 5,
-        "protectKernelDefaults": True,
-        "shutdownGracePeriod": "30s",
-        "shutdownGracePeriodCriticalPods": "10s",
-        "systemReserved": {"cpu": "100m", "memory": "128Mi"},
-        "kubeReserved": {"cpu": "100m", "memory": "128Mi"},
-    }
-    if spec.tls_bootstrap:
-        configuration["rotateCertificates"] = True
-    # From its first moment on; changes are the administrator's, see assets/node/membership.
-    if node.taints:
-        configuration["registerWithTaints"] = [
-            {"key": taint.key, "value": taint.value, "effect": str(taint.effect)} for taint in node.taints
-        ]
-    return configuration

@@ -187,7 +187,7 @@ def _explain_field(
     document |= {"matches": [], "protected": reason, "overrideKeys": names, "similar": similar.removeprefix("; ")}
     lines = [f"No file of {heading['service']} on {node.name} sets {name}{_only_near(similar)}"]
     if reason:
-        lines.append(f"It cannot be overridden: {reason}.")
+        lines.append(f"It cannot be overridden: {reason}")
     elif names:
         lines.append(f"If the program has it, the program's own default applies. Set it with {' or '.join(names)}.")
     _print(document, as_json, "\n".join(lines))

@@ -1,7 +1,7 @@
 """The explanation of a node, a service or a field, as data for the text and the JSON document."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -122,9 +122,11 @@ def protected_reason(key: str, field_path: tuple[str, ...]) -> str:
         key: Configuration key that is laid over the file, such as `kubelet` or `etcdFlags`.
         field_path: Keys that lead to the field, or the name of the flag.
     """
-    if key in PROTECTED_FLAGS:
-        return PROTECTED_FLAGS[key].get(field_path[-1], "")
-    return PROTECTED_FIELDS.get(key, {}).get(field_path, "")
+    flags: Mapping[Any, Mapping[str, str]] = PROTECTED_FLAGS
+    all_fields: Mapping[Any, Mapping[tuple[str, ...], str]] = PROTECTED_FIELDS
+    if key in flags:
+        return flags[key].get(field_path[-1], "")
+    return all_fields.get(key, {}).get(field_path, "")
 
 
 def service_override_keys(provenance: Iterable[Part]) -> list[str]:

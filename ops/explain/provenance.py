@@ -246,7 +246,7 @@ class _Search:
 def _with_default_nodes(stack: StackConfiguration) -> dict[str, Any]:
     """Return a configuration with the nodes that Pulumi.yaml has by default, if the stack file lists none."""
     names = ["workers"] if stack.values.get("join") else ["workers", "controlPlanes"]
-    return {**{name: project().settings[name].default for name in names}, **stack.values}
+    return {**{name: project().schema[name].default for name in names}, **stack.values}
 
 
 def changed_lines(text: str, other: str) -> Iterator[int]:

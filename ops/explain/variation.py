@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
 from typing import Any
 
-from lab.config.problems import ABSENT
-from lab.config.schema import SchemaKey, project
+from lab.config.schema import REQUIRED, SchemaKey, project
 from lab.spec import Role, Spec
 from lab.versions import kubernetes_versions
 
@@ -30,7 +29,7 @@ class Key:
 
     Attributes:
         path: Keys that lead to it.
-        value: Its value; for a key that is not set its default, or ABSENT.
+        value: Its value; for a key that is not set its default, or REQUIRED.
         is_set: Whether the stack file sets it.
     """
 
@@ -69,7 +68,7 @@ def set_keys(values: Mapping[str, Any], node: Path) -> list[Key]:
 
 def default_keys(values: Mapping[str, Any], node: Path) -> list[Key]:
     """Return the keys with a default that the stack file does not set, for the lab and for one node."""
-    settings = project().settings
+    settings = project().schema
     lab = {name: key for name, key in settings.items() if name not in NODE_LISTS.values()}
     items = settings[str(node[0])].items
     node_settings = items.properties if items else {}
@@ -114,7 +113,7 @@ def alternatives(key: Key, spec: Spec) -> Iterator[Any]:
         yield from _other_texts(value, spec)
     elif isinstance(value, list) and value:
         yield from (value[:-1], [])
-    elif value in ("", ABSENT):
+    elif value in ("", REQUIRED):
         yield from (*kubernetes_versions(), str(_free_address(spec)), str(_free_pod_cidr(spec)), PROBE)
     elif value == [] and key.path[-1] == "taints":
         yield [f"{PROBE}:NoSchedule"]
@@ -135,10 +134,10 @@ def _leaves(path: Path, value: Any) -> Iterator[Key]:
 
 def _unset(path: Path, settings: Mapping[str, SchemaKey], values: Any) -> Iterator[Key]:
     for name, key in settings.items():
-        value = values.get(name, ABSENT) if isinstance(values, Mapping) else ABSENT
-        if key.type == "object" and key.properties and not key.holds_secret:
-            yield from _unset((*path, name), key.properties, {} if value is ABSENT else value)
-        elif value is ABSENT and not key.holds_secret:
+        value = values.get(name, REQUIRED) if isinstance(values, Mapping) else REQUIRED
+        if key.type == "object" and key.properties and not key.contains_secret:
+            yield from _unset((*path, name), key.properties, {} if value is REQUIRED else value)
+        elif value is REQUIRED and not key.contains_secret:
             yield Key((*path, name), key.default, is_set=False)
 
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lab.node.node_setup import PROGRAMS
+from lab.node.paths import PROGRAMS, PROGRAMS_ENVIRONMENT, node_environment
 from lab.node.service import Credential, File, Service
 from lab.versions import image_reference
 from system.files import CHECKOUT
@@ -131,9 +131,15 @@ def _write_node(folder: Path, services: list[Service]) -> None:
     for service in services:
         for path, file in service.files.items():
             _write_file(folder / path.lstrip("/"), text_of(file).encode(), file.mode)
-    for program in sorted(NODE_PROGRAMS.iterdir()):
-        _write_file(folder / PROGRAMS.lstrip("/") / program.name, program.read_bytes(), 0o755)
+    for path, content in _node_programs().items():
+        _write_file(folder / path.lstrip("/"), content, 0o755 if content.startswith(b"#!") else 0o644)
     _write_file(folder / LISTING, listing(services).encode(), 0o644)
+
+
+def _node_programs() -> dict[str, bytes]:
+    """Return the shell programs that every node gets, and the file with the constants that they use, by path."""
+    programs = {f"{PROGRAMS}/{program.name}": program.read_bytes() for program in sorted(NODE_PROGRAMS.iterdir())}
+    return {**programs, PROGRAMS_ENVIRONMENT: node_environment().encode()}
 
 
 def _write_file(path: Path, content: bytes, mode: int) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from host.access.ssh import Login
-from lab.certificates import certificates
+from lab.config.x509 import certificates
 from ops.clients import CommandError, Commands
 
 PROGRAM = Path(__file__).with_name("node-state").read_text()
@@ -207,7 +207,7 @@ def parse(text: str, now: datetime) -> NodeState:
 
 def _certificates(service: str, path: str, text: str) -> list[CertificateState]:
     return [
-        CertificateState(service=service, path=path, common_name=each.common_name, end=each.end)
+        CertificateState(service=service, path=path, common_name=each.common_name, end=each.not_after)
         for each in certificates(text)
     ]
 

@@ -71,7 +71,7 @@ ROWS = {
     ),
     "the address of the cluster DNS": Row(
         everywhere(clusterDns="10.32.0.53"),
-        {("server", "cluster-objects"), *((node, "kubelet") for node in WORKERS)},
+        {("server", "addons"), *((node, "kubelet") for node in WORKERS)},
         ("10.32.0.53",),
     ),
     "a flag of the scheduler": Row(everywhere(schedulerFlags={"v": 3}), {("server", "kube-scheduler")}, ("--v=3",)),

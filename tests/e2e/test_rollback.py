@@ -56,7 +56,9 @@ def without_ipvs(lab: RunningLab) -> None:
 
 
 FAULTS = {
-    "an unknown kubelet field": Fault(configured(kubelet={"noSuchField": 1}), "kubelet", ("noSuchField", "put back")),
+    "an unknown kubelet field": Fault(
+        configured(kubelet={"noSuchField": 1}), "kubelet", ("noSuchField", "rolled back")
+    ),
     "a containerd file that does not parse": Fault(
         configured(containerd={"plugins": {"io.containerd.cri.v1.images": "none"}}),
         "containerd",
@@ -86,7 +88,7 @@ FAULTS = {
             ),
         ),
         "kubelet",
-        ("put back",),
+        ("rolled back",),
     ),
     "a kube-proxy mode that the kernel lacks": Fault(without_ipvs, "node-setup", ("ip_vs",)),
     "a binary that does not start": Fault(
@@ -96,7 +98,7 @@ FAULTS = {
             'Binary(name="loopback", version="v1.9.1")',
         ),
         "kubelet",
-        ("put back",),
+        ("rolled back",),
     ),
 }
 

@@ -16,9 +16,9 @@ import pytest
 
 from lab.config.parse import parse
 from lab.node.control_plane import ETCD_HEALTH, etcd
-from lab.node.units import ASSETS
 from lab.spec import Node, Spec
 from lab.versions import version
+from tests.support.node_programs import install
 from tests.support.waiting import wait_until
 from toolchain import binaries
 
@@ -56,8 +56,9 @@ THREE = ("control0", "control1", "control2")
 class Members:
     """The control planes' etcds, each with a file system of its own, and all in one network that nobody else sees."""
 
-    def __init__(self, folder: Path, programs: Path) -> None:
-        self._folder, self._programs = folder, programs
+    def __init__(self, folder: Path, binaries: Path) -> None:
+        self._folder, self._binaries = folder, binaries
+        self._programs = install(folder / "programs", ETCDCTL="/etcd/etcdctl")
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._addresses = dict(ADDRESSES)
         addresses = [*ADDRESSES.values(), FREE]
@@ -205,7 +206,7 @@ class Members:
             _ENTER,
             "bash",
         )
-        return (*inside, str(self._folder / name), str(ASSETS / "node"), str(self._programs), *command)
+        return (*inside, str(self._folder / name), str(self._programs), str(self._binaries), *command)
 
 
 _FILES = {"cacert": "ca.crt", "cert": "etcd.crt", "key": "etcd.key"}

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,13 +19,13 @@ import pytest
 import components.push
 from components.artifacts import to_line
 from host.access import ssh
-from lab.node.node_setup import PROGRAMS, STORE
+from lab.node.paths import PROGRAMS, STORE
 from lab.node.service import Binary
-from lab.node.units import ASSETS
 from lab.versions import kubernetes_versions, version
 from system.errors import ToolchainError
 from system.files import CHECKOUT
 from tests.support.damage import flip_a_bit
+from tests.support.node_programs import install
 from tests.support.service_sandbox import Sandbox
 from tests.support.ssh_server import SshServer
 from toolchain import binaries
@@ -118,7 +117,7 @@ def push(tmp_path: Path) -> Iterator[Push]:
     node = Sandbox(tmp_path / "node")
     for folder in (PROGRAMS, "/usr/local/bin"):
         node.path(folder).mkdir(parents=True)
-    shutil.copy(ASSETS / "node/receive-binaries", node.path(PROGRAMS))
+    install(node.path(PROGRAMS))
     server = SshServer(tmp_path / "ssh", root=node.root)
     yield Push(node, server, tmp_path / "cache")
     server.stop()
@@ -169,7 +168,7 @@ def test_what_arrives_damaged_is_refused_by_its_name_and_nothing_is_stored(push:
     refused = push.try_to_run(KUBELET, RUNC)
     assert refused.returncode == 1
     assert "could not be brought to node-0" in refused.stderr
-    assert refused.stderr.splitlines()[-1] == f"what was sent as {digest(KUBELET)} did not arrive whole"
+    assert refused.stderr.splitlines()[-1] == f"The file {digest(KUBELET)} did not arrive complete."
     assert list(push.node.path(STORE).iterdir()) == []
     tar.unlink()
     assert push.run(KUBELET, RUNC) == SIZES[KUBELET] + SIZES[RUNC]

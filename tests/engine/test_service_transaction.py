@@ -151,6 +151,47 @@ def test_a_file_that_the_service_watches_restarts_nothing(node: Node) -> None:
     assert node.starts() == 1
 
 
+@pytest.mark.parametrize("tools", [{}, {HELPER: NEW_TOOL}, {HELPER: SAME_HELPER, "/opt/tool/bin/other": NEW_TOOL}])
+def test_changed_tools_restart_nothing(empty: Node, tools: Mapping[str, Binary]) -> None:
+    old = replace(OLD, binaries={TOOL: OLD_TOOL}, tools={HELPER: SAME_HELPER})
+    empty.applied(old)
+    new = replace(old, tools=tools)
+    assert empty.applied(new) == "tool: unchanged"
+    empty.assert_at(new)
+    assert empty.starts() == 1
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_text("by hand")], ids=["missing", "changed"])
+def test_lost_tool_is_restored_without_a_restart(empty: Node, damage: Callable[[Path], object]) -> None:
+    service = replace(OLD, binaries={TOOL: OLD_TOOL}, tools={HELPER: SAME_HELPER})
+    empty.applied(service)
+    helper = empty.path(HELPER)
+    helper.rename(helper.with_name("moved"))
+    shutil.copy(helper.with_name("moved"), helper)
+    helper.with_name("moved").unlink()
+    damage(helper)
+    assert empty.applied(service) == "tool: unchanged"
+    empty.assert_at(service)
+    assert empty.starts() == 1
+
+
+def test_version_applied_without_config_hash_is_compared_by_manifest(node: Node) -> None:
+    recorded = node.path(f"{STATE}/applied/config-hash")
+    recorded.unlink()
+    assert node.applied(OLD) == "tool: unchanged"
+    assert recorded.exists()
+    recorded.unlink()
+    assert node.applied(NEW) == "tool: restart"
+    node.assert_at(NEW)
+
+
+def test_payload_without_config_hash_is_refused(node: Node) -> None:
+    result = node.run("apply", "tool", stdin=node.payload(NEW, config_hash=False))
+    assert result.code == 1
+    assert "the payload is incomplete: it lacks config-hash" in result.error
+    node.assert_at(OLD)
+
+
 def test_a_changed_unit_file_is_loaded_before_the_restart(node: Node) -> None:
     service = changed({UNIT_FILE: unit_file("new")})
     result = node.apply(service)
@@ -350,7 +391,7 @@ def test_a_payload_that_is_cut_off_changes_nothing(node: Node) -> None:
     for length in (*range(0, len(whole), 100), len(whole) - 1):
         result = node.run("apply", "tool", stdin=base64.b64encode(whole[:length]).decode())
         assert result.code == 1
-        assert f"tool on {socket.gethostname()}: what was sent is incomplete" in result.error
+        assert f"tool on {socket.gethostname()}: the payload is incomplete" in result.error
         node.assert_at(OLD)
         assert node.starts() == 1
 
@@ -372,7 +413,7 @@ def test_an_unhealthy_version_is_put_back(node: Node, behaviour: str, reason: st
     assert result.code == 1
     assert result.output == ""
     assert result.error.startswith(f"tool on {socket.gethostname()}: {reason}\n")
-    assert result.error.endswith("The version before it was put back and is healthy.\n")
+    assert result.error.endswith("The previous version was rolled back and is healthy.\n")
     node.assert_at(OLD)
     assert node.starts() == 3
     assert node.applied(OLD) == "tool: unchanged"
@@ -402,7 +443,7 @@ def test_what_was_changed_by_hand_comes_back_with_the_version_before(node: Node)
 
 def test_a_first_version_that_is_unhealthy_is_removed_again(empty: Node) -> None:
     error = empty.apply(behaving("hopeless")).error
-    assert "There was no version before it, so it was removed again." in error
+    assert "There was no previous version, so the service was removed again." in error
     assert empty.files() == {}
     assert empty.leftovers() == []
     assert empty.of_unit("active") == "inactive"

@@ -59,7 +59,7 @@ def test_the_worker_is_a_ready_node_with_its_role(lab: RunningLab) -> None:
 
 
 def test_of_the_administrators_kubeconfig_nothing_is_on_the_worker(lab: RunningLab) -> None:
-    assert lab.ssh(GUEST, "ls /run/kubeconfig.* /var/lib/cluster-objects 2>/dev/null || true") == ""
+    assert lab.ssh(GUEST, "ls /run/kubeconfig.* /var/lib/addons 2>/dev/null || true") == ""
 
 
 def test_pods_of_both_labs_reach_each_other(lab: RunningLab) -> None:

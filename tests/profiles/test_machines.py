@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from lab.node.node_setup import OF_THE_IMAGE
+from lab.node.node_setup import NETWORK_FILES
 from tests.e2e.test_lab import ready
 from tests.profiles.conftest import EveryLab, brought_up
 from tests.support.running_lab import RunningLab
@@ -41,7 +41,7 @@ def machine(lab: RunningLab) -> Iterator[SpareMachine]:
     """A machine with swap that is on, and with nothing of the lab's but the Debian packages."""
     machine = SpareMachine(lab, like="node-0", address=ADDRESS)
     machine.ssh(
-        f"rm -rf /var/lib/hardway {' '.join(OF_THE_IMAGE)}"
+        f"rm -rf /var/lib/hardway {' '.join(NETWORK_FILES)}"
         " && fallocate -l 16M /swap && chmod 600 /swap && mkswap -q /swap"
         " && echo '/swap none swap sw 0 0' >>/etc/fstab && swapon /swap"
     )

@@ -36,7 +36,7 @@ def test_swap_is_switched_off_for_good(lab: RunningLab) -> None:
         "fallocate -l 16M /swap && chmod 600 /swap && mkswap /swap && swapon /swap"
         " && echo '/swap none swap sw 0 0' >>/etc/fstab && swapon --show --noheadings",
     )
-    assert "swap was found" in lab.ssh("worker-0", "/usr/local/lib/hardway/prepare-node")
+    assert "Swap was found" in lab.ssh("worker-0", "/usr/local/lib/hardway/install-prerequisites")
     assert lab.ssh("worker-0", "swapon --show --noheadings; grep '^[^#].*swap' /etc/fstab; true") == ""
 
 

@@ -39,8 +39,8 @@ def wider() -> Program:
 
 def tokens(run: Program, spec: Spec) -> dict[str, str]:
     """The token of each node, as the first control plane has it."""
-    admission = files(run.command("cp1-node-admission").inputs["stdin"])
-    return {node.name: admission[f"root/var/lib/node-admission/{node.name}"] for node in spec.nodes}
+    admission = files(run.command("cp1-bootstrap-tokens").inputs["stdin"])
+    return {node.name: admission[f"root/var/lib/bootstrap-tokens/{node.name}"] for node in spec.nodes}
 
 
 def test_a_worker_stays_within_what_any_worker_may_take(run: Program, wider: Program) -> None:
@@ -52,7 +52,7 @@ def test_a_worker_stays_within_what_any_worker_may_take(run: Program, wider: Pro
 
 def test_a_worker_added_changes_only_routes_and_who_is_admitted(run: Program, wider: Program, spec: Spec) -> None:
     changed = {name.partition(" ")[2] for name in wider.changed_since(run)}
-    assert changed == {"access", "cp1-node-admission", *(f"{node.name}-node-setup" for node in spec.nodes)}
+    assert changed == {"access", "cp1-bootstrap-tokens", *(f"{node.name}-node-setup" for node in spec.nodes)}
 
 
 def test_each_node_is_sent_its_own_token_and_no_other(run: Program, spec: Spec) -> None:
@@ -81,8 +81,8 @@ def test_no_token_shows_anywhere_and_none_travels_but_by_standard_input(run: Pro
 
 def test_every_kubelet_waits_until_it_is_admitted(run: Program, spec: Spec) -> None:
     for node in spec.nodes:
-        assert "cp1-node-admission" in run.needed_by(run.command(f"{node.name}-kubelet"))
-    assert "cp1-cluster-objects" in run.needed_by(run.command("cp1-node-admission"))
+        assert "cp1-bootstrap-tokens" in run.needed_by(run.command(f"{node.name}-kubelet"))
+    assert "cp1-addons" in run.needed_by(run.command("cp1-bootstrap-tokens"))
 
 
 def test_a_node_that_joins_gives_back_its_token(run: Program, spec: Spec) -> None:

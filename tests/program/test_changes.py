@@ -62,7 +62,7 @@ ROWS: dict[str, tuple[list[Change], set[str]]] = {
         [setting("kubernetesVersion", "v1.35.4", 1)],
         pushed("node-1") | applied("node-1-kubelet", "node-1-kube-proxy"),
     ),
-    "the cluster DNS add-on": ([setting("clusterDnsAddon", False)], applied("server-cluster-objects")),
+    "the cluster DNS add-on": ([setting("clusterDnsAddon", False)], applied("server-addons")),
     "how many workers may be unavailable": ([setting("maxUnavailable", "50%")], set()),
 }
 

@@ -104,7 +104,7 @@ def test_of_several_authorities_one_signs_and_all_are_trusted(run: Program) -> N
 def test_a_worker_joins_and_leaves_by_itself_and_leaves_before_its_machine_goes(run: Program) -> None:
     membership = run.command("guest-0-membership")
     assert membership.address == "10.240.0.30"
-    program = "/usr/local/lib/hardway/membership --kubeconfig-from-stdin"
+    program = "/usr/local/lib/hardway/node-registration --kubeconfig-from-stdin"
     assert membership.inputs["create"].partition(" #")[0] == f"{program} join guest-0 worker '' ''"
     assert membership.inputs["delete"] == f"{program} leave guest-0 30"
     assert membership.deleted_with == ""
@@ -219,7 +219,7 @@ def test_a_machine_that_joins_is_made_of_what_a_vm_that_joins_is(run: Program, m
 def test_a_machine_takes_leave_of_the_cluster_before_anything_on_it_is_undone(machine: Program) -> None:
     membership = machine.command("guest-0-membership")
     assert membership.address == "192.168.9.9"
-    assert "membership --kubeconfig-from-stdin leave guest-0 30" in membership.inputs["delete"]
+    assert "node-registration --kubeconfig-from-stdin leave guest-0 30" in membership.inputs["delete"]
     assert membership.inputs["delete"].startswith("sudo ")
     assert membership.inputs["stdin"] == machine.outputs["kubeconfig"]
     others = {command.name for command in machine.commands} - {membership.name}

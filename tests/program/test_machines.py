@@ -70,7 +70,7 @@ def test_nothing_of_it_goes_with_a_vm(run: Program) -> None:
 
 def test_all_that_is_done_there_is_undone_and_what_was_first_is_last(run: Program) -> None:
     prepared = run.command(f"{NODE}-prepared")
-    assert prepared.inputs["delete"].endswith("/machine leave")
+    assert prepared.inputs["delete"].endswith("/machine release")
     others = [command for command in remote(run) if command != prepared]
     assert {command.inputs["delete"].rpartition("/")[2] for command in others} == {
         f"service remove {service}" for service in ("node-setup", "containerd", "kubelet", "kube-proxy")
@@ -87,8 +87,8 @@ def test_it_takes_leave_of_the_cluster_before_its_services_end(run: Program) -> 
 
 def test_it_is_taken_before_anything_is_prepared_there(run: Program) -> None:
     create = run.command(f"{NODE}-prepared").inputs["create"]
-    assert f"/machine take '{NODE} of lab hardway at {ADDRESS}' cnio0 /var/lib/kubelet/pki && " in create
-    assert create.index("/machine take") < create.index("/prepare-node")
+    assert f"/machine claim '{NODE} of lab hardway at {ADDRESS}' cnio0 /var/lib/kubelet/pki && " in create
+    assert create.index("/machine claim") < create.index("/install-prerequisites")
 
 
 def test_another_address_is_another_machine(run: Program) -> None:

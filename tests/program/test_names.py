@@ -155,8 +155,8 @@ def test_a_pod_is_tried_on_the_node_of_that_name() -> None:
 
 def test_a_bootstrap_token_stands_and_ends_under_the_whole_name() -> None:
     run = record(named(NAME, "bootstrap"))
-    admission = files(run.command("cp1-node-admission").inputs["stdin"])
-    token = admission[f"root/var/lib/node-admission/{NAME}"]
+    admission = files(run.command("cp1-bootstrap-tokens").inputs["stdin"])
+    token = admission[f"root/var/lib/bootstrap-tokens/{NAME}"]
     assert files(run.command(f"{NAME}-kubelet").inputs["stdin"])["root/run/hardway/bootstrap-token"] == token
     assert run.command(f"{NAME}-membership").inputs["create"].partition(" #")[0].endswith(token.partition(".")[0])
 

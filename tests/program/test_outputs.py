@@ -26,9 +26,9 @@ def test_the_kubeconfig_lets_an_administrator_in_from_anywhere(program: Program)
     authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
     assert authority == program.outputs["certificateAuthority"]
     assert base64.b64decode(user["client-key-data"]).decode() in program.private
-    admin = files(program.command("server-cluster-objects").inputs["stdin"])
+    admin = files(program.command("server-addons").inputs["stdin"])
     certificate = base64.b64decode(user["client-certificate-data"]).decode()
-    assert certificate == admin["root/var/lib/cluster-objects/admin.crt"]
+    assert certificate == admin["root/var/lib/addons/admin.crt"]
 
 
 def test_every_node_is_told_with_role_address_pod_cidr_and_ssh_command(program: Program) -> None:

@@ -175,14 +175,14 @@ def _is_one_of_several(spec: Spec) -> bool:
     return len(spec.control_planes) > 1
 
 
-def _cluster_objects(spec: Spec, node: Node) -> object:
+def _addons(spec: Spec, node: Node) -> object:
     if node.name != spec.control_planes[0].name:
         return None
     dns = (spec.networks.cluster_dns, spec.networks.cluster_domain) if spec.dns_addon else None
     return dns, node.address, node.kubernetes_version, _certificates(spec), spec.tls_bootstrap
 
 
-def _node_admission(spec: Spec, node: Node) -> object:
+def _bootstrap_tokens(spec: Spec, node: Node) -> object:
     admits = spec.tls_bootstrap and node.name == spec.control_planes[0].name
     return {kubelet.name for kubelet in spec.kubelets} if admits else None
 
@@ -222,8 +222,8 @@ READS: Reads = {
         "kube-apiserver": _api_server_itself,
         "kube-controller-manager": _controller_manager,
         "kube-scheduler": _scheduler,
-        "cluster-objects": _cluster_objects,
-        "node-admission": _node_admission,
+        "addons": _addons,
+        "bootstrap-tokens": _bootstrap_tokens,
     },
     Role.WORKER: {"containerd": _containerd, "kubelet": _kubelet, "kube-proxy": _kube_proxy},
 }

@@ -35,8 +35,8 @@ UNITS = (
     "kube-apiserver",
     "kube-controller-manager",
     "kube-scheduler",
-    "cluster-objects",
-    "node-admission",
+    "addons",
+    "bootstrap-tokens",
     "haproxy",
     "keepalived",
 )

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.archive import Link, Packed, archive
-from lab.node.node_setup import STORE
+from lab.node.paths import STORE
 from lab.node.service import Binary, Image, Service, contents, digest, manifest
-from system.files import CHECKOUT
+from lab.node.service import config_hash as hash_of
+from tests.support.node_programs import install
 
-PROGRAM = CHECKOUT / "assets/node/service"
 PRETENDERS = Path(__file__).parent / "service_node"
 UNIT = "tool.service"
 STATE = "/var/lib/hardway/services/tool"
@@ -71,7 +71,7 @@ class Sandbox:
         assert self._holder.stdout.readline() == b"ready\n", "no root file system could be made: are you root?"
         self.root = Path(f"/proc/{self._holder.pid}/root")
         (self.root / "test/bin").mkdir()
-        shutil.copy(PROGRAM, self.root / "test/service")
+        install(self.root / "test")
         for path in PRETENDERS.iterdir():
             shutil.copy(path, self.root / "test")
         for name in MOMENTS:
@@ -137,8 +137,8 @@ class Node(Sandbox):
         """Removes the service."""
         return self.run("remove", "tool", kill=kill)
 
-    def payload(self, service: Service, repair: str = "", timeout: int = 1) -> str:
-        """What is sent to the node."""
+    def payload(self, service: Service, repair: str = "", timeout: int = 1, *, config_hash: bool = True) -> str:
+        """Return the payload of `service apply`, with or without its config hash."""
         settings = {
             "unit": service.unit or "",
             "activation": service.activation,
@@ -150,12 +150,13 @@ class Node(Sandbox):
         texts = contents(service, lambda credential: credential.identity)
         return archive(
             {"manifest": Packed(content=listing(service).encode())}
+            | ({"config-hash": Packed(content=hash_of(listing(service)).encode())} if config_hash else {})
             | {name: Packed(content=text.encode()) for name, text in settings.items()}
             | {
                 f"root{path}": Packed(content=texts[path].encode(), mode=file.mode, owner=file.owner)
                 for path, file in service.files.items()
             }
-            | {f"root{path}": Link(target=f"{STORE}/{digest(code(it))}") for path, it in service.binaries.items()}
+            | {f"root{path}": Link(target=f"{STORE}/{digest(code(it))}") for path, it in binaries_of(service).items()}
         )
 
     def store(self, *binaries: Binary | Image) -> None:
@@ -202,7 +203,7 @@ class Node(Sandbox):
         assert self.files() == files_of(service)
         assert self.leftovers() == []
         assert self.path(f"{STATE}/applied/manifest").read_text() == listing(service)
-        for path, binary in service.binaries.items():
+        for path, binary in binaries_of(service).items():
             assert self.path(path).samefile(self.path(f"{STORE}/{digest(code(binary))}"))
         if service.unit:
             texts = contents(service, lambda credential: credential.identity)
@@ -245,6 +246,11 @@ class Node(Sandbox):
         return seen
 
 
+def binaries_of(service: Service) -> Mapping[str, Binary]:
+    """Return the binaries and tools of a service by path."""
+    return {**service.binaries, **service.tools}
+
+
 def code(binary: Binary | Image) -> str:
     """The content of a binary."""
     return f"#!/bin/sh\n# {binary.name} {binary.version}\n"
@@ -259,5 +265,5 @@ def files_of(service: Service) -> Mapping[str, tuple[str, int, str]]:
     """Content, mode and owner of each file that a service is made of."""
     texts = contents(service, lambda credential: credential.identity)
     return {path: (texts[path], file.mode, file.owner) for path, file in service.files.items()} | {
-        path: (code(binary), 0o755, "root:root") for path, binary in service.binaries.items()
+        path: (code(binary), 0o755, "root:root") for path, binary in binaries_of(service).items()
     }

@@ -95,8 +95,7 @@ NO_ROW: Pairs = set()
 WORKERS = ("node-0", "node-1")
 KUBELETS = {(node, "kubelet") for node in WORKERS}
 EVERY_READER = {(node, "kube-proxy") for node in WORKERS} | {
-    ("server", name)
-    for name in ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "cluster-objects")
+    ("server", name) for name in ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "addons")
 }
 NODE_2 = {"name": "node-2", "address": "10.240.0.22", "podCidr": "10.200.2.0/24"}
 NODE_0_OLDER = {**default_configuration()["workers"][0], "kubernetesVersion": "v1.35.4"}

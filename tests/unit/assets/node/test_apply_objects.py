@@ -1,4 +1,4 @@
-"""How the lab's objects are brought into the cluster: `assets/node/apply-objects`, over a kubectl that can refuse."""
+"""`assets/node/apply-objects` with a fake kubectl that can refuse an object."""
 
 import subprocess
 from pathlib import Path
@@ -11,22 +11,27 @@ from tests.support.fake_programs import put
 KUBECTL = """
 case "$*" in
   *--force*--prune* | *--prune*--force*) echo "--force cannot be used with --prune"; exit 1 ;;
-  *--force*) echo force >>{log}; rm -f {fixed} ;;
-  *--prune*) echo prune >>{log}; test ! -e {fixed} ;;
+  *--force*) echo force >>{log}; rm -f {immutable} ;;
+  *--prune*) echo prune >>{log}; test ! -e {immutable} ;;
 esac
 """
 
 
-def calls(programs: Path, *, fixed: bool) -> tuple[int, list[str]]:
-    """Its exit code, and how kubectl was called. fixed: whether an object there cannot be changed, as an address."""
-    log, there = programs / "log", programs / "fixed"
-    if fixed:
-        there.touch()
-    put(programs, "kubectl", KUBECTL.format(log=log, fixed=there))
+def apply(programs: Path, *, immutable: bool) -> tuple[int, list[str]]:
+    """Return the exit code and the calls of kubectl.
+
+    Args:
+        programs: The folder of the fake programs.
+        immutable: Whether the cluster has an object that cannot be changed to the new one.
+    """
+    log, marker = programs / "log", programs / "immutable"
+    if immutable:
+        marker.touch()
+    put(programs, "kubectl", KUBECTL.format(log=log, immutable=marker))
     result = subprocess.run([str(ASSETS / "node/apply-objects"), "/folder"], check=False, timeout=60)
     return result.returncode, log.read_text().split()
 
 
-@pytest.mark.parametrize(("fixed", "expected"), [(False, ["prune"]), (True, ["prune", "force", "prune"])])
-def test_only_what_cannot_be_changed_is_made_anew(programs: Path, fixed: bool, expected: list[str]) -> None:
-    assert calls(programs, fixed=fixed) == (0, expected)
+@pytest.mark.parametrize(("immutable", "expected"), [(False, ["prune"]), (True, ["prune", "force", "prune"])])
+def test_only_immutable_objects_are_recreated(programs: Path, immutable: bool, expected: list[str]) -> None:
+    assert apply(programs, immutable=immutable) == (0, expected)

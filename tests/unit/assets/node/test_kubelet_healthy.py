@@ -1,4 +1,4 @@
-"""Whether a kubelet is healthy: what `assets/node/kubelet-healthy` makes of the answers that it gets."""
+"""`assets/node/kubelet-healthy` with fake answers of the kubelet, the API server and systemd."""
 
 import json
 import subprocess
@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from lab.node.units import ASSETS
 from tests.support.fake_programs import put
+from tests.support.node_programs import install
 
 STARTED = 1_800_000_000
 SINCE, BEFORE = "2027-01-15T08:00:00Z", "2027-01-15T07:59:59Z"
-"""When the kubelet started, and a second earlier."""
+"""The time at which the kubelet started, and one second before it."""
 
 
 def node(status: str, at: str, message: str) -> dict[str, Any]:
@@ -25,11 +25,15 @@ NO_NODE = {"kind": "Status", "status": "Failure", "message": "not found"}
 READY = node("True", SINCE, "ready")
 
 
-def ask(folder: Path, answer: Any = READY, journal: str = "", lacking: str = "", silent: str = "") -> tuple[int, str]:
-    """Its exit code and what it says.
+def check(folder: Path, answer: Any = READY, journal: str = "", missing: str = "", silent: str = "") -> tuple[int, str]:
+    """Return the exit code and output.
 
-    answer: the API server's, of which text is no JSON. journal: what the kubelet noted. lacking: a file to leave out.
-    silent: how the URL ends at which nobody answers.
+    Args:
+        folder: The folder of the fake programs and the certificates.
+        answer: The API server's answer, a text if it is not JSON.
+        journal: The text that the kubelet logged.
+        missing: The name of a certificate file to leave out.
+        silent: The end of a URL that does not answer.
     """
     (folder / "answer").write_text(answer if isinstance(answer, str) else json.dumps(answer))
     refused = f'*{silent or "//"}) echo "connection refused" >&2; exit 7 ;;'
@@ -38,10 +42,10 @@ def ask(folder: Path, answer: Any = READY, journal: str = "", lacking: str = "",
     put(folder, "journalctl", f"echo '{journal}'")
     files = [folder / name for name in ("ca.crt", "kubelet.crt", "kubelet.key")]
     for file in files:
-        if file.name != lacking:
+        if file.name != missing:
             file.write_text("PEM")
     result = subprocess.run(
-        [ASSETS / "node/kubelet-healthy", "node-0", "https://api:6443", *files],
+        [install(folder / "node") / "kubelet-healthy", "node-0", "https://api:6443", *files],
         env={"PATH": f"{folder}:/usr/bin:/bin"},
         capture_output=True,
         text=True,
@@ -50,43 +54,43 @@ def ask(folder: Path, answer: Any = READY, journal: str = "", lacking: str = "",
     return result.returncode, result.stdout.strip()
 
 
-def test_a_node_that_is_ready_since_the_kubelet_started_is_healthy(tmp_path: Path) -> None:
-    assert ask(tmp_path) == (0, "")
+def test_node_ready_since_kubelet_start_is_healthy(tmp_path: Path) -> None:
+    assert check(tmp_path) == (0, "")
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "message"),
     [
-        (node("False", SINCE, "no network"), "node node-0 is not Ready: no network"),
-        (node("True", BEFORE, "ready"), "node node-0 was Ready before its kubelet started"),
-        (SILENT, "node node-0 is not Ready: it never said so"),
-        (NO_NODE, "the API server has no node node-0: not found"),
-        ("Bad gateway", "https://api:6443 does not answer in JSON: Bad gateway"),
+        (node("False", SINCE, "no network"), "Node node-0 is not Ready: no network"),
+        (node("True", BEFORE, "ready"), "Node node-0 has not reported that it is Ready since its kubelet started."),
+        (SILENT, "Node node-0 is not Ready: it has not reported yet"),
+        (NO_NODE, "The API server has no node node-0: not found"),
+        ("Bad gateway", "The answer of https://api:6443 is not JSON: Bad gateway"),
     ],
     ids=["not ready", "ready before", "silent", "no node", "no JSON"],
 )
-def test_what_is_wrong_is_said(tmp_path: Path, answer: Any, said: str) -> None:
-    assert ask(tmp_path, answer) == (1, said)
+def test_problem_of_node_is_reported(tmp_path: Path, answer: Any, message: str) -> None:
+    assert check(tmp_path, answer) == (1, message)
 
 
-def test_an_unknown_field_will_never_be_known(tmp_path: Path) -> None:
-    code, said = ask(tmp_path, journal='using lenient decoding err="unknown field \\"maxPodz\\""')
+def test_unknown_field_exits_with_code_3(tmp_path: Path) -> None:
+    code, message = check(tmp_path, journal='using lenient decoding err="unknown field \\"maxPodz\\""')
     assert code == 3
-    assert "does not know all of its configuration" in said
-    assert "maxPodz" in said
+    assert "does not know a field of its configuration" in message
+    assert "maxPodz" in message
 
 
-def test_a_certificate_that_is_not_there_is_named(tmp_path: Path) -> None:
-    assert ask(tmp_path, lacking="kubelet.crt") == (1, f"no {tmp_path}/kubelet.crt")
+def test_missing_certificate_is_named(tmp_path: Path) -> None:
+    assert check(tmp_path, missing="kubelet.crt") == (1, f"The file {tmp_path}/kubelet.crt does not exist or is empty.")
 
 
 @pytest.mark.parametrize(
-    ("silent", "said"),
+    ("silent", "message"),
     [
-        ("/nodes/node-0", "API server at https://api:6443 not reachable: connection refused"),
-        ("/healthz", "http://127.0.0.1:10248/healthz does not answer"),
+        ("/nodes/node-0", "The API server at https://api:6443 is not reachable: connection refused"),
+        ("/healthz", "http://127.0.0.1:10248/healthz does not answer."),
     ],
     ids=["API server", "kubelet"],
 )
-def test_who_does_not_answer_is_named(tmp_path: Path, silent: str, said: str) -> None:
-    assert ask(tmp_path, silent=silent) == (1, said)
+def test_silent_endpoint_is_named(tmp_path: Path, silent: str, message: str) -> None:
+    assert check(tmp_path, silent=silent) == (1, message)

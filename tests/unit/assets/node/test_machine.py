@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from system.files import CHECKOUT
+from tests.support.node_programs import install
 
-PROGRAM = CHECKOUT / "assets/node/machine"
 NODE = "node-2 of lab hardway at 192.168.9.9"
 RULES = """\
 *nat
@@ -81,17 +80,17 @@ class Machine:
         """Runs the program; with `fail_at`, that call of another program fails."""
         (self.root / "calls").write_text("")
         (self.root / "fail-at").write_text(f"{fail_at}\n")
-        program = re.sub(r"(?<![\w$\"}])/(etc|opt|run|srv|sys|usr|var)/", rf"{self.root}/\1/", PROGRAM.read_text())
+        program = install(self.root / "programs/node", root=self.root) / "machine"
         return subprocess.run(
-            ["bash", "-c", program, "machine", *arguments],
+            [program, *arguments],
             env={"PATH": f"{self.root}/programs:/usr/bin:/bin", "ROOT": str(self.root)},
             capture_output=True,
             text=True,
             check=False,
         )
 
-    def take(self, node: str = NODE, bridge: str = "cnio0") -> subprocess.CompletedProcess[str]:
-        return self.run("take", node, bridge, f"{self.root}/srv/pki")
+    def claim(self, node: str = NODE, bridge: str = "cnio0") -> subprocess.CompletedProcess[str]:
+        return self.run("claim", node, bridge, f"{self.root}/srv/pki")
 
     @property
     def calls(self) -> list[str]:
@@ -123,7 +122,7 @@ def machine(tmp_path: Path) -> Machine:
 @pytest.fixture
 def node(machine: Machine) -> Machine:
     """The machine as a node, with all that services and pods leave there."""
-    assert machine.take().returncode == 0
+    assert machine.claim().returncode == 0
     machine.put(*NODE_FILES)
     for path in LEFT_EMPTY:
         (machine.root / path).mkdir(parents=True)
@@ -138,18 +137,18 @@ def node(machine: Machine) -> Machine:
 
 
 def test_a_machine_is_taken_once_and_for_one_node(machine: Machine) -> None:
-    assert machine.take().returncode == 0
-    assert machine.take().returncode == 0
+    assert machine.claim().returncode == 0
+    assert machine.claim().returncode == 0
     for another in ("node-3 of lab hardway at 192.168.9.9", "node-2 of lab hardway at 192.168.9.8"):
-        refused = machine.take(another)
+        refused = machine.claim(another)
         assert refused.returncode == 1
-        assert f"is {NODE} already; take it out of that configuration first" in refused.stderr
+        assert f"it is already {NODE}. Remove it from that configuration first." in refused.stderr
 
 
 @pytest.mark.parametrize("path", ["var/lib/containerd/somebodys", "var/lib/kubelet/somebodys", "etc/kubernetes/admin"])
 def test_a_machine_whose_data_would_be_lost_is_refused(machine: Machine, path: str) -> None:
     machine.put(path)
-    refused = machine.take()
+    refused = machine.claim()
     assert refused.returncode == 1
     assert "something else uses" in refused.stderr
     assert not (machine.root / "var/lib/hardway").exists()
@@ -158,19 +157,19 @@ def test_a_machine_whose_data_would_be_lost_is_refused(machine: Machine, path: s
 
 def test_a_machine_with_a_containerd_of_its_own_is_refused(machine: Machine) -> None:
     shutil.copy(machine.root / "programs/ip", machine.root / "programs/containerd")
-    assert "it has " in machine.take().stderr
+    assert "it already has " in machine.claim().stderr
 
 
 def test_what_is_not_taken_is_not_touched(machine: Machine) -> None:
     machine.put("var/lib/kubelet/somebodys")
     before = machine.files
-    assert machine.run("leave").returncode == 0
+    assert machine.run("release").returncode == 0
     assert machine.files == before
     assert machine.calls == []
 
 
 def test_a_machine_that_is_given_back_is_as_it_was(node: Machine) -> None:
-    left = node.run("leave")
+    left = node.run("release")
     assert left.returncode == 0, left.stderr
     assert node.files == {*SOMEBODYS_FILES, "rules", "etc/fstab"}
     for path in ("var/lib/hardway", "var/lib/kubelet", "var/lib/containerd", "run/containerd", *LEFT_EMPTY):
@@ -180,7 +179,7 @@ def test_a_machine_that_is_given_back_is_as_it_was(node: Machine) -> None:
 
 
 def test_services_end_before_pods_and_pods_before_what_they_stand_on(node: Machine) -> None:
-    node.run("leave")
+    node.run("release")
     calls = node.calls
     order = [
         "service remove kubelet",
@@ -194,8 +193,8 @@ def test_services_end_before_pods_and_pods_before_what_they_stand_on(node: Machi
 
 
 def test_only_what_is_ours_of_the_network_goes(node: Machine) -> None:
-    assert node.take(bridge="another").returncode == 0
-    node.run("leave")
+    assert node.claim(bridge="another").returncode == 0
+    node.run("release")
     changes = {call for call in node.calls if re.search("delete|destroy|flush|clear", call)}
     assert changes == {
         "ip link delete cnio0",
@@ -212,13 +211,13 @@ def test_only_what_is_ours_of_the_network_goes(node: Machine) -> None:
 
 def test_what_was_interrupted_is_finished_by_the_next_run(node: Machine) -> None:
     whole = copied(node, "whole")
-    whole.run("leave")
+    whole.run("release")
     moments = len(whole.calls)
     assert moments > 10
     for moment in range(1, moments + 1):
         copy = copied(node, f"moment-{moment}")
-        copy.run("leave", fail_at=moment)
-        again = copy.run("leave")
+        copy.run("release", fail_at=moment)
+        again = copy.run("release")
         assert again.returncode == 0, again.stderr
         assert copy.files == whole.files
         assert (copy.root / "rules").read_text() == KEPT

@@ -1,4 +1,4 @@
-"""What a node finds lost of what it was set up with: `assets/node/node-setup-healthy`, a folder for its root."""
+"""`assets/node/node-setup-healthy` with a folder as the root of the node's file system."""
 
 import re
 import subprocess
@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from lab.node.units import ASSETS
 from tests.support.fake_programs import put
+from tests.support.node_programs import install
 
 ROUTES = "10.200.1.0/24 via 10.240.0.21 dev enp1s0 \n10.200.2.0/24 via 10.240.0.22 dev enp1s0 \n"
 
 
 @dataclass
 class Node:
-    """A node in a folder, at first with all that it was set up with."""
+    """A node in a folder, which has everything at first."""
 
     folder: Path
     routes: str = ROUTES
@@ -37,15 +37,15 @@ class Node:
     def path(self, name: str) -> Path:
         return self.folder / name
 
-    def lose(self, module: str) -> None:
+    def unload(self, module: str) -> None:
         self.path(f"sys/module/{module}").rename(self.path(f"sys/module-{module}"))
 
-    def ask(self) -> tuple[int, str]:
-        """The exit code and what is said."""
+    def check(self) -> tuple[int, str]:
+        """Return the exit code and output."""
         put(self.folder, "ip", f"printf '{self.routes}'")
-        program = re.sub("/(proc|sys|etc)/", rf"{self.folder}/\1/", (ASSETS / "node/node-setup-healthy").read_text())
+        program = install(self.folder / "node", root=self.folder) / "node-setup-healthy"
         result = subprocess.run(
-            ["bash", "-c", program, "node-setup-healthy", self.path("etc/sysctl.d/kubernetes.conf")],
+            [program, self.path("etc/sysctl.d/kubernetes.conf")],
             env={"PATH": f"{self.folder}:/usr/bin:/bin"},
             capture_output=True,
             text=True,
@@ -56,28 +56,28 @@ class Node:
 
 @pytest.fixture
 def node(tmp_path: Path) -> Node:
-    """A node that has lost nothing."""
+    """A complete node."""
     return Node(tmp_path)
 
 
-def test_a_node_that_has_all_that_it_was_set_up_with_is_healthy(node: Node) -> None:
-    assert node.ask() == (0, "")
+def test_complete_node_is_healthy(node: Node) -> None:
+    assert node.check() == (0, "")
 
 
-def test_a_lost_module_is_named(node: Node) -> None:
-    node.lose("br_netfilter")
-    assert node.ask() == (1, "kernel module br_netfilter is not loaded")
+def test_missing_module_is_named(node: Node) -> None:
+    node.unload("br_netfilter")
+    assert node.check() == (1, "Kernel module br_netfilter is not loaded.")
 
 
-def test_a_module_that_is_a_part_of_the_kernel_is_not_missed(node: Node) -> None:
-    node.lose("overlay")
+def test_builtin_module_is_not_missing(node: Node) -> None:
+    node.unload("overlay")
     put(node.folder, "modprobe", 'echo "builtin $2"')
-    assert node.ask() == (0, "")
+    assert node.check() == (0, "")
 
 
-def test_a_changed_kernel_setting_is_named(node: Node) -> None:
+def test_changed_kernel_setting_is_named(node: Node) -> None:
     node.path("proc/sys/net/ipv4/ip_forward").write_text("0\n")
-    assert node.ask() == (1, "kernel setting net.ipv4.ip_forward is 0, not 1")
+    assert node.check() == (1, "Kernel setting net.ipv4.ip_forward is 0, not 1.")
 
 
 @pytest.mark.parametrize(
@@ -85,8 +85,8 @@ def test_a_changed_kernel_setting_is_named(node: Node) -> None:
     ["", ROUTES.splitlines(keepends=True)[0], ROUTES.replace("10.240.0.22", "10.240.0.2")],
     ids=["none", "one lost", "by another node"],
 )
-def test_a_lost_route_is_named(node: Node, routes: str) -> None:
+def test_missing_route_is_named(node: Node, routes: str) -> None:
     node.routes = routes
-    code, said = node.ask()
+    code, message = node.check()
     assert code == 1
-    assert re.fullmatch(r"there is no route to pods 10\.200\.\d\.0/24 via 10\.240\.0\.2\d", said)
+    assert re.fullmatch(r"The route to pods 10\.200\.\d\.0/24 via 10\.240\.0\.2\d is missing\.", message)

@@ -14,8 +14,8 @@ from lab.node.render import services_of
 from lab.node.service import Service
 from lab.spec import Node, Spec
 from system.files import CHECKOUT
+from tests.support.node_programs import install
 
-PROGRAM = CHECKOUT / "assets/node/user-data"
 BRIDGE = "/etc/cni/net.d/172-20-bridge.conf"
 TEMPLATE = "/etc/kubernetes/templates/172-20-bridge.conf"
 
@@ -117,17 +117,13 @@ class Machine:
 
     def run(self, verb: str, file: Path | None = None) -> str:
         """What the program says where it fails; empty where it does not."""
-        program = PROGRAM.read_text()
-        for path, here in (
-            ("/var/lib/cloud/instance/user-data.txt", self.given),
-            ("/var/lib/hardway/user-data", self.folder / "made"),
-        ):
-            assert path in program
-            program = program.replace(path, str(here))
-        files = [str(path) for path in (self.template, file or self.bridge, self.environment)]
-        result = subprocess.run(
-            ["bash", "-c", program, "user-data", verb, *files], capture_output=True, text=True, check=False
+        programs = install(
+            self.folder / "node",
+            CLOUD_INIT_USER_DATA=str(self.given),
+            RENDERED_FROM_USER_DATA=str(self.folder / "made"),
         )
+        files = [str(path) for path in (self.template, file or self.bridge, self.environment)]
+        result = subprocess.run([programs / "user-data", verb, *files], capture_output=True, text=True, check=False)
         assert result.stderr == ""
         assert (result.returncode == 0) == (result.stdout == "")
         return result.stdout.strip()
@@ -165,7 +161,7 @@ def test_names_elsewhere_in_user_data_are_others(machine: Machine) -> None:
 @pytest.mark.parametrize("keys", [{}, {"hardway": {"name": "worker-0"}}, {"hardway": {"pod-cidr": "10.0.0.0/8"}}])
 def test_user_data_that_lacks_something_is_told(machine: Machine, keys: dict[str, object]) -> None:
     machine.give(hostname="worker-0", **keys)
-    assert "no name or no pod-cidr under hardway" in machine.run("render")
+    assert "lacks hardway.name or hardway.pod-cidr" in machine.run("render")
     assert not machine.bridge.exists()
 
 
@@ -184,7 +180,7 @@ def test_what_was_changed_or_lost_is_seen_and_set_right(machine: Machine) -> Non
     ):
         ruin()
         concerned = machine.bridge if path == machine.template else path
-        assert machine.run("check").startswith(f"{concerned} is not what ")
+        assert machine.run("check").startswith(f"{concerned} does not match ")
         assert machine.run("render") == ""
         assert machine.run("check") == ""
 

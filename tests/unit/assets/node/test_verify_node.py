@@ -10,10 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from system.files import CHECKOUT
+from tests.support.node_programs import install
 
-PROGRAM = CHECKOUT / "assets/node/verify-node"
-STATE = "/var/lib/hardway/services"
 OWNER = f"{getpass.getuser()}:{grp.getgrgid(os.getgid()).gr_name}"
 
 
@@ -72,10 +70,9 @@ class Node:
     def differences(self) -> list[str]:
         """What the program finds."""
         self.program("sleep", "")
-        program = PROGRAM.read_text()
-        assert STATE in program
+        program = install(self.folder / "node", SERVICES=str(self.folder / "services")) / "verify-node"
         result = subprocess.run(
-            ["bash", "-c", program.replace(STATE, str(self.folder / "services"))],
+            [program],
             env={**os.environ, "PATH": f"{self.programs}:{os.environ['PATH']}"},
             stdout=subprocess.PIPE,
             text=True,
@@ -199,12 +196,12 @@ def test_an_image_that_could_not_be_brought_in_is_missing_while_that_waits_to_be
 
 def test_an_interrupted_change_is_found(node: Node) -> None:
     (node.state / "before").mkdir()
-    assert node.differences() == [": an interrupted change waits to be undone or finished"]
+    assert node.differences() == [": an interrupted change must be rolled back or finished"]
 
 
 def test_a_change_that_was_undone_without_a_restart_since_is_found(node: Node) -> None:
     (node.state / "unsettled").touch()
-    assert node.differences() == [": an interrupted change waits to be undone or finished"]
+    assert node.differences() == [": an interrupted change must be rolled back or finished"]
 
 
 def test_a_change_that_was_interrupted_after_its_end_is_none(node: Node) -> None:

@@ -1,4 +1,4 @@
-"""The objects that every cluster has from the start: access to kubelets, and the cluster DNS."""
+"""The objects of the addons service: access to kubelets, and the cluster DNS."""
 
 from dataclasses import replace
 from ipaddress import IPv4Address
@@ -6,9 +6,9 @@ from typing import Any
 
 import yaml
 
-from lab.node.addons import FOLDER, OWNED, cluster_objects
+from lab.node.addons import OWNERSHIP_LABEL, addons
+from lab.node.paths import ADDONS
 from lab.node.render import services_of
-from lab.node.service import Image
 from lab.pki import identities
 from lab.spec import Spec
 from lab.versions import image_reference
@@ -24,12 +24,12 @@ DNS = {
 
 
 def objects(spec: Spec) -> dict[tuple[str, str], dict[str, Any]]:
-    """Every object by kind and name."""
-    text = cluster_objects(spec, spec.control_planes[0]).visible_files[f"{FOLDER}/objects.yaml"]
+    """Return every object by kind and name."""
+    text = addons(spec, spec.control_planes[0]).visible_files[f"{ADDONS}/manifests.yaml"]
     return {(document["kind"], document["metadata"]["name"]): document for document in yaml.safe_load_all(text)}
 
 
-def test_the_api_server_may_reach_into_kubelets(dev: Spec) -> None:
+def test_the_api_server_may_use_kubelets(dev: Spec) -> None:
     found = objects(dev)
     role = found["ClusterRole", "system:kube-apiserver-to-kubelet"]
     assert role["rules"] == [
@@ -46,55 +46,55 @@ def test_the_api_server_may_reach_into_kubelets(dev: Spec) -> None:
     assert (subject["kind"], subject["name"]) == ("User", client.common_name)
 
 
-def test_every_object_can_be_told_to_be_of_the_lab(dev: Spec) -> None:
+def test_every_object_has_the_ownership_label(dev: Spec) -> None:
     for document in objects(dev).values():
-        assert document["metadata"]["labels"].items() >= OWNED.items()
+        assert document["metadata"]["labels"].items() >= OWNERSHIP_LABEL.items()
 
 
-def test_the_cluster_dns_is_there_unless_it_is_switched_off(dev: Spec) -> None:
+def test_the_cluster_dns_can_be_switched_off(dev: Spec) -> None:
     with_dns, without = objects(dev).keys(), objects(replace(dev, dns_addon=False)).keys()
     assert with_dns - without == DNS
     assert without < with_dns
 
 
-def test_the_dns_service_has_the_address_that_pods_ask(dev: Spec) -> None:
+def test_the_dns_service_has_the_configured_address(dev: Spec) -> None:
     moved = replace(dev, networks=replace(dev.networks, cluster_dns=IPv4Address("10.32.0.53")))
     service = objects(moved)["Service", "kube-dns"]["spec"]
     assert service["clusterIP"] == "10.32.0.53"
     assert {(port["port"], port["protocol"]) for port in service["ports"]} == {(53, "UDP"), (53, "TCP")}
 
 
-def test_the_dns_service_leads_to_the_dns_pods(dev: Spec) -> None:
+def test_the_dns_service_selects_the_dns_pods(dev: Spec) -> None:
     found = objects(dev)
     template = found["Deployment", "coredns"]["spec"]["template"]
     assert found["Service", "kube-dns"]["spec"]["selector"].items() <= template["metadata"]["labels"].items()
     assert template["spec"]["serviceAccountName"] == "coredns"
 
 
-def test_the_dns_pods_run_an_image_that_workers_are_given(dev: Spec) -> None:
+def test_workers_import_the_dns_image(dev: Spec) -> None:
     [container] = objects(dev)["Deployment", "coredns"]["spec"]["template"]["spec"]["containers"]
-    given = {thing.name for one in services_of(dev, dev.workers[0]) for thing in one.images if isinstance(thing, Image)}
+    imported = {image.name for one in services_of(dev, dev.workers[0]) for image in one.images}
     assert container["image"] == image_reference("coredns")
-    assert "coredns" in given
+    assert "coredns" in imported
 
 
-def test_the_dns_answers_for_the_cluster_domain_and_asks_the_node_for_all_else(dev: Spec) -> None:
+def test_the_dns_forwards_other_domains_to_the_node(dev: Spec) -> None:
     other = replace(dev, networks=replace(dev.networks, cluster_domain="lab.example"))
     found = objects(other)
     corefile = [line.strip() for line in found["ConfigMap", "coredns"]["data"]["Corefile"].splitlines()]
     assert "kubernetes lab.example in-addr.arpa ip6.arpa {" in corefile
     assert "forward . /etc/resolv.conf" in corefile
     assert "cluster.local" not in " ".join(corefile)
-    # Else it would ask itself.
+    # With the policy ClusterFirst it would query itself.
     assert found["Deployment", "coredns"]["spec"]["template"]["spec"]["dnsPolicy"] == "Default"
 
 
-def test_braces_of_the_corefile_are_balanced(dev: Spec) -> None:
+def test_corefile_braces_are_balanced(dev: Spec) -> None:
     corefile = objects(dev)["ConfigMap", "coredns"]["data"]["Corefile"]
     assert corefile.count("{") == corefile.count("}") > 0
 
 
-def test_the_dns_may_read_what_it_answers_from(dev: Spec) -> None:
+def test_the_dns_may_read_services_and_endpoints(dev: Spec) -> None:
     found = objects(dev)
     allowed = {
         resource

@@ -1,4 +1,4 @@
-"""What stands on each node of each stack, as files that a person can read: tests/golden/."""
+"""The files of each node of each stack, checked in under tests/golden/ for people to read."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ GOLDEN = CHECKOUT / "tests/golden"
 
 
 def rendered(spec: Spec) -> Iterator[tuple[Path, str]]:
-    """Every file of every node under its path, and for each service a list of all that it is made of."""
+    """Yield every file of every node under its path, and a summary of each service."""
     for node in spec.nodes:
         for service in services_of(spec, node):
             yield Path(node.name, f"{service.name}.txt"), _summary(service)
@@ -31,19 +31,20 @@ def _summary(service: Service) -> str:
         f"check       {service.check}",
         f"health      {service.health}",
         "",
-        *(f"{file.mode:04o} {file.owner} {path}{_holds(file.content)}" for path, file in service.files.items()),
+        *(f"{file.mode:04o} {file.owner} {path}{_credential(file.content)}" for path, file in service.files.items()),
         *(f"0755 root:root {path}  <- {binary.name} {binary.version}" for path, binary in service.binaries.items()),
+        *(f"0755 root:root {path}  <- tool {tool.name} {tool.version}" for path, tool in service.tools.items()),
         *(f"image {image.name} {image.version}" for image in service.images),
     ]
     return "".join(f"{line.rstrip()}\n" for line in lines)
 
 
-def _holds(content: str | Credential) -> str:
+def _credential(content: str | Credential) -> str:
     return "" if isinstance(content, str) else f"  <- {content.part} of {content.identity}"
 
 
 @pytest.mark.parametrize("stack", NAMES)
-def test_each_node_gets_exactly_the_files_that_are_checked_in(stack: str, request: pytest.FixtureRequest) -> None:
+def test_rendered_files_match_the_golden_files(stack: str, request: pytest.FixtureRequest) -> None:
     expected = GOLDEN / stack
     files = dict(rendered(stack_spec(stack)))
     if request.config.getoption("--update-golden"):
@@ -53,5 +54,5 @@ def test_each_node_gets_exactly_the_files_that_are_checked_in(stack: str, reques
         for path in expected.rglob("*"):
             if path.is_file() and path.relative_to(expected) not in files:
                 path.unlink()
-    there = {path.relative_to(expected): path.read_text() for path in expected.rglob("*") if path.is_file()}
-    assert there == files, "run pytest with --update-golden, and read what changed"
+    existing = {path.relative_to(expected): path.read_text() for path in expected.rglob("*") if path.is_file()}
+    assert existing == files, "Run pytest with --update-golden and review the changes."

@@ -1,4 +1,4 @@
-"""What every node is made of: its services, what each owns, who may read it, and how the kubelet is hardened."""
+"""The rendered services of a node: their order, paths, file modes, and the hardening of the kubelet."""
 
 import posixpath
 import re
@@ -17,7 +17,7 @@ from lab.spec import Node, Spec, Taint, TaintEffect
 AUTHORITIES = {authority_identity(authority) for authority in Authority}
 
 PUBLIC = re.compile(r"/etc/(modules-load\.d|sysctl\.d)/kubernetes\.conf|/etc/kubernetes/pod-routes|/etc/crictl\.yaml")
-"""What anybody on a node may read, besides the authorities' certificates: settings that the system shows anyway."""
+"""World-readable files besides the certificates of authorities. The system shows these settings anyway."""
 
 
 def files(spec: Spec, node: Node) -> dict[str, File]:
@@ -47,7 +47,7 @@ def at(configuration: Any, path: str) -> Any:
 # Services
 
 
-def test_a_node_has_each_service_once_and_after_those_that_it_needs(dev: Spec) -> None:
+def test_each_service_comes_after_those_it_needs(dev: Spec) -> None:
     for node in dev.nodes:
         earlier: list[str] = []
         for one in services_of(dev, node):
@@ -56,32 +56,32 @@ def test_a_node_has_each_service_once_and_after_those_that_it_needs(dev: Spec) -
             earlier.append(one.name)
 
 
-def test_no_path_on_a_node_is_owned_by_two_services(dev: Spec) -> None:
+def test_no_path_belongs_to_two_services(dev: Spec) -> None:
     for node in dev.nodes:
         owners: dict[str, str] = {}
         for one in services_of(dev, node):
-            for path in [*one.files, *one.binaries]:
-                assert path not in owners, f"{path} on {node.name} is of {owners[path]} and of {one.name}"
+            for path in [*one.files, *one.binaries, *one.tools]:
+                assert path not in owners, f"{path} on {node.name} belongs to {owners[path]} and to {one.name}"
                 owners[path] = one.name
 
 
-def test_every_path_is_absolute_and_in_its_simplest_form(dev: Spec) -> None:
+def test_every_path_is_absolute_and_normalized(dev: Spec) -> None:
     for node in dev.nodes:
         for one in services_of(dev, node):
-            for path in [*one.files, *one.binaries]:
+            for path in [*one.files, *one.binaries, *one.tools]:
                 assert path.startswith("/")
                 assert posixpath.normpath(path) == path
                 assert not re.search(r"\s", path)
 
 
-def test_every_service_brings_its_unit_file(dev: Spec) -> None:
+def test_every_service_has_its_unit_file(dev: Spec) -> None:
     for node in dev.nodes:
         for one in services_of(dev, node):
             assert f"/etc/systemd/system/{one.unit}" in one.files
             assert one.activation in ("restart", "reload")
 
 
-def test_what_a_unit_starts_is_brought_by_its_service(dev: Spec) -> None:
+def test_a_unit_starts_only_programs_of_its_service(dev: Spec) -> None:
     for node in dev.nodes:
         for one in services_of(dev, node):
             text = one.visible_files[f"/etc/systemd/system/{one.unit}"]
@@ -91,7 +91,7 @@ def test_what_a_unit_starts_is_brought_by_its_service(dev: Spec) -> None:
                 assert program in one.binaries or program.startswith("/usr/local/lib/hardway/"), program
 
 
-def test_no_placeholder_is_left_in_a_unit(dev: Spec) -> None:
+def test_units_have_no_placeholders_left(dev: Spec) -> None:
     for node in dev.nodes:
         for path, file in files(dev, node).items():
             if path.startswith("/etc/systemd/system/"):
@@ -99,25 +99,25 @@ def test_no_placeholder_is_left_in_a_unit(dev: Spec) -> None:
                 assert "$" not in file.content
 
 
-def test_whatever_names_a_file_of_the_node_names_one_that_is_there(dev: Spec) -> None:
-    """Flags, configuration and kubeconfigs name credentials and one another."""
+def test_every_referenced_file_exists(dev: Spec) -> None:
+    """Flags, configuration and kubeconfigs refer to credentials and to each other."""
     named = re.compile(r"(?<![\w/:])/(?:etc|var/lib)/[\w./-]+\.(?:crt|key|ya?ml|toml|conf)\b")
     found = 0
     for node in dev.nodes:
-        there = files(dev, node).keys()
+        existing = files(dev, node).keys()
         for one in services_of(dev, node):
             for path, text in one.visible_files.items():
-                # What the objects name is in the pods.
-                for other in named.findall(text) if not path.endswith("/objects.yaml") else ():
+                # The paths in manifests are inside pods.
+                for other in named.findall(text) if not path.endswith("/manifests.yaml") else ():
                     found += 1
-                    assert other in there, f"{path} on {node.name} names {other}"
+                    assert other in existing, f"{path} on {node.name} refers to {other}"
     assert found
 
 
-def test_the_things_of_a_lab_are_those_of_all_its_nodes(dev: Spec) -> None:
+def test_artifacts_of_a_lab_include_every_node(dev: Spec) -> None:
     older = replace(dev.workers[1], kubernetes_version="v1.35.4")
     mixed = replace(dev, workers=(dev.workers[0], older))
-    kubelets = {thing.version for thing in artifacts_of(mixed) if thing.name == "kubelet"}
+    kubelets = {artifact.version for artifact in artifacts_of(mixed) if artifact.name == "kubelet"}
     assert kubelets == {dev.kubernetes_version, "v1.35.4"}
 
 
@@ -125,65 +125,65 @@ def test_a_control_plane_runs_no_kubelet(dev: Spec) -> None:
     assert not {"kubelet", "containerd", "kube-proxy"} & {one.name for one in services_of(dev, dev.control_planes[0])}
 
 
-def test_what_node_setup_makes_is_looked_at_and_made_again_where_it_failed(dev: Spec) -> None:
+def test_node_setup_is_checked_and_retried(dev: Spec) -> None:
     for node in dev.nodes:
         setup = service(dev, node, "node-setup")
         assert setup.health == "/usr/local/lib/hardway/node-setup-healthy /etc/sysctl.d/kubernetes.conf"
         assert "Restart=on-failure\n" in setup.visible_files["/etc/systemd/system/node-setup.service"]
 
 
-def test_the_bridge_of_a_node_takes_another_address_with_another_pod_cidr(dev: Spec) -> None:
+def test_the_bridge_follows_the_pod_cidr(dev: Spec) -> None:
     moved = replace(dev.workers[0], pod_cidr=IPv4Network("10.200.7.0/24"))
     bridge = document(dev, moved, "node-setup", "/etc/cni/net.d/10-bridge.conf")
     assert (bridge["isGateway"], bridge["forceAddress"]) == (True, True)
     assert bridge["ipam"]["ranges"] == [[{"subnet": "10.200.7.0/24"}]]
 
 
-def test_the_bridge_is_a_single_plugin_where_nothing_else_is_said(dev: Spec) -> None:
+def test_the_bridge_is_a_single_plugin_by_default(dev: Spec) -> None:
     bridge = document(dev, dev.workers[0], "node-setup", "/etc/cni/net.d/10-bridge.conf")
     assert (bridge["type"], bridge["name"]) == ("bridge", "bridge")
     assert "plugins" not in bridge
 
 
-def with_list_of_plugins(spec: Spec) -> Spec:
+def with_plugin_list(spec: Spec) -> Spec:
     return replace(spec, layout=replace(spec.layout, cni_bridge="/etc/cni/net.d/10-bridge.conflist"))
 
 
-def test_in_a_list_of_plugins_the_bridge_comes_first_and_then_the_ports_of_the_node(dev: Spec) -> None:
+def test_a_plugin_list_has_bridge_and_portmap(dev: Spec) -> None:
     node = replace(dev.workers[0], cni={"mtu": 1400, "name": "pods", "hairpinMode": None, "ipam": {"dataDir": "/x"}})
-    alone = document(dev, node, "node-setup", "/etc/cni/net.d/10-bridge.conf")
-    setup = service(with_list_of_plugins(dev), node, "node-setup")
+    single = document(dev, node, "node-setup", "/etc/cni/net.d/10-bridge.conf")
+    setup = service(with_plugin_list(dev), node, "node-setup")
     assert "/etc/cni/net.d/10-bridge.conf" not in setup.files
     configuration = yaml.safe_load(setup.visible_files["/etc/cni/net.d/10-bridge.conflist"])
     bridge, portmap = configuration.pop("plugins")
     assert configuration == {"cniVersion": "1.0.0", "name": "pods"}
-    assert bridge == {key: value for key, value in alone.items() if key not in configuration}
+    assert bridge == {key: value for key, value in single.items() if key not in configuration}
     assert (bridge["mtu"], bridge["ipam"]["dataDir"]) == (1400, "/x")
     assert portmap == {"type": "portmap", "capabilities": {"portMappings": True}, "snat": True}
 
 
-def test_every_plugin_that_a_configuration_names_is_on_the_node(dev: Spec) -> None:
-    for spec in (dev, with_list_of_plugins(dev)):
+def test_every_configured_plugin_is_on_the_node(dev: Spec) -> None:
+    for spec in (dev, with_plugin_list(dev)):
         setup = service(spec, spec.workers[0], "node-setup")
         texts = [text for path, text in setup.visible_files.items() if path.startswith("/etc/cni/net.d/")]
         named = {plugin for text in texts for plugin in re.findall(r'"type": "([a-z-]+)"', text)}
         assert {f"/opt/cni/bin/{plugin}" for plugin in named} <= setup.binaries.keys()
 
 
-# Who may read what
+# Secrets and file modes
 
 
 def key_of(file: File) -> str:
-    """Whose key a file holds; empty for a file that holds none."""
+    """Return the identity whose key a file holds, or an empty string."""
     return file.content.identity if isinstance(file.content, Credential) and file.content.part is Part.KEY else ""
 
 
 def is_authority(file: File) -> bool:
-    """Whether a file is the certificate of an authority."""
+    """Return True if a file is the certificate of an authority."""
     return isinstance(file.content, Credential) and file.content.identity in AUTHORITIES and not key_of(file)
 
 
-def test_only_root_reads_what_is_not_public(dev: Spec) -> None:
+def test_only_root_can_read_private_files(dev: Spec) -> None:
     for node in dev.nodes:
         for path, file in files(dev, node).items():
             public = PUBLIC.fullmatch(path) or is_authority(file)
@@ -197,13 +197,13 @@ def test_every_key_is_root_only(dev: Spec) -> None:
     assert {file.mode for file in keys} == {0o600}
 
 
-def test_no_worker_holds_the_key_of_an_authority_or_of_service_accounts(dev: Spec) -> None:
+def test_workers_hold_only_their_own_keys(dev: Spec) -> None:
     for node in dev.workers:
         held = {key_of(file) for file in files(dev, node).values()} - {""}
         assert held == {f"kubelet-{node.name}", "kube-proxy"}
 
 
-def test_only_what_signs_holds_the_key_of_an_authority(dev: Spec) -> None:
+def test_only_the_controller_manager_holds_an_authority_key(dev: Spec) -> None:
     holders = {
         (one.name, key_of(file))
         for node in dev.nodes
@@ -214,7 +214,7 @@ def test_only_what_signs_holds_the_key_of_an_authority(dev: Spec) -> None:
     assert holders == {("kube-controller-manager", "kubernetes-ca")}
 
 
-def test_every_credential_of_a_file_is_one_that_the_pki_makes(dev: Spec) -> None:
+def test_the_pki_creates_every_credential(dev: Spec) -> None:
     made = identities(dev).keys() | AUTHORITIES | {SERVICE_ACCOUNTS}
     for node in dev.nodes:
         for file in files(dev, node).values():
@@ -222,8 +222,8 @@ def test_every_credential_of_a_file_is_one_that_the_pki_makes(dev: Spec) -> None
                 assert file.content.identity in made
 
 
-def test_what_is_rendered_holds_no_secret(dev: Spec) -> None:
-    """Credentials are named in what is rendered, never in it; so previews can show all of it."""
+def test_rendered_text_holds_no_secret(dev: Spec) -> None:
+    """Files name their credentials instead of holding them, so a preview can show all rendered text."""
     for node in dev.nodes:
         for one in services_of(dev, node):
             for text in [*one.visible_files.values(), one.check, one.health]:
@@ -231,7 +231,7 @@ def test_what_is_rendered_holds_no_secret(dev: Spec) -> None:
                 assert not re.search(r"(client-key-data|client-certificate-data|token|password):", text)
 
 
-# The kubelet's hardening
+# Hardening of the kubelet
 
 ECDHE = [
     f"TLS_ECDHE_{signed}_WITH_{cipher}"
@@ -265,7 +265,7 @@ HARDENING: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("field", HARDENING)
-def test_the_kubelet_is_hardened_from_the_start(field: str, dev: Spec) -> None:
+def test_the_kubelet_is_hardened_by_default(field: str, dev: Spec) -> None:
     assert at(kubelet_configuration(dev), field) == HARDENING[field]
 
 
@@ -292,23 +292,23 @@ OTHER: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("field", OTHER)
-def test_configuration_overrides_what_hardens_the_kubelet(field: str, dev: Spec) -> None:
-    over: Any = OTHER[field]
+def test_configuration_overrides_a_hardened_field(field: str, dev: Spec) -> None:
+    override: Any = OTHER[field]
     for key in reversed(field.split(".")):
-        over = {key: over}
-    before, after = kubelet_configuration(dev), kubelet_configuration(dev, kubelet=over)
+        override = {key: override}
+    before, after = kubelet_configuration(dev), kubelet_configuration(dev, kubelet=override)
     assert at(after, field) == OTHER[field] != at(before, field)
     unchanged = [other for other in HARDENING if other != field]
     assert [at(after, other) for other in unchanged] == [at(before, other) for other in unchanged]
 
 
 @pytest.mark.parametrize("field", [field for field in OTHER if "." not in field])
-def test_null_takes_what_hardens_the_kubelet_away(field: str, dev: Spec) -> None:
+def test_null_removes_a_hardened_field(field: str, dev: Spec) -> None:
     before, after = kubelet_configuration(dev), kubelet_configuration(dev, kubelet={field: None})
     assert before.keys() - after.keys() == {field}
 
 
-def test_a_kubelet_registers_its_node_with_taints_and_leaves_labels_to_the_administrator(dev: Spec) -> None:
+def test_a_kubelet_registers_taints_but_no_labels(dev: Spec) -> None:
     taint = Taint(key="dedicated", value="ingress", effect=TaintEffect.NO_SCHEDULE)
     assert kubelet_configuration(dev, taints=(taint,))["registerWithTaints"] == [
         {"key": "dedicated", "value": "ingress", "effect": "NoSchedule"}
@@ -317,13 +317,13 @@ def test_a_kubelet_registers_its_node_with_taints_and_leaves_labels_to_the_admin
     assert files(dev, labelled) == files(dev, dev.workers[0])
 
 
-def test_the_metrics_and_health_of_kube_proxy_are_on_loopback(dev: Spec) -> None:
+def test_kube_proxy_serves_metrics_on_loopback(dev: Spec) -> None:
     found = document(dev, dev.workers[0], "kube-proxy", "/var/lib/kube-proxy/kube-proxy-config.yaml")
     assert found["metricsBindAddress"].startswith("127.0.0.1:")
     assert found["healthzBindAddress"].startswith("127.0.0.1:")
 
 
-def test_routes_lead_to_the_pods_of_every_other_node(dev: Spec) -> None:
+def test_each_node_has_routes_to_other_pods(dev: Spec) -> None:
     routes = {
         node.name: set(files(dev, node)["/etc/kubernetes/pod-routes"].content.splitlines())  # type: ignore[union-attr]
         for node in dev.nodes

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from lab.config.overrides import PROTECTED_FIELDS
 from lab.config.parse import ConfigurationError, parse
 from ops.explain.__main__ import main
 from ops.explain.explanation import explain, matching_lines
@@ -133,13 +134,14 @@ def test_every_file_has_a_reader(capsys: pytest.CaptureFixture[str]) -> None:
 def test_protected_field_has_a_reason(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["node-1", "kubelet", "tlsCertFile"]) == 0
     printed = capsys.readouterr().out
-    assert "Protected:  the lab writes this file" in printed
+    assert f"Protected:  {PROTECTED_FIELDS['kubelet'][('tlsCertFile',)]}" in printed
     assert "Override:" not in printed
 
 
 def test_protected_field_that_is_not_set_has_a_reason(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["node-1", "kubelet", "podCIDR"]) == 1
-    assert "cannot be overridden: a kubelet reads it only without an API server" in capsys.readouterr().out
+    reason = PROTECTED_FIELDS["kubelet"][("podCIDR",)]
+    assert f"cannot be overridden: {reason}" in capsys.readouterr().out
 
 
 def test_field_that_is_not_set_names_its_key(capsys: pytest.CaptureFixture[str]) -> None:

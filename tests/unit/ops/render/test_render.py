@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.node.paths import PROGRAMS_ENVIRONMENT, node_environment
 from lab.node.service import Binary, Credential, File, Part, Service
 from ops.render.__main__ import main
 from ops.render.tree import FolderError, listing, write
@@ -37,6 +38,9 @@ def test_node_programs_are_written_executable(tmp_path: Path) -> None:
     program = tmp_path / "node-0/usr/local/lib/hardway/verify-node"
     assert program.read_bytes() == (CHECKOUT / "assets/node/verify-node").read_bytes()
     assert program.stat().st_mode & 0o777 == 0o755
+    environment = tmp_path / "node-0" / PROGRAMS_ENVIRONMENT.lstrip("/")
+    assert environment.read_text() == node_environment()
+    assert environment.stat().st_mode & 0o777 == 0o644
 
 
 def test_only_the_given_node_is_written(tmp_path: Path) -> None:

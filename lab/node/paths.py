@@ -1,0 +1,241 @@
+"""The places, ports and sockets on a node that more than one module or node program uses.
+
+Paths that a stack can choose itself are in `lab.spec.NodePaths`. The shell programs of `assets/node` read these
+constants from `node.env`, which `node_environment` renders.
+"""
+
+import shlex
+
+from lab.spec import API_PORT as API_PORT
+from lab.versions import node_packages
+
+PROGRAMS = "/usr/local/lib/hardway"
+"""The folder of the shell programs of `assets/node`."""
+
+PROGRAMS_ENVIRONMENT = f"{PROGRAMS}/node.env"
+"""The file that gives the programs the constants of this module: see `node_environment`."""
+
+STATE = "/var/lib/hardway"
+"""The folder in which the programs keep everything that they remember."""
+
+STORE = f"{STATE}/store"
+"""The folder of binaries and image archives, each under its SHA-256."""
+
+INCOMING = f"{STATE}/incoming"
+"""The folder of artifacts that are being received."""
+
+SERVICES = f"{STATE}/services"
+"""The folder of the services' state: a folder for each service."""
+
+CLAIM = f"{STATE}/machine"
+"""The file by which an existing machine knows the node that claims it: see `assets/node/machine`."""
+
+RENDERED_FROM_USER_DATA = f"{STATE}/user-data"
+"""The file that names the file rendered last from a template: see `assets/node/user-data`."""
+
+CLOUD_INIT_USER_DATA = "/var/lib/cloud/instance/user-data.txt"
+"""The file in which cloud-init keeps the user-data of the node."""
+
+USER_DATA_ENVIRONMENT = "/etc/kubernetes/node.env"
+"""The environment file that a node makes from its user-data, for systemd units."""
+
+WORKER_NAME = "WORKER_NAME"
+"""The variable in `USER_DATA_ENVIRONMENT` that has the node's name."""
+
+TEMPLATES = "/etc/kubernetes/templates"
+"""The folder of templates that a node fills in from its user-data."""
+
+POD_CIDR_PLACEHOLDER = "@POD_CIDR@"
+"""The text that a node replaces in a template by its pod CIDR."""
+
+UNITS = "/etc/systemd/system"
+"""The folder of systemd units."""
+
+BINARIES = "/usr/local/bin"
+"""The folder of the control plane's binaries."""
+
+KUBECTL = f"{BINARIES}/kubectl"
+"""kubectl, on a node that does an administrator's work."""
+
+ETCDCTL = f"{BINARIES}/etcdctl"
+"""etcdctl, on every control plane."""
+
+KUBERNETES_CONFIGURATION = "/etc/kubernetes"
+"""The folder of configuration that belongs to no single service."""
+
+KUBERNETES_DATA = "/var/lib/kubernetes"
+"""The folder of the API server's certificates and keys."""
+
+KUBE_APISERVER_AUTHORITY = f"{KUBERNETES_DATA}/ca.crt"
+"""The certificate of the cluster's authority on a control plane."""
+
+KUBE_PROXY_DATA = "/var/lib/kube-proxy"
+"""The folder of kube-proxy, where a stack chooses no other."""
+
+KERNEL_MODULES = "/etc/modules-load.d/kubernetes.conf"
+"""The file that lists the kernel modules of a node: see modules-load.d(5)."""
+
+POD_ROUTES = "/etc/kubernetes/pod-routes"
+"""The file that lists the routes to the pods of other nodes: pod CIDR and node address, one route a line."""
+
+SYSTEM_USERS = "/etc/sysusers.d/kubernetes.conf"
+"""The file that lists system users: see sysusers.d(5)."""
+
+NODE_FOLDERS = "/etc/tmpfiles.d/kubernetes.conf"
+"""The file that lists the folders which systemd creates at boot: see tmpfiles.d(5)."""
+
+ROUTE_PROTOCOL = "kubernetes"
+"""The name by which `ip route` marks the lab's own routes."""
+
+ROUTE_PROTOCOL_NUMBER = 201
+"""The number of `ROUTE_PROTOCOL`, which the kernel stores."""
+
+ROUTE_PROTOCOLS = "/etc/iproute2/rt_protos.d/kubernetes.conf"
+"""The file that gives `ROUTE_PROTOCOL` its number: see ip-route(8)."""
+
+CONTAINERD_SOCKET = "unix:///run/containerd/containerd.sock"
+"""The address of containerd's CRI socket."""
+
+CONTAINERD_CONFIGURATION = "/etc/containerd/config.toml"
+"""containerd's configuration file."""
+
+CONTAINERD_DATA = "/var/lib/containerd"
+"""The folder of containerd's images and containers."""
+
+CONTAINERD_NAMESPACE = "k8s.io"
+"""The containerd namespace in which the CRI plugin keeps images and containers."""
+
+CRICTL_CONFIGURATION = "/etc/crictl.yaml"
+"""The configuration file that crictl reads by default."""
+
+CNI_PLUGINS = "/opt/cni/bin"
+"""The folder of the CNI plugins."""
+
+CNI_CONFIGURATION = "/etc/cni/net.d"
+"""The folder of the CNI configuration, which containerd watches."""
+
+CNI_BRIDGE = "cnio0"
+"""The network interface of a node to which its pods are connected."""
+
+KUBELET_DATA = "/var/lib/kubelet"
+"""The kubelet's root directory."""
+
+KUBELET_HEALTH_PORT = 10248
+"""The port on 127.0.0.1 of the kubelet's health endpoint."""
+
+KUBE_PROXY_HEALTH_PORT = 10256
+"""The port on 127.0.0.1 of kube-proxy's health endpoint."""
+
+KUBE_PROXY_METRICS_PORT = 10249
+"""The port on 127.0.0.1 of kube-proxy's metrics."""
+
+KUBE_CONTROLLER_MANAGER_PORT = 10257
+"""The port on 127.0.0.1 on which kube-controller-manager serves."""
+
+KUBE_SCHEDULER_PORT = 10259
+"""The port on 127.0.0.1 on which kube-scheduler serves."""
+
+RESOLV_CONF = "/run/systemd/resolve/resolv.conf"
+"""The file from which pods get the node's DNS servers: not resolved's stub, whose loopback address is a pod's own."""
+
+ETCD_CONFIGURATION = "/etc/etcd"
+"""The folder of etcd's certificates and of `ETCD_MEMBERS`."""
+
+ETCD_MEMBERS = f"{ETCD_CONFIGURATION}/members"
+"""The file that lists the addresses of all control planes, one a line, the first control plane first."""
+
+ETCD_DATA = "/var/lib/etcd"
+"""etcd's data directory."""
+
+ETCD_ENVIRONMENT = "/run/etcd-member.env"
+"""The environment file of etcd's first start: see `assets/node/etcd-member`."""
+
+ETCD_NEWCOMERS = f"{STATE}/etcd-newcomers"
+"""The folder in which the first control plane notes the control planes that have no etcd data yet."""
+
+ETCD_CLIENT_PORT = 2379
+"""The port on which etcd serves clients."""
+
+ETCD_PEER_PORT = 2380
+"""The port on which etcd serves other members."""
+
+ETCD_HEALTH_PORT = 2381
+"""The port on 127.0.0.1 on which etcd serves its health and metrics without TLS."""
+
+ADDONS = "/var/lib/addons"
+"""The folder of the addons' objects, and of the administrator's credentials that apply them."""
+
+ADMIN_KUBECONFIG = f"{ADDONS}/kubeconfig"
+"""The administrator's kubeconfig on the first control plane."""
+
+BOOTSTRAP_TOKENS = "/var/lib/bootstrap-tokens"
+"""The folder in which the first control plane has the bootstrap token of each node, under the node's name."""
+
+BOOTSTRAP_TOKEN = "/run/hardway/bootstrap-token"
+"""The file that has a node's bootstrap token while its kubelet is being applied."""
+
+KEEPALIVED_CONFIGURATION = "/etc/keepalived/keepalived.conf"
+"""keepalived's configuration file."""
+
+KEEPALIVED_INTERFACE = "/run/keepalived-interface.conf"
+"""The part of keepalived's configuration that names the node's network interface, written at each start."""
+
+HAPROXY_CONFIGURATION = "/etc/haproxy/haproxy.cfg"
+"""haproxy's configuration file."""
+
+_IN_SHELL = (
+    "PROGRAMS",
+    "STATE",
+    "STORE",
+    "INCOMING",
+    "SERVICES",
+    "CLAIM",
+    "RENDERED_FROM_USER_DATA",
+    "CLOUD_INIT_USER_DATA",
+    "POD_CIDR_PLACEHOLDER",
+    "WORKER_NAME",
+    "UNITS",
+    "ETCDCTL",
+    "KUBERNETES_CONFIGURATION",
+    "KUBERNETES_DATA",
+    "KUBE_PROXY_DATA",
+    "KERNEL_MODULES",
+    "POD_ROUTES",
+    "SYSTEM_USERS",
+    "NODE_FOLDERS",
+    "ROUTE_PROTOCOL",
+    "ROUTE_PROTOCOL_NUMBER",
+    "ROUTE_PROTOCOLS",
+    "CONTAINERD_CONFIGURATION",
+    "CONTAINERD_DATA",
+    "CONTAINERD_NAMESPACE",
+    "CNI_PLUGINS",
+    "CNI_CONFIGURATION",
+    "KUBELET_DATA",
+    "KUBELET_HEALTH_PORT",
+    "RESOLV_CONF",
+    "ETCD_CONFIGURATION",
+    "ETCD_MEMBERS",
+    "ETCD_DATA",
+    "ETCD_ENVIRONMENT",
+    "ETCD_NEWCOMERS",
+    "ETCD_CLIENT_PORT",
+    "ETCD_PEER_PORT",
+    "ADMIN_KUBECONFIG",
+)
+"""The constants that the shell programs use."""
+
+
+def node_environment() -> str:
+    """Return the text of `PROGRAMS_ENVIRONMENT`: a shell assignment for each constant that the programs use.
+
+    `NODE_PACKAGES` has a line for each package that every node needs: a command, and the package that brings it.
+    """
+    values = {name: str(globals()[name]) for name in _IN_SHELL}
+    values["NODE_PACKAGES"] = "\n".join(
+        f"{package.command} {package.name}"
+        for package in node_packages().values()
+        if package.command and not package.load_balancer
+    )
+    lines = [f"{name}={shlex.quote(value)}\n" for name, value in values.items()]
+    return "# Rendered by lab/node/paths.py for the programs in this folder.\n" + "".join(lines)

@@ -1,0 +1,130 @@
+"""What becomes of firewalls, swap and DNS on a future node: `assets/node/prepare-node`, over programs that note."""
+
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from lab.versions import node_packages
+from tests.support.node_programs import install
+
+FSTAB = "# /etc/fstab\nUUID=1 / ext4 defaults 0 1\nUUID=2 none swap sw 0 0\n/swapfile\tnone\tswap\tsw\t0\t0\n"
+
+
+@dataclass
+class Machine:
+    """A machine in a folder: its fstab, and whether swap is on."""
+
+    folder: Path
+
+    @property
+    def fstab(self) -> Path:
+        return self.folder / "fstab"
+
+    def prepare(self, *, swap: bool) -> tuple[str, list[str]]:
+        """What is printed, and the calls of what concerns swap."""
+        result = self.run({}, swap=swap)
+        assert result.returncode == 0, result.stderr
+        return result.stdout, (self.folder / "log").read_text().splitlines()
+
+    def run(self, programs: Mapping[str, str], *, swap: bool = False) -> subprocess.CompletedProcess[str]:
+        """One run. programs: others that the machine has, each with its body."""
+        log = self.folder / "log"
+        log.write_text("")
+        bodies = {
+            "stat": "echo cgroup2fs",
+            "swapon": f"[ -e {self.folder}/off ] || echo /swapfile file 1G" if swap else "",
+            "swapoff": f'echo swapoff "$@" >>{log}; touch {self.folder}/off',
+            "systemctl": f'echo systemctl "$@" >>{log}',
+            "mkdir": "",
+            "systemd-tmpfiles": "",
+        }
+        bodies |= programs
+        bodies |= {package.command: "" for package in node_packages().values() if package.command}
+        for name, body in bodies.items():
+            (self.folder / name).write_text(f"#!/bin/sh\n{body}\n")
+            (self.folder / name).chmod(0o755)
+        program = install(self.folder / "node") / "install-prerequisites"
+        text = program.read_text().replace("/etc/fstab", str(self.fstab))
+        program.write_text(text.replace("/etc/tmpfiles.d/", f"{self.folder}/"))
+        with (program.parent / "node.env").open("a") as environment:
+            environment.write(f"RESOLV_CONF={self.folder}/resolv.conf\n")
+        return subprocess.run(
+            [program],
+            env={"PATH": f"{self.folder}:/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    """A machine with swap in its fstab."""
+    machine = Machine(tmp_path)
+    machine.fstab.write_text(FSTAB)
+    return machine
+
+
+def test_swap_that_is_found_on_is_switched_off_for_good(machine: Machine) -> None:
+    said, calls = machine.prepare(swap=True)
+    assert "Swap was found on" in said
+    assert calls == ["swapoff -a", "systemctl daemon-reload", "systemctl mask --quiet swap.target"]
+    assert machine.fstab.read_text().splitlines() == [
+        "# /etc/fstab",
+        "UUID=1 / ext4 defaults 0 1",
+        "# off for Kubernetes: UUID=2 none swap sw 0 0",
+        "# off for Kubernetes: /swapfile\tnone\tswap\tsw\t0\t0",
+    ]
+
+
+def test_swap_that_would_come_back_at_the_next_boot_is_switched_off_too(machine: Machine) -> None:
+    said, calls = machine.prepare(swap=False)
+    assert "Swap was found on" in said
+    assert "swapoff -a" in calls
+
+
+def test_a_machine_without_swap_is_left_alone(machine: Machine) -> None:
+    machine.prepare(swap=True)
+    fstab = machine.fstab.read_text()
+    said, calls = machine.prepare(swap=False)
+    assert said == ""
+    assert calls == ["systemctl mask --quiet swap.target"]
+    assert machine.fstab.read_text() == fstab
+
+
+def test_where_nothing_writes_the_real_dns_servers_pods_get_those_of_the_machine(machine: Machine) -> None:
+    machine.prepare(swap=False)
+    line = (machine.folder / "node-resolver.conf").read_text()
+    assert line == f"L {machine.folder}/resolv.conf - - - - /etc/resolv.conf\n"
+
+
+def test_a_machine_with_systemd_resolved_is_told_nothing_of_dns(machine: Machine) -> None:
+    (machine.folder / "resolv.conf").touch()
+    machine.prepare(swap=False)
+    assert not (machine.folder / "node-resolver.conf").exists()
+
+
+@pytest.mark.parametrize(
+    ("programs", "remedy"),
+    [
+        ({"firewalld": ""}, "systemctl disable --now firewalld"),
+        ({"ufw": "echo Status: active"}, "ufw disable"),
+    ],
+    ids=["firewalld", "ufw"],
+)
+def test_a_machine_with_an_active_firewall_is_refused_and_left_alone(
+    machine: Machine, programs: dict[str, str], remedy: str
+) -> None:
+    result = machine.run(programs)
+    assert result.returncode == 1
+    [name] = programs
+    assert f"{name} is active and may drop the traffic of pods; disable it: {remedy}" in result.stderr
+    assert machine.fstab.read_text() == FSTAB
+
+
+def test_a_machine_with_a_firewall_that_is_switched_off_is_taken(machine: Machine) -> None:
+    inactive = '[ "$1" != is-active ]'
+    assert machine.run({"firewalld": "", "systemctl": inactive, "ufw": "echo Status: inactive"}).returncode == 0
