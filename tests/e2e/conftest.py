@@ -8,7 +8,18 @@ import pytest
 from tests.support.running_lab import Change, RunningLab
 from toolchain.cache import default_folder
 
-STAGES = ("lab", "restarts", "rollback", "interruptions", "drift", "secrets", "properties", "smoke", "destroy")
+STAGES = (
+    "lab",
+    "restarts",
+    "rollback",
+    "interruptions",
+    "drift",
+    "secrets",
+    "properties",
+    "smoke",
+    "documentation",
+    "destroy",
+)
 """The order of the test files. Each stage leaves the lab as it found it; only the last one destroys it."""
 
 
