@@ -1,0 +1,71 @@
+"""What the documentation names exists: commands, options, links, files, keys."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hardway.__main__ import parser
+from lab.config.schema import project
+from system.files import CHECKOUT
+from tests.support.documentation import DOCUMENTS, SHELL, Block, anchors, blocks, links
+
+SHELL_BLOCKS = list(blocks(SHELL))
+TARGETS = set(re.findall(r"^([a-z0-9-]+):", (CHECKOUT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+HISTORY = "CHANGELOG.md"
+
+
+def _commands(program: str) -> list[tuple[str, list[str]]]:
+    """Return every command line of a program in shell blocks and inline code, with the place where it is."""
+    inline = [
+        (str(document.relative_to(CHECKOUT)), text)
+        for document in DOCUMENTS
+        if document.name != HISTORY
+        for text in re.findall(rf"`({program} [^`]+)`", document.read_text(encoding="utf-8"))
+    ]
+    lines = [(str(block), command) for block in SHELL_BLOCKS for command in block.commands]
+    return [(place, shlex.split(line)) for place, line in [*inline, *lines] if line.startswith(f"{program} ")]
+
+
+@pytest.mark.parametrize(("place", "words"), _commands("hardway"))
+def test_every_hardway_command_exists(place: str, words: list[str]) -> None:
+    parser().parse_known_args(words[1:])
+
+
+@pytest.mark.parametrize(("place", "words"), _commands("make"))
+def test_every_make_target_exists(place: str, words: list[str]) -> None:
+    assert words[1] in TARGETS
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_every_link_leads_somewhere(document: Path) -> None:
+    for link in links(document):
+        path, _, anchor = link.partition("#")
+        target = (document.parent / path).resolve() if path else document
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_every_key_exists(document: Path) -> None:
+    named = re.findall(r"\bhardway:([A-Za-z]+)", document.read_text(encoding="utf-8"))
+    assert set(named) <= set(project().schema) | {"workers"}
+
+
+@pytest.mark.parametrize("block", list(blocks("yaml")), ids=str)
+def test_every_yaml_block_parses(block: Block) -> None:
+    yaml.safe_load(block.text)
+
+
+@pytest.mark.parametrize("block", SHELL_BLOCKS, ids=str)
+def test_every_command_is_run_by_a_test(block: Block) -> None:
+    if block.covered_by:
+        assert (CHECKOUT / block.covered_by).exists()
+    else:
+        assert block.document in ("README.md", "docs/concepts.md", "docs/operations.md")
+
+
+def test_the_readme_is_short() -> None:
+    assert len((CHECKOUT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
