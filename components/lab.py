@@ -19,10 +19,8 @@ from components.preview import RestartAnnouncement
 from components.rollout import Rollout
 from host.access import ssh
 from lab.node import kubeconfig
-from lab.node.bootstrap import token_id
-from lab.node.control_plane import etcd_member
-from lab.node.node_setup import PROGRAMS, user_data
-from lab.node.render import packages_of, services_of
+from lab.node.node_setup import PROGRAMS
+from lab.node.render import RenderedLab
 from lab.node.service import Binary, Credential, Image, Part
 from lab.pki import ADMIN
 from lab.spec import ExistingMachine, Node, Spec
@@ -31,13 +29,14 @@ from toolchain.vm_image import VmImage
 
 @dataclass(frozen=True, kw_only=True)
 class LabArgs:
-    """spec: what to make. image: what VMs start from, where there are any.
+    """spec: what to make. rendered: what its nodes get. image: what VMs start from, where there are any.
 
     digests: SHA-256 of every binary and image that the nodes need. repairs: node and service to what changes when
     that service was found to differ on that node.
     """
 
     spec: Spec
+    rendered: RenderedLab
     image: VmImage | None
     digests: Mapping[Binary | Image, str]
     repairs: Mapping[tuple[str, str], str] = field(default_factory=dict)
@@ -49,7 +48,7 @@ class Lab(pulumi.ComponentResource):
     def __init__(self, name: str, args: LabArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("hardway:lab:Lab", name, None, opts)
         self._args, spec = args, args.spec
-        self._pki = Pki(f"{name}-pki", PkiArgs(spec=spec), opts=self._child())
+        self._pki = Pki(f"{name}-pki", PkiArgs(spec=spec, identities=args.rendered.identities), opts=self._child())
         self._key = tls.PrivateKey(f"{name}-ssh-key", algorithm="ED25519", opts=self._child())
         self._hypervisor = (
             Hypervisor(f"{name}-hypervisor", HypervisorArgs(spec=spec, image=args.image), opts=self._child())
@@ -88,12 +87,9 @@ class Lab(pulumi.ComponentResource):
     def _machine(self, node: Node) -> Machine:
         return Machine(
             MachineArgs(
-                spec=self._args.spec,
-                node=node,
+                node=self._args.rendered.nodes[node.name],
                 hypervisor=self._hypervisor,
                 key=self._key,
-                packages=packages_of(self._args.spec, node),
-                user_data=user_data(self._args.spec, node),
             ),
             opts=self._child(),
         )
@@ -105,7 +101,7 @@ class Lab(pulumi.ComponentResource):
                 node=node,
                 machine=self._machines[node.name],
                 pki=self._pki,
-                services=services_of(spec, node),
+                services=self._args.rendered.nodes[node.name].services,
                 digests=self._args.digests,
                 health_timeout=spec.health_timeout,
                 announcer=self._announcer,
@@ -132,13 +128,15 @@ class Lab(pulumi.ComponentResource):
         """
         place = next((other for other in self._args.spec.control_planes if other != node), node)
         machine, at = self._machines[node.name], self._machines[place.name]
+        commands = self._args.rendered.nodes[node.name].etcd
+        assert commands
         return at.connection.run(
             f"{node.name}-etcd-membership",
             parent=parent,
-            create=etcd_member("new", node),
+            create=commands.announce,
             update="true",
             # That may be another machine by then, where an interrupted run goes on.
-            delete=f"test ! -e {PROGRAMS}/etcd-member || {etcd_member('leave', node)}",
+            delete=f"test ! -e {PROGRAMS}/etcd-member || {commands.leave}",
             depends_on=[machine.connection.ready],
             undone_with=machine.disk,
             # It is the cluster that remembers, whatever machine takes the place of that one.
@@ -154,7 +152,7 @@ class Lab(pulumi.ComponentResource):
         spec = self._args.spec
         labels = ",".join(f"{label}={value}" for label, value in sorted(node.labels.items()))
         taints = ",".join(map(str, node.taints))
-        token = [token_id(node.name)] if spec.tls_bootstrap and not spec.join else []
+        token_id = self._args.rendered.nodes[node.name].token_id
         program = [f"{PROGRAMS}/membership", *(["--kubeconfig-from-stdin"] if spec.join else [])]
         place = node if spec.join else spec.control_planes[0]
         depends_on = [self._nodes[node.name].command("kube-proxy")]
@@ -163,7 +161,9 @@ class Lab(pulumi.ComponentResource):
         self._machines[place.name].connection.run(
             f"{node.name}-membership",
             parent=self._nodes[node.name],
-            create=shlex.join([*program, "join", node.name, node.role, labels, taints, *token]),
+            create=shlex.join(
+                [*program, "join", node.name, node.role, labels, taints, *([token_id] if token_id else [])]
+            ),
             delete=shlex.join([*program, "leave", node.name, str(spec.drain_grace_period)]),
             repair=self._args.repairs.get((node.name, "membership"), ""),
             stdin=self._kubeconfig if spec.join else None,

@@ -1,7 +1,7 @@
 """What carries a node, a VM or a machine that is already there, and the connection to it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -11,24 +11,23 @@ import yaml
 
 from components.connection import Connection, Login
 from components.hypervisor import Hypervisor
-from lab.node.node_setup import taken
-from lab.spec import ExistingMachine, Node, Spec
+from lab.node.render import RenderedNode
+from lab.spec import ExistingMachine
 
 
 @dataclass(frozen=True, kw_only=True)
 class MachineArgs:
-    """spec: the lab. node: whose machine it is. hypervisor: what makes VMs, where there are any.
+    """Arguments of `Machine`.
 
-    key: the key that VMs let in as root. packages: what it needs besides what all nodes do. user_data: what its
-    user-data holds besides what is for cloud-init, which passes over keys that it does not know.
+    Attributes:
+        node: The node that the machine carries.
+        hypervisor: Creates VMs; None where the lab has none.
+        key: Key that VMs accept for root.
     """
 
-    spec: Spec
-    node: Node
+    node: RenderedNode
     hypervisor: Hypervisor | None
     key: tls.PrivateKey
-    packages: tuple[str, ...] = ()
-    user_data: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Machine(pulumi.ComponentResource):
@@ -38,7 +37,7 @@ class Machine(pulumi.ComponentResource):
     """
 
     def __init__(self, args: MachineArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        node = args.node
+        node = args.node.node
         super().__init__("hardway:machine:Machine", node.name, None, opts)
         self.domain: pulumi.CustomResource | None = None
         self.disk: pulumi.CustomResource | None = None
@@ -50,22 +49,24 @@ class Machine(pulumi.ComponentResource):
             node.name,
             self.login,
             machine=self.domain,
-            taken=() if self.domain else taken(args.spec, node),
-            packages=args.packages,
+            taken=args.node.claim,
+            packages=args.node.packages,
             parent=self,
         )
         self.register_outputs({"address": str(node.address)})
 
     def _virtual(self, args: MachineArgs) -> Login:
         """Makes the VM; returns how it is reached."""
-        name = args.node.name
+        name = args.node.node.name
         host_key = tls.PrivateKey(f"{name}-host-key", algorithm="ED25519", opts=pulumi.ResourceOptions(parent=self))
         user_data = pulumi.Output.all(
             args.key.public_key_openssh, host_key.private_key_openssh, host_key.public_key_openssh
-        ).apply(lambda keys: _user_data(name, args.user_data, *keys))
+        ).apply(lambda keys: _user_data(name, args.node.user_data, *keys))
         assert args.hypervisor, f"{name} is a VM, and there is no hypervisor"
-        self.domain, self.disk = args.hypervisor.machine(args.node, pulumi.Output.secret(user_data), parent=self)
-        return Login(address=args.node.address, key=args.key.private_key_openssh, host_key=host_key.public_key_openssh)
+        self.domain, self.disk = args.hypervisor.machine(args.node.node, pulumi.Output.secret(user_data), parent=self)
+        return Login(
+            address=args.node.node.address, key=args.key.private_key_openssh, host_key=host_key.public_key_openssh
+        )
 
 
 def _login(address: IPv4Address, machine: ExistingMachine) -> Login:

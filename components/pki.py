@@ -2,6 +2,7 @@
 
 import hashlib
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pulumi
@@ -10,7 +11,7 @@ import pulumi_tls as tls
 from lab.certificates import CERTIFICATE, PrivateKey, blocks, joined
 from lab.node.bootstrap import token
 from lab.node.service import Credential, Part
-from lab.pki import BOOTSTRAP_TOKENS, SERVICE_ACCOUNTS, Authority, Identity, authority_identity, identities
+from lab.pki import BOOTSTRAP_TOKENS, SERVICE_ACCOUNTS, Authority, Identity, authority_identity
 from lab.spec import GivenCertificate, Join, Spec
 
 CURVE = "P256"
@@ -18,9 +19,15 @@ CURVE = "P256"
 
 @dataclass(frozen=True, kw_only=True)
 class PkiArgs:
-    """spec: the lab; its certificates and how long they live follow from it."""
+    """Arguments of `Pki`.
+
+    Attributes:
+        spec: The lab.
+        identities: Certificate name to the identity that it is issued for.
+    """
 
     spec: Spec
+    identities: Mapping[str, Identity]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +56,7 @@ class Pki(pulumi.ComponentResource):
         else:
             self._make_authorities()
         given = args.spec.join.certificates if args.spec.join else {}
-        for identity_name, identity in identities(args.spec).items():
+        for identity_name, identity in args.identities.items():
             if pair := given.get(identity.common_name):
                 self._take(identity_name, pair)
             else:

@@ -17,7 +17,7 @@ from pulumi.runtime import mocks, settings
 from pulumi.runtime.proto import resource_pb2
 
 from components.lab import Lab, LabArgs
-from lab.node.render import artifacts_of
+from lab.node.render import render
 from lab.node.service import Binary, Image
 from lab.spec import Spec
 from toolchain.vm_image import VmImage
@@ -163,10 +163,12 @@ def record(
     monitor = Monitor(renewed)
     mocks.set_mocks(monitor.mocks, project="hardway", stack="test", preview=False, monitor=monitor)
     settings.SETTINGS.callbacks = Hooks()
+    rendered = render(spec)
     args = LabArgs(
         spec=spec,
+        rendered=rendered,
         image=image,
-        digests={thing: digest(thing) for thing in artifacts_of(spec)},
+        digests={artifact: digest(artifact) for artifact in rendered.artifacts},
         repairs=repairs or {},
     )
     pulumi.runtime.test(lambda: _run(spec.name, args))()  # type: ignore[no-untyped-call]
