@@ -56,6 +56,7 @@ class Resource:
     inputs: Values = field(repr=False)
     shown: Values = field(repr=False)
     other_types: frozenset[str]
+    other_names: frozenset[str]
     parent: str
     dependencies: frozenset[str] = field(repr=False)
     deleted_with: str
@@ -276,7 +277,8 @@ class Monitor(mocks.MockMonitor):
             custom=request.custom,
             inputs=_without_secrets(inputs, reveal=True),
             shown=_without_secrets(inputs, reveal=False),
-            other_types=frozenset(alias.spec.type for alias in request.aliases),
+            other_types=frozenset(alias.spec.type for alias in request.aliases if alias.spec.type),
+            other_names=frozenset(alias.spec.name for alias in request.aliases if alias.spec.name),
             parent=request.parent,
             dependencies=frozenset(request.dependencies)
             | {urn for of in request.propertyDependencies.values() for urn in of.urns},
