@@ -1,4 +1,4 @@
-"""How control planes come to be members of etcd and leave it: `assets/node/etcd-member` with real etcds. Needs root."""
+"""`assets/node/etcd-member` with real etcds: joining, leaving and losing data. Needs root."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ mount --bind "$2" programs
 mount --bind "$3" etcd
 exec chroot . "${@:4}"
 """
-"""A file system of one control plane: what it writes stands in its own folder."""
+"""Enters the file system of a control plane, which writes to its own folder."""
 _RUN = """
 set -e
 "$1" join "$2" "$3"
 if [ -e /run/etcd-member.env ]; then set -a; . /run/etcd-member.env; set +a; fi
 exec "${@:4}"
 """
-"""What the unit does."""
+"""Does the same as the systemd unit of etcd."""
 
 
 def lab(addresses: Mapping[str, str]) -> Spec:
-    """A lab of control planes, name to address."""
+    """Return a lab of control planes, given as name to address."""
     nodes = [{"name": name, "address": address} for name, address in addresses.items()]
     return parse({"networkCidr": "10.99.0.0/24", "controlPlanes": nodes, "workers": []})
 
@@ -54,7 +54,7 @@ THREE = ("control0", "control1", "control2")
 
 
 class Members:
-    """The control planes' etcds, each with a file system of its own, and all in one network that nobody else sees."""
+    """The etcds of several control planes, each in its own file system, all in one private network."""
 
     def __init__(self, folder: Path, binaries: Path) -> None:
         self._folder, self._binaries = folder, binaries
@@ -66,7 +66,7 @@ class Members:
             ["unshare", "--net", "sh", "-c", _HOLD, "sh", *addresses], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         assert self._holder.stdout
-        assert self._holder.stdout.readline() == b"ready\n", "no network of its own could be made: are you root?"
+        assert self._holder.stdout.readline() == b"ready\n", "The network could not be created. This test needs root."
         certificates = folder / "certificates"
         certificates.mkdir()
         _make_certificates(certificates, addresses)
@@ -78,40 +78,40 @@ class Members:
                 (folder / node / name).symlink_to(f"usr/{name}")
 
     def close(self) -> None:
-        """Ends all."""
+        """End all etcds."""
         for name in list(self._running):
             self.kill(name)
         self._holder.communicate()
 
     def configure(self, *names: str) -> None:
-        """Tells each control plane of a lab which ones it has; those that it has not go on with what they were told."""
+        """Write the list of a lab's control planes to each of them. Other control planes keep their old list."""
         spec = lab({name: self._addresses[name] for name in names})
         for node in spec.control_planes:
             text = etcd(spec, node).files["/etc/etcd/members"].content
             (self._folder / node.name / "etc/etcd/members").write_text(str(text))
 
-    def make(self, *names: str) -> None:
-        """Makes a lab: control planes that are members of etcd."""
+    def create(self, *names: str) -> None:
+        """Create a lab of control planes that are members of etcd."""
         self.configure(*names)
-        self.note_new(*names)
+        self.record_new(*names)
         self.start(*names)
         self.await_healthy(*names)
 
-    def note_new(self, *names: str) -> None:
-        """Tells the first control plane of some that they have no data."""
+    def record_new(self, *names: str) -> None:
+        """Record on the first control plane that these have no data."""
         for name in names:
             assert self.member("new", name, by=names[0]).returncode == 0
 
     def move(self, name: str) -> None:
-        """Gives a control plane another address."""
+        """Give a control plane another address."""
         self._addresses[name] = FREE
 
     def start(self, *names: str) -> None:
-        """Starts the etcds as their units do."""
+        """Start the etcds as their units do."""
         for name in names:
             (node,) = lab({name: self._addresses[name]}).control_planes
             line = _unit(node).split("ExecStart=")[1].split("\n#")[0].replace("\\\n", "")
-            arguments = [str(node.address), name, "/etcd/etcd", *shlex.split(_own(name, line))[1:]]
+            arguments = [str(node.address), name, "/etcd/etcd", *shlex.split(_with_own_loopback(name, line))[1:]]
             program = self._command(name, "bash", "-c", _RUN, "bash", "/programs/etcd-member", *arguments)
             with (self._folder / f"{name}.log").open("wb") as log:
                 self._running[name] = subprocess.Popen(
@@ -119,68 +119,73 @@ class Members:
                 )
 
     def await_end(self, name: str) -> None:
-        """Waits until an etcd has ended, as it does when it was taken out."""
+        """Wait until an etcd has ended, as it does after its removal."""
         wait_until(lambda: self._running[name].poll() is not None, f"etcd of {name} has ended")
         del self._running[name]
 
     def kill(self, name: str) -> None:
-        """Ends an etcd at once, as if its machine lost power."""
+        """Kill an etcd, as if its machine lost power."""
         process = self._running.pop(name)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
     def reboot(self, name: str) -> None:
-        """Empties what does not outlast a reboot."""
+        """Empty the folder that does not survive a reboot."""
         shutil.rmtree(self._folder / name / "run")
         (self._folder / name / "run").mkdir()
 
     def lose_data(self, name: str) -> None:
-        """Gives a control plane an empty disk."""
+        """Give a control plane an empty disk."""
         self.reboot(name)
         shutil.rmtree(self._folder / name / "var/lib/etcd")
         (self._folder / name / "var/lib/etcd").mkdir()
 
     def await_healthy(self, *names: str) -> None:
-        """Asks each for its health until all have it, as service transactions do side by side."""
-        wait_until(lambda: not [name for name in names if self.ailment(name)], f"{names} are healthy")
+        """Wait until all are healthy, as service transactions do in parallel."""
+        wait_until(lambda: not [name for name in names if self.problem(name)], f"{names} are healthy")
 
-    def ailment(self, name: str) -> str:
-        """What is wrong with the etcd of a control plane; empty where it is healthy."""
-        asked = self.member("healthy", name, _own(name, ETCD_HEALTH), by=name)
-        return asked.stdout if asked.returncode else ""
+    def problem(self, name: str) -> str:
+        """Return the problem of the etcd of a control plane; empty if it is healthy."""
+        result = self.member("healthy", name, _with_own_loopback(name, ETCD_HEALTH), by=name)
+        return result.stdout if result.returncode else ""
 
     def leave(self, name: str, by: str = "control0") -> None:
-        """Has a control plane take the etcd of another one, or its own, out."""
+        """Remove the etcd of a control plane from the cluster.
+
+        Args:
+            name: The control plane that leaves.
+            by: The control plane on which the program runs.
+        """
         left = self.member("leave", name, by=by)
         assert left.returncode == 0, left.stderr
 
     def member(self, verb: str, name: str, *arguments: str, by: str) -> subprocess.CompletedProcess[str]:
-        """Runs `etcd-member` on a control plane for the membership of one."""
+        """Run `etcd-member` on a control plane, for itself or another one."""
         return self.run(by, "/programs/etcd-member", verb, self._addresses[name], name, *arguments)
 
     def members(self) -> list[dict[str, Any]]:
-        """The members, as the first control plane knows them."""
+        """Return the members that the first control plane lists."""
         listed: dict[str, Any] = json.loads(self.etcdctl("control0", "member", "list", "--write-out=json"))
         return list(listed["members"])
 
     def voters(self) -> set[str]:
-        """The names of the members that vote."""
+        """Return the names of the voting members."""
         return {member["name"] for member in self.members() if not member.get("isLearner")}
 
     def put(self, value: str) -> None:
-        """Stores something."""
+        """Store a value."""
         self.etcdctl("control0", "put", "written", value)
 
     def read(self, name: str) -> str:
-        """What is stored, as a control plane knows it."""
+        """Return the stored value that a control plane has."""
         return self.etcdctl(name, "get", "written", "--print-value-only").strip()
 
     def data(self, name: str) -> str:
-        """The names of what an etcd keeps."""
+        """Return the names of the files in the data directory of an etcd."""
         return self.run(name, "ls", "/var/lib/etcd").stdout
 
     def etcdctl(self, name: str, *arguments: str) -> str:
-        """What etcdctl prints of an etcd."""
+        """Return the output of etcdctl for an etcd."""
         options = [f"--{kind}=/etc/etcd/{file}" for kind, file in _FILES.items()]
         options += [f"--endpoints=https://{self._addresses[name]}:2379", "--command-timeout=20s"]
         result = self.run(name, "/etcd/etcdctl", *options, *arguments)
@@ -188,11 +193,11 @@ class Members:
         return result.stdout
 
     def run(self, name: str, *command: str) -> subprocess.CompletedProcess[str]:
-        """Runs a command on a control plane."""
+        """Run a command on a control plane."""
         return subprocess.run(self._command(name, *command), capture_output=True, text=True, check=False)
 
-    def said(self, name: str) -> str:
-        """What an etcd has logged since it was started."""
+    def log(self, name: str) -> str:
+        """Return the log of an etcd since its start."""
         return (self._folder / f"{name}.log").read_text()
 
     def _command(self, name: str, *command: str) -> Sequence[str]:
@@ -216,8 +221,8 @@ def _unit(node: Node) -> str:
     return str(etcd(lab({node.name: str(node.address)}), node).files["/etc/systemd/system/etcd.service"].content)
 
 
-def _own(name: str, text: str) -> str:
-    """A text with another loopback address for each control plane: here they share one network."""
+def _with_own_loopback(name: str, text: str) -> str:
+    """Return the text with a separate loopback address for each control plane, because they share one network here."""
     return text.replace("127.0.0.1", f"127.0.0.1{name[-1]}")
 
 
@@ -235,20 +240,20 @@ def _make_certificates(folder: Path, addresses: Sequence[str]) -> None:
 
 @pytest.fixture
 def members(tmp_path: Path) -> Iterator[Members]:
-    """Four control planes, none of whose etcds has started yet."""
+    """Four control planes whose etcds have not started yet."""
     found = binaries.ensure([("etcd", version("etcd"))])
     members = Members(tmp_path, found["etcd", version("etcd")].path.parent)
     yield members
     members.close()
 
 
-def test_control_planes_that_are_made_together_all_become_members(members: Members) -> None:
-    members.make("control2", "control1", "control0")
+def test_new_control_planes_become_members(members: Members) -> None:
+    members.create("control2", "control1", "control0")
     assert members.voters() == set(THREE)
 
 
-def test_control_planes_that_are_added_later_find_what_is_there(members: Members) -> None:
-    members.make("control0")
+def test_later_control_planes_receive_the_data(members: Members) -> None:
+    members.create("control0")
     members.put("before")
     members.configure(*THREE)
     members.start("control1", "control2")
@@ -257,8 +262,8 @@ def test_control_planes_that_are_added_later_find_what_is_there(members: Members
     assert members.read("control2") == "before"
 
 
-def test_those_that_leave_are_not_missed(members: Members) -> None:
-    members.make(*THREE)
+def test_cluster_works_after_members_have_left(members: Members) -> None:
+    members.create(*THREE)
     members.configure("control0")
     for name in ("control1", "control2"):
         members.leave(name)
@@ -269,8 +274,8 @@ def test_those_that_leave_are_not_missed(members: Members) -> None:
     members.put("after")
 
 
-def test_one_of_two_leaves_by_itself_before_its_etcd_is_stopped(members: Members) -> None:
-    members.make("control0", "control1")
+def test_one_of_two_removes_itself(members: Members) -> None:
+    members.create("control0", "control1")
     members.leave("control1", by="control1")
     members.await_end("control1")
     members.configure("control0")
@@ -278,24 +283,24 @@ def test_one_of_two_leaves_by_itself_before_its_etcd_is_stopped(members: Members
     members.put("after")
 
 
-def test_the_last_one_has_nobody_to_leave(members: Members) -> None:
-    members.make("control0", "control1")
+def test_last_member_stays(members: Members) -> None:
+    members.create("control0", "control1")
     members.leave("control1", by="control1")
     members.await_end("control1")
     members.leave("control0")
     assert members.voters() == {"control0"}
 
 
-def test_one_that_was_given_another_name_is_not_taken_out_by_its_former_one(members: Members) -> None:
-    members.make("control0", "control1")
+def test_former_name_does_not_remove_renamed_member(members: Members) -> None:
+    members.create("control0", "control1")
     left = members.run("control0", "/programs/etcd-member", "leave", ADDRESSES["control1"], "former")
     assert left.returncode == 0, left.stderr
     assert members.voters() == {"control0", "control1"}
 
 
 @pytest.mark.parametrize("name", ["control0", "control2"])
-def test_one_that_has_lost_its_data_becomes_a_member_anew(members: Members, name: str) -> None:
-    members.make(*THREE)
+def test_member_without_data_joins_again(members: Members, name: str) -> None:
+    members.create(*THREE)
     members.put("before")
     members.kill(name)
     members.lose_data(name)
@@ -305,31 +310,31 @@ def test_one_that_has_lost_its_data_becomes_a_member_anew(members: Members, name
     assert members.read(name) == "before"
 
 
-def test_one_that_has_lost_its_data_founds_no_second_cluster_while_the_others_are_silent(members: Members) -> None:
-    members.make(*THREE)
+def test_first_member_without_data_waits_for_silent_others(members: Members) -> None:
+    members.create(*THREE)
     members.put("before")
     for name in THREE:
         members.kill(name)
         members.reboot(name)
     members.lose_data("control0")
     members.start("control0")
-    wait_until(lambda: "may have data" in members.said("control0"), "control0 says what it waits for")
+    wait_until(lambda: "may have data" in members.log("control0"), "control0 logs the reason why it waits")
     assert members.data("control0") == ""
     members.start("control1", "control2")
     members.await_healthy(*THREE)
     assert members.read("control0") == "before"
 
 
-def test_a_single_one_that_has_lost_its_data_founds_its_cluster_again(members: Members) -> None:
-    members.make("control0")
+def test_single_member_without_data_founds_a_cluster_again(members: Members) -> None:
+    members.create("control0")
     members.kill("control0")
     members.lose_data("control0")
     members.start("control0")
     members.await_healthy("control0")
 
 
-def test_those_of_a_cluster_refuse_one_that_was_founded_in_its_place(members: Members) -> None:
-    members.make("control0")
+def test_members_refuse_a_second_cluster(members: Members) -> None:
+    members.create("control0")
     members.configure(*THREE)
     members.start("control1", "control2")
     members.await_healthy(*THREE)
@@ -338,19 +343,20 @@ def test_those_of_a_cluster_refuse_one_that_was_founded_in_its_place(members: Me
         members.kill(name)
         members.reboot(name)
     members.lose_data("control0")
-    members.note_new(*THREE)
+    members.record_new(*THREE)
     members.start("control0")
     members.await_healthy("control0")
     members.start("control1", "control2")
-    wait_until(lambda: "is not the member that" in members.ailment("control0"), "control0 says that it is another")
+    wait_until(lambda: "is not the member that" in members.problem("control0"), "control0 reports the difference")
     wait_until(
-        lambda: "is not the member that" in members.ailment("control1"), "control1 says that control0 is another"
+        lambda: "is not the member that" in members.problem("control1"),
+        "control1 reports the difference",
     )
     assert (members.read("control0"), members.read("control1"), members.read("control2")) == ("", "before", "before")
 
 
-def test_one_that_was_cut_off_before_its_first_start_goes_on(members: Members) -> None:
-    members.make("control0")
+def test_interrupted_join_continues(members: Members) -> None:
+    members.create("control0")
     members.configure("control0", "control1")
     for _ in range(2):
         joined = members.member("join", "control1", by="control1")
@@ -360,8 +366,8 @@ def test_one_that_was_cut_off_before_its_first_start_goes_on(members: Members) -
     assert members.voters() == {"control0", "control1"}
 
 
-def test_one_whose_first_start_did_not_get_as_far_as_its_log_is_no_member_yet(members: Members) -> None:
-    members.make("control0")
+def test_first_start_without_log_is_repeated(members: Members) -> None:
+    members.create("control0")
     members.configure("control0", "control1")
     assert members.member("join", "control1", by="control1").returncode == 0
     members.run("control1", "mkdir", "-p", "/var/lib/etcd/member/snap")
@@ -371,21 +377,21 @@ def test_one_whose_first_start_did_not_get_as_far_as_its_log_is_no_member_yet(me
     assert members.voters() == {"control0", "control1"}
 
 
-@pytest.mark.parametrize("told", [True, False], ids=["and taken out", "and is never heard of again"])
-def test_one_that_was_cut_off_and_given_up_does_not_keep_others_from_coming(members: Members, told: bool) -> None:
-    members.make("control0")
+@pytest.mark.parametrize("removed", [True, False], ids=["and is removed", "and never returns"])
+def test_abandoned_join_does_not_block_others(members: Members, removed: bool) -> None:
+    members.create("control0")
     members.configure("control0", "control1")
     assert members.member("join", "control1", by="control1").returncode == 0
     members.configure("control0", "control2")
-    if told:
+    if removed:
         members.leave("control1")
     members.start("control2")
     members.await_healthy("control2")
     assert members.voters() == {"control0", "control2"}
 
 
-def test_one_that_was_taken_out_becomes_a_member_again_by_what_it_had_on_its_disk(members: Members) -> None:
-    members.make(*THREE)
+def test_removed_member_joins_again_with_old_disk(members: Members) -> None:
+    members.create(*THREE)
     members.configure("control0", "control1")
     members.leave("control2")
     members.await_end("control2")
@@ -397,8 +403,8 @@ def test_one_that_was_taken_out_becomes_a_member_again_by_what_it_had_on_its_dis
     assert members.read("control2") == "since"
 
 
-def test_a_dead_one_makes_room_for_another(members: Members) -> None:
-    members.make(*THREE)
+def test_dead_member_is_removed_for_a_new_one(members: Members) -> None:
+    members.create(*THREE)
     members.kill("control2")
     members.configure("control0", "control1", "control3")
     members.start("control3")
@@ -406,8 +412,8 @@ def test_a_dead_one_makes_room_for_another(members: Members) -> None:
     assert members.voters() == {"control0", "control1", "control3"}
 
 
-def test_one_that_is_to_leave_stays_for_as_long_as_it_runs(members: Members) -> None:
-    members.make(*THREE)
+def test_running_member_stays_until_it_leaves(members: Members) -> None:
+    members.create(*THREE)
     members.configure("control0", "control1", "control3")
     members.start("control3")
     members.await_healthy("control3")
@@ -415,8 +421,8 @@ def test_one_that_is_to_leave_stays_for_as_long_as_it_runs(members: Members) -> 
 
 
 @pytest.mark.parametrize("lost", [True, False], ids=["without its data", "with its data"])
-def test_one_that_has_another_address_is_known_by_its_name(members: Members, lost: bool) -> None:
-    members.make(*THREE)
+def test_member_with_new_address_is_recognised_by_name(members: Members, lost: bool) -> None:
+    members.create(*THREE)
     members.put("before")
     members.kill("control2")
     if lost:
@@ -436,18 +442,18 @@ def test_one_that_has_another_address_is_known_by_its_name(members: Members, los
     members.put("by two of three")
 
 
-def test_another_than_the_first_never_founds_a_cluster(members: Members) -> None:
+def test_only_the_first_control_plane_founds_a_cluster(members: Members) -> None:
     members.configure(*THREE)
     members.start("control1")
-    wait_until(lambda: "waiting to become a member" in members.said("control1"), "control1 says what it waits for")
+    wait_until(lambda: "waiting to become a member" in members.log("control1"), "control1 logs the reason why it waits")
     assert members.data("control1") == ""
-    members.note_new(*THREE)
+    members.record_new(*THREE)
     members.start("control0")
     members.await_healthy("control0", "control1")
 
 
-def test_those_with_data_start_after_a_reboot_whoever_answers(members: Members) -> None:
-    members.make("control0", "control1")
+def test_members_with_data_start_without_others(members: Members) -> None:
+    members.create("control0", "control1")
     members.put("before")
     for name in ("control0", "control1"):
         members.kill(name)
@@ -455,7 +461,7 @@ def test_those_with_data_start_after_a_reboot_whoever_answers(members: Members) 
     joined = members.member("join", "control1", by="control1")
     assert (joined.returncode, joined.stdout) == (0, "")
     members.start("control1")
-    wait_until(lambda: "starting a new election" in members.said("control1"), "control1 looks for others")
+    wait_until(lambda: "starting a new election" in members.log("control1"), "control1 looks for others")
     members.start("control0")
     members.await_healthy("control0", "control1")
     assert members.read("control0") == "before"

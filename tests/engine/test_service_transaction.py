@@ -1,4 +1,4 @@
-"""Applying a service to a node: the program itself, in a root file system of its own. Needs root."""
+"""`assets/node/service` in its own root file system. Needs root."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ OLD = Service(
 
 
 def changed(files: Mapping[str, File | None], service: Service = OLD) -> Service:
-    """The service with other files; None is for one that goes."""
+    """Return the service with other files; None removes a file."""
     return replace(service, files={path: file for path, file in {**service.files, **files}.items() if file})
 
 
-# Everything that can change does.
+# Everything that can change differs.
 NEW = replace(
     changed(
         {
@@ -79,13 +79,13 @@ NEW = replace(
 
 
 def behaving(behaviour: str) -> Service:
-    """The new version, but one that does not work."""
+    """Return the new version with a behaviour that does not work."""
     return changed({CONFIGURATION: configuration("new", behaviour)}, NEW)
 
 
 @pytest.fixture
 def empty(tmp_path: Path) -> Iterator[Node]:
-    """A node to which nothing was applied. Its store has all binaries."""
+    """A node without services. Its store has all binaries."""
     node = Node(tmp_path / "root")
     node.store(OLD_TOOL, NEW_TOOL, SAME_HELPER)
     yield node
@@ -99,16 +99,16 @@ def node(empty: Node) -> Node:
     return empty
 
 
-# What is done for which change.
+# Changes and their effects
 
 
-def test_the_first_time_everything_is_put_in_place_and_started(empty: Node) -> None:
+def test_first_version_is_installed_and_started(empty: Node) -> None:
     assert empty.applied(OLD) == "tool: restart"
     empty.assert_at(OLD)
     assert empty.starts() == 1
 
 
-def test_the_same_again_changes_and_restarts_nothing(node: Node) -> None:
+def test_same_version_changes_nothing(node: Node) -> None:
     inodes = {path: node.path(path).stat().st_ino for path in node.files()}
     assert node.applied(OLD) == "tool: unchanged"
     node.assert_at(OLD)
@@ -136,7 +136,7 @@ def test_many_changes_restart_once(node: Node) -> None:
     ],
     ids=["content", "mode", "owner", "credential", "file removed", "file added", "binary", "binary removed"],
 )
-def test_one_change_restarts_once_and_reloads_no_units(node: Node, service: Service) -> None:
+def test_one_change_restarts_once(node: Node, service: Service) -> None:
     result = node.apply(service)
     assert result.output == "tool: restart\n"
     assert "systemctl daemon-reload" not in result.calls
@@ -144,7 +144,7 @@ def test_one_change_restarts_once_and_reloads_no_units(node: Node, service: Serv
     assert node.starts() == 2
 
 
-def test_a_file_that_the_service_watches_restarts_nothing(node: Node) -> None:
+def test_watched_file_restarts_nothing(node: Node) -> None:
     service = changed({WATCHED: File(content="new settings\n", restarts=False)})
     assert node.applied(service) == "tool: unchanged"
     node.assert_at(service)
@@ -192,14 +192,14 @@ def test_payload_without_config_hash_is_refused(node: Node) -> None:
     node.assert_at(OLD)
 
 
-def test_a_changed_unit_file_is_loaded_before_the_restart(node: Node) -> None:
+def test_changed_unit_is_loaded_before_the_restart(node: Node) -> None:
     service = changed({UNIT_FILE: unit_file("new")})
     result = node.apply(service)
     assert result.calls.index("systemctl daemon-reload") < result.calls.index(f"systemctl restart --no-block {UNIT}")
     node.assert_at(service)
 
 
-def test_a_service_that_reloads_is_not_restarted(node: Node) -> None:
+def test_reloading_service_is_not_restarted(node: Node) -> None:
     service = replace(changed({CONFIGURATION: configuration("new")}), activation="reload")
     assert node.applied(service) == "tool: reload"
     node.assert_at(service)
@@ -210,17 +210,17 @@ def test_files_without_a_unit_need_no_systemd(empty: Node) -> None:
     service = Service(name="tool", files={ADDED: File(content="added\n")})
     assert empty.applied(service) == "tool: unchanged"
     empty.assert_at(service)
-    assert empty.of_unit("active") == ""
+    assert empty.unit_property("active") == ""
     assert empty.remove().code == 0
     assert empty.files() == {}
 
 
 def owning(name: str, path: str) -> Service:
-    """A service of one file."""
+    """Return a service of one file."""
     return Service(name=name, files={path: File(content=f"of {name}\n")})
 
 
-def test_a_path_that_passed_to_another_service_is_left_to_it(empty: Node) -> None:
+def test_path_passes_to_another_service(empty: Node) -> None:
     for service in (owning("other", "/etc/first"), owning("tool", "/etc/second")):
         empty.applied(service)
     taking, moved = owning("other", "/etc/second"), owning("tool", "/etc/third")
@@ -229,7 +229,7 @@ def test_a_path_that_passed_to_another_service_is_left_to_it(empty: Node) -> Non
     assert empty.files() == {**files_of(taking), **files_of(moved)}
 
 
-def test_a_path_that_passed_to_another_service_stays_when_the_former_goes(empty: Node) -> None:
+def test_removal_keeps_path_of_another_service(empty: Node) -> None:
     taking = owning("other", "/etc/second")
     for service in (owning("tool", "/etc/second"), taking):
         empty.applied(service)
@@ -237,7 +237,7 @@ def test_a_path_that_passed_to_another_service_stays_when_the_former_goes(empty:
     assert empty.files() == files_of(taking)
 
 
-def test_another_check_health_or_timeout_restarts_nothing(node: Node) -> None:
+def test_changed_settings_restart_nothing(node: Node) -> None:
     service = replace(OLD, check="[ -d $STAGED ]", health="[ -e / ]")
     result = node.apply(service, timeout=7)
     assert result.output == "tool: unchanged\n"
@@ -247,13 +247,13 @@ def test_another_check_health_or_timeout_restarts_nothing(node: Node) -> None:
     assert (applied / "timeout").read_text() == "7"
 
 
-def test_a_unit_that_does_not_run_is_started(node: Node) -> None:
+def test_inactive_unit_is_started(node: Node) -> None:
     node.path(f"/test/units/{UNIT}/active").write_text("failed\n")
     assert node.applied(OLD) == "tool: start"
     node.assert_at(OLD)
 
 
-def test_a_service_that_is_unhealthy_is_restarted_when_it_is_to_be_repaired(node: Node) -> None:
+def test_repair_restarts_an_unhealthy_service(node: Node) -> None:
     node.path(f"/test/units/{UNIT}/configuration").write_text("behaviour: ill\n")
     assert node.applied(OLD) == "tool: unchanged"
     assert node.applied(OLD, repair="found ill") == "tool: restart"
@@ -261,7 +261,7 @@ def test_a_service_that_is_unhealthy_is_restarted_when_it_is_to_be_repaired(node
     assert node.applied(OLD, repair="found otherwise") == "tool: unchanged"
 
 
-def test_a_service_is_to_be_healthy_after_its_node_was_started_anew(node: Node) -> None:
+def test_unhealthy_service_is_restarted_after_a_reboot(node: Node) -> None:
     boot = node.path(f"{STATE}/applied/boot")
     this = boot.read_text()
     boot.write_text("another")
@@ -273,25 +273,25 @@ def test_a_service_is_to_be_healthy_after_its_node_was_started_anew(node: Node) 
     node.assert_at(OLD)
 
 
-def test_a_service_that_is_never_healthy_again_after_its_node_was_started_anew_fails(node: Node) -> None:
-    never = replace(OLD, health="echo not enough memory; [ ! -e /test/started-anew ]")
+def test_service_never_healthy_after_a_reboot_fails(node: Node) -> None:
+    never = replace(OLD, health="echo not enough memory; [ ! -e /test/rebooted ]")
     node.applied(never)
     node.path(f"{STATE}/applied/boot").write_text("another")
-    node.path("/test/started-anew").touch()
+    node.path("/test/rebooted").touch()
     for _ in range(2):
         result = node.apply(never)
         assert result.code == 1
         assert "not enough memory" in result.error
 
 
-def test_images_are_brought_in_where_they_are_others_or_one_is_missing(node: Node) -> None:
+def test_changed_or_missing_images_are_imported(node: Node) -> None:
     image, later = Image(name="pause", version="1"), Image(name="pause", version="2")
     images_unit = File(content="[Service]\nExecStart=/bin/true\n", restarts=False)
     service = replace(changed({"/etc/systemd/system/tool-images.service": images_unit}), images=(image,))
     brings_in = "systemctl restart --no-block tool-images.service"
     node.store(image, later)
     assert brings_in in node.apply(service).calls
-    # As assets/node/import-images notes it.
+    # As assets/node/import-images records it.
     node.path(f"{STATE}/imported").write_text(f"{digest(code(image))} {image_reference('pause')}\n")
     assert brings_in not in node.apply(service).calls
     assert brings_in in node.apply(service, repair="missing").calls
@@ -300,20 +300,20 @@ def test_images_are_brought_in_where_they_are_others_or_one_is_missing(node: Nod
     assert node.starts() == 1
 
 
-def test_the_health_of_what_ran_before_does_not_count(node: Node) -> None:
+def test_health_of_the_previous_version_does_not_count(node: Node) -> None:
     node.path("/test/delay").write_text("3\n")
-    # Time enough for the job on a busy machine: it is waited for as the health is.
+    # Enough time for the job on a busy machine: waiting for it counts as waiting for health.
     result = node.apply(behaving("hopeless"), timeout=60)
     assert result.code != 0
     assert "does not know its configuration" in result.error
     node.assert_at(OLD)
 
 
-# What somebody changed by hand.
+# Changes by hand
 
 
 @pytest.mark.parametrize("path", [CONFIGURATION, WATCHED, UNIT_FILE, TOOL])
-def test_a_changed_mode_is_set_right_without_a_restart(node: Node, path: str) -> None:
+def test_changed_mode_is_restored_without_a_restart(node: Node, path: str) -> None:
     node.path(path).chmod(0o666)
     assert node.applied(OLD) == "tool: unchanged"
     node.assert_at(OLD)
@@ -321,7 +321,7 @@ def test_a_changed_mode_is_set_right_without_a_restart(node: Node, path: str) ->
 
 
 @pytest.mark.parametrize("path", [CONFIGURATION, WATCHED, TOOL])
-def test_a_changed_owner_is_set_right_without_a_restart(node: Node, path: str) -> None:
+def test_changed_owner_is_restored_without_a_restart(node: Node, path: str) -> None:
     os.chown(node.path(path), 1, 1)
     assert node.applied(OLD) == "tool: unchanged"
     node.assert_at(OLD)
@@ -330,27 +330,25 @@ def test_a_changed_owner_is_set_right_without_a_restart(node: Node, path: str) -
 
 @pytest.mark.parametrize(("path", "starts"), [(CONFIGURATION, 2), (WATCHED, 1)])
 @pytest.mark.parametrize("how", [lambda path: path.write_text("by hand"), Path.unlink], ids=["changed", "missing"])
-def test_a_changed_or_missing_file_is_put_back(
-    node: Node, path: str, starts: int, how: Callable[[Path], object]
-) -> None:
+def test_changed_or_missing_file_is_restored(node: Node, path: str, starts: int, how: Callable[[Path], object]) -> None:
     how(node.path(path))
     assert node.applied(OLD) == ("tool: restart" if starts == 2 else "tool: unchanged")
     node.assert_at(OLD)
     assert node.starts() == starts
 
 
-@pytest.mark.parametrize("also_its_time", [True, False])
-def test_a_binary_that_was_exchanged_is_put_back(node: Node, also_its_time: bool) -> None:
+@pytest.mark.parametrize("with_old_timestamp", [True, False])
+def test_replaced_binary_is_restored(node: Node, with_old_timestamp: bool) -> None:
     node.path(TOOL).unlink()
     node.path(TOOL).write_text("#!/bin/sh\n# by hand\n")
     node.path(TOOL).chmod(0o755)
-    if also_its_time:
+    if with_old_timestamp:
         os.utime(node.path(TOOL), (1, 1))
     assert node.applied(OLD) == "tool: restart"
     node.assert_at(OLD)
 
 
-def test_a_link_in_the_place_of_a_file_is_replaced(node: Node) -> None:
+def test_link_in_place_of_a_file_is_replaced(node: Node) -> None:
     shutil.copy2(node.path(CONFIGURATION), node.path("/tmp/elsewhere"))
     node.path(CONFIGURATION).unlink()
     node.path(CONFIGURATION).symlink_to("/tmp/elsewhere")
@@ -359,10 +357,10 @@ def test_a_link_in_the_place_of_a_file_is_replaced(node: Node) -> None:
     node.assert_at(OLD)
 
 
-# What is refused before anything is touched.
+# Refusals before any change
 
 
-def test_a_check_that_fails_changes_nothing(node: Node) -> None:
+def test_failed_check_changes_nothing(node: Node) -> None:
     staged = f'cat "$STAGED{CONFIGURATION}"; exit 1'
     result = node.apply(replace(NEW, check=staged))
     assert result.code == 1
@@ -371,23 +369,23 @@ def test_a_check_that_fails_changes_nothing(node: Node) -> None:
     assert node.starts() == 1
 
 
-def test_a_check_is_told_what_differs(node: Node) -> None:
+def test_check_gets_the_changed_paths(node: Node) -> None:
     refuses = f'[[ "$CHANGED" != *" {CONFIGURATION} "* ]] || {{ echo "not $CHANGED."; exit 1; }}'
     assert node.applied(replace(changed({ADDED: File(content="added")}), check=refuses)) == "tool: restart"
     result = node.apply(replace(changed({CONFIGURATION: configuration("new")}), check=refuses))
     assert f"refused before anything was changed: not  {CONFIGURATION} ." in result.error
 
 
-def test_a_binary_that_is_not_on_the_node_changes_nothing(node: Node) -> None:
+def test_missing_binary_changes_nothing(node: Node) -> None:
     result = node.apply(replace(NEW, binaries={TOOL: Binary(name="tool", version="3")}))
     assert result.code == 1
     assert f"tool on {socket.gethostname()}: the binary for {TOOL} is not on this node" in result.error
     node.assert_at(OLD)
 
 
-def test_a_payload_that_is_cut_off_changes_nothing(node: Node) -> None:
+def test_truncated_payload_changes_nothing(node: Node) -> None:
     whole = base64.b64decode(node.payload(NEW))
-    # The last bytes are a checksum and the length, which the content is whole without.
+    # The last bytes are a checksum and the length. Even without them, the content is complete.
     for length in (*range(0, len(whole), 100), len(whole) - 1):
         result = node.run("apply", "tool", stdin=base64.b64encode(whole[:length]).decode())
         assert result.code == 1
@@ -396,7 +394,7 @@ def test_a_payload_that_is_cut_off_changes_nothing(node: Node) -> None:
         assert node.starts() == 1
 
 
-# What does not become healthy.
+# Versions that do not become healthy
 
 
 @pytest.mark.parametrize(
@@ -408,7 +406,7 @@ def test_a_payload_that_is_cut_off_changes_nothing(node: Node) -> None:
         ("exits", f"{UNIT} exits again and again"),
     ],
 )
-def test_an_unhealthy_version_is_put_back(node: Node, behaviour: str, reason: str) -> None:
+def test_unhealthy_version_is_rolled_back(node: Node, behaviour: str, reason: str) -> None:
     result = node.apply(behaving(behaviour))
     assert result.code == 1
     assert result.output == ""
@@ -421,19 +419,19 @@ def test_an_unhealthy_version_is_put_back(node: Node, behaviour: str, reason: st
     node.assert_at(NEW)
 
 
-def test_the_last_lines_of_the_journal_are_told(node: Node) -> None:
+def test_error_has_the_last_journal_lines(node: Node) -> None:
     error = node.apply(behaving("fails")).error
     told = error.partition("The last lines of its journal:\n")[2].splitlines()[:20]
     assert told == [*(f"  option {number}" for number in range(12, 31)), "  cannot use the configuration"]
     assert "Started" not in error
 
 
-def test_what_never_will_be_healthy_is_not_waited_for(node: Node) -> None:
-    # A test that waited would never end.
+def test_hopeless_version_is_not_waited_for(node: Node) -> None:
+    # If the program waited, the test would never end.
     assert "does not know" in node.apply(behaving("hopeless"), timeout=100_000).error
 
 
-def test_what_was_changed_by_hand_comes_back_with_the_version_before(node: Node) -> None:
+def test_rollback_restores_changes_by_hand(node: Node) -> None:
     node.path(WATCHED).write_text("by hand\n")
     node.path(WATCHED).chmod(0o604)
     assert node.apply(behaving("hopeless")).code == 1
@@ -441,17 +439,17 @@ def test_what_was_changed_by_hand_comes_back_with_the_version_before(node: Node)
     assert node.leftovers() == []
 
 
-def test_a_first_version_that_is_unhealthy_is_removed_again(empty: Node) -> None:
+def test_unhealthy_first_version_is_removed(empty: Node) -> None:
     error = empty.apply(behaving("hopeless")).error
     assert "There was no previous version, so the service was removed again." in error
     assert empty.files() == {}
     assert empty.leftovers() == []
-    assert empty.of_unit("active") == "inactive"
+    assert empty.unit_property("active") == "inactive"
     empty.applied(OLD)
     empty.assert_at(OLD)
 
 
-def test_the_reason_is_told_where_the_version_before_is_unhealthy_too(node: Node) -> None:
+def test_error_names_unhealthy_previous_version(node: Node) -> None:
     node.path(f"{STATE}/applied/health").write_text("echo the cluster is away; exit 1")
     error = node.apply(behaving("hopeless")).error
     assert "does not know its configuration" in error
@@ -460,7 +458,7 @@ def test_the_reason_is_told_where_the_version_before_is_unhealthy_too(node: Node
     assert node.leftovers() == []
 
 
-def test_the_reason_is_told_where_the_version_before_cannot_be_reloaded_either(empty: Node) -> None:
+def test_error_names_failed_reload_of_previous_version(empty: Node) -> None:
     reloads = replace(OLD, activation="reload")
     empty.applied(reloads)
     empty.path("/test/reloads-fail").touch()
@@ -472,19 +470,19 @@ def test_the_reason_is_told_where_the_version_before_cannot_be_reloaded_either(e
     empty.assert_at(reloads)
 
 
-# What is interrupted.
+# Interruptions
 
 
 def moments(run: Run, draws: int = 6) -> Iterator[tuple[tuple[int, str], random.Random]]:
-    """Draws so many moments at which to kill the same run; with each comes the chance to draw what comes after it."""
+    """Draw moments at which to kill the same run, each with a random generator for the test's next choices."""
     every = [(call, how) for call in range(1, len(run.calls) + 1) for how in ("before", "during")]
     chance = random.Random(SEED)
     chance.shuffle(every)
     return ((moment, chance) for moment in every[:draws])
 
 
-def assert_whole(node: Node, *versions: Service) -> None:
-    """Each file is as one of the versions has it, and those that all of them have are there."""
+def assert_complete(node: Node, *versions: Service) -> None:
+    """Assert that each file is as in one of the versions, and that files of all versions exist."""
     found = {path: file for path, file in node.files().items() if not path.endswith(SUFFIX)}
     wanted = [files_of(version) for version in versions]
     for path, file in found.items():
@@ -492,7 +490,7 @@ def assert_whole(node: Node, *versions: Service) -> None:
     assert set.intersection(*map(set, wanted)) <= set(found)
 
 
-def test_no_file_is_ever_seen_half_written_or_missing(node: Node) -> None:
+def test_files_are_never_partial_or_missing(node: Node) -> None:
     for versions in ([OLD, NEW], [NEW, OLD], [OLD, behaving("hopeless")]):
         seen = node.watched(versions[1], set(OLD.files) & set(NEW.files) | {TOOL})
         for path, digests in seen.items():
@@ -501,35 +499,35 @@ def test_no_file_is_ever_seen_half_written_or_missing(node: Node) -> None:
 
 
 @pytest.mark.parametrize("new", [NEW, behaving("hopeless")], ids=["works", "hopeless"])
-def test_a_change_that_was_killed_is_finished_or_undone_by_the_next(node: Node, new: Service) -> None:
-    for version in (new, OLD):  # its folders stay, and what is there already is not made
+def test_next_run_recovers_from_a_killed_change(node: Node, new: Service) -> None:
+    for version in (new, OLD):  # the folders stay, and existing ones are not created again
         node.apply(version)
     run = node.apply(new)
     node.applied(OLD)
     for moment, chance in moments(run, draws=25 if new == NEW else 6):
         assert node.apply(new, kill=moment).killed
-        assert_whole(node, OLD, new)
-        following = chance.choice([OLD, NEW])
-        node.applied(following)
-        node.assert_at(following)
+        assert_complete(node, OLD, new)
+        next_version = chance.choice([OLD, NEW])
+        node.applied(next_version)
+        node.assert_at(next_version)
         node.applied(OLD)
 
 
-def test_a_first_version_that_was_killed_is_finished_or_removed_by_the_next(empty: Node) -> None:
+def test_next_run_recovers_from_a_killed_first_version(empty: Node) -> None:
     run = empty.apply(NEW)
     empty.remove()
     for moment, chance in moments(run):
         assert empty.apply(NEW, kill=moment).killed
-        assert_whole(empty, Service(name="tool", files={}), NEW)
-        following = chance.choice([NEW, OLD, None])
-        if following:
-            empty.applied(following)
-            empty.assert_at(following)
+        assert_complete(empty, Service(name="tool", files={}), NEW)
+        next_version = chance.choice([NEW, OLD, None])
+        if next_version:
+            empty.applied(next_version)
+            empty.assert_at(next_version)
         assert empty.remove().code == 0
         empty.assert_gone()
 
 
-def test_a_removal_finishes_what_was_killed(node: Node) -> None:
+def test_removal_recovers_from_a_killed_change(node: Node) -> None:
     run = node.apply(NEW)
     node.applied(OLD)
     for moment, _ in moments(run):
@@ -539,7 +537,7 @@ def test_a_removal_finishes_what_was_killed(node: Node) -> None:
         node.applied(OLD)
 
 
-def test_a_removal_that_was_killed_is_finished_or_undone_by_the_next(node: Node) -> None:
+def test_next_run_recovers_from_a_killed_removal(node: Node) -> None:
     run = node.remove()
     for moment, chance in moments(run):
         node.applied(OLD)
@@ -551,19 +549,19 @@ def test_a_removal_that_was_killed_is_finished_or_undone_by_the_next(node: Node)
         node.assert_gone()
 
 
-def test_killed_again_and_again_it_still_ends_at_the_last_version(node: Node) -> None:
+def test_repeated_kills_end_at_the_last_version(node: Node) -> None:
     run = node.apply(NEW)
     node.applied(OLD)
     for moment, chance in moments(run):
         node.apply(NEW, kill=moment)
         for _ in range(2):
             node.apply(chance.choice([OLD, NEW]), kill=(chance.randint(1, len(run.calls)), "during"))
-            assert_whole(node, OLD, NEW)
+            assert_complete(node, OLD, NEW)
         node.applied(OLD)
         node.assert_at(OLD)
 
 
-def test_a_reload_that_was_killed_is_undone_by_the_version_before(empty: Node) -> None:
+def test_killed_reload_is_rolled_back_by_previous_version(empty: Node) -> None:
     old = replace(OLD, activation="reload")
     new = changed({CONFIGURATION: configuration("new")}, old)
     empty.applied(old)
@@ -576,18 +574,18 @@ def test_a_reload_that_was_killed_is_undone_by_the_version_before(empty: Node) -
     assert empty.starts() == 1
 
 
-def test_what_was_killed_is_undone_by_the_version_before_though_a_version_was_refused_since(node: Node) -> None:
+def test_recovery_works_after_a_refused_version(node: Node) -> None:
     run = node.apply(NEW)
     node.applied(OLD)
     for moment, _ in moments(run):
         assert node.apply(NEW, kill=moment).killed
         node.apply(replace(NEW, check="false"))
-        assert_whole(node, OLD, NEW)
+        assert_complete(node, OLD, NEW)
         node.applied(OLD)
         node.assert_at(OLD)
 
 
-def test_a_run_without_changes_that_was_killed_restarts_nothing(node: Node) -> None:
+def test_killed_run_without_changes_restarts_nothing(node: Node) -> None:
     run = node.apply(OLD)
     for moment, _ in moments(run):
         assert node.apply(OLD, kill=moment).killed
@@ -596,10 +594,10 @@ def test_a_run_without_changes_that_was_killed_restarts_nothing(node: Node) -> N
     assert node.starts() == 1
 
 
-# What there is no space for.
+# A full disk
 
 
-def test_a_full_disk_leaves_the_version_before_in_place_and_running(node: Node) -> None:
+def test_full_disk_keeps_the_previous_version(node: Node) -> None:
     for blocks in itertools.count():
         node.leave_free(blocks)
         result = node.apply(NEW)
@@ -613,7 +611,7 @@ def test_a_full_disk_leaves_the_version_before_in_place_and_running(node: Node) 
     node.assert_at(NEW)
 
 
-# What is removed.
+# Removal
 
 
 def test_removing_leaves_nothing(node: Node) -> None:
@@ -621,12 +619,12 @@ def test_removing_leaves_nothing(node: Node) -> None:
     node.assert_gone()
 
 
-def test_removing_what_is_not_there_does_nothing(empty: Node) -> None:
+def test_removing_a_missing_service_does_nothing(empty: Node) -> None:
     assert empty.remove().code == 0
     empty.assert_gone()
 
 
-def test_removing_leaves_what_others_put_there(node: Node) -> None:
+def test_removing_keeps_files_of_others(node: Node) -> None:
     node.path("/etc/tool/other").write_text("not ours\n")
     node.remove()
     assert list(node.files()) == ["/etc/tool/other"]

@@ -1,4 +1,4 @@
-"""A root file system of its own, with a systemd that only pretends, in which `assets/node/service` runs. Needs root."""
+"""A separate root file system with a fake systemd, in which `assets/node/service` runs. Needs root."""
 
 from __future__ import annotations
 
@@ -17,11 +17,24 @@ from lab.node.service import Binary, Image, Service, contents, digest, manifest
 from lab.node.service import config_hash as hash_of
 from tests.support.node_programs import install
 
-PRETENDERS = Path(__file__).parent / "service_node"
+FAKE_PROGRAMS = Path(__file__).parent / "service_node"
 UNIT = "tool.service"
 STATE = "/var/lib/hardway/services/tool"
 SUFFIX = ".hardway-new"
-MOMENTS = ("chmod", "chown", "cp", "ln", "mkdir", "mv", "rm", "sha256sum", "sync", "systemctl", "tar", "touch")
+INTERRUPTIBLE_PROGRAMS = (
+    "chmod",
+    "chown",
+    "cp",
+    "ln",
+    "mkdir",
+    "mv",
+    "rm",
+    "sha256sum",
+    "sync",
+    "systemctl",
+    "tar",
+    "touch",
+)
 """The programs at whose calls a run can be killed."""
 
 _MAKE = """
@@ -39,12 +52,19 @@ cp /etc/passwd /etc/group etc
 cd /
 exec chroot "$1" sh -c 'echo ready; exec cat'
 """
-"""Everything that a node has on one file system is on one here, too: a hard link does not cross mounts."""
+"""As on a node, all folders are on one file system, because a hard link does not cross mounts."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run of the program. calls: the programs that it called, of those that change something."""
+    """A run of the program.
+
+    Attributes:
+        code: The exit code, negative if the run was killed.
+        output: The standard output.
+        error: The error output.
+        calls: The calls of `INTERRUPTIBLE_PROGRAMS`.
+    """
 
     code: int
     output: str
@@ -53,12 +73,12 @@ class Run:
 
     @property
     def killed(self) -> bool:
-        """Whether it was killed at the moment that was chosen."""
+        """Whether the run was killed at the chosen call."""
         return self.code < 0
 
 
 class Sandbox:
-    """The root file system; nothing of it is seen outside, and it goes when the sandbox is closed."""
+    """A root file system that is invisible outside, and that `close` deletes."""
 
     def __init__(self, mount_point: Path) -> None:
         mount_point.mkdir()
@@ -68,24 +88,24 @@ class Sandbox:
             stdout=subprocess.PIPE,
         )
         assert self._holder.stdout
-        assert self._holder.stdout.readline() == b"ready\n", "no root file system could be made: are you root?"
+        assert self._holder.stdout.readline() == b"ready\n", "The root file system needs root."
         self.root = Path(f"/proc/{self._holder.pid}/root")
         (self.root / "test/bin").mkdir()
         install(self.root / "test")
-        for path in PRETENDERS.iterdir():
+        for path in FAKE_PROGRAMS.iterdir():
             shutil.copy(path, self.root / "test")
-        for name in MOMENTS:
+        for name in INTERRUPTIBLE_PROGRAMS:
             (self.root / "test/bin" / name).symlink_to("/test/moment")
         self._program("sleep", "exec /usr/bin/sleep 0.01")
         self._program("journalctl", "cat /test/journal")
         (self.root / "test/calls").write_text("0\n")
 
     def close(self) -> None:
-        """Ends it, and sees to it that the program asked systemd for nothing that the one here does not know."""
+        """Delete the sandbox. Assert that the program called systemctl only in ways that the fake knows."""
         unknown = self.root / "test/unknown"
-        asked = unknown.read_text() if unknown.exists() else ""
+        calls = unknown.read_text() if unknown.exists() else ""
         self._holder.communicate()
-        assert asked == ""
+        assert calls == ""
 
     def _program(self, name: str, body: str) -> None:
         path = self.root / "test/bin" / name
@@ -93,18 +113,24 @@ class Sandbox:
         path.chmod(0o755)
 
     def path(self, path: str) -> Path:
-        """Where the tests find a path of the node."""
+        """Return the path on this machine of a path of the node."""
         return self.root / path.removeprefix("/")
 
     def run(self, *arguments: str, stdin: str = "", kill: tuple[int, str] | None = None) -> Run:
-        """Runs the program. kill: the number of the call at which it is killed, and `before` or `during` that call."""
+        """Run the program.
+
+        Args:
+            arguments: The arguments.
+            stdin: The standard input.
+            kill: The number of the call at which the run is killed, and `before` or `during` that call.
+        """
         test = self.root / "test"
         (test / "calls").write_text("0\n")
         (test / "log").write_text("")
         (test / "journal").write_text("")
         if kill:
             (test / "kill").write_text(f"{kill[0]} {kill[1]}\n")
-        # In a process group of its own, which is what the kill ends.
+        # In a separate process group, because the kill ends the whole group.
         process = subprocess.run(
             ["nsenter", f"--target={self._holder.pid}", "--mount", "--root", "--wd", "/test/service", *arguments],
             input=stdin,
@@ -124,17 +150,17 @@ class Node(Sandbox):
     def apply(
         self, service: Service, *, repair: str = "", timeout: int = 1, kill: tuple[int, str] | None = None
     ) -> Run:
-        """Applies a service as the program's components do."""
+        """Apply a service as the components of the program do."""
         return self.run("apply", service.name, stdin=self.payload(service, repair, timeout), kill=kill)
 
     def applied(self, service: Service, *, repair: str = "") -> str:
-        """Applies a service, which must succeed; returns what was done."""
+        """Apply a service successfully. Return the output."""
         result = self.apply(service, repair=repair)
         assert result.code == 0, result.error
         return result.output.strip()
 
     def remove(self, kill: tuple[int, str] | None = None) -> Run:
-        """Removes the service."""
+        """Remove the service."""
         return self.run("remove", "tool", kill=kill)
 
     def payload(self, service: Service, repair: str = "", timeout: int = 1, *, config_hash: bool = True) -> str:
@@ -149,8 +175,8 @@ class Node(Sandbox):
         }
         texts = contents(service, lambda credential: credential.identity)
         return archive(
-            {"manifest": Packed(content=listing(service).encode())}
-            | ({"config-hash": Packed(content=hash_of(listing(service)).encode())} if config_hash else {})
+            {"manifest": Packed(content=manifest_of(service).encode())}
+            | ({"config-hash": Packed(content=hash_of(manifest_of(service)).encode())} if config_hash else {})
             | {name: Packed(content=text.encode()) for name, text in settings.items()}
             | {
                 f"root{path}": Packed(content=texts[path].encode(), mode=file.mode, owner=file.owner)
@@ -160,7 +186,7 @@ class Node(Sandbox):
         )
 
     def store(self, *binaries: Binary | Image) -> None:
-        """Puts binaries and images into the store as `receive-binaries` does."""
+        """Store binaries and images as `receive-binaries` does."""
         for binary in binaries:
             path = self.path(f"{STORE}/{digest(code(binary))}")
             path.write_text(code(binary))
@@ -168,20 +194,20 @@ class Node(Sandbox):
             os.utime(path, (1, 1))
 
     def starts(self) -> int:
-        """How often the unit was started since there was one."""
-        return int(self.of_unit("invocations") or 0)
+        """Return how often the unit has been started."""
+        return int(self.unit_property("invocations") or 0)
 
-    def of_unit(self, what: str) -> str:
-        """What systemd knows of the unit."""
-        path = self.path(f"/test/units/{UNIT}/{what}")
+    def unit_property(self, name: str) -> str:
+        """Return a property that the fake systemd has for the unit."""
+        path = self.path(f"/test/units/{UNIT}/{name}")
         return path.read_text().strip() if path.exists() else ""
 
     def is_enabled(self) -> bool:
-        """Whether systemd starts the unit at boot."""
+        """Return whether systemd starts the unit at boot."""
         return self.path(f"/etc/systemd/system/multi-user.target.wants/{UNIT}").is_symlink()
 
     def files(self) -> dict[str, tuple[str, int, str]]:
-        """Content, mode and owner of each file that is not systemd's or the program's own."""
+        """Return content, mode and owner of each file, except those of systemd and the program itself."""
         found = {}
         for folder in ("etc", "opt", "srv"):
             for path in (self.root / folder).rglob("*"):
@@ -193,47 +219,50 @@ class Node(Sandbox):
         return found
 
     def leftovers(self) -> list[str]:
-        """What is in the state of the service beside what was applied; files about to take their place are `files`."""
+        """Return what the state of the service has besides the applied version.
+
+        Files that are beside their place are in `files`.
+        """
         state = self.path(STATE)
         sent = [name for name in ("root", "sums") if (state / "applied" / name).exists()]
         return sorted([path.name for path in state.iterdir() if path.name not in ("applied", "lock")] + sent)
 
     def assert_at(self, service: Service) -> None:
-        """The node is as if this version alone had ever been applied to it."""
+        """Assert that the node is as if only this version had ever been applied."""
         assert self.files() == files_of(service)
         assert self.leftovers() == []
-        assert self.path(f"{STATE}/applied/manifest").read_text() == listing(service)
+        assert self.path(f"{STATE}/applied/manifest").read_text() == manifest_of(service)
         for path, binary in binaries_of(service).items():
             assert self.path(path).samefile(self.path(f"{STORE}/{digest(code(binary))}"))
         if service.unit:
             texts = contents(service, lambda credential: credential.identity)
-            assert self.of_unit("active") == "active"
+            assert self.unit_property("active") == "active"
             assert self.is_enabled()
-            assert self.of_unit("started") == texts[f"/etc/systemd/system/{UNIT}"].strip()
-            assert self.of_unit("loaded") == texts[f"/etc/systemd/system/{UNIT}"].strip()
-            assert self.of_unit("configuration") == texts["/etc/tool/configuration"].strip()
-            assert self.of_unit("program") == code(service.binaries["/opt/tool/bin/tool"]).strip()
+            assert self.unit_property("started") == texts[f"/etc/systemd/system/{UNIT}"].strip()
+            assert self.unit_property("loaded") == texts[f"/etc/systemd/system/{UNIT}"].strip()
+            assert self.unit_property("configuration") == texts["/etc/tool/configuration"].strip()
+            assert self.unit_property("program") == code(service.binaries["/opt/tool/bin/tool"]).strip()
 
     def assert_gone(self) -> None:
-        """Nothing of the service is on the node."""
+        """Assert that nothing of the service is on the node."""
         assert self.files() == {}
         assert not self.path(STATE).exists()
-        assert self.of_unit("active") in ("inactive", "")
+        assert self.unit_property("active") in ("inactive", "")
         assert not self.is_enabled()
-        assert self.of_unit("loaded") == ""
+        assert self.unit_property("loaded") == ""
 
     def leave_free(self, blocks: int) -> None:
-        """Fills the disk but for so many blocks of 4096 bytes."""
+        """Fill the disk except for a number of blocks of 4096 bytes."""
         missing = os.statvfs(self.root).f_bavail - blocks
         self.path("/filler").write_bytes(bytes(4096 * missing))
         assert os.statvfs(self.root).f_bavail == blocks
 
     def free(self) -> None:
-        """Gives the space back that `leave_free` took."""
+        """Free the space that `leave_free` filled."""
         self.path("/filler").unlink()
 
     def watched(self, service: Service, paths: Iterable[str]) -> Mapping[str, set[str]]:
-        """Applies a service; returns the digests that each path had at its calls, `missing` where it was not there."""
+        """Apply a service. Return the digests of each path at all calls; `missing` stands for no file."""
         test = self.root / "test"
         (test / "watch").write_text("".join(f"{path}\n" for path in paths))
         self.apply(service)
@@ -252,17 +281,17 @@ def binaries_of(service: Service) -> Mapping[str, Binary]:
 
 
 def code(binary: Binary | Image) -> str:
-    """The content of a binary."""
+    """Return the content of a binary."""
     return f"#!/bin/sh\n# {binary.name} {binary.version}\n"
 
 
-def listing(service: Service) -> str:
-    """The manifest of a service."""
+def manifest_of(service: Service) -> str:
+    """Return the manifest of a service."""
     return manifest(service, lambda credential: credential.identity, lambda binary: digest(code(binary)))
 
 
 def files_of(service: Service) -> Mapping[str, tuple[str, int, str]]:
-    """Content, mode and owner of each file that a service is made of."""
+    """Return content, mode and owner of each file of a service, by path."""
     texts = contents(service, lambda credential: credential.identity)
     return {path: (texts[path], file.mode, file.owner) for path, file in service.files.items()} | {
         path: (code(binary), 0o755, "root:root") for path, binary in binaries_of(service).items()

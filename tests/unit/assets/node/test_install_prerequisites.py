@@ -1,4 +1,4 @@
-"""What becomes of firewalls, swap and DNS on a future node: `assets/node/prepare-node`, over programs that note."""
+"""`assets/node/install-prerequisites` with fake programs: firewalls, swap, packages and DNS."""
 
 import subprocess
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ FSTAB = "# /etc/fstab\nUUID=1 / ext4 defaults 0 1\nUUID=2 none swap sw 0 0\n/swa
 
 @dataclass
 class Machine:
-    """A machine in a folder: its fstab, and whether swap is on."""
+    """A machine in a folder."""
 
     folder: Path
 
@@ -24,13 +24,19 @@ class Machine:
         return self.folder / "fstab"
 
     def prepare(self, *, swap: bool) -> tuple[str, list[str]]:
-        """What is printed, and the calls of what concerns swap."""
+        """Run the program. Return its output, and the calls that concern swap."""
         result = self.run({}, swap=swap)
         assert result.returncode == 0, result.stderr
         return result.stdout, (self.folder / "log").read_text().splitlines()
 
-    def run(self, programs: Mapping[str, str], *, swap: bool = False) -> subprocess.CompletedProcess[str]:
-        """One run. programs: others that the machine has, each with its body."""
+    def run(self, programs: Mapping[str, str], *arguments: str, swap: bool = False) -> subprocess.CompletedProcess[str]:
+        """Run the program.
+
+        Args:
+            programs: The bodies of more fake programs, by name.
+            swap: Whether swap is active.
+            arguments: The arguments.
+        """
         log = self.folder / "log"
         log.write_text("")
         bodies = {
@@ -52,7 +58,7 @@ class Machine:
         with (program.parent / "node.env").open("a") as environment:
             environment.write(f"RESOLV_CONF={self.folder}/resolv.conf\n")
         return subprocess.run(
-            [program],
+            [program, *arguments],
             env={"PATH": f"{self.folder}:/usr/bin:/bin"},
             capture_output=True,
             text=True,
@@ -68,9 +74,9 @@ def machine(tmp_path: Path) -> Machine:
     return machine
 
 
-def test_swap_that_is_found_on_is_switched_off_for_good(machine: Machine) -> None:
-    said, calls = machine.prepare(swap=True)
-    assert "Swap was found on" in said
+def test_active_swap_is_disabled_permanently(machine: Machine) -> None:
+    output, calls = machine.prepare(swap=True)
+    assert "Swap was found on" in output
     assert calls == ["swapoff -a", "systemctl daemon-reload", "systemctl mask --quiet swap.target"]
     assert machine.fstab.read_text().splitlines() == [
         "# /etc/fstab",
@@ -80,28 +86,28 @@ def test_swap_that_is_found_on_is_switched_off_for_good(machine: Machine) -> Non
     ]
 
 
-def test_swap_that_would_come_back_at_the_next_boot_is_switched_off_too(machine: Machine) -> None:
-    said, calls = machine.prepare(swap=False)
-    assert "Swap was found on" in said
+def test_swap_in_fstab_is_disabled(machine: Machine) -> None:
+    output, calls = machine.prepare(swap=False)
+    assert "Swap was found on" in output
     assert "swapoff -a" in calls
 
 
-def test_a_machine_without_swap_is_left_alone(machine: Machine) -> None:
+def test_machine_without_swap_is_not_changed(machine: Machine) -> None:
     machine.prepare(swap=True)
     fstab = machine.fstab.read_text()
-    said, calls = machine.prepare(swap=False)
-    assert said == ""
+    output, calls = machine.prepare(swap=False)
+    assert output == ""
     assert calls == ["systemctl mask --quiet swap.target"]
     assert machine.fstab.read_text() == fstab
 
 
-def test_where_nothing_writes_the_real_dns_servers_pods_get_those_of_the_machine(machine: Machine) -> None:
+def test_pods_get_the_dns_servers_of_the_machine(machine: Machine) -> None:
     machine.prepare(swap=False)
     line = (machine.folder / "node-resolver.conf").read_text()
     assert line == f"L {machine.folder}/resolv.conf - - - - /etc/resolv.conf\n"
 
 
-def test_a_machine_with_systemd_resolved_is_told_nothing_of_dns(machine: Machine) -> None:
+def test_dns_of_systemd_resolved_is_kept(machine: Machine) -> None:
     (machine.folder / "resolv.conf").touch()
     machine.prepare(swap=False)
     assert not (machine.folder / "node-resolver.conf").exists()
@@ -115,9 +121,7 @@ def test_a_machine_with_systemd_resolved_is_told_nothing_of_dns(machine: Machine
     ],
     ids=["firewalld", "ufw"],
 )
-def test_a_machine_with_an_active_firewall_is_refused_and_left_alone(
-    machine: Machine, programs: dict[str, str], remedy: str
-) -> None:
+def test_active_firewall_is_refused(machine: Machine, programs: dict[str, str], remedy: str) -> None:
     result = machine.run(programs)
     assert result.returncode == 1
     [name] = programs
@@ -125,6 +129,13 @@ def test_a_machine_with_an_active_firewall_is_refused_and_left_alone(
     assert machine.fstab.read_text() == FSTAB
 
 
-def test_a_machine_with_a_firewall_that_is_switched_off_is_taken(machine: Machine) -> None:
+def test_inactive_firewall_is_accepted(machine: Machine) -> None:
     inactive = '[ "$1" != is-active ]'
     assert machine.run({"firewalld": "", "systemctl": inactive, "ufw": "echo Status: inactive"}).returncode == 0
+
+
+def test_only_missing_packages_are_installed(machine: Machine) -> None:
+    log = machine.folder / "apt"
+    programs = {"apt-get": f'echo "$@" >>{log}', "haproxy": ""}
+    assert machine.run(programs, "haproxy", "no-such-command").returncode == 0
+    assert log.read_text().splitlines() == ["update -qq", "install -qq -y no-such-command"]

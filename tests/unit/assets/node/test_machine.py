@@ -1,4 +1,4 @@
-"""A machine is taken for a node and given back: `assets/node/machine` in a folder, over programs that note calls."""
+"""`assets/node/machine` with a folder as the machine, and fake programs that record their calls."""
 
 import re
 import shutil
@@ -16,20 +16,20 @@ RULES = """\
 :POSTROUTING ACCEPT [0:0]
 :KUBE-SERVICES - [0:0]
 :CNI-0123 - [0:0]
-:SOMEBODYS - [0:0]
+:FOREIGN - [0:0]
 -A POSTROUTING -j KUBE-SERVICES
 -A POSTROUTING -s 10.200.2.2/32 -j CNI-0123
--A POSTROUTING -j SOMEBODYS
+-A POSTROUTING -j FOREIGN
 COMMIT
 """
-KEPT = """\
+FOREIGN_RULES = """\
 *nat
 :POSTROUTING ACCEPT [0:0]
-:SOMEBODYS - [0:0]
--A POSTROUTING -j SOMEBODYS
+:FOREIGN - [0:0]
+-A POSTROUTING -j FOREIGN
 COMMIT
 """
-PRETENDERS = {
+FAKE_PROGRAMS = {
     "systemctl": "",
     "swapon": "",
     "umount": "",
@@ -44,9 +44,9 @@ PRETENDERS = {
     "ip6tables-restore": "",
     "nft": "[ \"$1\" != list ] || printf '%s\\n' 'table ip kube-proxy' 'table ip6 kube-proxy' 'table inet filter'",
     "ipvsadm": "",
-    "ipset": "[ \"$1\" != list ] || printf '%s\\n' KUBE-CLUSTER-IP somebodys",
+    "ipset": "[ \"$1\" != list ] || printf '%s\\n' KUBE-CLUSTER-IP foreign",
 }
-"""What the programs do that stand for the real ones, besides noting their call and failing at the chosen one."""
+"""The bodies of the fake programs. Each also records its call, and fails at the chosen one."""
 
 NODE_FILES = (
     "var/lib/hardway/services/kubelet/applied/manifest",
@@ -61,13 +61,13 @@ NODE_FILES = (
     "etc/iproute2/rt_protos.d/kubernetes.conf",
     "srv/pki/kubelet-client-current.pem",
 )
-SOMEBODYS_FILES = ("etc/cni/net.d/87-podman.conflist", "run/netns/somebodys", "srv/pki/somebodys.pem", "srv/data/file")
-LEFT_EMPTY = ("etc/kubernetes/pki", "opt/cni/bin", "var/lib/kube-proxy")
+FOREIGN_FILES = ("etc/cni/net.d/87-podman.conflist", "run/netns/foreign", "srv/pki/foreign.pem", "srv/data/file")
+EMPTY_FOLDERS = ("etc/kubernetes/pki", "opt/cni/bin", "var/lib/kube-proxy")
 
 
 @dataclass
 class Machine:
-    """A machine in a folder, on which the program runs as it would on a real one."""
+    """A machine in a folder."""
 
     root: Path
 
@@ -77,7 +77,12 @@ class Machine:
             (self.root / path).write_text("")
 
     def run(self, *arguments: str, fail_at: int = 0) -> subprocess.CompletedProcess[str]:
-        """Runs the program; with `fail_at`, that call of another program fails."""
+        """Run the program.
+
+        Args:
+            arguments: The arguments.
+            fail_at: The number of the call of a fake program that fails; 0 for none.
+        """
         (self.root / "calls").write_text("")
         (self.root / "fail-at").write_text(f"{fail_at}\n")
         program = install(self.root / "programs/node", root=self.root) / "machine"
@@ -98,7 +103,7 @@ class Machine:
 
     @property
     def files(self) -> set[str]:
-        """Every file, those of the test itself left out."""
+        """Every file except those of the test itself."""
         own = ("programs", "calls", "fail-at", "sys")
         found = (str(path.relative_to(self.root)) for path in self.root.rglob("*") if path.is_file())
         return {name for name in found if name.partition("/")[0] not in own}
@@ -106,14 +111,14 @@ class Machine:
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
-    """A machine that somebody uses for something else, too."""
+    """A machine that somebody also uses for other things."""
     machine = Machine(tmp_path)
     (tmp_path / "programs").mkdir()
-    note = 'echo "${0##*/} $*" >>$ROOT/calls; [ $(wc -l <$ROOT/calls) != $(cat $ROOT/fail-at) ] || exit 1'
-    for name, body in PRETENDERS.items():
-        (tmp_path / "programs" / name).write_text(f"#!/bin/sh\n{note}\n{body}\n")
+    record = 'echo "${0##*/} $*" >>$ROOT/calls; [ $(wc -l <$ROOT/calls) != $(cat $ROOT/fail-at) ] || exit 1'
+    for name, body in FAKE_PROGRAMS.items():
+        (tmp_path / "programs" / name).write_text(f"#!/bin/sh\n{record}\n{body}\n")
         (tmp_path / "programs" / name).chmod(0o755)
-    machine.put(*SOMEBODYS_FILES)
+    machine.put(*FOREIGN_FILES)
     for path, text in {"rules": RULES, "etc/fstab": "# off for Kubernetes: UUID=2 none swap sw 0 0\n"}.items():
         (tmp_path / path).write_text(text)
     return machine
@@ -121,10 +126,10 @@ def machine(tmp_path: Path) -> Machine:
 
 @pytest.fixture
 def node(machine: Machine) -> Machine:
-    """The machine as a node, with all that services and pods leave there."""
+    """The machine as a node, with all files that services and pods create."""
     assert machine.claim().returncode == 0
     machine.put(*NODE_FILES)
-    for path in LEFT_EMPTY:
+    for path in EMPTY_FOLDERS:
         (machine.root / path).mkdir(parents=True)
     service = machine.root / "usr/local/lib/hardway/service"
     service.parent.mkdir(parents=True)
@@ -136,7 +141,7 @@ def node(machine: Machine) -> Machine:
     return machine
 
 
-def test_a_machine_is_taken_once_and_for_one_node(machine: Machine) -> None:
+def test_machine_is_claimed_for_one_node_only(machine: Machine) -> None:
     assert machine.claim().returncode == 0
     assert machine.claim().returncode == 0
     for another in ("node-3 of lab hardway at 192.168.9.9", "node-2 of lab hardway at 192.168.9.8"):
@@ -145,8 +150,8 @@ def test_a_machine_is_taken_once_and_for_one_node(machine: Machine) -> None:
         assert f"it is already {NODE}. Remove it from that configuration first." in refused.stderr
 
 
-@pytest.mark.parametrize("path", ["var/lib/containerd/somebodys", "var/lib/kubelet/somebodys", "etc/kubernetes/admin"])
-def test_a_machine_whose_data_would_be_lost_is_refused(machine: Machine, path: str) -> None:
+@pytest.mark.parametrize("path", ["var/lib/containerd/foreign", "var/lib/kubelet/foreign", "etc/kubernetes/admin"])
+def test_machine_with_data_in_use_is_refused(machine: Machine, path: str) -> None:
     machine.put(path)
     refused = machine.claim()
     assert refused.returncode == 1
@@ -155,30 +160,30 @@ def test_a_machine_whose_data_would_be_lost_is_refused(machine: Machine, path: s
     assert (machine.root / path).exists()
 
 
-def test_a_machine_with_a_containerd_of_its_own_is_refused(machine: Machine) -> None:
+def test_machine_with_own_containerd_is_refused(machine: Machine) -> None:
     shutil.copy(machine.root / "programs/ip", machine.root / "programs/containerd")
     assert "it already has " in machine.claim().stderr
 
 
-def test_what_is_not_taken_is_not_touched(machine: Machine) -> None:
-    machine.put("var/lib/kubelet/somebodys")
+def test_unclaimed_machine_is_not_changed(machine: Machine) -> None:
+    machine.put("var/lib/kubelet/foreign")
     before = machine.files
     assert machine.run("release").returncode == 0
     assert machine.files == before
     assert machine.calls == []
 
 
-def test_a_machine_that_is_given_back_is_as_it_was(node: Machine) -> None:
-    left = node.run("release")
-    assert left.returncode == 0, left.stderr
-    assert node.files == {*SOMEBODYS_FILES, "rules", "etc/fstab"}
-    for path in ("var/lib/hardway", "var/lib/kubelet", "var/lib/containerd", "run/containerd", *LEFT_EMPTY):
+def test_released_machine_is_as_before(node: Machine) -> None:
+    released = node.run("release")
+    assert released.returncode == 0, released.stderr
+    assert node.files == {*FOREIGN_FILES, "rules", "etc/fstab"}
+    for path in ("var/lib/hardway", "var/lib/kubelet", "var/lib/containerd", "run/containerd", *EMPTY_FOLDERS):
         assert not (node.root / path).exists(), path
-    assert (node.root / "rules").read_text() == KEPT
+    assert (node.root / "rules").read_text() == FOREIGN_RULES
     assert (node.root / "etc/fstab").read_text() == "UUID=2 none swap sw 0 0\n"
 
 
-def test_services_end_before_pods_and_pods_before_what_they_stand_on(node: Machine) -> None:
+def test_services_then_pods_then_mounts_are_removed(node: Machine) -> None:
     node.run("release")
     calls = node.calls
     order = [
@@ -192,7 +197,7 @@ def test_services_end_before_pods_and_pods_before_what_they_stand_on(node: Machi
         assert (node.root / "sys/fs/cgroup" / group / "cgroup.kill").read_text() == "1\n"
 
 
-def test_only_what_is_ours_of_the_network_goes(node: Machine) -> None:
+def test_network_of_others_stays(node: Machine) -> None:
     assert node.claim(bridge="another").returncode == 0
     node.run("release")
     changes = {call for call in node.calls if re.search("delete|destroy|flush|clear", call)}
@@ -206,27 +211,33 @@ def test_only_what_is_ours_of_the_network_goes(node: Machine) -> None:
         "ipset destroy KUBE-CLUSTER-IP",
         "ipvsadm --clear",
     }
-    assert not [call for call in node.calls if call.startswith("umount") and "somebodys" in call]
+    assert not [call for call in node.calls if call.startswith("umount") and "foreign" in call]
 
 
-def test_what_was_interrupted_is_finished_by_the_next_run(node: Machine) -> None:
-    whole = copied(node, "whole")
-    whole.run("release")
-    moments = len(whole.calls)
+def test_next_run_finishes_an_interrupted_release(node: Machine) -> None:
+    complete = copy_of(node, "complete")
+    complete.run("release")
+    moments = len(complete.calls)
     assert moments > 10
     for moment in range(1, moments + 1):
-        copy = copied(node, f"moment-{moment}")
+        copy = copy_of(node, f"moment-{moment}")
         copy.run("release", fail_at=moment)
         again = copy.run("release")
         assert again.returncode == 0, again.stderr
-        assert copy.files == whole.files
-        assert (copy.root / "rules").read_text() == KEPT
+        assert copy.files == complete.files
+        assert (copy.root / "rules").read_text() == FOREIGN_RULES
 
 
-def copied(machine: Machine, name: str) -> Machine:
-    """The same machine once more."""
+def test_former_verbs_still_work(node: Machine) -> None:
+    assert node.run("take", NODE, "cnio0", f"{node.root}/srv/pki").returncode == 0
+    assert node.run("leave").returncode == 0
+    assert not (node.root / "var/lib/hardway").exists()
+
+
+def copy_of(machine: Machine, name: str) -> Machine:
+    """Return a copy of the machine."""
     copy = Machine(machine.root.with_name(name))
     shutil.copytree(machine.root, copy.root)
-    taken = copy.root / "var/lib/hardway/machine"
-    taken.write_text(taken.read_text().replace(str(machine.root), str(copy.root)))
+    claim = copy.root / "var/lib/hardway/machine"
+    claim.write_text(claim.read_text().replace(str(machine.root), str(copy.root)))
     return copy

@@ -1,4 +1,4 @@
-"""Nodes that learn from their user-data who they are: what is written into their files, and what they make of it."""
+"""Nodes that read their name and pod CIDR from user-data: their files, and `assets/node/user-data`."""
 
 import json
 import subprocess
@@ -22,7 +22,7 @@ TEMPLATE = "/etc/kubernetes/templates/172-20-bridge.conf"
 
 @pytest.fixture(scope="module")
 def spec() -> Spec:
-    """The lab of nodes that read their user-data."""
+    """A lab whose nodes read their user-data."""
     return load(CHECKOUT / "Pulumi.userdata.yaml")
 
 
@@ -30,14 +30,13 @@ def service(spec: Spec, node: Node, name: str) -> Service:
     return next(each for each in services_of(spec, node) if each.name == name)
 
 
-def test_only_a_node_that_runs_pods_is_told_who_it_is(spec: Spec, dev: Spec) -> None:
+def test_only_nodes_with_pods_get_user_data(spec: Spec, dev: Spec) -> None:
     assert user_data(spec, spec.control_planes[0]) == {}
     assert user_data(spec, spec.workers[1]) == {"hardway": {"name": "worker-1", "pod-cidr": "172.20.1.0/24"}}
     assert [user_data(dev, node) for node in dev.nodes] == [{}] * 3
 
 
-def test_no_file_that_a_service_reads_differs_by_more_than_addresses(spec: Spec) -> None:
-    """And by the names of certificates: who a kubelet is stands in what they hold."""
+def test_files_of_workers_differ_only_in_addresses(spec: Spec) -> None:
     one, other = (
         {path: text for each in services_of(spec, node) for path, text in each.visible_files.items()}
         for node in spec.workers
@@ -54,30 +53,30 @@ def test_no_file_that_a_service_reads_differs_by_more_than_addresses(spec: Spec)
 
 
 @pytest.mark.parametrize("name", ["kubelet", "kube-proxy"])
-def test_units_take_the_name_from_the_environment(spec: Spec, name: str) -> None:
+def test_units_read_the_name_from_the_environment(spec: Spec, name: str) -> None:
     text = service(spec, spec.workers[0], name).visible_files[f"/etc/systemd/system/{name}.service"]
     assert "EnvironmentFile=/etc/kubernetes/node.env\n" in text
     assert "--hostname-override=${WORKER_NAME}\n" in text
     assert "worker-0" not in text
 
 
-def test_kube_proxys_configuration_has_no_name(spec: Spec) -> None:
+def test_kube_proxy_configuration_has_no_name(spec: Spec) -> None:
     files = service(spec, spec.workers[0], "kube-proxy").visible_files
     configuration = yaml.safe_load(files["/var/lib/kube-proxy/kube-proxy-config.yaml"])
     assert "hostnameOverride" not in configuration
     assert configuration["clusterCIDR"] == "172.20.0.0/16"
 
 
-def test_the_template_is_what_would_stand_there_but_for_the_pod_cidr(spec: Spec) -> None:
-    told = replace(spec, identity_from_user_data=False)
+def test_template_differs_only_in_the_pod_cidr(spec: Spec) -> None:
+    without_user_data = replace(spec, identity_from_user_data=False)
     for node in spec.workers:
         template = service(spec, node, "node-setup").visible_files[TEMPLATE]
-        written = service(told, node, "node-setup").visible_files[BRIDGE]
+        written = service(without_user_data, node, "node-setup").visible_files[BRIDGE]
         assert template.replace("@POD_CIDR@", str(node.pod_cidr)) == written
         assert BRIDGE not in service(spec, node, "node-setup").files
 
 
-def test_the_template_of_a_list_of_plugins_is_one(spec: Spec) -> None:
+def test_template_of_plugin_list_is_a_list(spec: Spec) -> None:
     listing = replace(spec, layout=replace(spec.layout, cni_bridge="/etc/cni/net.d/10-bridge.conflist"))
     setup = service(listing, listing.workers[0], "node-setup")
     template = json.loads(setup.visible_files["/etc/kubernetes/templates/10-bridge.conflist"])
@@ -87,14 +86,14 @@ def test_the_template_of_a_list_of_plugins_is_one(spec: Spec) -> None:
     assert arguments[:2] == ["/etc/kubernetes/templates/10-bridge.conflist", "/etc/cni/net.d/10-bridge.conflist"]
 
 
-def test_what_node_setup_writes_is_what_its_health_looks_at(spec: Spec) -> None:
+def test_health_checks_the_rendered_files(spec: Spec) -> None:
     setup = service(spec, spec.workers[0], "node-setup")
     arguments = setup.health.partition("user-data check ")[2]
     assert arguments == f"{TEMPLATE} {BRIDGE} /etc/kubernetes/node.env"
     unit = setup.visible_files["/etc/systemd/system/node-setup.service"]
-    told = [line for line in unit.splitlines() if line.startswith(("ExecStart=", "ExecReload="))]
-    assert len(told) == 2
-    assert all(line.endswith(f" {arguments}") for line in told)
+    commands = [line for line in unit.splitlines() if line.startswith(("ExecStart=", "ExecReload="))]
+    assert len(commands) == 2
+    assert all(line.endswith(f" {arguments}") for line in commands)
 
 
 @dataclass
@@ -104,7 +103,7 @@ class Machine:
     folder: Path
 
     def __post_init__(self) -> None:
-        self.given = self.folder / "user-data.txt"
+        self.user_data = self.folder / "user-data.txt"
         self.template = self.folder / "template"
         self.bridge = self.folder / "bridge.conf"
         self.environment = self.folder / "node.env"
@@ -112,14 +111,14 @@ class Machine:
         self.give(hostname="worker-0", hardway={"name": "worker-0", "pod-cidr": "172.20.0.0/24"}, users=[{"name": "x"}])
 
     def give(self, **keys: object) -> None:
-        """Gives it user-data."""
-        self.given.write_text("#cloud-config\n" + yaml.safe_dump(keys, sort_keys=False))
+        """Give the machine user-data."""
+        self.user_data.write_text("#cloud-config\n" + yaml.safe_dump(keys, sort_keys=False))
 
     def run(self, verb: str, file: Path | None = None) -> str:
-        """What the program says where it fails; empty where it does not."""
+        """Run the program. Return its message if it fails, otherwise an empty text."""
         programs = install(
             self.folder / "node",
-            CLOUD_INIT_USER_DATA=str(self.given),
+            CLOUD_INIT_USER_DATA=str(self.user_data),
             RENDERED_FROM_USER_DATA=str(self.folder / "made"),
         )
         files = [str(path) for path in (self.template, file or self.bridge, self.environment)]
@@ -135,7 +134,7 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
 
 
-def test_a_node_fills_in_what_its_user_data_says(machine: Machine) -> None:
+def test_files_are_rendered_from_user_data(machine: Machine) -> None:
     assert machine.run("render") == ""
     assert json.loads(machine.bridge.read_text()) == {"subnet": "172.20.0.0/24"}
     assert machine.environment.read_text() == "WORKER_NAME=worker-0\nPOD_CIDR=172.20.0.0/24\n"
@@ -144,13 +143,13 @@ def test_a_node_fills_in_what_its_user_data_says(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("name", ["on", "n0", "null", "a.b-c", "1e3", "node-0.example.com", "1.e", "2001-12-14.x"])
-def test_a_name_is_the_same_however_yaml_writes_it(machine: Machine, name: str) -> None:
+def test_name_is_read_in_every_yaml_style(machine: Machine, name: str) -> None:
     machine.give(hardway={"pod-cidr": "10.0.0.0/8", "other": "x", "name": name})
     assert machine.run("render") == ""
     assert f"WORKER_NAME={name}\n" in machine.environment.read_text()
 
 
-def test_names_elsewhere_in_user_data_are_others(machine: Machine) -> None:
+def test_other_names_in_user_data_are_ignored(machine: Machine) -> None:
     machine.give(
         system={"name": "a"}, hardway={"name": "worker-1", "pod-cidr": "172.20.1.0/24"}, last={"pod-cidr": "b"}
     )
@@ -159,33 +158,33 @@ def test_names_elsewhere_in_user_data_are_others(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("keys", [{}, {"hardway": {"name": "worker-0"}}, {"hardway": {"pod-cidr": "10.0.0.0/8"}}])
-def test_user_data_that_lacks_something_is_told(machine: Machine, keys: dict[str, object]) -> None:
+def test_incomplete_user_data_is_reported(machine: Machine, keys: dict[str, object]) -> None:
     machine.give(hostname="worker-0", **keys)
     assert "lacks hardway.name or hardway.pod-cidr" in machine.run("render")
     assert not machine.bridge.exists()
 
 
-def test_a_machine_without_user_data_is_told(machine: Machine) -> None:
-    machine.given.unlink()
+def test_missing_user_data_is_reported(machine: Machine) -> None:
+    machine.user_data.unlink()
     assert "started without user-data" in machine.run("render")
 
 
-def test_what_was_changed_or_lost_is_seen_and_set_right(machine: Machine) -> None:
+def test_changed_or_missing_files_are_restored(machine: Machine) -> None:
     machine.run("render")
-    for path, ruin in (
+    for path, damage in (
         (machine.bridge, lambda: machine.bridge.write_text("{}")),
         (machine.bridge, machine.bridge.unlink),
         (machine.environment, lambda: machine.environment.write_text("WORKER_NAME=other\n")),
         (machine.template, lambda: machine.template.write_text('{"mtu": 1400, "subnet": "@POD_CIDR@"}\n')),
     ):
-        ruin()
-        concerned = machine.bridge if path == machine.template else path
-        assert machine.run("check").startswith(f"{concerned} does not match ")
+        damage()
+        wrong_file = machine.bridge if path == machine.template else path
+        assert machine.run("check").startswith(f"{wrong_file} does not match ")
         assert machine.run("render") == ""
         assert machine.run("check") == ""
 
 
-def test_what_is_right_is_left_alone(machine: Machine) -> None:
+def test_correct_files_are_not_written_again(machine: Machine) -> None:
     machine.run("render")
     before = machine.bridge.stat()
     machine.run("render")
@@ -194,7 +193,7 @@ def test_what_is_right_is_left_alone(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("name", ["20-bridge.conf", "bridge.conflist"])
-def test_a_file_under_another_name_takes_the_place_of_the_one_before(machine: Machine, name: str) -> None:
+def test_renamed_file_replaces_the_old_one(machine: Machine, name: str) -> None:
     machine.run("render")
     other = machine.folder / name
     machine.run("render", other)

@@ -1,4 +1,4 @@
-"""What a node finds of itself: the program of `assets/node` itself, over a folder that stands for the node's state."""
+"""`assets/node/verify-node` with a folder as the state of the node's services."""
 
 import getpass
 import grp
@@ -17,7 +17,7 @@ OWNER = f"{getpass.getuser()}:{grp.getgrgid(os.getgid()).gr_name}"
 
 @dataclass
 class Node:
-    """A node with one service, `kubelet`: a file, an image and a unit, all as they were applied."""
+    """A node with one service, `kubelet`: a file, an image and a unit, all as applied."""
 
     folder: Path
 
@@ -33,8 +33,8 @@ class Node:
     def programs(self) -> Path:
         return self.folder / "bin"
 
-    def make(self) -> None:
-        """Makes the node."""
+    def create(self) -> None:
+        """Create the node."""
         self.file.write_text("kind: KubeletConfiguration\n")
         self.file.chmod(0o600)
         self.program("ctr", "echo registry.k8s.io/pause:3.10")
@@ -51,15 +51,19 @@ class Node:
         (applied / "health").write_text("true")
 
     def program(self, name: str, body: str) -> None:
-        """Puts a program in place of one of the node's."""
+        """Replace a program of the node by a fake."""
         self.programs.mkdir(exist_ok=True)
         (self.programs / name).write_text(f"#!/bin/sh\n{body}\n")
         (self.programs / name).chmod(0o755)
 
     def unit(self, active: str, enabled: str, remembered: str = "", importing: str = "dead") -> None:
-        """Has systemd say this of the unit; `remembered` is what it goes on saying of whether it is enabled.
+        """Set the states that systemd reports for the unit.
 
-        importing: what it says of the unit that brings the images in.
+        Args:
+            active: The state.
+            enabled: Whether the unit is enabled.
+            remembered: The outdated enabled state that systemd still reports.
+            importing: The sub-state of the unit that imports the images.
         """
         said = f"Id=kubelet.service\\nActiveState={active}\\nUnitFileState={remembered or enabled}\\n"
         self.program(
@@ -68,7 +72,7 @@ class Node:
         )
 
     def differences(self) -> list[str]:
-        """What the program finds."""
+        """Run the program and return the differences that it reports."""
         self.program("sleep", "")
         program = install(self.folder / "node", SERVICES=str(self.folder / "services")) / "verify-node"
         result = subprocess.run(
@@ -91,39 +95,39 @@ class Node:
 
 @pytest.fixture
 def node(tmp_path: Path) -> Node:
-    """A node where nothing differs."""
+    """A node without differences."""
     made = Node(tmp_path)
-    made.make()
+    made.create()
     return made
 
 
-def test_nothing_differs_where_all_is_as_it_was_applied(node: Node) -> None:
+def test_unchanged_node_has_no_differences(node: Node) -> None:
     assert node.differences() == []
 
 
-def test_a_changed_file_is_found(node: Node) -> None:
+def test_changed_file_is_found(node: Node) -> None:
     node.file.write_text("kind: Something\n")
     assert node.differences() == [f"{node.file}: content differs"]
 
 
-def test_what_is_there_only_for_a_start_is_not_missed(node: Node) -> None:
+def test_transient_file_is_not_missing(node: Node) -> None:
     manifest = node.state / "applied/manifest"
     token = f"file\ttransient\t0600\t{OWNER}\t{'0' * 64}\t{node.folder / 'token'}\n"
     manifest.write_text(f"{manifest.read_text()}{token}")
     assert node.differences() == []
 
 
-def test_a_missing_file_is_found(node: Node) -> None:
+def test_missing_file_is_found(node: Node) -> None:
     node.file.unlink()
     assert node.differences() == [f"{node.file}: missing"]
 
 
-def test_a_changed_mode_is_found(node: Node) -> None:
+def test_changed_mode_is_found(node: Node) -> None:
     node.file.chmod(0o644)
     assert node.differences() == [f"{node.file}: mode is 0644, not 0600"]
 
 
-def test_a_changed_owner_is_found(node: Node) -> None:
+def test_changed_owner_is_found(node: Node) -> None:
     manifest = node.state / "applied/manifest"
     manifest.write_text(manifest.read_text().replace(OWNER, "daemon:daemon"))
     assert node.differences() == [f"{node.file}: owner is {OWNER}, not daemon:daemon"]
@@ -135,30 +139,30 @@ def test_each_difference_of_a_file_is_found(node: Node) -> None:
     assert node.differences() == [f"{node.file}: content differs", f"{node.file}: mode is 0640, not 0600"]
 
 
-def test_a_link_in_place_of_a_file_is_found(node: Node) -> None:
+def test_link_in_place_of_a_file_is_found(node: Node) -> None:
     node.file.rename(node.folder / "elsewhere")
     node.file.symlink_to(node.folder / "elsewhere")
     assert node.differences() == [f"{node.file}: is a symbolic link, not a file"]
 
 
-def test_a_unit_that_was_enabled_since_systemd_looked_is_enabled(node: Node) -> None:
+def test_recently_enabled_unit_is_enabled(node: Node) -> None:
     node.unit("active", "enabled", remembered="disabled")
     assert node.differences() == []
 
 
-def test_a_unit_that_does_not_run_is_found_and_not_asked_for_its_health(node: Node) -> None:
+def test_health_of_inactive_unit_is_not_checked(node: Node) -> None:
     node.unit("failed", "enabled")
     (node.state / "applied/health").write_text("false")
     assert node.differences() == ["kubelet.service: is failed, not active"]
 
 
 @pytest.mark.parametrize("enabled", ["disabled", "masked", "enabled-runtime"])
-def test_a_unit_that_would_not_run_after_a_reboot_is_found(node: Node, enabled: str) -> None:
+def test_unit_not_started_at_boot_is_found(node: Node, enabled: str) -> None:
     node.unit("active", enabled)
     assert node.differences() == [f"kubelet.service: is {enabled}, not enabled"]
 
 
-def test_a_unit_that_systemd_does_not_know_is_found(node: Node) -> None:
+def test_unknown_unit_is_found(node: Node) -> None:
     node.unit("inactive", "")
     assert node.differences() == [
         "kubelet.service: is inactive, not active",
@@ -166,51 +170,51 @@ def test_a_unit_that_systemd_does_not_know_is_found(node: Node) -> None:
     ]
 
 
-def test_an_unhealthy_service_is_found_with_its_reason_on_one_line(node: Node) -> None:
+def test_unhealthy_service_is_reported_on_one_line(node: Node) -> None:
     (node.state / "applied/health").write_text("printf 'no CA\\nat all'; exit 1")
     assert node.differences() == [": is not healthy: no CA at all"]
 
 
-def test_a_service_that_is_late_once_is_healthy(node: Node) -> None:
+def test_service_slow_once_is_healthy(node: Node) -> None:
     once = node.folder / "once"
     (node.state / "applied/health").write_text(f"[ -e {once} ] || {{ touch {once}; exit 1; }}")
     assert node.differences() == []
 
 
-def test_a_missing_image_is_found(node: Node) -> None:
+def test_missing_image_is_found(node: Node) -> None:
     node.program("ctr", "echo registry.k8s.io/pause:3.1")
     assert node.differences() == ["image registry.k8s.io/pause:3.10: missing"]
 
 
-def test_an_image_that_is_being_brought_in_is_not_missing(node: Node) -> None:
+def test_image_being_imported_is_not_missing(node: Node) -> None:
     node.program("ctr", "")
     node.unit("active", "enabled", importing="start")
     assert node.differences() == []
 
 
-def test_an_image_that_could_not_be_brought_in_is_missing_while_that_waits_to_be_tried_again(node: Node) -> None:
+def test_image_is_missing_after_a_failed_import(node: Node) -> None:
     node.program("ctr", "")
     node.unit("active", "enabled", importing="auto-restart")
     assert node.differences() == ["image registry.k8s.io/pause:3.10: missing"]
 
 
-def test_an_interrupted_change_is_found(node: Node) -> None:
+def test_interrupted_change_is_found(node: Node) -> None:
     (node.state / "before").mkdir()
     assert node.differences() == [": an interrupted change must be rolled back or finished"]
 
 
-def test_a_change_that_was_undone_without_a_restart_since_is_found(node: Node) -> None:
+def test_rollback_without_restart_is_found(node: Node) -> None:
     (node.state / "unsettled").touch()
     assert node.differences() == [": an interrupted change must be rolled back or finished"]
 
 
-def test_a_change_that_was_interrupted_after_its_end_is_none(node: Node) -> None:
+def test_committed_change_is_not_interrupted(node: Node) -> None:
     (node.state / "before").mkdir()
     (node.state / "before/committed").touch()
     assert node.differences() == []
 
 
-def test_a_service_that_was_never_applied_is_not_there(node: Node) -> None:
+def test_service_never_applied_is_ignored(node: Node) -> None:
     (node.folder / "services/etcd").mkdir()
     (node.folder / "services/etcd/lock").touch()
     assert node.differences() == []
