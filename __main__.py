@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pulumi
 
-from components import artifacts, debug_log
+from components import artifacts, debug_log, stack_traces
 from components.lab import Lab, LabArgs
 from host.engine.drift import recorded_repairs
 from lab.config.parse import ConfigurationError, parse
@@ -15,6 +15,7 @@ from system.errors import ToolchainError
 # The program needs all its objects until it ends. Searching for garbage took a third of its time.
 gc.disable()
 debug_log.silence()
+stack_traces.omit()
 configuration = pulumi.runtime.config.CONFIG.get()
 
 try:

@@ -20,7 +20,7 @@ from google.protobuf import struct_pb2
 from pulumi.runtime import mocks, settings
 from pulumi.runtime.proto import resource_pb2
 
-from components import debug_log
+from components import debug_log, stack_traces
 from components.lab import Lab, LabArgs
 from dev.bench.report import Figure, ratio, table
 from lab.config.parse import parse
@@ -135,6 +135,7 @@ def measure(mode: str, workers: int) -> Measurement:
     # As __main__.py does.
     gc.disable()
     debug_log.silence()
+    stack_traces.omit()
     monitor = EchoMonitor()
     mocks.set_mocks(monitor.mocks, project="hardway", stack="bench", preview=False, monitor=monitor)
     settings.SETTINGS.callbacks = NoHooks()
