@@ -7,6 +7,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
@@ -297,6 +298,11 @@ class PodRoute:
     pod_cidr: IPv4Network
     address: IPv4Address
 
+    @cached_property
+    def text(self) -> str:
+        """The route as a line of a node's list of routes. Every other node has the same line."""
+        return f"{self.pod_cidr} {self.address}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class GivenCertificate:
@@ -409,7 +415,7 @@ class Spec:
         """The nodes for which the lab creates VMs."""
         return tuple(node for node in self.nodes if isinstance(node.machine, VmSize))
 
-    @property
+    @cached_property
     def routes(self) -> tuple[PodRoute, ...]:
         """The routes to the pods of all nodes, inside and outside the lab."""
         own = (PodRoute(pod_cidr=node.pod_cidr, address=node.address) for node in self.nodes if node.pod_cidr)

@@ -52,7 +52,7 @@ def node_setup(spec: Spec, node: Node) -> Service:
     layout = spec.layout.of(node)
     user_data_files = _user_data_files(spec, node)
     program = (f"{paths.PROGRAMS}/node-setup", layout.kernel_settings, *user_data_files)
-    routes = [f"{route.pod_cidr} {route.address}" for route in spec.routes if route.address != node.address]
+    routes = [route.text for route in spec.routes if route.address != node.address]
     settings = [f"{name} = {value}" for name, value in KERNEL_SETTINGS.items()]
     json_folders = (paths.CNI_CONFIGURATION, *([paths.TEMPLATES] if user_data_files else []))
     return Service(
@@ -76,7 +76,7 @@ def node_setup(spec: Spec, node: Node) -> Service:
 
 
 def claim(spec: Spec, node: Node) -> tuple[str, str, str]:
-    """Return the arguments of `machine take`, by which an existing machine becomes a node.
+    """Return the arguments of `machine claim`, by which an existing machine becomes a node.
 
     The machine remembers them until it is released: the description of the node that claims it, the network interface
     of the node's pods, and the folder of the kubelet's client certificates. See `assets/node/machine`.
