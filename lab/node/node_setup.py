@@ -76,7 +76,7 @@ def node_setup(spec: Spec, node: Node) -> Service:
     modules = (*MODULES, *(MODULES_OF_PROXY_MODE.get(mode, ()) if node.pod_cidr else ()))
     from_user_data = _from_user_data(spec, node)
     program = (f"{PROGRAMS}/node-setup", settings, *from_user_data)
-    routes = [f"{route.pod_cidr} {route.address}" for route in spec.routes if route.address != node.address]
+    routes = [route.text for route in spec.routes if route.address != node.address]
     return Service(
         name="node-setup",
         unit="node-setup.service",

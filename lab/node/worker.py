@@ -17,7 +17,7 @@ from lab.node.node_setup import (
 )
 from lab.node.service import Binary, File, Image, Service, overlay, to_yaml
 from lab.node.units import command, environment_file, unit, unit_path
-from lab.pki import KUBE_PROXY_USER, identities, kubelet_identity, kubelet_user
+from lab.pki import KUBE_PROXY_USER, has_kubelet_certificate, kubelet_identity, kubelet_user
 from lab.spec import Node, NodePaths, Role, Spec
 from lab.versions import image_reference, minor, version
 
@@ -111,7 +111,7 @@ def kubelet(spec: Spec, node: Node) -> Service:
         certificate = key = layout.kubelet_client_certificate
     else:
         certificate, key = pair.certificate, pair.key
-    serving = pair if pair.identity in identities(spec) else None
+    serving = pair if has_kubelet_certificate(spec, node) else None
     flags = {
         "config": layout.kubelet_configuration,
         "kubeconfig": layout.kubelet_kubeconfig,

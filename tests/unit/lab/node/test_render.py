@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lab.node.render import artifacts_of, services_of
+from lab.node.render import render, services_of
 from lab.node.service import Credential, File, Part, Service
 from lab.pki import SERVICE_ACCOUNTS, Authority, authority_identity, identities
 from lab.spec import Node, Spec, Taint, TaintEffect
@@ -117,7 +117,7 @@ def test_whatever_names_a_file_of_the_node_names_one_that_is_there(dev: Spec) ->
 def test_the_things_of_a_lab_are_those_of_all_its_nodes(dev: Spec) -> None:
     older = replace(dev.workers[1], kubernetes_version="v1.35.4")
     mixed = replace(dev, workers=(dev.workers[0], older))
-    kubelets = {thing.version for thing in artifacts_of(mixed) if thing.name == "kubelet"}
+    kubelets = {thing.version for thing in render(mixed).artifacts if thing.name == "kubelet"}
     assert kubelets == {dev.kubernetes_version, "v1.35.4"}
 
 
