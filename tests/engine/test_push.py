@@ -63,7 +63,7 @@ class Push:
 
     def make(self, binary: Binary) -> Path:
         """The file of a binary in the cache, made where it is not there."""
-        (unit,) = binaries.units_of([(binary.name, binary.version)])
+        (unit,) = binaries.recipes_for([(binary.name, binary.version)])
 
         def build(folder: Path) -> None:
             (folder / binary.name).write_bytes(content(binary))

@@ -8,7 +8,7 @@ from lab import versions
 from system.files import CHECKOUT
 from toolchain import binaries, engine
 
-NODE_UNITS = binaries.units_of(
+NODE_UNITS = binaries.recipes_for(
     wanted for version in versions.kubernetes_versions() for wanted in binaries.lab_programs(version)
 )
 
@@ -32,7 +32,7 @@ def test_the_coredns_image_holds_the_coredns_that_it_is_named_after() -> None:
 
 
 @pytest.mark.parametrize("unit", NODE_UNITS, ids=lambda unit: unit.title)
-def test_every_node_binary_is_pinned_by_a_go_module(unit: binaries.Unit) -> None:
+def test_every_node_binary_is_pinned_by_a_go_module(unit: binaries.BinaryRecipe) -> None:
     go_mod = (unit.module / "go.mod").read_text()
     go_sum = (unit.module / "go.sum").read_text()
     for program in unit.programs:
@@ -44,7 +44,7 @@ def test_every_node_binary_is_pinned_by_a_go_module(unit: binaries.Unit) -> None
 
 
 @pytest.mark.parametrize("unit", NODE_UNITS, ids=lambda unit: unit.title)
-def test_no_name_is_left_with_a_placeholder(unit: binaries.Unit) -> None:
+def test_no_name_is_left_with_a_placeholder(unit: binaries.BinaryRecipe) -> None:
     names = [unit.release.archive, unit.release.checksum, *unit.members.values()]
     assert not [name for name in names if "{" in name]
 
