@@ -24,7 +24,7 @@ ProgramVersion = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Binary:
+class BinaryFile:
     """A program for nodes: its file on this machine, the file's SHA-256, and the program's version."""
 
     path: Path
@@ -33,10 +33,13 @@ class Binary:
 
 
 @dataclass(frozen=True)
-class Unit:
-    """Programs of one project in one version that are downloaded or built together.
+class BinaryRecipe:
+    """The `toolchain.store.ArtifactRecipe` of programs for nodes.
 
-    It is a `toolchain.store.ArtifactRecipe`.
+    Attributes:
+        source: The upstream project.
+        version: The project's version.
+        programs: The names of the programs, which are downloaded or built together.
     """
 
     source: Source
@@ -104,7 +107,7 @@ class Unit:
         return {name: fill(value, self.version) for name, value in self.source.build.variables.items()}
 
 
-def ensure(programs: Iterable[ProgramVersion], store: ArtifactStore | None = None) -> dict[ProgramVersion, Binary]:
+def ensure(programs: Iterable[ProgramVersion], store: ArtifactStore | None = None) -> dict[ProgramVersion, BinaryFile]:
     """Return the given programs, and download or build those that are not in the cache.
 
     Args:
@@ -116,16 +119,16 @@ def ensure(programs: Iterable[ProgramVersion], store: ArtifactStore | None = Non
     """
     store = store or ArtifactStore()
     names = list(programs)
-    units = units_of(names)
-    entries = [store.find(unit) for unit in units]
-    missing = [unit for unit, entry in zip(units, entries, strict=True) if entry is None]
+    recipes = recipes_for(names)
+    entries = [store.find(recipe) for recipe in recipes]
+    missing = [recipe for recipe, entry in zip(recipes, entries, strict=True) if entry is None]
     if missing and netns.is_inside():
-        netns.run_toolchain("binaries", *(f"{name}@{unit.version}" for unit in missing for name in unit.programs))
+        netns.run_toolchain("binaries", *(f"{name}@{recipe.version}" for recipe in missing for name in recipe.programs))
     binaries = {}
-    for unit, cached in zip(units, entries, strict=True):
-        entry = cached or store.ensure(unit)
-        for name in unit.programs:
-            binaries[name, unit.version] = Binary(entry.path(name), entry.files[name].sha256, unit.version)
+    for recipe, cached in zip(recipes, entries, strict=True):
+        entry = cached or store.ensure(recipe)
+        for name in recipe.programs:
+            binaries[name, recipe.version] = BinaryFile(entry.path(name), entry.files[name].sha256, recipe.version)
     return {name: binaries[name] for name in names}
 
 
@@ -140,15 +143,15 @@ def lab_programs(kubernetes_version: str) -> Iterator[ProgramVersion]:
 def required_packages(programs: Iterable[ProgramVersion]) -> dict[str, str]:
     """Return the Debian packages needed to build those programs that are not in the cache, with the reason for each."""
     store = ArtifactStore()
-    missing = [unit for unit in units_of(programs) if store.find(unit) is None]
+    missing = [recipe for recipe in recipes_for(programs) if store.find(recipe) is None]
     packages = golang.required_packages() if missing else {}
-    for unit in missing:
-        packages |= unit.build_packages
+    for recipe in missing:
+        packages |= recipe.build_packages
     return packages
 
 
-def units_of(programs: Iterable[ProgramVersion]) -> list[Unit]:
-    """Return the units that the given programs belong to, in the order of `lab/versions.toml`.
+def recipes_for(programs: Iterable[ProgramVersion]) -> list[BinaryRecipe]:
+    """Return the recipes of the given programs, in the order of `lab/versions.toml`.
 
     Raises:
         ToolchainError: A program or version is unknown.
@@ -166,15 +169,17 @@ def units_of(programs: Iterable[ProgramVersion]) -> list[Unit]:
                 f"{program} {version}: this version of {source.name} is not known. Use one of {known}."
             )
         requested.setdefault((source.name, version), set()).add(program)
-    units = []
+    recipes = []
     for name, source in node_sources().items():
         for version in source.versions:
             names = requested.get((name, version), set())
             if "{program}" in source.release.archive:
-                units += [Unit(source, version, (program,)) for program in source.programs if program in names]
+                recipes += [
+                    BinaryRecipe(source, version, (program,)) for program in source.programs if program in names
+                ]
             elif names:
-                units.append(Unit(source, version, tuple(source.programs)))
-    return units
+                recipes.append(BinaryRecipe(source, version, tuple(source.programs)))
+    return recipes
 
 
 def parse(texts: Iterable[str]) -> list[ProgramVersion]:

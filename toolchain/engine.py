@@ -77,8 +77,8 @@ PATCHES = {
 
 
 @dataclass(frozen=True)
-class Part:
-    """The engine or one plugin. It is a `toolchain.store.ArtifactRecipe`.
+class PulumiRecipe:
+    """The `toolchain.store.ArtifactRecipe` of the engine or one plugin.
 
     Attributes:
         title: The name and version that messages show.
@@ -136,7 +136,7 @@ def install(pulumi_home: Path, store: ArtifactStore | None = None) -> Path:
     return folder
 
 
-def engine() -> Part:
+def engine() -> PulumiRecipe:
     """Return the recipe of the engine and its language host."""
     source = versions.engine()
     version = source.versions[0]
@@ -157,17 +157,19 @@ def engine() -> Part:
         (folder / script.name).chmod(0o755)
 
     members = {name: fill(program.member, version) for name, program in source.programs.items()}
-    return Part(f"pulumi {version}", source.release.at(version), members, build)
+    return PulumiRecipe(f"pulumi {version}", source.release.at(version), members, build)
 
 
-def plugin(name: str, version: str) -> Part:
+def plugin(name: str, version: str) -> PulumiRecipe:
     """Return the recipe of a resource plugin."""
     program, patches = f"pulumi-resource-{name}", PATCHES.get(name, ())
 
     def build(go: golang.Compiler, folder: Path) -> None:
         go.build(MODULE, f"./cmd/{program}", folder / program, patches=patches, title=f"{program} {version}")
 
-    return Part(f"{program} {version}", versions.plugin_release().at(version, name), {program: program}, build, patches)
+    return PulumiRecipe(
+        f"{program} {version}", versions.plugin_release().at(version, name), {program: program}, build, patches
+    )
 
 
 def installed_engine() -> Path | None:
@@ -197,12 +199,12 @@ def installed_plugin(name: str, version: str) -> Path | None:
 
 
 def required_packages() -> dict[str, str]:
-    """Return the Debian packages needed to build the parts that are not in the cache, with the reason for each."""
+    """Return the Debian packages needed to build the parts that are neither installed nor in the cache."""
     store = ArtifactStore()
     plugins = versions.plugins().items()
-    parts = [plugin(name, version) for name, version in plugins if not installed_plugin(name, version)]
-    parts += [] if installed_engine() else [engine()]
-    return {} if all(store.find(part) for part in parts) else golang.required_packages()
+    recipes = [plugin(name, version) for name, version in plugins if not installed_plugin(name, version)]
+    recipes += [] if installed_engine() else [engine()]
+    return {} if all(store.find(recipe) for recipe in recipes) else golang.required_packages()
 
 
 def _install_plugin(pulumi: Path, pulumi_home: Path, name: str, version: str, binary: Path) -> None:

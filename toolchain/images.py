@@ -44,8 +44,8 @@ class ImageArchive:
 
 
 @dataclass(frozen=True)
-class _Recipe:
-    """The instructions to make an image.
+class _ImageRecipe:
+    """The instructions to make one image.
 
     Attributes:
         made_from: Returns everything that decides the content, for the key in the cache.
@@ -75,7 +75,7 @@ def ensure(names: Iterable[str], cache: Cache | None = None) -> dict[str, ImageA
             raise ToolchainError(f"{name}: there is no such image. The known images are {', '.join(_RECIPES)}.")
         recipe, reference = _RECIPES[name], image_reference(name)
 
-        def make(folder: Path, name: str = name, recipe: _Recipe = recipe, reference: str = reference) -> None:
+        def make(folder: Path, name: str = name, recipe: _ImageRecipe = recipe, reference: str = reference) -> None:
             say(f"image {reference}: making the archive")
             (folder / f"{name}.tar").write_bytes(archive(reference, recipe.files(), recipe.config))
 
@@ -168,7 +168,7 @@ def _busybox_digest() -> str:
         raise ToolchainError(f"{BUSYBOX} does not exist. Install Debian's package busybox-static.") from None
 
 
-def _coredns_binary() -> binaries.Binary:
+def _coredns_binary() -> binaries.BinaryFile:
     program = ("coredns", version("coredns"))
     return binaries.ensure([program])[program]
 
@@ -179,17 +179,17 @@ def _read_intact(path: Path) -> bytes:
 
 
 _RECIPES = {
-    "pause": _Recipe(
+    "pause": _ImageRecipe(
         made_from=lambda: {"source": sha256(PAUSE_SOURCE)},
         files=_pause,
         config={"Entrypoint": ["/pause"], "User": NOBODY, "WorkingDir": "/"},
     ),
-    "busybox": _Recipe(
+    "busybox": _ImageRecipe(
         made_from=lambda: {"busybox": _busybox_digest()},
         files=_busybox,
         config={"Cmd": ["sh"], "Env": ["PATH=/bin"], "WorkingDir": "/"},
     ),
-    "coredns": _Recipe(
+    "coredns": _ImageRecipe(
         made_from=lambda: {"coredns": _coredns_binary().sha256},
         files=lambda: {"coredns": _read_intact(_coredns_binary().path)},
         config={"Entrypoint": ["/coredns"], "WorkingDir": "/"},

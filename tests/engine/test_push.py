@@ -62,7 +62,7 @@ class Push:
 
     def make(self, binary: Binary) -> Path:
         """Return the file of a binary in the cache. Create it if it is missing."""
-        (unit,) = binaries.units_of([(binary.name, binary.version)])
+        (unit,) = binaries.recipes_for([(binary.name, binary.version)])
 
         def build(folder: Path) -> None:
             (folder / binary.name).write_bytes(content(binary))

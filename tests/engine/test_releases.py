@@ -75,9 +75,9 @@ esac
     return log
 
 
-def unit_of(program: str, version: str) -> binaries.Unit:
-    (unit,) = binaries.units_of([(program, version)])
-    return unit
+def recipe_for(program: str, version: str) -> binaries.BinaryRecipe:
+    (recipe,) = binaries.recipes_for([(program, version)])
+    return recipe
 
 
 def content_of(members: dict[str, str]) -> bytes:
@@ -96,8 +96,8 @@ def test_node_binaries_come_from_official_releases(
     host: ReleaseHost, store: ArtifactStore, go: Path, version: str
 ) -> None:
     programs = list(binaries.lab_programs(version))
-    for unit in binaries.units_of(programs):
-        host.publish(unit.release, content_of(unit.members))
+    for recipe in binaries.recipes_for(programs):
+        host.publish(recipe.release, content_of(recipe.members))
     ensured = binaries.ensure(programs, store)
     assert set(ensured) == set(programs)
     for (program, _), binary in ensured.items():
@@ -135,26 +135,26 @@ def test_build_packages_are_installed_only_for_builds(
     installed: list[Mapping[str, str]] = []
     store = ArtifactStore(cache, hosts, install=installed.append)
     monkeypatch.setattr(golang, "required_packages", lambda: {"golang-go": "building"})
-    host.publish(unit_of(*KUBELET).release, RELEASED)
+    host.publish(recipe_for(*KUBELET).release, RELEASED)
     for _ in range(2):
         binaries.ensure([KUBELET], store)
     assert installed == []
     runc = ("runc", versions.version("runc"))
     for _ in range(2):
         binaries.ensure([runc], store)
-    assert [set(packages) for packages in installed] == [{"golang-go", *unit_of(*runc).source.build.cgo}]
+    assert [set(packages) for packages in installed] == [{"golang-go", *recipe_for(*runc).source.build.cgo}]
 
 
 def test_release_is_downloaded_once(host: ReleaseHost, store: ArtifactStore) -> None:
-    unit = unit_of(*KUBELET)
-    host.publish(unit.release, RELEASED)
+    recipe = recipe_for(*KUBELET)
+    host.publish(recipe.release, RELEASED)
     first = binaries.ensure([KUBELET], store)
     assert binaries.ensure([KUBELET], store) == first
-    assert host.request_count(unit.release.archive) == 1
+    assert host.request_count(recipe.release.archive) == 1
 
 
 def test_truncated_cache_file_is_downloaded_again(host: ReleaseHost, store: ArtifactStore) -> None:
-    host.publish(unit_of(*KUBELET).release, RELEASED)
+    host.publish(recipe_for(*KUBELET).release, RELEASED)
     path = binaries.ensure([KUBELET], store)[KUBELET].path
     path.write_bytes(RELEASED[:5])
     assert binaries.ensure([KUBELET], store)[KUBELET].path.read_bytes() == RELEASED
@@ -208,7 +208,7 @@ def test_unusable_release_is_built_instead(
     host: ReleaseHost, store: ArtifactStore, tmp_path: Path, go: Path, fault: object
 ) -> None:
     assert callable(fault)
-    fault(host, unit_of(*KUBELET).release)
+    fault(host, recipe_for(*KUBELET).release)
     assert binaries.ensure([KUBELET], store)[KUBELET].path.read_bytes() == BUILT
     assert go.read_text() == "k8s.io/kubernetes/cmd/kubelet\n"
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file() and RELEASED in path.read_bytes()]
@@ -217,7 +217,7 @@ def test_unusable_release_is_built_instead(
 def test_wrong_checksum_warning_has_both_digests(
     host: ReleaseHost, store: ArtifactStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    release = unit_of(*KUBELET).release
+    release = recipe_for(*KUBELET).release
     host.publish(release, RELEASED, "0" * 64)
     binaries.ensure([KUBELET], store)
     shown = capsys.readouterr().err
@@ -228,31 +228,33 @@ def test_wrong_checksum_warning_has_both_digests(
 
 
 def test_incomplete_archive_is_not_used(host: ReleaseHost, store: ArtifactStore) -> None:
-    unit = unit_of("bridge", versions.version("cni-plugins"))
-    members = dict(unit.members)
+    recipe = recipe_for("bridge", versions.version("cni-plugins"))
+    members = dict(recipe.members)
     members.pop("portmap")
-    host.publish(unit.release, content_of(members))
-    ensured = binaries.ensure([("bridge", unit.version)], store)
-    assert ensured["bridge", unit.version].path.read_bytes() == BUILT
+    host.publish(recipe.release, content_of(members))
+    ensured = binaries.ensure([("bridge", recipe.version)], store)
+    assert ensured["bridge", recipe.version].path.read_bytes() == BUILT
 
 
 def test_unreadable_archive_is_not_used(host: ReleaseHost, store: ArtifactStore) -> None:
-    unit = unit_of("etcd", versions.version("etcd"))
-    host.publish(unit.release, b"not an archive at all")
-    assert binaries.ensure([("etcd", unit.version)], store)["etcd", unit.version].path.read_bytes() == BUILT
+    recipe = recipe_for("etcd", versions.version("etcd"))
+    host.publish(recipe.release, b"not an archive at all")
+    assert binaries.ensure([("etcd", recipe.version)], store)["etcd", recipe.version].path.read_bytes() == BUILT
 
 
 @pytest.mark.parametrize("name", ["kubelet", "etcd"], ids=["while downloading", "while unpacking"])
 def test_storage_error_starts_no_build(host: ReleaseHost, store: ArtifactStore, go: Path, name: str) -> None:
-    unit = unit_of(name, VERSION if name == "kubelet" else versions.version(name))
+    recipe = recipe_for(name, VERSION if name == "kubelet" else versions.version(name))
     large = bytes(1 << 20)
-    members = [member for member in unit.members.values() if member]
-    host.publish(unit.release, tarball(dict.fromkeys(members, large)) if members else large)
+    members = [member for member in recipe.members.values() if member]
+    host.publish(recipe.release, tarball(dict.fromkeys(members, large)) if members else large)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 17, before[1]))
     try:
-        with pytest.raises(ToolchainError, match=f"{unit.title.replace(' ', '-')} cannot be stored: .*File too large"):
-            store.ensure(unit)
+        with pytest.raises(
+            ToolchainError, match=f"{recipe.title.replace(' ', '-')} cannot be stored: .*File too large"
+        ):
+            store.ensure(recipe)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert go.read_text() == ""
@@ -260,7 +262,7 @@ def test_storage_error_starts_no_build(host: ReleaseHost, store: ArtifactStore, 
 
 def test_build_is_kept_when_the_release_returns(host: ReleaseHost, store: ArtifactStore) -> None:
     built = binaries.ensure([KUBELET], store)
-    host.publish(unit_of(*KUBELET).release, RELEASED)
+    host.publish(recipe_for(*KUBELET).release, RELEASED)
     assert binaries.ensure([KUBELET], store) == built
 
 
@@ -269,13 +271,13 @@ def test_refusing_host_is_contacted_once(tmp_path: Path) -> None:
         closed.bind(("127.0.0.1", 0))  # Bound, but not listening: the kernel refuses connections.
         hosts = ReleaseHosts({"dl.k8s.io": f"http://127.0.0.1:{closed.getsockname()[1]}"})
         with pytest.raises(NotAvailableError, match=r"dl\.k8s\.io is not reachable"):
-            hosts.fetch(unit_of(*KUBELET).release, tmp_path / "kubelet")
+            hosts.fetch(recipe_for(*KUBELET).release, tmp_path / "kubelet")
         with pytest.raises(NotAvailableError, match=r"dl\.k8s\.io is not reachable"):
-            hosts.fetch(unit_of("kubectl", VERSION).release, tmp_path / "kubectl")
+            hosts.fetch(recipe_for("kubectl", VERSION).release, tmp_path / "kubectl")
         closed.listen()
         closed.settimeout(0.2)
         with pytest.raises(NotAvailableError, match=r"dl\.k8s\.io is not reachable"):
-            hosts.fetch(unit_of("kubectl", VERSION).release, tmp_path / "kubectl")
+            hosts.fetch(recipe_for("kubectl", VERSION).release, tmp_path / "kubectl")
         with pytest.raises(TimeoutError):
             closed.accept()
 
@@ -285,28 +287,28 @@ def test_silent_host_counts_as_unreachable(tmp_path: Path) -> None:
         mirrors = {"dl.k8s.io": f"http://127.0.0.1:{silent.getsockname()[1]}"}
         hosts = ReleaseHosts(mirrors, timeout=0.2, pauses=NO_PAUSES)
         with pytest.raises(NotAvailableError, match=r"dl\.k8s\.io is not reachable"):
-            hosts.fetch(unit_of(*KUBELET).release, tmp_path / "kubelet")
+            hosts.fetch(recipe_for(*KUBELET).release, tmp_path / "kubelet")
     assert everything_in(tmp_path / "cache") == []
 
 
 def test_environment_sets_a_mirror(host: ReleaseHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    host.publish(unit_of(*KUBELET).release, RELEASED)
+    host.publish(recipe_for(*KUBELET).release, RELEASED)
     pairs = host.mirrors(*HOSTS).items()
     monkeypatch.setenv(HOSTS_VARIABLE, " ".join(f"{name}={url}" for name, url in pairs))
-    ReleaseHosts().fetch(unit_of(*KUBELET).release, tmp_path / "kubelet")
+    ReleaseHosts().fetch(recipe_for(*KUBELET).release, tmp_path / "kubelet")
     assert (tmp_path / "kubelet").read_bytes() == RELEASED
 
 
 def test_excluded_host_is_never_contacted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(HOSTS_VARIABLE, "dl.k8s.io=")
     with pytest.raises(NotAvailableError, match=HOSTS_VARIABLE):
-        ReleaseHosts().fetch(unit_of(*KUBELET).release, tmp_path / "kubelet")
+        ReleaseHosts().fetch(recipe_for(*KUBELET).release, tmp_path / "kubelet")
 
 
 def test_wrong_checksum_is_a_separate_error(host: ReleaseHost, hosts: ReleaseHosts, tmp_path: Path) -> None:
-    host.publish(unit_of(*KUBELET).release, RELEASED, "0" * 64)
+    host.publish(recipe_for(*KUBELET).release, RELEASED, "0" * 64)
     with pytest.raises(WrongChecksumError):
-        hosts.fetch(unit_of(*KUBELET).release, tmp_path / "kubelet")
+        hosts.fetch(recipe_for(*KUBELET).release, tmp_path / "kubelet")
     assert not (tmp_path / "kubelet").exists()
 
 

@@ -8,7 +8,7 @@ from lab import versions
 from system.files import CHECKOUT
 from toolchain import binaries, engine
 
-NODE_UNITS = binaries.units_of(
+NODE_UNITS = binaries.recipes_for(
     wanted for version in versions.kubernetes_versions() for wanted in binaries.lab_programs(version)
 )
 
@@ -32,7 +32,7 @@ def test_the_coredns_image_has_the_version_of_coredns() -> None:
 
 
 @pytest.mark.parametrize("unit", NODE_UNITS, ids=lambda unit: unit.title)
-def test_go_modules_pin_all_node_binaries(unit: binaries.Unit) -> None:
+def test_go_modules_pin_all_node_binaries(unit: binaries.BinaryRecipe) -> None:
     go_mod = (unit.module / "go.mod").read_text()
     go_sum = (unit.module / "go.sum").read_text()
     for program in unit.programs:
@@ -44,7 +44,7 @@ def test_go_modules_pin_all_node_binaries(unit: binaries.Unit) -> None:
 
 
 @pytest.mark.parametrize("unit", NODE_UNITS, ids=lambda unit: unit.title)
-def test_no_placeholders_remain(unit: binaries.Unit) -> None:
+def test_no_placeholders_remain(unit: binaries.BinaryRecipe) -> None:
     names = [unit.release.archive, unit.release.checksum, *unit.members.values()]
     assert not [name for name in names if "{" in name]
 

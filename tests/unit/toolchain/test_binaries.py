@@ -1,4 +1,4 @@
-"""Node binaries: names, units that are downloaded or built together, and cache keys."""
+"""Node binaries: names, recipes and cache keys."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ from system import netns
 from system.errors import ToolchainError
 from tests.support.fake_programs import put
 from toolchain import binaries
-from toolchain.binaries import Unit
+from toolchain.binaries import BinaryRecipe
 from toolchain.cache import Cache
 from toolchain.release import ReleaseHosts
 from toolchain.store import ArtifactStore, release_key
@@ -20,57 +20,57 @@ from toolchain.store import ArtifactStore, release_key
 VERSION = versions.default_kubernetes_version()
 
 
-def unit_of(program: str, version: str) -> Unit:
-    (unit,) = binaries.units_of([(program, version)])
-    return unit
+def recipe_for(program: str, version: str) -> BinaryRecipe:
+    (recipe,) = binaries.recipes_for([(program, version)])
+    return recipe
 
 
 def test_unknown_program_is_an_error() -> None:
     with pytest.raises(ToolchainError, match=r"kublet: there is no such program.*kubelet"):
-        binaries.units_of([("kublet", VERSION)])
+        binaries.recipes_for([("kublet", VERSION)])
 
 
 def test_unknown_version_error_lists_known_ones() -> None:
     with pytest.raises(ToolchainError, match=f"kubelet v1.0.0: this version .* is not known.*{VERSION}"):
-        binaries.units_of([("kubelet", "v1.0.0")])
+        binaries.recipes_for([("kubelet", "v1.0.0")])
 
 
 def test_units_follow_the_release_archives() -> None:
-    units = binaries.units_of(
+    recipes = binaries.recipes_for(
         [("kubelet", VERSION), ("kube-proxy", VERSION), ("bridge", "v1.9.1"), ("portmap", "v1.9.1")]
     )
-    assert [unit.title for unit in units] == [f"kube-proxy {VERSION}", f"kubelet {VERSION}", "cni-plugins v1.9.1"]
+    assert [recipe.title for recipe in recipes] == [f"kube-proxy {VERSION}", f"kubelet {VERSION}", "cni-plugins v1.9.1"]
 
 
 def test_each_version_has_its_own_keys() -> None:
     older = versions.kubernetes_versions()[1]
-    units = binaries.units_of([("kubelet", VERSION), ("kubelet", older)])
-    assert {unit.version for unit in units} == {VERSION, older}
-    assert len({unit.build_key for unit in units} | {release_key(unit) for unit in units}) == 4
+    recipes = binaries.recipes_for([("kubelet", VERSION), ("kubelet", older)])
+    assert {recipe.version for recipe in recipes} == {VERSION, older}
+    assert len({recipe.build_key for recipe in recipes} | {release_key(recipe) for recipe in recipes}) == 4
 
 
 def test_changed_build_changes_the_key() -> None:
-    unit = unit_of("runc", versions.version("runc"))
-    source = unit.source
+    recipe = recipe_for("runc", versions.version("runc"))
+    source = recipe.source
     for build in (
         replace(source.build, tags=()),
         replace(source.build, cgo=()),
         replace(source.build, variables={"main.version": "{version}"}),
     ):
-        assert replace(unit, source=replace(source, build=build)).build_key != unit.build_key
+        assert replace(recipe, source=replace(source, build=build)).build_key != recipe.build_key
 
 
 def test_changed_go_sum_changes_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    unit = unit_of("runc", versions.version("runc"))
-    before = unit.build_key
+    recipe = recipe_for("runc", versions.version("runc"))
+    before = recipe.build_key
     (tmp_path / "runc").mkdir()
     for name in ("go.mod", "go.sum"):
-        (tmp_path / "runc" / name).write_bytes((unit.module / name).read_bytes())
+        (tmp_path / "runc" / name).write_bytes((recipe.module / name).read_bytes())
     monkeypatch.setattr(binaries, "MODULES", tmp_path)
-    assert unit.build_key == before
+    assert recipe.build_key == before
     with (tmp_path / "runc/go.sum").open("a") as file:
         file.write("example.org/module v1.0.0 h1:AAAA=\n")
-    assert unit.build_key != before
+    assert recipe.build_key != before
 
 
 def test_arguments_name_programs_or_a_lab() -> None:

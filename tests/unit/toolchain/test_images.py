@@ -77,9 +77,9 @@ def test_damaged_program_makes_no_image(tmp_path: Path, monkeypatch: pytest.Monk
         (folder / "coredns").write_bytes(b"\x7fELF")
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    (unit,) = binaries.units_of([("coredns", version("coredns"))])
-    flip_a_bit(Cache().make(unit.build_key, build).path("coredns"))
+    (recipe,) = binaries.recipes_for([("coredns", version("coredns"))])
+    flip_a_bit(Cache().make(recipe.build_key, build).path("coredns"))
     with pytest.raises(ToolchainError, match=r"damaged in the cache, .*: coredns-"):
         images.ensure(["coredns"])
-    Cache().make(unit.build_key, build)
+    Cache().make(recipe.build_key, build)
     assert images.ensure(["coredns"])["coredns"].path.exists()
