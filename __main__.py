@@ -1,31 +1,34 @@
-"""Reads the spec, builds the lab, exports what a person needs to use it."""
+"""Creates the lab that the stack's configuration describes and exports how to use it."""
 
 import gc
 from datetime import UTC, datetime
 
 import pulumi
 
-from components import artifacts, debug_log
+from components import artifacts, debug_log, stack_traces
 from components.lab import Lab, LabArgs
 from host.engine.drift import recorded_repairs
 from lab.config.parse import ConfigurationError, parse
-from lab.node.render import artifacts_of
+from lab.node.render import render
 from system.errors import ToolchainError
 
-# All that the program makes is needed until its end; to look for what is not took a third of its time.
+# The program needs all its objects until it ends. Searching for garbage took a third of its time.
 gc.disable()
 debug_log.silence()
+stack_traces.omit()
 configuration = pulumi.runtime.config.CONFIG.get()
 
 try:
-    secret = filter(pulumi.runtime.config.is_config_secret, configuration)
-    spec = parse(configuration, secret, now=datetime.now(UTC))
+    secret_keys = filter(pulumi.runtime.config.is_config_secret, configuration)
+    spec = parse(configuration, secret_keys, now=datetime.now(UTC))
+    rendered = render(spec)
     lab = Lab(
         spec.name,
         LabArgs(
             spec=spec,
+            rendered=rendered,
             image=artifacts.base_image(spec),
-            digests=artifacts.digests(artifacts_of(spec)),
+            digests=artifacts.digests(rendered.artifacts),
             repairs=recorded_repairs(pulumi.get_stack()),
         ),
     )

@@ -1,1 +1,1 @@
-"""What exists and in what order: the Pulumi resources that carry what `lab` renders."""
+"""The Pulumi resources of a lab and their order."""

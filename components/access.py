@@ -1,7 +1,6 @@
-"""What a person reaches a lab by: the files of kubectl and ssh on the machine that `pulumi up` is run on."""
+"""Files with which a person reaches the lab: those of kubectl and ssh on the machine that runs `pulumi up`."""
 
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
 
 import pulumi
 import pulumi_command as command
@@ -9,26 +8,37 @@ import pulumi_command as command
 from components import local
 from components.connection import interpreter
 from host.access.access_files import NEEDED, REACHED_BY
+from lab.outputs import StackOutputs
 
 
-def access(outputs: Mapping[str, Any], *, parent: pulumi.Resource) -> command.local.Command:
-    """Writes the files as soon as what they say is known, so that a lab that fails to come up can be looked at.
+@dataclass(frozen=True, kw_only=True)
+class AccessArgs:
+    """Arguments of `access`.
 
-    They go when the lab does.
-
-    outputs: the lab's.
+    Attributes:
+        outputs: Outputs of the stack, which the files are written from.
     """
-    told = {key: outputs[key] for key in NEEDED if key in outputs}
-    # Of a node no more than how it is reached: it is not to be written anew for a label.
-    told["nodes"] = {
-        name: {key: node[key] for key in REACHED_BY if key in node} for name, node in told["nodes"].items()
+
+    outputs: StackOutputs[pulumi.Input[str]]
+
+
+def access(name: str, args: AccessArgs, opts: pulumi.ResourceOptions) -> command.local.Command:
+    """Write the files as soon as their contents are known, and remove them with the lab.
+
+    They do not wait for the nodes, so that a person can inspect a lab that fails to come up.
+    """
+    outputs = args.outputs.to_dict()
+    needed = {key: outputs[key] for key in NEEDED if key in outputs}
+    # Only what a connection needs: a changed label must not write the files again.
+    needed["nodes"] = {
+        node: {key: values[key] for key in REACHED_BY if key in values} for node, values in outputs["nodes"].items()
     }
     stack = pulumi.get_stack()
     program = f"{interpreter()} -m host.access"
     return local.run(
-        "access",
+        name,
         create=f"{program} write {stack}",
         delete=f"{program} remove {stack}",
-        stdin=pulumi.Output.json_dumps(told),
-        opts=pulumi.ResourceOptions(parent=parent),
+        stdin=pulumi.Output.json_dumps(needed),
+        opts=opts,
     )

@@ -1,4 +1,4 @@
-"""Files in one text, as they travel to a node by standard input."""
+"""Archives of files that travel to a node as text on standard input."""
 
 import base64
 import gzip
@@ -10,7 +10,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Packed:
-    """A file in an archive. owner: `user:group`."""
+    """A file in an archive.
+
+    Attributes:
+        content: Content of the file.
+        mode: Permission bits.
+        owner: `user:group`.
+    """
 
     content: bytes
     mode: int = 0o600
@@ -19,15 +25,20 @@ class Packed:
 
 @dataclass(frozen=True, kw_only=True)
 class Link:
-    """A symbolic link in an archive."""
+    """A symbolic link in an archive.
+
+    Attributes:
+        target: Path that the link points to.
+    """
 
     target: str
 
 
 def archive(entries: Mapping[str, Packed | Link]) -> str:
-    """A base64 gzipped tar of the entries by their paths, the same for the same entries whenever it is made.
+    """Return a base64 gzipped tar of entries by path. Equal entries give equal archives at any time.
 
-    Most of a tar of small files is padding, and the engine keeps, compares, encrypts and logs all that it is given.
+    The engine keeps, compares, encrypts and logs every input. Compression helps because most of a tar of small files
+    is padding.
     """
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as tar:
@@ -44,7 +55,7 @@ def archive(entries: Mapping[str, Packed | Link]) -> str:
 
 
 def _gzip(content: bytes) -> bytes:
-    """The content compressed; gzip.compress would give each Python version a header of its own."""
+    """Return the content compressed. `gzip.compress` writes a header that depends on Python's version."""
     buffer = io.BytesIO()
     with gzip.GzipFile(filename="", fileobj=buffer, mode="wb", mtime=0) as file:
         file.write(content)

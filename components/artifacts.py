@@ -1,4 +1,4 @@
-"""Where the binaries and images that nodes need are on this machine, as the toolchain has fetched or made them."""
+"""Binaries, images and VM images on this machine, which the toolchain has fetched or built."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,9 +10,10 @@ from toolchain.vm_image import VmImage
 
 
 def find(artifacts: Iterable[Artifact]) -> dict[Artifact, tuple[Path, str]]:
-    """The file and SHA-256 of each of `artifacts`; quick once they are in the cache.
+    """Return the file and SHA-256 of each artifact. This is quick if they are in the cache.
 
-    Raises system.errors.ToolchainError for one that can neither be fetched nor made.
+    Raises:
+        ToolchainError: An artifact can neither be fetched nor built.
     """
     wanted = list(artifacts)
     programs = binaries.ensure((artifact.name, artifact.version) for artifact in wanted if isinstance(artifact, Binary))
@@ -27,15 +28,23 @@ def find(artifacts: Iterable[Artifact]) -> dict[Artifact, tuple[Path, str]]:
 
 
 def digests(artifacts: Iterable[Artifact]) -> dict[Artifact, str]:
-    """The SHA-256 of each of `artifacts`. Raises ToolchainError as `find` does."""
+    """Return the SHA-256 of each artifact.
+
+    Raises:
+        ToolchainError: An artifact can neither be fetched nor built.
+    """
     return {artifact: digest for artifact, (_, digest) in find(artifacts).items()}
 
 
 def base_image(spec: Spec) -> VmImage | None:
-    """What the lab's VMs start from: the image that the configuration names, or the lab's own; None without VMs.
+    """Return the image that the lab's VMs start from; None for a lab without VMs.
 
-    The lab's own is born with the binaries of the default versions, whatever versions the spec asks for: what a node
-    lacks is pushed, and a change of a version makes no new image. Raises ToolchainError where it cannot be had.
+    It is the image that the configuration names, or the lab's own. The lab's own image contains the binaries of the
+    default versions, whatever versions the spec has. Other versions are pushed, so that a new version needs no new
+    image.
+
+    Raises:
+        ToolchainError: The image can neither be fetched nor built.
     """
     if not spec.virtual_machines:
         return None
@@ -45,11 +54,11 @@ def base_image(spec: Spec) -> VmImage | None:
 
 
 def to_line(artifact: Artifact, digest: str) -> str:
-    """A artifact as one line of text: kind, name, version, SHA-256."""
+    """Return an artifact as one line of text: kind, name, version, SHA-256."""
     return f"{type(artifact).__name__.lower()} {artifact.name} {artifact.version} {digest}"
 
 
 def from_line(line: str) -> tuple[Artifact, str]:
-    """The artifact and the SHA-256 of a line that `to_line` made."""
+    """Return the artifact and the SHA-256 of a line that `to_line` wrote."""
     kind, name, version, digest = line.split()
     return (Binary if kind == "binary" else Image)(name=name, version=version), digest

@@ -1,14 +1,14 @@
-"""What the SDK logs of a run of the program, for `--debug`."""
+"""The Pulumi SDK's own debug messages."""
 
 import pulumi
 
 
 def silence() -> None:
-    """Has the SDK log nothing on its own account; what the engine and the plugins log for `--debug` stays.
+    """Stop the SDK's debug messages. With `--debug`, those of the engine and the plugins remain.
 
-    Its messages hold the outputs of the stack in plain text, the kubeconfig and the SSH key among them. And there are
-    some five for each resource, told to the engine whether or not it shows them, while the whole program waits:
-    https://github.com/pulumi/pulumi/blob/master/sdk/python/lib/pulumi/log.py.
+    The SDK's messages contain the stack's outputs in plain text, including the kubeconfig and the SSH key. There are
+    about five for each resource. The SDK sends them to the engine whether or not it shows them, and the whole program
+    waits: https://github.com/pulumi/pulumi/blob/master/sdk/python/lib/pulumi/log.py.
     """
 
     def debug(

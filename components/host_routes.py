@@ -1,8 +1,8 @@
-"""Routes from the machine that carries the lab to the pods."""
+"""Routes to the pods, on the machine that carries the lab."""
 
 import os
 import shlex
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pulumi
@@ -16,29 +16,36 @@ from system.netns import NAMESPACE_VARIABLE
 from system.processes import boot_id
 
 
-def host_routes(
-    name: str, spec: Spec, *, parent: pulumi.Resource, depends_on: Sequence[pulumi.Resource]
-) -> command.local.Command:
-    """Makes the routes, through each node on the VMs' network to its pods, be it of the lab or not.
+@dataclass(frozen=True, kw_only=True)
+class HostRoutesArgs:
+    """Arguments of `host_routes`.
 
-    They go when the lab does, and are made again where they were lost with the network namespace that they are in.
-
-    depends_on: what must be there before, so that the network is.
+    Attributes:
+        spec: The lab.
     """
-    # Named from the project's folder, where it is run, so that a checkout that is moved shows no change.
+
+    spec: Spec
+
+
+def host_routes(name: str, args: HostRoutesArgs, opts: pulumi.ResourceOptions) -> command.local.Command:
+    """Create a route to the pods of every node, in the lab or not, that the VMs' network reaches.
+
+    The routes are deleted with the lab. They are created again if they were lost with their network namespace.
+    """
+    # Relative to the project's folder, where it runs, so that a moved checkout shows no change.
     program = str((ASSETS / "host" / "pod-routes").relative_to(ASSETS.parent))
-    gateway = str(spec.networks.gateway)
-    routes = [f"{route.pod_cidr},{route.address}" for route in spec.routes]
+    gateway = str(args.spec.networks.gateway)
+    routes = [f"{route.pod_cidr},{route.address}" for route in args.spec.routes]
     return local.run(
         name,
         create=shlex.join([program, gateway, *routes]),
         delete=shlex.join([program, gateway]),
-        environment={"HARDWAY_BOOT": _started()},
-        opts=pulumi.ResourceOptions(parent=parent, depends_on=list(depends_on)),
+        environment={"HARDWAY_BOOT": _namespace_start()},
+        opts=opts,
     )
 
 
-def _started() -> str:
-    """What tells one start of the network namespace that this runs in from others: the machine's, or a private one."""
+def _namespace_start() -> str:
+    """Identify this start of the network namespace that the program runs in: the machine's, or a private one."""
     outside = os.environ.get(NAMESPACE_VARIABLE)
     return Path(outside).with_name(HOLDER).read_text().strip() if outside else boot_id()

@@ -1,4 +1,4 @@
-"""libvirt: the network and storage of a lab, and the VMs on them. The only module that knows pulumi-libvirt."""
+"""libvirt: the network, storage and VMs of a lab. No other module uses pulumi-libvirt."""
 
 import hashlib
 import os
@@ -17,35 +17,37 @@ from toolchain.vm_image import VmImage
 POOLS = "/var/lib/libvirt/images"
 GIB = 1024**3
 EMULATED_CPU = {
-    # It does not speculate: what guards against that would cost a fifth of the boot's time.
+    # An emulated CPU does not speculate. The mitigations would take a fifth of the boot time.
     "mitigations": "off",
-    # Guards of the kernel's memory against its own faults, switched at every copy from or to a program, which leaves
-    # the translated code; and copying by instructions that real CPUs are quick at, but QEMU does byte after byte.
+    # smap, smep, umip and pku protect the kernel's memory against its own bugs. The kernel switches them at every copy
+    # from or to a program, and each switch leaves the translated code. Real CPUs run the string instructions of erms
+    # fast, but QEMU copies byte by byte.
     "clearcpuid": "smap,smep,umip,pku,erms,rep_good",
-    # Memory is cleared when it is handed to a program; each piece that the kernel itself takes would be, too.
+    # The kernel clears memory anyway before a program gets it. This would also clear the kernel's own allocations.
     "init_on_alloc": "0",
-    # Of a huge page QEMU knows only the small ones that were used, and forgets all it knows when one of them goes.
+    # QEMU caches only the small pages of a huge page that were used, and drops the whole cache when one of them goes.
     "transparent_hugepage": "never",
 }
-"""What the kernel of an emulated CPU is told."""
+"""Kernel parameters for an emulated CPU."""
 
 EMULATED_CPU_FLAGS = (
-    # Each level of the page tables is a step for every page that is looked up.
+    # Every level of the page tables is a step in every page lookup.
     "no5lvl",
-    # QEMU 7.2 translates a program anew at every address that it finds it at. At the same one each time, a small
-    # program ends in a third of the time.
+    # QEMU 7.2 translates a program again for every address that the program is loaded at. Always at the same address,
+    # a small program runs in a third of the time.
     "norandmaps",
 )
-"""The same without values."""
+"""Kernel parameters without a value for an emulated CPU."""
 
 
 def emulated_clock(libvirt_uri: str) -> dict[str, str]:
-    """What the kernel of an emulated CPU is told of the time, where libvirt runs on this machine.
+    """Return the kernel parameters for the clock of an emulated CPU; none if libvirt runs on another machine.
 
-    All of its CPUs count the ticks of the host. The kernel cannot know, and would ask a device for the time, which
-    leaves the emulated code each time. Nor can it measure how fast they count: of five VMs that booted on two CPUs, one
-    took them for 951 instead of 2596 MHz, and its clock ran nearly three times too fast. It still measures, and takes
-    what differs by less than 1 % (arch/x86/kernel/tsc.c).
+    All emulated CPUs count the ticks of the host's counter. The kernel cannot know that and would read the time from a
+    device, which leaves the emulated code each time. Nor can the kernel measure the frequency reliably: of five VMs
+    that booted on two CPUs, one measured 951 instead of 2596 MHz, and its clock ran nearly three times too fast. With
+    the parameter the kernel still measures, and accepts a value that differs by less than 1 %
+    (arch/x86/kernel/tsc.c).
     """
     if is_elsewhere(libvirt_uri) or not (mhz := tsc.counter_mhz()):
         return {}
@@ -53,9 +55,9 @@ def emulated_clock(libvirt_uri: str) -> dict[str, str]:
 
 
 def virtualization(spec: Spec, image: VmImage) -> Virtualization:
-    """How the VMs run: as configured; else as the environment says that was found out; else as is found out now.
+    """Return the configured mode, else the one in the environment, else the result of a test of KVM.
 
-    Of another machine that cannot be: one that is there to run VMs has KVM.
+    KVM on another machine cannot be tested. A machine whose purpose is to run VMs has it.
     """
     if spec.virtualization is not Virtualization.AUTO:
         return spec.virtualization
@@ -69,18 +71,23 @@ def virtualization(spec: Spec, image: VmImage) -> Virtualization:
 
 @dataclass(frozen=True, kw_only=True)
 class HypervisorArgs:
-    """spec: the lab. image: what its VMs start from."""
+    """Arguments of `Hypervisor`.
+
+    Attributes:
+        spec: The lab.
+        image: Image that the VMs start from.
+    """
 
     spec: Spec
     image: VmImage
 
 
 class Hypervisor(pulumi.ComponentResource):
-    """A storage pool with the base image, and a network that gives every node the address of the spec.
+    """A storage pool with the base image, and a network that gives every node its address.
 
-    The network may be one that is there already: it learns the addresses of the nodes, and stays as it is else. All of
-    it comes back by itself when the host reboots. The image is what a lab was born with: a newer one is for
-    machines of a new lab, and never replaces those that run. One that the configuration names instead does.
+    An existing network learns the addresses of the nodes and is otherwise unchanged. Everything starts again when the
+    host reboots. A newer version of the lab's own image is only for new labs and never replaces VMs. Another image in
+    the configuration does replace them.
     """
 
     def __init__(self, name: str, args: HypervisorArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -96,9 +103,9 @@ class Hypervisor(pulumi.ComponentResource):
             target=libvirt.PoolTargetArgs(path=f"{POOLS}/{args.spec.name}"),
             opts=self._options(),
         )
-        self._network = None if args.spec.network else self._make_network(f"{name}-network")
+        self._network = None if args.spec.network else self._create_network(f"{name}-network")
         self._image = args.image
-        self._base = self._volume(f"{name}-base{_mark(args.spec.image)}", args.image.disk)
+        self._base = self._volume(f"{name}-base{_image_suffix(args.spec.image)}", args.image.disk)
         self._kernel = self._volume(f"{name}-kernel", args.image.kernel) if args.image.kernel else None
         self._initrd = self._volume(f"{name}-initrd", args.image.initrd) if args.image.initrd else None
         network = self._network.name if self._network else args.spec.network
@@ -107,9 +114,14 @@ class Hypervisor(pulumi.ComponentResource):
     def machine(
         self, node: Node, user_data: pulumi.Input[str], parent: pulumi.Resource
     ) -> tuple[pulumi.CustomResource, pulumi.CustomResource]:
-        """The VM of a node and its disk: over the base image, with what cloud-init is to know.
+        """Create the VM of a node, and return it with its disk.
 
-        The VM can be named in `deleted_with`: what is inside is gone with it.
+        The VM is suitable for `deleted_with`, because its contents are deleted with it.
+
+        Args:
+            node: The node.
+            user_data: User-data for cloud-init; secret.
+            parent: Parent of the resources.
         """
         assert isinstance(node.machine, VmSize), f"{node.name} is no VM"
         disk = libvirt.Volume(
@@ -118,8 +130,8 @@ class Hypervisor(pulumi.ComponentResource):
             pool=self._pool.name,
             base_volume_id=self._base.id,
             size=node.machine.disk * GIB,
-            # Who has another address is another machine; the provider would leave the VM with its address, and its
-            # network away under it. The new disk has the name of the old one.
+            # A node with a new address is a new machine. The provider would change the network under the running VM,
+            # which would keep its old address. The new disk has the name of the old one.
             opts=self._options(parent, replacement_trigger=str(node.address), delete_before_replace=True),
         )
         seed = libvirt.CloudInitDisk(
@@ -128,7 +140,7 @@ class Hypervisor(pulumi.ComponentResource):
             pool=self._pool.name,
             user_data=user_data,
             meta_data=f"instance-id: {node.name}\nlocal-hostname: {node.name}\n",
-            # The successor has the same name, so there is no room for it before.
+            # The replacement has the same name, so both cannot exist at the same time.
             opts=self._options(parent, delete_before_replace=True),
         )
         domain = libvirt.Domain(
@@ -143,7 +155,7 @@ class Hypervisor(pulumi.ComponentResource):
             kernel=self._kernel.id if self._kernel else None,
             initrd=self._initrd.id if self._initrd else None,
             cmdlines=self._command_lines(),
-            # cloud-init's volume as a disk: Debian's cloud kernel has no driver for a CD-ROM drive.
+            # The volume for cloud-init is a disk, because Debian's cloud kernel has no driver for a CD-ROM drive.
             disks=[
                 libvirt.DomainDiskArgs(volume_id=disk.id),
                 libvirt.DomainDiskArgs(volume_id=seed.id.apply(lambda key: key.partition(";")[0])),
@@ -158,18 +170,18 @@ class Hypervisor(pulumi.ComponentResource):
                     wait_for_lease=False,
                 )
             ],
-            # The plugin's default is Spice, which Debian 13's QEMU does not have. At a TCP port, anybody on the host
-            # could have the screen.
+            # The plugin's default is Spice, which QEMU of Debian 13 lacks. On a TCP port, everybody on the host could
+            # use the screen.
             graphics=libvirt.DomainGraphicsArgs(type="vnc", listen_type="socket"),
             consoles=[libvirt.DomainConsoleArgs(type="pty", target_type="serial", target_port="0")],
             autostart=True,
-            # The provider reads back leases for addresses, and there are none before the VM has booted.
-            # Another address is another disk too, and that replaces the VM.
+            # The provider reads leases as the addresses, and there are none before the VM has booted. A new address
+            # also means a new disk, which replaces the VM.
             opts=self._options(parent, delete_before_replace=True, ignore_changes=["networkInterfaces[0].addresses"]),
         )
         return domain, disk
 
-    def _make_network(self, name: str) -> libvirt.Network:
+    def _create_network(self, name: str) -> libvirt.Network:
         return libvirt.Network(
             name,
             name=self._spec.name,
@@ -177,13 +189,13 @@ class Hypervisor(pulumi.ComponentResource):
             domain=self._spec.domain,
             addresses=[str(self._spec.networks.network_cidr)],
             dhcp=libvirt.NetworkDhcpArgs(enabled=True),
-            dns=libvirt.NetworkDnsArgs(enabled=True, hosts=self._whole_names() or None),
+            dns=libvirt.NetworkDnsArgs(enabled=True, hosts=self._dns_hosts() or None),
             autostart=True,
             opts=self._options(),
         )
 
-    def _whole_names(self) -> list[libvirt.NetworkDnsHostArgs]:
-        """What the network's DNS answers besides the names of its own domain; it learns these as nodes come and go."""
+    def _dns_hosts(self) -> list[libvirt.NetworkDnsHostArgs]:
+        """Return DNS entries for nodes whose names have a domain. The network learns all other names by itself."""
         return [
             libvirt.NetworkDnsHostArgs(hostname=node.name, ip=str(node.address))
             for node in self._spec.virtual_machines
@@ -191,14 +203,14 @@ class Hypervisor(pulumi.ComponentResource):
         ]
 
     def _command_lines(self) -> list[dict[str, str]] | None:
-        """The kernel's command line, where it is not a boot loader's matter."""
+        """Return the kernel's command line; None if a boot loader has it."""
         if not self._image.command_line:
             return None
         if self._virtualization is not Virtualization.QEMU:
             return [dict(self._image.command_line)]
-        # The provider wants words without a value by themselves, under this name.
-        told = EMULATED_CPU | emulated_clock(self._spec.libvirt_uri)
-        return [{**self._image.command_line, **told}, {"_": " ".join(EMULATED_CPU_FLAGS)}]
+        emulation = EMULATED_CPU | emulated_clock(self._spec.libvirt_uri)
+        # The provider expects words without a value in a separate entry under this name.
+        return [{**self._image.command_line, **emulation}, {"_": " ".join(EMULATED_CPU_FLAGS)}]
 
     def _volume(self, name: str, source: Path) -> libvirt.Volume:
         return libvirt.Volume(
@@ -209,23 +221,23 @@ class Hypervisor(pulumi.ComponentResource):
         return pulumi.ResourceOptions(parent=parent or self, provider=self._provider, **others)  # type: ignore[arg-type]
 
 
-def _mark(image: str | None) -> str:
-    """What tells the volume of a configured image from those of others, whose disks would not boot as it does."""
+def _image_suffix(image: str | None) -> str:
+    """Return a suffix that distinguishes volumes of different configured images. Their disks boot differently."""
     return f"-{hashlib.sha256(image.encode()).hexdigest()[:8]}" if image else ""
 
 
 def _reserved_name(node: Node) -> str:
-    """The name under which an address is reserved, which the network's DNS answers to once it is given out.
+    """Return the name for the DHCP reservation, which the network's DNS resolves as soon as the address is leased.
 
-    dnsmasq takes one of its own domain alone and cuts any other domain off: of node-0.example.com and node-0 one would
-    be found by the other's name. A node with a domain is answered for by an entry of its own, see `_whole_names`.
+    dnsmasq accepts only its own domain and cuts off any other: node-0.example.com and node-0 would get the same name.
+    A node with a domain has a separate DNS entry: see `_dns_hosts`.
     """
     return f"vm-{mac_address(node).replace(':', '')}" if "." in node.name else node.name
 
 
 def mac_address(node: Node) -> str:
-    """A MAC address that follows from the node's address, so that a reservation outlives the VM.
+    """Return a MAC address derived from the node's address, so that a reservation outlives the VM.
 
-    52:54:00 is the prefix that QEMU's own addresses have.
+    52:54:00 is QEMU's own prefix.
     """
     return "52:54:00:" + ":".join(f"{octet:02x}" for octet in node.address.packed[1:])

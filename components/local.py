@@ -1,4 +1,4 @@
-"""Running something on the machine that `pulumi up` is run on. Nobody else does."""
+"""Commands on the machine that runs `pulumi up`. No other module runs one."""
 
 from collections.abc import Mapping
 
@@ -15,9 +15,15 @@ def run(
     stdin: pulumi.Input[str] | None = None,
     opts: pulumi.ResourceOptions,
 ) -> command.local.Command:
-    """Runs `create` in the project's folder now, and again whenever anything of it changes; `delete` when it goes.
+    """Run a command in the project's folder. Its output is neither logged nor passed to a later run.
 
-    Nothing of its output is logged or handed to a later run.
+    Args:
+        name: Name of the resource.
+        create: Shell that runs first, and again whenever anything changes.
+        delete: Shell that runs when the resource leaves the program.
+        environment: Environment variables of both.
+        stdin: Standard input of both.
+        opts: Options of the resource.
     """
     return command.local.Command(
         name,

@@ -1,100 +1,102 @@
-"""What carries a node, a VM or a machine that is already there, and the connection to it."""
+"""The machine of a node, a new VM or an existing machine, and the connection to it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from dataclasses import dataclass
 from typing import Any
 
 import pulumi
 import pulumi_tls as tls
 import yaml
 
-from components.connection import Connection, Login
+from components.connection import Connection, ConnectionArgs
 from components.hypervisor import Hypervisor
-from lab.node.node_setup import claim
-from lab.spec import ExistingMachine, Node, Spec
+from host.access.ssh import NodeLogin
+from lab.node.render import RenderedNode
+from lab.spec import ExistingMachine
 
 
 @dataclass(frozen=True, kw_only=True)
 class MachineArgs:
-    """spec: the lab. node: whose machine it is. hypervisor: what makes VMs, where there are any.
+    """Arguments of `Machine`.
 
-    key: the key that VMs let in as root. packages: what it needs besides what all nodes do. user_data: what its
-    user-data holds besides what is for cloud-init, which passes over keys that it does not know.
+    Attributes:
+        node: The node that the machine carries.
+        hypervisor: Creates VMs; None where the lab has none.
+        key: Key that VMs accept for root.
     """
 
-    spec: Spec
-    node: Node
+    node: RenderedNode
     hypervisor: Hypervisor | None
     key: tls.PrivateKey
-    packages: tuple[str, ...] = ()
-    user_data: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Machine(pulumi.ComponentResource):
-    """Makes the VM of a node, or takes the machine that is already there, and waits until it answers.
+    """Creates the VM of a node or adopts an existing machine, and waits until it answers.
 
-    A VM has its host key from here, that of another machine was configured: the first connection is to the right one.
+    The host key of a VM is created here; that of an existing machine is configured. So even the first connection
+    cannot reach a wrong machine.
+
+    Attributes:
+        login: Address and credentials.
+        connection: Connection to the machine.
+        domain: The VM; None for an existing machine.
+        disk: Disk of the VM; None for an existing machine.
     """
 
-    def __init__(self, args: MachineArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        node = args.node
-        super().__init__("hardway:machine:Machine", node.name, None, opts)
+    def __init__(self, name: str, args: MachineArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("hardway:machine:Machine", name, None, opts)
+        node = args.node.node
         self.domain: pulumi.CustomResource | None = None
         self.disk: pulumi.CustomResource | None = None
         if isinstance(node.machine, ExistingMachine):
-            self.login = _login(node.address, node.machine)
+            self.login = NodeLogin[pulumi.Input[str]](
+                address=str(node.address),
+                user=node.machine.user,
+                port=node.machine.port,
+                key=pulumi.Output.secret(node.machine.private_key),
+                host_key=node.machine.host_key,
+            )
         else:
-            self.login = self._virtual(args)
+            self.login = self._create_vm(name, args)
         self.connection = Connection(
-            node.name,
-            self.login,
-            machine=self.domain,
-            taken=() if self.domain else claim(args.spec, node),
-            packages=args.packages,
-            parent=self,
+            name,
+            ConnectionArgs(login=self.login, machine=self.domain, claim=args.node.claim, packages=args.node.packages),
+            opts=pulumi.ResourceOptions(parent=self),
         )
         self.register_outputs({"address": str(node.address)})
 
-    def _virtual(self, args: MachineArgs) -> Login:
-        """Makes the VM; returns how it is reached."""
-        name = args.node.name
+    def _create_vm(self, name: str, args: MachineArgs) -> NodeLogin[pulumi.Input[str]]:
+        node = args.node
         host_key = tls.PrivateKey(f"{name}-host-key", algorithm="ED25519", opts=pulumi.ResourceOptions(parent=self))
         user_data = pulumi.Output.all(
             args.key.public_key_openssh, host_key.private_key_openssh, host_key.public_key_openssh
-        ).apply(lambda keys: _user_data(name, args.user_data, *keys))
+        ).apply(lambda keys: _user_data(name, node.user_data, *keys))
         assert args.hypervisor, f"{name} is a VM, and there is no hypervisor"
-        self.domain, self.disk = args.hypervisor.machine(args.node, pulumi.Output.secret(user_data), parent=self)
-        return Login(address=args.node.address, key=args.key.private_key_openssh, host_key=host_key.public_key_openssh)
-
-
-def _login(address: IPv4Address, machine: ExistingMachine) -> Login:
-    return Login(
-        address=address,
-        user=machine.user,
-        port=machine.port,
-        key=pulumi.Output.secret(machine.private_key),
-        host_key=machine.host_key,
-    )
+        self.domain, self.disk = args.hypervisor.machine(node.node, pulumi.Output.secret(user_data), parent=self)
+        return NodeLogin[pulumi.Input[str]](
+            address=str(node.node.address),
+            key=args.key.private_key_openssh,
+            host_key=host_key.public_key_openssh,
+        )
 
 
 def _host_name(name: str) -> dict[str, Any]:
-    """What makes a name the host name as it stands: without the rest, cloud-init takes it up to its first dot alone."""
+    """Return the keys that set the host name. Without `fqdn`, cloud-init cuts a name at its first dot."""
     if "." not in name:
         return {"hostname": name}
     return {"hostname": name, "fqdn": name, "prefer_fqdn_over_hostname": True}
 
 
 def _user_data(name: str, others: Mapping[str, Any], authorized_key: str, host_key: str, public_host_key: str) -> str:
-    """What cloud-init is to do, and what else the node is told.
+    """Return the VM's user-data: keys of cloud-init, and others that cloud-init ignores.
 
-    It stays the same for the life of the VM: a change of it replaces the VM.
+    It never changes during the life of the VM, because a change would replace the VM.
     """
     document = {
         **_host_name(name),
         "disable_root": False,
         "ssh_pwauth": False,
-        # A locked account could not log in by key either, where sshd works without PAM.
+        # A locked account could not log in by key either if sshd works without PAM.
         "users": [{"name": "root", "lock_passwd": False, "ssh_authorized_keys": [authorized_key.strip()]}],
         "ssh_keys": {"ed25519_private": host_key, "ed25519_public": public_host_key.strip()},
         **others,

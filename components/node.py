@@ -1,88 +1,102 @@
-"""The services of a node, each after those that it needs."""
+"""The services of a node, each after the services that it needs."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pulumi
 
+from components.etcd_membership import EtcdMembershipArgs, etcd_membership
 from components.machine import Machine
 from components.pki import Pki
 from components.preview import RestartAnnouncement
 from components.rollout import Rollout
 from components.service import NodeService, NodeServiceArgs
-from lab.node.service import Binary, Image, Service
-from lab.spec import Node, Role
+from lab.node.render import RenderedNode
+from lab.node.service import Binary, Image
+from lab.spec import Role
 
 
 @dataclass(frozen=True, kw_only=True)
 class NodeArgs:
-    """node: which. machine: what carries it. services: what runs there.
+    """Arguments of `NodeServices`.
 
-    digests: SHA-256 of every binary and image. health_timeout: seconds. announcer: says in a preview what a change of a
-    service does. rollout: how many nodes at a time may restart a service, None for as they come. waits_for: a service's
-    name to what must be there before it is applied, besides what it needs on the node itself. precedents: a service's
-    name to what makes, under the node, a command after whose every creation the service is applied. repairs: a
-    service's name to what changes when the node was found to differ.
+    Attributes:
+        node: The node.
+        machine: Machine that carries the node.
+        pki: Gives the credentials of the services.
+        digests: SHA-256 of each binary and image.
+        health_timeout: Seconds within which a service must be healthy.
+        announcement: Reports in a preview what a change of a service does.
+        rollout: Limits how many nodes restart a service at a time; None for no limit.
+        waits_for: Service name to resources on other nodes that must exist before the service is applied.
+        etcd_membership: Membership of the node's etcd; None for a worker.
+        repairs: Service name to a value that changes when the service was found to differ on the node.
     """
 
-    node: Node
+    node: RenderedNode
     machine: Machine
     pki: Pki
-    services: Sequence[Service]
     digests: Mapping[Binary | Image, str]
     health_timeout: int
-    announcer: RestartAnnouncement
+    announcement: RestartAnnouncement
     rollout: Rollout | None = None
     waits_for: Mapping[str, Sequence[pulumi.Resource]] = field(default_factory=dict)
-    precedents: Mapping[str, Callable[[pulumi.Resource], pulumi.CustomResource]] = field(default_factory=dict)
+    etcd_membership: EtcdMembershipArgs | None = None
     repairs: Mapping[str, str] = field(default_factory=dict)
 
 
 class NodeServices(pulumi.ComponentResource):
-    """Everything that runs on a node: binaries that it lacks are brought there, then service after service applied.
+    """Pushes the binaries that a node lacks, then applies its services one after the other.
 
-    Its type says the role of the node, and under another role it is still the same: services that were made anew then
-    would be removed again with those of the former role.
+    The type token names the role. An alias for the other role keeps the resource when the role changes: recreated
+    services would be removed again together with those of the former role.
+
+    Attributes:
+        services: Services by name.
     """
 
-    def __init__(self, args: NodeArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        node, connection = args.node, args.machine.connection
-        aliases = [pulumi.Alias(type_=_type(role)) for role in Role if role is not node.role]
+    def __init__(self, name: str, args: NodeArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        role, connection = args.node.node.role, args.machine.connection
+        aliases = [pulumi.Alias(type_=_type_token(other)) for other in Role if other is not role]
         opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(aliases=aliases))
-        super().__init__(_type(node.role), node.name, None, opts)
-        artifacts = {artifact for service in args.services for artifact in service.artifacts}
+        super().__init__(_type_token(role), name, None, opts)
+        child = pulumi.ResourceOptions(parent=self)
+        artifacts = {artifact for service in args.node.services for artifact in service.artifacts}
         binaries = connection.push_binaries(
-            f"{node.name}-binaries",
+            f"{name}-binaries",
             {artifact: args.digests[artifact] for artifact in artifacts},
-            parent=self,
-            repair=" ".join(f"{name}={repair}" for name, repair in sorted(args.repairs.items())),
+            child,
+            repair=" ".join(f"{service}={repair}" for service, repair in sorted(args.repairs.items())),
         )
+        run_before: dict[str, pulumi.CustomResource] = {}
+        if args.etcd_membership:
+            run_before["etcd"] = etcd_membership(f"{name}-etcd-membership", args.etcd_membership, child)
         self.services: dict[str, NodeService] = {}
-        for service in args.services:
-            needed = [self.services[name].command for name in service.needs]
-            precedent = args.precedents.get(service.name)
+        for service in args.node.services:
+            needed = [self.services[other].command for other in service.needs]
             self.services[service.name] = NodeService(
+                f"{name}-{service.name}",
                 NodeServiceArgs(
-                    node=node.name,
+                    node=name,
                     service=service,
                     connection=connection,
                     pki=args.pki,
                     digests=args.digests,
                     timeout=args.health_timeout,
-                    announcer=args.announcer,
+                    announcement=args.announcement,
                     rollout=args.rollout,
                     repair=args.repairs.get(service.name, ""),
-                    after=precedent(self) if precedent else None,
+                    after=run_before.get(service.name),
                     depends_on=[binaries, *needed, *args.waits_for.get(service.name, ())],
                 ),
-                parent=self,
+                child,
             )
         self.register_outputs({})
 
     def command(self, service: str) -> pulumi.Resource:
-        """What is done once a service is healthy."""
+        """Return the command that ends when a service is healthy."""
         return self.services[service].command
 
 
-def _type(role: Role) -> str:
+def _type_token(role: Role) -> str:
     return f"hardway:node:{role.value.title().replace('-', '')}"

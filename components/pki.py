@@ -2,15 +2,16 @@
 
 import hashlib
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pulumi
 import pulumi_tls as tls
 
-from lab.certificates import CERTIFICATE, PrivateKey, blocks, joined
+from lab.certificates import CERTIFICATE_LABEL, PrivateKey, pem_blocks, pem_bundle
 from lab.node.bootstrap import token
 from lab.node.service import Credential, Part
-from lab.pki import BOOTSTRAP_TOKENS, SERVICE_ACCOUNTS, Authority, Identity, authority_identity, identities
+from lab.pki import BOOTSTRAP_TOKENS, SERVICE_ACCOUNTS, Authority, Identity, authority_identity
 from lab.spec import GivenCertificate, Join, Spec
 
 CURVE = "P256"
@@ -18,24 +19,34 @@ CURVE = "P256"
 
 @dataclass(frozen=True, kw_only=True)
 class PkiArgs:
-    """spec: the lab; its certificates and how long they live follow from it."""
+    """Arguments of `Pki`.
+
+    Attributes:
+        spec: The lab.
+        identities: Certificate name to the identity that it is issued for.
+    """
 
     spec: Spec
+    identities: Mapping[str, Identity]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Key:
-    """A key, or what else is secret. text: as PEM; secret. fingerprint: what it is told apart by."""
+    """A private key or another secret.
+
+    Attributes:
+        text: The key as PEM, or the secret's text; secret.
+        fingerprint: Identifies the key without revealing it.
+    """
 
     text: pulumi.Output[str]
     fingerprint: pulumi.Output[str]
 
 
 class Pki(pulumi.ComponentResource):
-    """Makes keys and certificates, or takes those that are given.
+    """Creates keys and certificates or uses given ones, and returns them by the names that rendered files refer to.
 
-    It hands out their PEM texts by the names that files refer to them by.
-    A certificate within its renewal time is signed anew by the next `pulumi up`, with the key it had.
+    The next `pulumi up` signs a certificate within its renewal time again, with the same key.
     """
 
     def __init__(self, name: str, args: PkiArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -43,31 +54,32 @@ class Pki(pulumi.ComponentResource):
         self._spec = args.spec
         self._keys: dict[str, Key] = {}
         self._certificates: dict[str, pulumi.Output[str]] = {}
-        self._signing: dict[str, pulumi.Output[str]] = {}
+        self._signing_certificates: dict[str, pulumi.Output[str]] = {}
+        self._fingerprints: dict[str, pulumi.Output[str]] = {}
         if args.spec.join:
-            self._take_authority(args.spec.join)
+            self._use_authority(args.spec.join)
         else:
-            self._make_authorities()
+            self._create_authorities()
         given = args.spec.join.certificates if args.spec.join else {}
-        for identity_name, identity in identities(args.spec).items():
+        for identity_name, identity in args.identities.items():
             if pair := given.get(identity.common_name):
-                self._take(identity_name, pair)
+                self._use_certificate(identity_name, pair)
             else:
-                self._add(identity_name, identity)
+                self._create_certificate(identity_name, identity)
         self.register_outputs({"authority": self.authority})
 
     @property
     def authority(self) -> pulumi.Output[str]:
-        """The certificate of the cluster's authority, PEM; all of them where several are given."""
+        """The certificate of the cluster's CA, PEM; all certificates if several are given."""
         return self._certificates[authority_identity(Authority.KUBERNETES)]
 
     @property
     def authority_key(self) -> pulumi.Output[str]:
-        """The key of the cluster's authority, PEM; secret."""
+        """The key of the cluster's CA, PEM; secret."""
         return self._keys[authority_identity(Authority.KUBERNETES)].text
 
     def text(self, credential: Credential) -> pulumi.Output[str]:
-        """The PEM text of a credential, or the token; keys and tokens are secret."""
+        """Return a credential as PEM, or a token. Keys and tokens are secret."""
         if credential.part is Part.TOKEN:
             text = self._keys[BOOTSTRAP_TOKENS].text
             return text if self._spec.join else text.apply(lambda key: token(key, credential.identity))
@@ -76,43 +88,49 @@ class Pki(pulumi.ComponentResource):
         return self._certificates[credential.identity]
 
     def fingerprint(self, credential: Credential) -> pulumi.Output[str]:
-        """What a credential is told apart by, without telling what it is."""
-        if credential.part is Part.TOKEN:
-            return self._keys[BOOTSTRAP_TOKENS].fingerprint
-        if credential.part is Part.KEY:
-            return self._keys[credential.identity].fingerprint
-        return self._certificates[credential.identity].apply(_certificate_fingerprint)
+        """Return the text that identifies a credential without revealing it; not secret."""
+        if credential.part is Part.CERTIFICATE:
+            return self._certificate_fingerprint(credential.identity)
+        return self._keys[BOOTSTRAP_TOKENS if credential.part is Part.TOKEN else credential.identity].fingerprint
 
-    def _make_authorities(self) -> None:
+    def _certificate_fingerprint(self, name: str) -> pulumi.Output[str]:
+        # Computed only once for each certificate: every node has those of the authorities.
+        if name not in self._fingerprints:
+            fingerprint = self._certificates[name].apply(_fingerprint_of_pem)
+            self._fingerprints[name] = pulumi.Output.unsecret(fingerprint)
+        return self._fingerprints[name]
+
+    def _create_authorities(self) -> None:
         for authority in Authority:
-            self._add_authority(authority)
-        self._key(SERVICE_ACCOUNTS)
+            self._create_authority(authority)
+        self._create_key(SERVICE_ACCOUNTS)
         if self._spec.tls_bootstrap:
-            self._key(BOOTSTRAP_TOKENS)
+            self._create_key(BOOTSTRAP_TOKENS)
 
-    def _take_authority(self, cluster: Join) -> None:
+    def _use_authority(self, cluster: Join) -> None:
         name = authority_identity(Authority.KUBERNETES)
-        self._certificates[name] = pulumi.Output.from_input(joined(cluster.authorities))
+        self._certificates[name] = pulumi.Output.from_input(pem_bundle(cluster.authorities))
         if cluster.signer:
-            self._signing[name] = pulumi.Output.from_input(cluster.signer.certificate.text)
+            self._signing_certificates[name] = pulumi.Output.from_input(cluster.signer.certificate.text)
             self._keys[name] = _given_key(cluster.signer.key)
         if cluster.bootstrap_token:
-            self._keys[BOOTSTRAP_TOKENS] = _given(cluster.bootstrap_token, cluster.bootstrap_token.encode())
+            self._keys[BOOTSTRAP_TOKENS] = _given_secret(cluster.bootstrap_token, cluster.bootstrap_token.encode())
 
-    def _take(self, name: str, pair: GivenCertificate) -> None:
-        self._certificates[name] = pulumi.Output.from_input(joined(pair.chain))
+    def _use_certificate(self, name: str, pair: GivenCertificate) -> None:
+        self._certificates[name] = pulumi.Output.from_input(pem_bundle(pair.chain))
         self._keys[name] = _given_key(pair.key)
 
-    def _key(self, name: str) -> Key:
+    def _create_key(self, name: str) -> Key:
         key = tls.PrivateKey(name, algorithm="ECDSA", ecdsa_curve=CURVE, opts=pulumi.ResourceOptions(parent=self))
-        self._keys[name] = Key(text=key.private_key_pem, fingerprint=key.public_key_fingerprint_sha256)
+        fingerprint = pulumi.Output.unsecret(key.public_key_fingerprint_sha256)
+        self._keys[name] = Key(text=key.private_key_pem, fingerprint=fingerprint)
         return self._keys[name]
 
-    def _add_authority(self, authority: Authority) -> None:
+    def _create_authority(self, authority: Authority) -> None:
         name = authority_identity(authority)
         certificate = tls.SelfSignedCert(
             name,
-            private_key_pem=self._key(name).text,
+            private_key_pem=self._create_key(name).text,
             is_ca_certificate=True,
             allowed_uses=["cert_signing", "crl_signing", "digital_signature"],
             validity_period_hours=self._spec.certificates.authority_validity,
@@ -122,13 +140,13 @@ class Pki(pulumi.ComponentResource):
             subject=tls.SelfSignedCertSubjectArgs(common_name=f"{self._spec.name} {authority} CA"),
             opts=pulumi.ResourceOptions(parent=self),
         )
-        self._certificates[name] = self._signing[name] = certificate.cert_pem
+        self._certificates[name] = self._signing_certificates[name] = certificate.cert_pem
 
-    def _add(self, name: str, identity: Identity) -> None:
+    def _create_certificate(self, name: str, identity: Identity) -> None:
         authority = authority_identity(identity.authority)
         request = tls.CertRequest(
             name,
-            private_key_pem=self._key(name).text,
+            private_key_pem=self._create_key(name).text,
             dns_names=list(identity.dns_names) or None,
             ip_addresses=[str(address) for address in identity.addresses] or None,
             subject=tls.CertRequestSubjectArgs(
@@ -139,7 +157,7 @@ class Pki(pulumi.ComponentResource):
         certificate = tls.LocallySignedCert(
             name,
             ca_private_key_pem=self._keys[authority].text,
-            ca_cert_pem=self._signing[authority],
+            ca_cert_pem=self._signing_certificates[authority],
             cert_request_pem=request.cert_request_pem,
             allowed_uses=["digital_signature", *identity.uses],
             validity_period_hours=self._spec.certificates.validity,
@@ -151,15 +169,15 @@ class Pki(pulumi.ComponentResource):
 
 
 def _given_key(key: PrivateKey) -> Key:
-    return _given(key.text, key.public_key)
+    return _given_secret(key.text, key.public_key)
 
 
-def _given(text: str, told_by: bytes) -> Key:
-    fingerprint = f"SHA256:{hashlib.sha256(told_by).hexdigest()}"
+def _given_secret(text: str, public: bytes) -> Key:
+    fingerprint = f"SHA256:{hashlib.sha256(public).hexdigest()}"
     return Key(text=pulumi.Output.secret(text), fingerprint=pulumi.Output.from_input(fingerprint))
 
 
-def _certificate_fingerprint(text: str) -> str:
-    """That of a certificate, or that of all of them in a text together."""
-    der = b"".join(map(ssl.PEM_cert_to_DER_cert, blocks(text, CERTIFICATE)))
+def _fingerprint_of_pem(text: str) -> str:
+    """Return the fingerprint of all certificates in a text together."""
+    der = b"".join(map(ssl.PEM_cert_to_DER_cert, pem_blocks(text, CERTIFICATE_LABEL)))
     return f"SHA256:{hashlib.sha256(der).hexdigest()}"

@@ -1,4 +1,4 @@
-"""What a change means, in words, where it is previewed."""
+"""Messages in a preview and an update: which service on which node a change restarts, and why."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -7,20 +7,24 @@ import pulumi
 
 from lab.node.service import Service
 
+CONFIG_HASH = "configHash"
+"""The input that decides whether a service restarts: see `lab.node.service.config_hash`."""
+
 
 class RestartAnnouncement:
-    """Says which service on which node will restart and which of its files, credentials or binaries are why."""
+    """Reports which service on which node will restart, and which files, credentials or binaries are the reason."""
 
     def __init__(self) -> None:
         self._services: dict[str, tuple[str, Service]] = {}
-        # The same for all, as each hook costs calls of the engine; the resource's name says whose change it is.
+        # One hook for all services, because each hook costs calls of the engine. The name of the resource tells the
+        # service.
         options = pulumi.ResourceHookOptions(on_dry_run=True)
         self._hooks = pulumi.ResourceHookBinding(
             before_update=[pulumi.ResourceHook("announce", self._announce, options)]
         )
 
     def hooks(self, resource: str, node: str, service: Service) -> pulumi.ResourceHookBinding:
-        """What announces a change of the resource of that name, whose inputs are what the service is made of."""
+        """Return the hooks that announce a change of the named resource, whose inputs describe the service."""
         self._services[resource] = node, service
         return self._hooks
 
@@ -31,30 +35,41 @@ class RestartAnnouncement:
 
 
 def describe_change(node: str, service: Service, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """What a change of a service's inputs does to it; empty where nothing changed.
+    """Describe the effect of a change of a service's inputs; empty if nothing changed.
 
     For example "kubelet on node-1 will restart: kubelet-config.yaml".
     """
-    changed = list(dict.fromkeys(_changed(old, new)))
+    changed = list(dict.fromkeys(_changed_inputs(old, new)))
     if not changed:
         return ""
-    quiet = {("files", path) for path, file in service.files.items() if file.effect != "restart"}
-    restarting = [
-        name for kind, name in changed if kind not in ("images", "tools", "settings") and ("files", name) not in quiet
-    ]
-    if service.unit and restarting:
-        does = "will be reloaded, and nothing restarts" if service.activation == "reload" else "will restart"
+    if service.unit and is_restart(service, old, new):
+        effect = "will be reloaded, and nothing restarts" if service.activation == "reload" else "will restart"
     elif ("settings", "repair") in changed:
-        does = "will be set right, and restarts where what it runs by was changed"
+        effect = "will be repaired, and restarts if a file that it reads at startup differs on the node"
     else:
-        does = "will change, and nothing restarts"
+        effect = "will change, and nothing restarts"
     names = ", ".join(dict.fromkeys(name.rpartition("/")[2] for _, name in changed))
-    return f"{service.name} on {node} {does}: {names}"
+    return f"{service.name} on {node} {effect}: {names}"
 
 
-def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The kinds and names of the inputs that differ."""
-    for kind in sorted(old.keys() | new.keys()):
+def is_restart(service: Service, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Return whether a change of a service's inputs changes its config hash.
+
+    A hash that is not known yet counts as changed: a certificate will be issued again. The version before this one
+    recorded no hash. The visible inputs then decide, and a removed file counts as a restart.
+    """
+    if CONFIG_HASH in old:
+        return bool(old[CONFIG_HASH] != new.get(CONFIG_HASH))
+    keeps_running = {path for path, file in service.files.items() if file.effect != "restart"}
+    return any(
+        kind == "binaries" or (kind in ("files", "modes", "credentials") and name not in keeps_running)
+        for kind, name in _changed_inputs(old, new)
+    )
+
+
+def _changed_inputs(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the kind and name of each visible input that differs."""
+    for kind in sorted((old.keys() | new.keys()) - {CONFIG_HASH}):
         before, after = old.get(kind, {}), new.get(kind, {})
         for name in sorted(before.keys() | after.keys()):
             if before.get(name) != after.get(name):

@@ -1,7 +1,8 @@
-"""Brings binaries and image archives to a node's store, over one connection, sending only what is not there.
+"""Send binaries and image archives to a node's store over one connection, except those that the store has.
 
-Run by `components.connection` as a program of its own: standard input has the login as JSON, the environment the node's
-name (HARDWAY_NODE), and a line for each artifact that it must have (HARDWAY_BINARIES).
+`components.connection` runs it as `python -m components.push`. Standard input has the login as JSON. The environment
+has the node's name (HARDWAY_NODE) and a line for each artifact that the node must have (HARDWAY_BINARIES). With
+HARDWAY_REPAIR, the node reads its store instead of trusting it.
 """
 
 import contextlib
@@ -25,53 +26,60 @@ ATTEMPTS = 3
 
 
 class PushError(Exception):
-    """The node could not be given what it lacks. The message says which node and why."""
+    """The node did not get all artifacts. The message says why."""
 
 
 def wanted(lines: str) -> dict[str, Path]:
-    """Digest to the file here, from lines as `components.artifacts` writes them.
+    """Return SHA-256 to file on this machine, from lines that `components.artifacts` wrote.
 
-    Raises PushError where a file here is not the one that was asked for.
+    Raises:
+        PushError: A file on this machine differs from the one that the program saw.
     """
-    asked = dict(map(artifacts.from_line, lines.splitlines()))
-    table = {}
-    for artifact, (path, digest) in artifacts.find(asked).items():
-        if digest != asked[artifact]:
-            raise PushError(f"{artifact.name} {artifact.version} was made anew here meanwhile; run `pulumi up` again")
-        table[digest] = path
-    return table
+    expected = dict(map(artifacts.from_line, lines.splitlines()))
+    files = {}
+    for artifact, (path, digest) in artifacts.find(expected).items():
+        if digest != expected[artifact]:
+            raise PushError(f"{artifact.name} {artifact.version} has been rebuilt here since; run `pulumi up` again")
+        files[digest] = path
+    return files
 
 
 def push(command: list[str], files: Mapping[str, Path], *, verify: bool) -> int:
-    """Sends what the node says it lacks; returns how many bytes that was.
+    """Send the files that the node reports as missing, and return the number of bytes.
 
-    verify: whether the node is to read what it has, rather than to trust that what it once stored is still whole.
-    Raises PushError with what the node or the SSH client said, and ToolchainError where what it lacks is damaged here.
+    Args:
+        command: SSH client, which runs the words after it on the node.
+        files: SHA-256 to file.
+        verify: Whether the node reads every file in its store, rather than trust that it is still intact.
+
+    Raises:
+        PushError: The node or the SSH client failed. The message is theirs.
+        ToolchainError: A missing file is damaged on this machine.
     """
     receive = f"{PROGRAMS}/receive-binaries{' --verify' if verify else ''}"
-    lacking: dict[str, Path] = {}
+    missing: dict[str, Path] = {}
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen([*command, receive], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
         assert process.stdin
         assert process.stdout
-        # Where this breaks off, the node lacks something in the end, and says so.
+        # If this is interrupted, the node finds that a file is missing, and reports it.
         with contextlib.suppress(OSError, tarfile.TarError), process.stdin:
-            lacking = _ask(process.stdin, process.stdout, files)
-            _send(process.stdin, lacking)
+            missing = _missing_on_node(process.stdin, process.stdout, files)
+            _send(process.stdin, missing)
         if process.wait() != 0:
-            Cache().expect_whole(lacking.values())
+            Cache().expect_whole(missing.values())
             errors.seek(0)
             raise PushError(errors.read().strip() or f"ssh ended with {process.returncode}")
-    return sum(path.stat().st_size for path in lacking.values())
+    return sum(path.stat().st_size for path in missing.values())
 
 
-def _ask(to_node: IO[bytes], from_node: IO[bytes], files: Mapping[str, Path]) -> dict[str, Path]:
+def _missing_on_node(to_node: IO[bytes], from_node: IO[bytes], files: Mapping[str, Path]) -> dict[str, Path]:
     to_node.write("".join(f"{digest}\n" for digest in files).encode() + b"\n")
     to_node.flush()
-    lacking = {}
+    missing = {}
     while digest := from_node.readline().strip().decode():
-        lacking[digest] = files[digest]
-    return lacking
+        missing[digest] = files[digest]
+    return missing
 
 
 def _send(to_node: IO[bytes], files: Mapping[str, Path]) -> None:
@@ -81,12 +89,12 @@ def _send(to_node: IO[bytes], files: Mapping[str, Path]) -> None:
 
 
 def main() -> int:
-    """Runs the push; its exit code is 1, with a sentence on standard error, where the node did not get all."""
+    """Push, and return the exit code: 1, with a message on standard error, if the node did not get all artifacts."""
     node, login = os.environ["HARDWAY_NODE"], ssh.Login(**json.load(sys.stdin))
     try:
         files = wanted(os.environ["HARDWAY_BINARIES"])
     except (PushError, ToolchainError) as error:
-        print(f"binaries for {node} are not at hand: {error}", file=sys.stderr)
+        print(f"binaries for {node} are not available on this machine: {error}", file=sys.stderr)
         return 1
     with tempfile.TemporaryDirectory(prefix="hardway-push-") as folder:
         command = ssh.command(Path(folder), login)

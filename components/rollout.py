@@ -1,4 +1,4 @@
-"""How many workers at a time may restart a service in a change."""
+"""The number of workers that may restart a service at the same time in a change."""
 
 import asyncio
 from collections import defaultdict
@@ -7,22 +7,28 @@ import pulumi
 
 
 class StoppedError(Exception):
-    """A worker is not changed, because another one failed."""
+    """A worker is not changed because another worker failed."""
 
 
 class Rollout:
-    """Lets a limited number of workers change a service at once, and none any more after one failed.
+    """Lets a limited number of workers change a service at the same time, and no more workers after a failure.
 
-    Only changes wait: when a service is first made, all workers make it at once. After a failure those that wait are
-    told, so the remaining workers keep what they have.
+    Only changes wait. When a service is new, all workers create it at the same time. After a failure, the waiting
+    workers stop, so that they keep their old version.
     """
 
     def __init__(self, name: str, simultaneous: int) -> None:
-        """name: what tells it from other rollouts. simultaneous: how many workers, at least one."""
+        """Register the hooks.
+
+        Args:
+            name: Unique name among the rollouts.
+            simultaneous: Number of workers, at least one.
+        """
         self._places: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(simultaneous))
         self._changes: dict[str, tuple[str, str]] = {}
         self._failed = ""
-        # The same for all, as each hook costs calls of the engine; the resource's name says whose change it is.
+        # One set of hooks for all services, because each hook costs calls of the engine. The name of the resource
+        # tells the service.
         self._hooks = pulumi.ResourceHookBinding(
             before_update=[pulumi.ResourceHook(f"wait-{name}", self._wait)],
             after_update=[pulumi.ResourceHook(f"leave-{name}", self._leave)],
@@ -30,7 +36,7 @@ class Rollout:
         )
 
     def hooks(self, resource: str, node: str, service: str) -> pulumi.ResourceHookBinding:
-        """What a worker's change of the service must pass through. resource: the name of the resource that makes it."""
+        """Return the hooks of the named resource, which changes a service on a node."""
         self._changes[resource] = node, service
         return self._hooks
 

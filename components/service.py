@@ -1,27 +1,36 @@
-"""A service on a node: one mechanism for containerd, kubelet, kube-proxy, etcd and all the others."""
+"""A service on a node: the same mechanism for containerd, kubelet, kube-proxy, etcd and all others."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pulumi
 
 from components.archive import Link, Packed, archive
-from components.connection import Connection
+from components.connection import Connection, Script
 from components.pki import Pki
-from components.preview import RestartAnnouncement
+from components.preview import CONFIG_HASH, RestartAnnouncement
 from components.rollout import Rollout
 from lab.node.paths import PROGRAMS, STORE
-from lab.node.service import Binary, Credential, Image, Service, contents, digest, manifest
+from lab.node.service import Binary, Image, Service, config_hash, contents, digest, manifest
 
 
 @dataclass(frozen=True, kw_only=True)
 class NodeServiceArgs:
-    """node: the node's name. service: what it is made of. timeout: seconds until it must be healthy.
+    """Arguments of `NodeService`.
 
-    digests: SHA-256 of each of its binaries and images. rollout: how many nodes at a time may restart it.
-    announcer: says in a preview what a change does. repair: changes when the node was found to differ, so that the
-    service is applied again. after: what is run before it is applied, and whose successor has it applied again.
+    Attributes:
+        node: Name of the node.
+        service: The service.
+        connection: Connection to the node.
+        pki: Gives the credentials of the service.
+        digests: SHA-256 of each binary and image of the service.
+        timeout: Seconds within which the service must be healthy.
+        announcement: Reports in a preview what a change does.
+        rollout: Limits how many nodes restart the service at a time; None for no limit.
+        repair: A new value applies the service again, because it differs on the node.
+        after: Command that runs before the service is applied. When it is recreated, the service is applied again.
+        depends_on: Resources that must exist before the service is applied.
     """
 
     node: str
@@ -30,7 +39,7 @@ class NodeServiceArgs:
     pki: Pki
     digests: Mapping[Binary | Image, str]
     timeout: int
-    announcer: RestartAnnouncement
+    announcement: RestartAnnouncement
     rollout: Rollout | None = None
     repair: str = ""
     after: pulumi.CustomResource | None = None
@@ -38,73 +47,65 @@ class NodeServiceArgs:
 
 
 class NodeService(pulumi.ComponentResource):
-    """Applies a service to a node by `assets/node/service`, and removes it there when it leaves the program.
+    """Applies a service with `assets/node/service`, and removes it from the node when it leaves the program.
 
-    Its inputs are what a person wants to see of a change: the files, the fingerprints of credentials, the versions of
-    binaries. What is applied travels with a command beside it, which shows nothing. The component waits for the
-    command: what failed is not recorded, and the next preview shows it again.
+    The inputs of the component are for people: files, fingerprints of credentials, versions of binaries. The payload
+    travels in the command beside it, which shows nothing. The component waits for the command, so that a failed
+    change is not recorded and the next preview shows it again.
+
+    Attributes:
+        manifest_digest: SHA-256 of the manifest.
+        command: Command that applies the service.
     """
 
-    def __init__(self, args: NodeServiceArgs, parent: pulumi.Resource) -> None:
-        service, name = args.service, f"{args.node}-{args.service.name}"
-        credentials = [*dict.fromkeys(service.credential_files.values())]
-        texts = pulumi.Output.all(*map(args.pki.text, credentials))
-
-        def listing(texts: Sequence[str]) -> str:
-            return manifest(service, _by(credentials, texts), args.digests.__getitem__)
-
-        def payload(texts: Sequence[str]) -> str:
-            return _payload(args, listing(texts), contents(service, _by(credentials, texts)))
-
-        self.manifest_digest = pulumi.Output.unsecret(texts.apply(lambda texts: digest(listing(texts))))
+    def __init__(self, name: str, args: NodeServiceArgs, opts: pulumi.ResourceOptions) -> None:
+        service = args.service
+        sealed = _seal(args)
+        self.manifest_digest = pulumi.Output.unsecret(sealed["digest"])
         remove = f"{PROGRAMS}/service remove {service.name}"
+        hooks = args.rollout.hooks(name, args.node, service.name) if args.rollout else None
         self.command = args.connection.run(
             name,
-            parent=parent,
-            create=f"{PROGRAMS}/service apply {service.name}",
-            delete=f"{service.leave} && {remove}" if service.leave else remove,
-            after=args.after,
-            stdin=pulumi.Output.secret(texts.apply(payload)),
-            depends_on=args.depends_on,
-            hooks=args.rollout.hooks(name, args.node, service.name) if args.rollout else None,
+            Script(
+                create=f"{PROGRAMS}/service apply {service.name}",
+                delete=f"{service.leave} && {remove}" if service.leave else remove,
+                stdin=pulumi.Output.secret(sealed["payload"]),
+                after=args.after,
+            ),
+            pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=args.depends_on, hooks=hooks)),
         )
+        announce = args.announcement.hooks(name, args.node, service)
         super().__init__(
             "hardway:service:NodeService",
             name,
-            _visible(args),
-            pulumi.ResourceOptions(
-                parent=parent, depends_on=[self.command], hooks=args.announcer.hooks(name, args.node, service)
-            ),
+            _visible_inputs(args) | {CONFIG_HASH: pulumi.Output.unsecret(sealed["config_hash"])},
+            pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[self.command], hooks=announce)),
         )
         self.register_outputs({})
 
 
-def _visible(args: NodeServiceArgs) -> dict[str, Any]:
+def _visible_inputs(args: NodeServiceArgs) -> dict[str, Any]:
     service = args.service
     binaries, tools = (
         {path: f"{binary.version} SHA256:{args.digests[binary]}" for path, binary in group.items()}
         for group in (service.binaries, service.tools)
     )
-    images = {image.name: f"{image.version} SHA256:{args.digests[image]}" for image in service.images}
-    credentials = {
-        path: pulumi.Output.unsecret(args.pki.fingerprint(credential))
-        for path, credential in service.credential_files.items()
-    }
-    modes = {path: f"{file.mode:04o} {file.owner}" for path, file in service.files.items()}
     inputs = {
         "files": service.visible_files,
-        "modes": modes,
-        "credentials": credentials,
+        "modes": {path: f"{file.mode:04o} {file.owner}" for path, file in service.files.items()},
+        "credentials": {
+            path: args.pki.fingerprint(credential) for path, credential in service.credential_files.items()
+        },
         "binaries": binaries,
         "tools": tools,
-        "images": images,
+        "images": {image.name: f"{image.version} SHA256:{args.digests[image]}" for image in service.images},
         "settings": _settings(args),
     }
     return {name: value for name, value in inputs.items() if value}
 
 
 def _settings(args: NodeServiceArgs) -> dict[str, str]:
-    """How the service is applied, as opposed to what it is made of; a change of these alone restarts nothing."""
+    """Return the settings of how the service is applied. A change of them restarts nothing."""
     service = args.service
     return {
         "unit": service.unit or "",
@@ -116,15 +117,25 @@ def _settings(args: NodeServiceArgs) -> dict[str, str]:
     }
 
 
-def _by(credentials: Sequence[Credential], texts: Sequence[str]) -> Callable[[Credential], str]:
-    return dict(zip(credentials, texts, strict=True)).__getitem__
+def _seal(args: NodeServiceArgs) -> pulumi.Output[dict[str, str]]:
+    """Return the manifest's `digest`, the `config_hash` and the `payload`, once the credentials are known."""
+    credentials = [*dict.fromkeys(args.service.credential_files.values())]
+
+    def seal(texts: Sequence[str]) -> dict[str, str]:
+        credential_text = dict(zip(credentials, texts, strict=True)).__getitem__
+        listing = manifest(args.service, credential_text, args.digests.__getitem__)
+        hashed = config_hash(listing)
+        payload = _payload(args, listing, hashed, contents(args.service, credential_text))
+        return {"digest": digest(listing), "config_hash": hashed, "payload": payload}
+
+    return pulumi.Output.all(*map(args.pki.text, credentials)).apply(seal)
 
 
-def _payload(args: NodeServiceArgs, listing: str, files: Mapping[str, str]) -> str:
-    """What `service apply` reads: the manifest, the files, and how to check, activate and ask for health."""
+def _payload(args: NodeServiceArgs, listing: str, hashed: str, files: Mapping[str, str]) -> str:
+    """Return the standard input of `service apply`: manifest, config hash, settings, files and links to binaries."""
     service = args.service
     return archive(
-        {"manifest": Packed(content=listing.encode())}
+        {"manifest": Packed(content=listing.encode()), "config-hash": Packed(content=hashed.encode())}
         | {name: Packed(content=text.encode()) for name, text in _settings(args).items()}
         | {
             f"root{path}": Packed(content=files[path].encode(), mode=file.mode, owner=file.owner)

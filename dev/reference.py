@@ -11,8 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lab.config.parse import load
-from lab.config.problems import ABSENT
-from lab.config.schema import SchemaKey, project
+from lab.config.schema import REQUIRED, SchemaKey, project
 from lab.node.render import services_of
 from lab.spec import Node, Role, Spec
 from system.files import CHECKOUT
@@ -45,7 +44,7 @@ def sections() -> dict[str, str]:
     """The generated sections of README.md by the name in their markers."""
     return {
         "lab": f"```text\n{picture(load(STACK_FILE))}```\n",
-        "configuration": reference(project().name, project().settings),
+        "configuration": reference(project().name, project().schema),
     }
 
 
@@ -88,7 +87,7 @@ def _type(setting: SchemaKey) -> str:
 
 def _default(setting: SchemaKey) -> str:
     default: Any = setting.default
-    if default is ABSENT:
+    if default is REQUIRED:
         return "required"
     if setting.items and setting.items.properties:
         return ", ".join(f"`{item['name']}`" for item in default) or "none"

@@ -68,6 +68,11 @@ def kubelet_user(node: str) -> str:
     return f"system:node:{node}"
 
 
+def has_kubelet_certificate(spec: Spec, node: Node) -> bool:
+    """Return whether the lab signs or is given a certificate for the node's kubelet."""
+    return not spec.join or spec.join.signer is not None or kubelet_user(node.name) in spec.join.certificates
+
+
 def etcd_identity(node: Node) -> str:
     """The name of a control plane's etcd member among the identities."""
     return f"etcd-{node.name}"

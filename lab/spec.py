@@ -7,6 +7,7 @@ from it, and `components` makes resources from it. Nothing here changes once mad
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
@@ -14,6 +15,9 @@ from lab.certificates import Certificate, PrivateKey
 
 API_PORT = 6443
 """Where every API server listens."""
+
+MAX_PODS = 110
+"""The kubelet's maxPods in every lab, unless the configuration overrides it."""
 
 CNI_LIST = ".conflist"
 """How the name of a CNI configuration ends that is a list of plugins; that of a single one ends with .conf."""
@@ -228,6 +232,11 @@ class PodRoute:
     pod_cidr: IPv4Network
     address: IPv4Address
 
+    @cached_property
+    def text(self) -> str:
+        """The route as a line of a node's list of routes. Every other node has the same line."""
+        return f"{self.pod_cidr} {self.address}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class GivenCertificate:
@@ -320,7 +329,7 @@ class Spec:
         """The nodes that the lab makes VMs for."""
         return tuple(node for node in self.nodes if isinstance(node.machine, VmSize))
 
-    @property
+    @cached_property
     def routes(self) -> tuple[PodRoute, ...]:
         """The routes to all pods."""
         own = (PodRoute(pod_cidr=node.pod_cidr, address=node.address) for node in self.nodes if node.pod_cidr)

@@ -3,22 +3,35 @@
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from host.access.access_files import PATIENCE
 
+Text = TypeVar("Text")
+"""The type of a key: `str`, or `pulumi.Input[str]` in the Pulumi program."""
+
 
 @dataclass(frozen=True, kw_only=True)
-class Login:
-    """address: where the node answers. key: the private key that it lets in. host_key: what it must prove to have.
+class NodeLogin(Generic[Text]):
+    """Address and credentials of a node's SSH server.
 
-    user: root, or one that may use sudo without a password. port: that of its SSH server.
+    Attributes:
+        address: IPv4 address.
+        key: Private key that the node accepts; secret.
+        host_key: Public key that the node must prove to have.
+        user: root, or a user that may use sudo without a password.
+        port: Port of the SSH server.
     """
 
     address: str
-    key: str = field(repr=False)
-    host_key: str
+    key: Text = field(repr=False)
+    host_key: Text
     user: str = "root"
     port: int = 22
+
+
+Login = NodeLogin[str]
+"""A login with known keys."""
 
 
 def known_host(address: str, port: int) -> str:

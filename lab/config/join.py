@@ -1,274 +1,341 @@
-"""What a configuration says of a cluster that is there already and that the workers join.
+"""The configuration of a lab whose workers join an existing cluster.
 
-All of it is declared secret, so no message tells more from here than whom a certificate is for and when it is valid.
+Pulumi.yaml declares all of it secret. The messages therefore show only the name, usages and validity period of a
+certificate.
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import yaml
 
-from lab import certificates as pem
-from lab.certificates import CLIENT, SERVER, Claim
-from lab.config.problems import ABSENT, NodeFields, Problems
+from lab.certificates import CLIENT_AUTH, SERVER_AUTH, Certificate, Claim, PrivateKey
+from lab.config.problems import Problems
 from lab.config.schema import Converter, project
+from lab.config.values import Configuration, JoinValues, NodeEntry, NodeValues
 from lab.pki import KUBE_PROXY_USER, NODES, kubelet_user
 from lab.spec import GivenCertificate, Join
 
-OF_CONTROL_PLANES = ("apiAddress", "etcdFlags", "apiServerFlags", "controllerManagerFlags", "schedulerFlags")
-"""The keys that say something of control planes alone."""
+CONTROL_PLANE_KEYS: tuple[
+    Literal["apiAddress", "etcdFlags", "apiServerFlags", "controllerManagerFlags", "schedulerFlags"], ...
+] = ("apiAddress", "etcdFlags", "apiServerFlags", "controllerManagerFlags", "schedulerFlags")
+"""The keys that have no effect without control planes."""
 
-CREDENTIALS = ("caKey", "bootstrapToken", "certificates")
-"""The keys by which workers get their certificates, caKey without the others."""
+CREDENTIAL_KEYS = ("caKey", "bootstrapToken", "certificates")
+"""The keys that provide the workers' certificates. `caKey` excludes the others."""
 
-OUTSIDE = {"certificate-authority", "client-certificate", "client-key", "tokenFile", "exec", "auth-provider"}
-"""What a kubeconfig has where it needs files or programs besides itself
+EXTERNAL_FIELDS = {"certificate-authority", "client-certificate", "client-key", "tokenFile", "exec", "auth-provider"}
+"""The fields of a kubeconfig that refer to files or programs outside it
 (https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/)."""
 
-MINUTE = "%Y-%m-%d %H:%M"
-"""How a message tells a time."""
+TIME_FORMAT = "%Y-%m-%d %H:%M"
+"""The format of a time in messages."""
 
-Claims = dict[Claim, set[str]]
-"""What a certificate must say, and may say more of."""
+RequiredClaims = Mapping[Claim, set[str]]
+"""The values that a certificate must claim. It may claim others too."""
 
-REASONS: Mapping[Claim, str] = {
-    Claim.USE: "which it is used for",
-    Claim.ORGANIZATION: "by which API servers take a kubelet for that of a node",
-    Claim.NAME: "and API servers know a kubelet by its name or by its address, as they are set up",
+CLAIM_REASONS: Mapping[Claim, str] = {
+    Claim.USAGE: "the service needs it",
+    Claim.ORGANIZATION: "API servers identify the kubelet of a node by this group",
+    Claim.NAME: "API servers connect to a kubelet by its name or by its address, depending on their flags",
 }
-"""Why a certificate that is given must say what it must."""
+"""Why a certificate needs each claim."""
 
 
-def _if_given(reader: Converter) -> Converter:
-    """What reads as another does, and an empty text as itself."""
-    return lambda text: text and reader(text)
+def _optional(converter: Converter) -> Converter:
+    """Wrap a converter so that an empty string becomes None."""
+    return lambda text: converter(text) if text else None
 
 
 def _endpoint(text: str) -> str:
     url = re.fullmatch(r"https://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})/?", text)
     if not url or not 0 < int(url[1]) < 65536:
-        raise ValueError("must be the URL of an API server with its port and no path, as https://10.240.0.10:6443")
+        raise ValueError("must be the URL of an API server with its port and no path, such as https://10.240.0.10:6443")
     return text.removesuffix("/")
 
 
 def _bootstrap_token(text: str) -> str:
     if not re.fullmatch(r"[a-z0-9]{6}\.[a-z0-9]{16}", text):
-        raise ValueError("must be a bootstrap token: 6 and 16 characters of a-z and 0-9 with a dot between")
+        raise ValueError("must be a bootstrap token: 6 and 16 characters a-z and 0-9 with a dot between them")
     return text
 
 
 def _kubeconfig(text: str) -> str:
     try:
         document = yaml.safe_load(text)
-        entries = [each[kind] for kind in ("cluster", "user") for each in document[f"{kind}s"]]
-        outside = OUTSIDE & {name for entry in entries for name in entry}
+        entries = [entry[kind] for kind in ("cluster", "user") for entry in document[f"{kind}s"]]
+        external = EXTERNAL_FIELDS & {name for entry in entries for name in entry}
     except (yaml.YAMLError, KeyError, TypeError):
         raise ValueError("must be a kubeconfig: YAML with clusters, users and contexts") from None
-    if outside:
+    if external:
         raise ValueError(
-            f"needs {', '.join(sorted(outside))}, which a worker has not; write one that stands by itself, "
-            "as `kubectl config view --minify --flatten` does"
+            f"has the fields {', '.join(sorted(external))}, which refer to files or programs that a worker does not "
+            "have; create a kubeconfig that contains everything with `kubectl config view --minify --flatten`"
         )
     return text
 
 
-def _authorities(text: str) -> tuple[pem.Certificate, ...]:
-    authorities = pem.certificates(text)
-    if others := [one.common_name or "nobody" for one in authorities if not one.issues]:
+# The import of lab.config.x509 takes 25 ms, and only a stack with certificates needs it.
+
+
+def _certificates(text: str) -> tuple[Certificate, ...]:
+    from lab.config.x509 import certificates
+
+    return certificates(text)
+
+
+def _private_key(text: str) -> PrivateKey:
+    from lab.config.x509 import private_key
+
+    return private_key(text)
+
+
+def _has_chain(given: GivenCertificate, authorities: Sequence[Certificate]) -> bool:
+    from lab.config.x509 import has_chain
+
+    return has_chain(given.certificate, authorities, given.chain[1:])
+
+
+def _authorities(text: str) -> tuple[Certificate, ...]:
+    authorities = _certificates(text)
+    others = [certificate.common_name or "no name" for certificate in authorities if not certificate.is_authority]
+    if others:
         raise ValueError(
-            f"has one of {', '.join(others)} in it that may not issue others (by basicConstraints or keyUsage); "
-            "leave in it certificates of authorities alone"
+            f"contains certificates that may not issue others (by basicConstraints or keyUsage): {', '.join(others)}; "
+            "keep only certificates of authorities"
         )
     return authorities
 
 
-def _pair(fields: Mapping[str, Any]) -> GivenCertificate | Mapping[str, Any]:
-    whole = fields.keys() >= {"certificate", "key"}
-    return GivenCertificate(chain=fields["certificate"], key=fields["key"]) if whole else fields
+def _given_certificate(fields: Mapping[str, Any]) -> GivenCertificate:
+    return GivenCertificate(chain=fields["certificate"], key=fields["key"])
 
 
 CONVERTERS: Mapping[str, Converter] = {
     "join.endpoint": _endpoint,
     "join.caCertificate": _authorities,
-    "join.caKey": _if_given(pem.private_key),
-    "join.bootstrapToken": _if_given(_bootstrap_token),
-    "join.certificates[].certificate": pem.certificates,
-    "join.certificates[].key": pem.private_key,
-    "join.certificates[]": _pair,
-    "join.kubeconfig": _if_given(_kubeconfig),
+    "join.caKey": _optional(_private_key),
+    "join.bootstrapToken": _optional(_bootstrap_token),
+    "join.certificates[].certificate": _certificates,
+    "join.certificates[].key": _private_key,
+    "join.certificates[]": _given_certificate,
+    "join.kubeconfig": _optional(_kubeconfig),
 }
-"""What checks and converts the values of these keys."""
+"""The converters of the keys under `join`."""
 
 
-def with_own_control_planes(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The configuration of a lab, with no control planes where it joins a cluster and speaks of none.
+def without_default_control_planes(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return values without control planes if the lab joins a cluster and the configuration does not set them.
 
-    The engine hands a program the default of a key in place of one that is not there.
+    The engine passes a program the default of a missing key, so a default counts as missing.
     """
-    default = project().settings["controlPlanes"].default
+    default = project().schema["controlPlanes"].default
     if values.get("join") and isinstance(values["join"], dict) and values.get("controlPlanes", default) == default:
         return {**values, "controlPlanes": []}
     return values
 
 
-def check_join(
-    namespace: str,
-    fields: Mapping[str, Any],
-    workers: Sequence[NodeFields],
-    now: datetime | None,
-    problems: Problems,
-) -> None:
-    """Checks that a lab has control planes or joins a cluster, and has all that it takes to join.
-
-    fields: the values of the lab that nothing is wrong with by themselves. workers: those of each worker.
-    now: the time by which certificates must be valid, None for any.
-    """
-    control_planes, given = fields.get("controlPlanes"), fields.get("join")
-    if given is None:
+def check_join(configuration: Configuration, problems: Problems) -> None:
+    """Check that the lab either has its own control planes or joins a cluster, and has no keys of the other kind."""
+    lab = configuration.lab
+    if "join" not in lab:
+        return
+    control_planes, join = lab.get("controlPlanes"), lab["join"]
+    if join is None:
         if control_planes == []:
             problems.add(
-                f"{namespace}:controlPlanes",
+                configuration.key("controlPlanes"),
+                "is empty; a lab needs at least one control plane, or a cluster to join (see join)",
                 [],
-                "is empty; a lab needs at least one control plane, or a cluster to join: see join",
             )
         return
     if control_planes:
         problems.add(
-            f"{namespace}:controlPlanes",
+            configuration.key("controlPlanes"),
+            "cannot be combined with join, because a lab that joins a cluster has no control planes; remove either",
             [node.get("name") for node in control_planes],
-            "are given beside join; a lab has control planes of its own or joins a cluster: leave one of them out",
         )
-    if not fields.get("workers", True):
-        problems.add(f"{namespace}:workers", [], "is empty; a lab that joins a cluster needs a worker")
-    for name in OF_CONTROL_PLANES:
-        if fields.get(name):
+    if lab.get("workers") == []:
+        problems.add(configuration.key("workers"), "is empty; a lab that joins a cluster needs a worker", [])
+    for name in CONTROL_PLANE_KEYS:
+        if lab.get(name):
             problems.add(
-                f"{namespace}:{name}",
-                str(fields[name]),
-                "is for control planes, and a lab that joins a cluster has none",
+                configuration.key(name),
+                "configures control planes, but a lab that joins a cluster has none; remove it",
+                str(lab[name]),
             )
-    if fields.get("tlsBootstrap") and not given.get("bootstrapToken", True):
-        problems.add(f"{namespace}:tlsBootstrap", True, "takes join.bootstrapToken in a lab that joins a cluster")
-    whole = all(isinstance(pair, GivenCertificate) for pair in given.get("certificates", ()))
-    if whole and given.keys() >= {*CREDENTIALS, "caCertificate"}:
-        _check_credentials(f"{namespace}:join", given, workers, problems)
-        if now:
-            _check_times(f"{namespace}:join", given, now, problems)
+    if lab.get("tlsBootstrap") and join.get("bootstrapToken", "unknown") is None:
+        problems.add(
+            configuration.key("tlsBootstrap"), "requires join.bootstrapToken in a lab that joins a cluster", True
+        )
 
 
-def _check_credentials(key: str, given: Mapping[str, Any], workers: Sequence[NodeFields], problems: Problems) -> None:
-    """Checks that there is one way by which every worker gets its certificates, and that those given do for it."""
-    ways = [name for name in CREDENTIALS if given[name]]
-    if not ways:
-        problems.add(key, ABSENT, f"has no credentials; give one of {', '.join(CREDENTIALS)}")
-    if "caKey" in ways:
-        if ways != ["caKey"]:
-            others = " and ".join(ways[1:])
-            problems.add(f"{key}.caKey", ABSENT, f"is given beside {others}; it signs all certificates: leave one out")
-        if not _signer(given):
-            problems.add(f"{key}.caKey", ABSENT, "is the key of no certificate in caCertificate")
+@dataclass(frozen=True, kw_only=True)
+class _Credentials:
+    """The valid credentials of a lab that joins a cluster.
+
+    Attributes:
+        authorities: The trusted certificates of authorities.
+        authority_key: The private key of one of them, if it is given.
+        bootstrap_token: The bootstrap token, if it is given.
+        certificates: The given certificates.
+    """
+
+    authorities: tuple[Certificate, ...]
+    authority_key: PrivateKey | None
+    bootstrap_token: str | None
+    certificates: tuple[GivenCertificate, ...]
+
+    @property
+    def signer(self) -> GivenCertificate | None:
+        """The key of the authority and the first certificate that matches it; None without either."""
+        key = self.authority_key
+        matching = [authority for authority in self.authorities if key and key.matches(authority)]
+        return GivenCertificate(chain=(matching[0],), key=key) if key and matching else None
+
+
+def _credentials(values: JoinValues | None) -> _Credentials | None:
+    """Return the credentials; None if the lab joins no cluster or if a credential is invalid."""
+    if not values or not values.keys() >= {*CREDENTIAL_KEYS, "caCertificate"}:
+        return None
+    certificates = [given for given in values["certificates"] if isinstance(given, GivenCertificate)]
+    if len(certificates) < len(values["certificates"]):
+        return None
+    return _Credentials(
+        authorities=values["caCertificate"],
+        authority_key=values["caKey"],
+        bootstrap_token=values["bootstrapToken"],
+        certificates=tuple(certificates),
+    )
+
+
+def check_credentials(configuration: Configuration, problems: Problems) -> None:
+    """Check that exactly one source provides each worker's certificates, and that given certificates are suitable."""
+    credentials = _credentials(configuration.lab.get("join"))
+    if credentials is None:
         return
+    key = configuration.key("join")
+    provided = {
+        "caKey": credentials.authority_key,
+        "bootstrapToken": credentials.bootstrap_token,
+        "certificates": credentials.certificates,
+    }
+    sources = [name for name in CREDENTIAL_KEYS if provided[name]]
+    if not sources:
+        problems.add(key, f"has no credentials; set one of {', '.join(CREDENTIAL_KEYS)}")
+    elif "caKey" in sources:
+        if sources != ["caKey"]:
+            others = " and ".join(sources[1:])
+            problems.add(
+                f"{key}.caKey",
+                f"cannot be combined with {others}, because it signs all certificates; remove either",
+            )
+        if not credentials.signer:
+            problems.add(f"{key}.caKey", "matches no certificate in caCertificate; set the key of one of them")
+    else:
+        _check_certificates(f"{key}.certificates", credentials, configuration.workers, problems)
+
+
+def _check_certificates(key: str, credentials: _Credentials, workers: Sequence[NodeEntry], problems: Problems) -> None:
     kubelets = {
-        kubelet_user(node["name"]): _of_kubelet(node, serves_alone=bool(given["bootstrapToken"]))
+        kubelet_user(node["name"]): _kubelet_claims(node, server_only=credentials.bootstrap_token is not None)
         for _, node in workers
         if "name" in node
     }
-    users: Mapping[str, Claims] = {KUBE_PROXY_USER: {Claim.USE: {CLIENT}}, **kubelets}
-    holders: dict[str, str] = {}
-    for index, pair in enumerate(given["certificates"]):
-        place, user = f"{key}.certificates[{index}]", pair.certificate.common_name
-        if user not in users:
-            problems.add(place, ABSENT, f"is for {user or 'nobody'}; there is use for {', '.join(sorted(users))}")
-        elif user in holders:
-            problems.add(place, ABSENT, f"is for {user}, as is {holders[user]}")
-        _check_pair(place, pair, users.get(user, {}), given["caCertificate"], problems)
-        holders.setdefault(user, place)
-    # What a token does not bring; without a certificate for serving, a kubelet makes one that nobody signs.
-    needed = {KUBE_PROXY_USER} | (set() if given["bootstrapToken"] else kubelets.keys())
-    if ways and (missing := needed - holders.keys()):
-        problems.add(
-            f"{key}.certificates",
-            ABSENT,
-            f"lacks one whose common name is {', '.join(sorted(missing))}"
-            + ("; a bootstrap token brings kubelets theirs, and kube-proxy none" if given["bootstrapToken"] else ""),
-        )
+    claims: Mapping[str, RequiredClaims] = {KUBE_PROXY_USER: {Claim.USAGE: {CLIENT_AUTH}}, **kubelets}
+    keys_by_user: dict[str, str] = {}
+    for index, given in enumerate(credentials.certificates):
+        given_key, user = f"{key}[{index}]", given.certificate.common_name
+        if user not in claims:
+            problems.add(
+                given_key, f"has the common name {user or 'no name'}; the lab uses only {', '.join(sorted(claims))}"
+            )
+        elif user in keys_by_user:
+            problems.add(given_key, f"has the common name {user}, as does {keys_by_user[user]}; remove either")
+        _check_certificate(given_key, given, claims.get(user, {}), credentials.authorities, problems)
+        keys_by_user.setdefault(user, given_key)
+    # Without a serving certificate, a kubelet creates a self-signed one.
+    required = {KUBE_PROXY_USER} if credentials.bootstrap_token else claims.keys()
+    if missing := required - keys_by_user.keys():
+        hint = "; a bootstrap token provides certificates only for kubelets" if credentials.bootstrap_token else ""
+        problems.add(key, f"lacks a certificate with the common name {', '.join(sorted(missing))}{hint}")
 
 
-def _check_pair(
-    place: str,
-    pair: GivenCertificate,
-    claims: Claims,
-    authorities: Sequence[pem.Certificate],
+def _check_certificate(
+    key: str,
+    given: GivenCertificate,
+    claims: RequiredClaims,
+    authorities: Sequence[Certificate],
     problems: Problems,
 ) -> None:
-    """Checks that a certificate and its key belong together, who issued it, and that it says what it must."""
-    if not pair.key.fits(pair.certificate):
-        problems.add(f"{place}.key", ABSENT, "is not the key of this certificate")
-    if not pair.certificate.leads_to(authorities, pair.chain[1:]):
+    """Check a certificate's private key, its chain to an authority and its claims."""
+    if not given.key.matches(given.certificate):
+        problems.add(f"{key}.key", "does not match this certificate; set the certificate's private key")
+    if not _has_chain(given, authorities):
         problems.add(
-            f"{place}.certificate",
-            ABSENT,
-            "was issued by no certificate in caCertificate; give that of its authority there, or the intermediates "
-            "behind it here",
+            f"{key}.certificate",
+            "has no chain to a certificate in caCertificate; add its authority there, or append its intermediates here",
         )
-    for claim, wanted in claims.items():
-        if missing := wanted - pair.certificate.claims[claim]:
+    for claim, values in claims.items():
+        if missing := values - given.certificate.claims[claim]:
             problems.add(
-                f"{place}.certificate",
-                ABSENT,
-                f"lacks the {claim} {', '.join(sorted(missing))}, {REASONS[claim]}; give one that is issued for "
-                f"{', '.join(sorted(wanted))}",
+                f"{key}.certificate",
+                f"lacks the {claim} {', '.join(sorted(missing))}, but {CLAIM_REASONS[claim]}; use a certificate for "
+                f"{', '.join(sorted(values))}",
             )
 
 
-def _check_times(key: str, given: Mapping[str, Any], now: datetime, problems: Problems) -> None:
-    """Checks that the certificates that are given are within their time, and of the authorities the one that signs.
+def _kubelet_claims(node: NodeValues, *, server_only: bool) -> RequiredClaims:
+    """Return the claims of a kubelet's certificate (https://kubernetes.io/docs/setup/best-practices/certificates/).
 
-    Where none of them signs, one that is valid will do: an old one may stay until nobody trusts it any more.
+    Args:
+        node: The values of the node.
+        server_only: True if the kubelet has another certificate as a client.
     """
-    signer = _signer(given)
-    needed: dict[str, Sequence[pem.Certificate]] = {
-        f"{key}.caCertificate": [signer.certificate] if signer else given["caCertificate"],
-        **{f"{key}.certificates[{i}].certificate": [pair.certificate] for i, pair in enumerate(given["certificates"])},
-    }
-    for place, certificates in needed.items():
-        if not any(one.is_valid(now) for one in certificates):
+    names = {str(value) for value in (node.get("name"), node.get("address")) if value is not None}
+    if server_only:
+        return {Claim.USAGE: {SERVER_AUTH}, Claim.NAME: names}
+    return {Claim.USAGE: {CLIENT_AUTH, SERVER_AUTH}, Claim.NAME: names, Claim.ORGANIZATION: {NODES}}
+
+
+def check_certificate_validity(configuration: Configuration, problems: Problems) -> None:
+    """Check that the given certificates are valid now."""
+    credentials, now = _credentials(configuration.lab.get("join")), configuration.now
+    if credentials is None or now is None:
+        return
+    for name, certificates in _certificates_in_use(credentials):
+        if not any(certificate.is_valid_at(now) for certificate in certificates):
             last = certificates[-1]
             problems.add(
-                place,
-                ABSENT,
-                f"is valid from {last.begin:{MINUTE}} to {last.end:{MINUTE}}, and it is {now:{MINUTE}} UTC; give one "
-                "that is valid, or set this machine's clock",
+                configuration.key(f"join.{name}"),
+                f"is valid from {last.not_before:{TIME_FORMAT}} to {last.not_after:{TIME_FORMAT}}, but it is "
+                f"{now:{TIME_FORMAT}} UTC; use a valid certificate, or correct this machine's clock",
             )
 
 
-def _of_kubelet(node: Mapping[str, Any], *, serves_alone: bool) -> Claims:
-    """What the certificate of a node's kubelet must say (https://kubernetes.io/docs/setup/best-practices/certificates/).
+def _certificates_in_use(credentials: _Credentials) -> Iterator[tuple[str, Sequence[Certificate]]]:
+    """Yield each key with its certificates, at least one of which must be valid.
 
-    serves_alone: whether the kubelet is a client by another one.
+    The certificate of the authority that signs must be valid. Without a signer, one valid authority is enough, because
+    an old authority may stay in the bundle until nobody trusts it any more.
     """
-    serving: Claims = {Claim.USE: {SERVER}, Claim.NAME: {str(node[key]) for key in ("name", "address") if key in node}}
-    return serving if serves_alone else serving | {Claim.USE: {CLIENT, SERVER}, Claim.ORGANIZATION: {NODES}}
+    yield "caCertificate", [credentials.signer.certificate] if credentials.signer else credentials.authorities
+    for index, given in enumerate(credentials.certificates):
+        yield f"certificates[{index}].certificate", [given.certificate]
 
 
-def _signer(given: Mapping[str, Any]) -> GivenCertificate | None:
-    """What the lab signs with: the authority's key, and the certificate that it is of; None without either."""
-    key = given["caKey"]
-    own = [one for one in given["caCertificate"] if key and key.fits(one)]
-    return GivenCertificate(chain=(own[0],), key=key) if own else None
-
-
-def join(given: Mapping[str, Any] | None) -> Join | None:
-    """The cluster that the lab joins, from the values of its keys; None where it joins none."""
-    if given is None:
+def build_join(values: JoinValues | None) -> Join | None:
+    """Build the cluster that the lab joins from valid values; None if it joins none."""
+    credentials = _credentials(values)
+    if not values or credentials is None:
         return None
     return Join(
-        endpoint=given["endpoint"],
-        authorities=given["caCertificate"],
-        signer=_signer(given),
-        bootstrap_token=given["bootstrapToken"],
-        certificates={pair.certificate.common_name: pair for pair in given["certificates"]},
-        kubeconfig=given["kubeconfig"],
+        endpoint=values["endpoint"],
+        authorities=credentials.authorities,
+        signer=credentials.signer,
+        bootstrap_token=credentials.bootstrap_token or "",
+        certificates={given.certificate.common_name: given for given in credentials.certificates},
+        kubeconfig=values["kubeconfig"] or "",
     )

@@ -1,83 +1,88 @@
-"""What a configuration may say of machines that are already there."""
+"""Existing machines in a configuration: converters of SSH keys, and the rules for workers on such machines."""
 
 import base64
 import binascii
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from lab.config.problems import ABSENT, NodeFields, Problems
+from lab.config.problems import Problems
 from lab.config.schema import project
+from lab.config.values import Configuration
 from lab.spec import ExistingMachine
 
-VM_SIZE_KEYS = ("vcpus", "memory", "disk")
-"""The keys of a node that say how large its VM is."""
+VM_SIZE_KEYS: tuple[Literal["vcpus", "memory", "disk"], ...] = ("vcpus", "memory", "disk")
+"""The keys of a node that set the size of its VM."""
 
 
 def private_key(text: str) -> str:
-    """A private key in PEM, as OpenSSH reads it; raises ValueError."""
+    """Check a private key in a PEM format that OpenSSH reads.
+
+    Raises:
+        ValueError: The text is not a private key, or the key has a passphrase.
+    """
     key = text.strip()
-    found = re.fullmatch(r"-----BEGIN ((?:[A-Z]+ )?PRIVATE KEY)-----\n(.*)\n-----END \1-----", key, re.DOTALL)
-    if not found:
+    match = re.fullmatch(r"-----BEGIN ((?:[A-Z]+ )?PRIVATE KEY)-----\n(.*)\n-----END \1-----", key, re.DOTALL)
+    if not match:
         raise ValueError(
-            "must be the text of a private key, as in ~/.ssh/id_ed25519; "
-            "`pulumi config set --secret --path KEY <FILE` reads it from there"
+            "must be the text of a private key, such as the content of ~/.ssh/id_ed25519; to set it from a file, use "
+            "`pulumi config set --secret --path KEY <FILE`"
         )
-    if "ENCRYPTED" in found[0] or (found[1].startswith("OPENSSH") and not _is_open(found[2])):
-        raise ValueError("must be a key without a passphrase: there is nobody to ask for it")
+    if "ENCRYPTED" in match[0] or (match[1].startswith("OPENSSH") and not _is_unencrypted(match[2])):
+        raise ValueError("must be a key without a passphrase, because the lab connects without asking anybody")
     return f"{key}\n"
 
 
-def _is_open(body: str) -> bool:
-    """Whether a key in OpenSSH's format has no passphrase: its cipher is called none.
+def _is_unencrypted(body: str) -> bool:
+    """Return True if a key in OpenSSH's format has no passphrase: its cipher is named "none".
 
-    https://github.com/openssh/openssh-portable/blob/master/PROTOCOL.key
+    See https://github.com/openssh/openssh-portable/blob/master/PROTOCOL.key.
     """
-    return _decoded(body).startswith(b"openssh-key-v1\0" + b"\0\0\0\4none")
+    return _base64_decoded(body).startswith(b"openssh-key-v1\0" + b"\0\0\0\4none")
 
 
 def host_key(text: str) -> str:
-    """A public key as in authorized_keys, its comment left out; raises ValueError."""
-    found = re.fullmatch(r"([a-z0-9-]+) ([A-Za-z0-9+/]+={0,2})( .*)?", text.strip())
-    kind = found[1].encode() if found else b""
-    # Its type stands in the key itself, too, behind its length.
-    if not found or not _decoded(found[2]).startswith(len(kind).to_bytes(4) + kind):
-        raise ValueError("must be a public key with its type before it and no address, as ssh-ed25519 AAAAC3Nz…")
-    return f"{found[1]} {found[2]}"
+    """Check a public key in the format of authorized_keys, and remove its comment.
+
+    Raises:
+        ValueError: The text is not a public key.
+    """
+    match = re.fullmatch(r"([a-z0-9-]+) ([A-Za-z0-9+/]+={0,2})( .*)?", text.strip())
+    key_type = match[1].encode() if match else b""
+    # The decoded key begins with the length and the name of its type.
+    if not match or not _base64_decoded(match[2]).startswith(len(key_type).to_bytes(4) + key_type):
+        raise ValueError("must be a public key that begins with its type, without an address: ssh-ed25519 AAAAC3Nz…")
+    return f"{match[1]} {match[2]}"
 
 
-def _decoded(text: str) -> bytes:
-    """What base64 stands for; nothing where it is none."""
+def existing_machine(fields: Mapping[str, Any]) -> ExistingMachine:
+    """Convert the field `machine` of a node."""
+    return ExistingMachine(
+        user=fields["user"], port=fields["port"], private_key=fields["privateKey"], host_key=fields["hostKey"]
+    )
+
+
+def _base64_decoded(text: str) -> bytes:
+    """Return decoded Base64; empty if the text is not Base64."""
     try:
         return base64.b64decode(text)
     except binascii.Error:
         return b""
 
 
-def check_machines(fields: Mapping[str, Any], workers: Sequence[NodeFields], problems: Problems) -> None:
-    """Checks what does not go together with a machine that is already there.
-
-    fields: the values of the lab that nothing is wrong with by themselves. workers: those of each worker.
-    """
-    of_worker = project().settings["workers"].items
-    assert of_worker
-    for key, node in workers:
-        if node.get("machine") is None:
-            continue
+def check_existing_machines(configuration: Configuration, problems: Problems) -> None:
+    """Check that workers on existing machines have no settings of VMs."""
+    worker_schema = project().schema["workers"].items
+    assert worker_schema
+    for key, node in (worker for worker in configuration.workers if worker.is_existing_machine):
         for name in VM_SIZE_KEYS:
-            default = of_worker.properties[name].default
+            default = worker_schema.properties[name].default
             if node.get(name, default) != default:
-                problems.add(f"{key}.{name}", node[name], "is for a VM, and with machine there is none; leave it out")
-        if fields.get("identityFromUserData"):
+                problems.add(
+                    f"{key}.{name}", "sets the size of a VM, but this worker has a machine; remove it", node[name]
+                )
+        if configuration.lab.get("identityFromUserData"):
             problems.add(
                 f"{key}.machine",
-                ABSENT,
-                "has no user-data that the lab could write; leave out identityFromUserData, or make this worker a VM",
+                "is an existing machine, which has no user-data; remove identityFromUserData, or make this worker a VM",
             )
-
-
-def existing_machine(fields: Mapping[str, Any]) -> ExistingMachine:
-    """The machine that a node's field `machine` describes."""
-    return ExistingMachine(
-        user=fields["user"], port=fields["port"], private_key=fields["privateKey"], host_key=fields["hostKey"]
-    )

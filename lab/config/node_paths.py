@@ -1,15 +1,16 @@
-"""What a configuration may say of paths on the nodes: the layout of files, and folders with their owners."""
+"""Paths on the nodes: converters of the layout, the system user and the node folders, and the rules about them."""
 
 import posixpath
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from lab.config.problems import NodeFields, Problems
+from lab.config.problems import Problems
 from lab.config.schema import Converter
+from lab.config.values import Configuration
 from lab.spec import CNI_LIST, Folder, NodePaths, SystemUser
 
-LABS_OWN = (
+RESERVED_PATHS = (
     "/etc/containerd",
     "/etc/crictl.yaml",
     "/etc/etcd",
@@ -39,17 +40,17 @@ LABS_OWN = (
             "etcd-ca.crt",
             "service-accounts.key",
             *(
-                f"kube-apiserver{client}.{half}"
+                f"kube-apiserver{client}.{part}"
                 for client in ("", "-etcd-client", "-kubelet-client")
-                for half in ("crt", "key")
+                for part in ("crt", "key")
             ),
         )
     ),
     "/var/lib/node-admission",  # now bootstrap-tokens; older labs still have it
 )
-"""Where the lab puts what has no place in a layout."""
+"""The paths of the lab's files that are not part of the layout."""
 
-OF_THE_SYSTEM = (
+SYSTEM_PATHS = (
     *(
         f"/etc/{name}"
         for name in (
@@ -60,185 +61,196 @@ OF_THE_SYSTEM = (
     *("/bin", "/boot", "/dev", "/lib", "/proc", "/run", "/sbin", "/sys", "/tmp"),
     *("/usr/bin", "/usr/lib", "/usr/sbin", "/var/run"),
 )
-"""What is not ours, or is empty after a reboot."""
+"""The paths of the operating system, and folders that are empty after a reboot. The layout must not use them."""
 
-OF_EVERY_SYSTEM = ("/etc", "/home", "/opt", "/root", "/srv", "/usr", "/usr/local", "/var", "/var/lib")
-"""Folders on whose mode and owner a system relies."""
+SHARED_SYSTEM_FOLDERS = ("/etc", "/home", "/opt", "/root", "/srv", "/usr", "/usr/local", "/var", "/var/lib")
+"""The folders whose mode and owner the system relies on. The layout may use them."""
 
-LAYOUT = {name: re.sub(r"_([a-z])", lambda match: match[1].upper(), name) for name in NodePaths.__dataclass_fields__}
-"""The fields of a layout and their keys."""
+LAYOUT_KEYS = {
+    name: re.sub(r"_([a-z])", lambda match: match[1].upper(), name) for name in NodePaths.__dataclass_fields__
+}
+"""The key of each field of NodePaths."""
 
-FOLDERS = ("binaries", "kubeletClientCertificates")
-"""The keys that are folders; all others are files."""
+FOLDER_KEYS = ("binaries", "kubeletClientCertificates")
+"""The keys of the layout that are folders. All others are files."""
 
 
 def _path(text: str) -> str:
-    """An absolute path in its simplest form, of characters that need no quotes anywhere; raises ValueError."""
+    """Check an absolute path in its simplest form, made of characters that no program requires to be quoted."""
     if not re.fullmatch(r"(/[A-Za-z0-9._@+-]+)+", text.replace("{name}", "name")):
-        raise ValueError("must be an absolute path of letters, digits and . _ @ + -, as /etc/kubernetes/kubelet.yaml")
+        raise ValueError(
+            "must be an absolute path of letters, digits and . _ @ + -, such as /etc/kubernetes/kubelet.yaml"
+        )
     if posixpath.normpath(text) != text:
-        raise ValueError(f"must be in its simplest form, as {posixpath.normpath(text)}")
+        raise ValueError(f"must be in its simplest form, {posixpath.normpath(text)}")
     return text
 
 
-def _in_layout(text: str) -> str:
-    if explanation := _not_ours(_path(text)):
+def _layout_path(text: str) -> str:
+    if explanation := _reserved_path_problem(_path(text)):
         raise ValueError(explanation)
     return text
 
 
-def _not_ours(path: str) -> str:
-    """Why nothing of a layout can stand at a path; empty where it can."""
-    folder = next((folder for folder in (*LABS_OWN, *OF_THE_SYSTEM) if _within(path, folder)), None)
-    return f"must not be in {folder}; choose a place such as /etc/kubernetes or /var/lib" if folder else ""
+def _reserved_path_problem(path: str) -> str:
+    """Explain why the layout must not use a path. Return an empty string if it may."""
+    for folder in (*RESERVED_PATHS, *SYSTEM_PATHS):
+        if _is_within(path, folder):
+            owner = "the lab" if folder in RESERVED_PATHS else "the operating system"
+            return f"must not be in {folder}, which {owner} uses; choose a path in a folder such as /etc/kubernetes"
+    return ""
 
 
-def _in(folder: str, *endings: str) -> Converter:
-    """What reads the path of a file whose program looks for names with these endings in one folder alone."""
+def _file_in(folder: str, *endings: str) -> Converter:
+    """Return a converter of the path of a file that must be in a folder and end in a certain way."""
 
-    def read(text: str) -> str:
+    def convert(text: str) -> str:
         if posixpath.dirname(_path(text)) != folder or not text.endswith(endings):
-            choice = " or ".join(endings)
-            raise ValueError(f"must be a file in {folder} whose name ends with {choice}, for nothing else is read")
+            ending = " or ".join(endings)
+            raise ValueError(f"must be a file in {folder} whose name ends with {ending}; other files are not read")
         return text
 
-    return read
+    return convert
 
 
 def _cni_bridge(text: str) -> str:
-    if posixpath.basename(_in("/etc/cni/net.d", ".conf", CNI_LIST)(text)) >= "99-loopback.conf":
-        raise ValueError("must come before 99-loopback.conf, for containerd takes the first")
+    if posixpath.basename(_file_in("/etc/cni/net.d", ".conf", CNI_LIST)(text)) >= "99-loopback.conf":
+        raise ValueError("must sort before 99-loopback.conf, because containerd uses the first file")
     return text
 
 
 def _folder_path(text: str) -> str:
     if "{name}" in text:
-        raise ValueError("must not have a placeholder")
-    if _path(text) in (*OF_EVERY_SYSTEM, *OF_THE_SYSTEM):
-        raise ValueError("is a folder of the system, which relies on its mode and owner; choose one within")
-    if _within(text, "/var/run"):
-        raise ValueError(f"must not be in /var/run, which leads to /run; choose {text.removeprefix('/var')}")
+        raise ValueError("must not contain the placeholder {name}")
+    if _path(text) in (*SHARED_SYSTEM_FOLDERS, *SYSTEM_PATHS):
+        raise ValueError("is a system folder, whose mode and owner must not change; choose a folder inside it")
+    if _is_within(text, "/var/run"):
+        raise ValueError(f"must not be in /var/run, which is a link to /run; use {text.removeprefix('/var')}")
     return text
+
+
+def _home(text: str) -> str:
+    return text if text == "/" else _folder_path(text)
 
 
 def _mode(text: str) -> int:
     if not re.fullmatch(r"[0-7]{3,4}", text):
-        raise ValueError("must be permission bits in octal, as 0755")
+        raise ValueError("must be permission bits in octal, such as 0755")
     return int(text, 8)
 
 
-def account(text: str) -> str:
-    """The name of a user or group (https://systemd.io/USER_NAMES/); raises ValueError."""
+def account_name(text: str) -> str:
+    """Check the name of a user or group (https://systemd.io/USER_NAMES/).
+
+    Raises:
+        ValueError: The text is not such a name.
+    """
     if not re.fullmatch(r"[a-z][a-z0-9_-]{0,30}", text):
-        raise ValueError("must be the name of a user: a-z, 0-9, _ and -, a letter first, at most 31 characters")
+        raise ValueError("must be a user name: at most 31 characters a-z, 0-9, _ and -, beginning with a letter")
     return text
 
 
 def _system_user_name(text: str) -> str:
-    if account(text) == "root":
-        raise ValueError("is there already, with the number 0; choose another name, as kubernetes")
+    if account_name(text) == "root":
+        raise ValueError("already exists on every system, with the ID 0; choose another name, such as kubernetes")
     return text
 
 
 def _owner(text: str) -> str:
     user, colon, group = text.partition(":")
     if not (colon and group):
-        raise ValueError("must be user:group, as root:root")
-    return f"{account(user)}:{account(group)}"
+        raise ValueError("must be user:group, such as root:root")
+    return f"{account_name(user)}:{account_name(group)}"
 
 
 def _user_id(value: int) -> int:
     if not 100 <= value <= 999:
-        raise ValueError("must be from 100 to 999, where system users are")
+        raise ValueError("must be from 100 to 999, the range of system users")
     return value
 
 
-def _system_user(fields: Mapping[str, Any]) -> SystemUser | None:
-    return SystemUser(**fields) if len(fields) == len(SystemUser.__dataclass_fields__) else None
-
-
-def _folder(fields: Mapping[str, Any]) -> Folder | Mapping[str, Any]:
-    return Folder(**fields) if len(fields) == len(Folder.__dataclass_fields__) else fields
-
-
 CONVERTERS: Mapping[str, Converter] = {
-    **{f"layout.{key}": _in_layout for key in LAYOUT.values()},
+    **{f"layout.{key}": _layout_path for key in LAYOUT_KEYS.values()},
     "layout.cniBridge": _cni_bridge,
-    "layout.kernelSettings": _in("/etc/sysctl.d", ".conf"),
+    "layout.kernelSettings": _file_in("/etc/sysctl.d", ".conf"),
     "systemUser.name": _system_user_name,
     "systemUser.id": _user_id,
-    "systemUser.home": lambda text: text if text == "/" else _folder_path(text),
-    "systemUser": _system_user,
+    "systemUser.home": _home,
+    "systemUser": lambda fields: SystemUser(**fields),
     "nodeFolders[].path": _folder_path,
     "nodeFolders[].mode": _mode,
     "nodeFolders[].owner": _owner,
-    "nodeFolders[]": _folder,
+    "nodeFolders[]": lambda fields: Folder(**fields),
 }
-"""What checks and converts the values of these keys."""
+"""The converters of the keys under `layout`, `systemUser` and `nodeFolders`."""
 
 
-def layout(values: Mapping[str, str]) -> NodePaths:
-    """A layout from the values of its keys."""
-    return NodePaths(**{name: values[key] for name, key in LAYOUT.items()})
+def build_node_paths(layout: Mapping[str, Any]) -> NodePaths:
+    """Build the paths from the valid values of `layout`."""
+    return NodePaths(**{name: layout[key] for name, key in LAYOUT_KEYS.items()})
 
 
-def check_paths(namespace: str, fields: Mapping[str, Any], nodes: Sequence[NodeFields], problems: Problems) -> None:
-    """Checks that every file has a place of its own, and that the owners of folders are there."""
-    _check_layout(namespace, fields.get("layout", {}), nodes, problems)
-    _check_folders(namespace, fields, problems)
+def check_layout(configuration: Configuration, problems: Problems) -> None:
+    """Check that every file of the layout has a separate path on every node."""
+    layout = configuration.lab.get("layout", {})
+    reserved: dict[str, str] = {}
+    conflicts: dict[str, str] = {}
+    for name in [node["name"] for _, node in configuration.nodes if "name" in node] or ["name"]:
+        # Replace the placeholder, because the name of a node can make two paths equal.
+        paths = {key: path.replace("{name}", name) for key, path in layout.items()}
+        for key, path in paths.items():
+            if path != layout[key] and (explanation := _reserved_path_problem(path)):
+                reserved.setdefault(key, f"is {path} on {name}, and {explanation}")
+        for key, explanation in _path_conflicts(paths).items():
+            conflicts.setdefault(key, explanation)
+    for key, explanation in [*reserved.items(), *conflicts.items()]:
+        problems.add(configuration.key(f"layout.{key}"), explanation, layout[key])
 
 
-def _check_layout(namespace: str, values: Mapping[str, str], nodes: Sequence[NodeFields], problems: Problems) -> None:
-    clashes: dict[str, str] = {}
-    taken: dict[str, str] = {}
-    for name in [node["name"] for _, node in nodes if "name" in node] or ["name"]:
-        # As they come to be on the node, for its name may make one place of two.
-        places = {key: path.replace("{name}", name) for key, path in values.items()}
-        for key, place in places.items():
-            if place != values[key] and (explanation := _not_ours(place)):
-                taken.setdefault(key, f"is {place} on {name}, and {explanation}")
-        holders = {}
-        if "binaries" in places:
-            holders[places["binaries"]] = "layout.binaries"
-        if "kubeletClientCertificates" in places:
-            current = f"{places['kubeletClientCertificates']}/kubelet-client-current.pem"
-            holders[current] = "layout.kubeletClientCertificates"
-        for key in LAYOUT.values():
-            path = places.get(key)
-            if path is None or key in FOLDERS:
-                continue
-            other = next((held for held in holders if _same_place(path, held)), None)
-            if other:
-                clashes.setdefault(key, f"is the place of {holders[other]}, {other}")
-            holders.setdefault(path, f"layout.{key}")
-    for key, explanation in taken.items():
-        problems.add(f"{namespace}:layout.{key}", values[key], explanation)
-    for key, explanation in clashes.items():
-        problems.add(f"{namespace}:layout.{key}", values[key], f"{explanation}; every file needs a place of its own")
+def _path_conflicts(paths: Mapping[str, str]) -> dict[str, str]:
+    """Return the keys of files whose path another file or folder of the layout uses, with explanations."""
+    owners = {}
+    if "binaries" in paths:
+        owners[paths["binaries"]] = "layout.binaries"
+    if "kubeletClientCertificates" in paths:
+        current = f"{paths['kubeletClientCertificates']}/kubelet-client-current.pem"
+        owners[current] = "layout.kubeletClientCertificates"
+    conflicts = {}
+    for key in LAYOUT_KEYS.values():
+        if key not in paths or key in FOLDER_KEYS:
+            continue
+        path = paths[key]
+        other = next((other for other in owners if _is_within(path, other) or _is_within(other, path)), None)
+        if other:
+            conflicts[key] = f"conflicts with {owners[other]} ({other}); every file needs a separate path"
+        owners.setdefault(path, f"layout.{key}")
+    return conflicts
 
 
-def _same_place(path: str, other: str) -> bool:
-    return _within(path, other) or _within(other, path)
-
-
-def _within(path: str, folder: str) -> bool:
+def _is_within(path: str, folder: str) -> bool:
     return path == folder or path.startswith(f"{folder}/")
 
 
-def _check_folders(namespace: str, fields: Mapping[str, Any], problems: Problems) -> None:
-    if "systemUser" not in fields:
-        return
-    user = fields["systemUser"]
-    known = ["root", *([user.name] if user else [])]
-    holders: dict[str, int] = {}
-    for index, folder in enumerate(fields.get("nodeFolders", ())):
+def check_node_folders(configuration: Configuration, problems: Problems) -> None:
+    """Check that the owners of folders exist, and that no folder is listed twice."""
+    lab = configuration.lab
+    system_user = lab.get("systemUser")
+    users = None
+    if "systemUser" in lab and (system_user is None or isinstance(system_user, SystemUser)):
+        users = ["root", *([system_user.name] if system_user else [])]
+    indexes: dict[str, int] = {}
+    for index, folder in enumerate(lab.get("nodeFolders", [])):
         if not isinstance(folder, Folder):
             continue
-        key = f"{namespace}:nodeFolders[{index}]"
-        for account in folder.owner.split(":"):
-            if account not in known:
-                problems.add(f"{key}.owner", folder.owner, f"has an unknown name; known are {', '.join(known)}")
-                break
-        if folder.path in holders:
-            problems.add(f"{key}.path", folder.path, f"is the path of nodeFolders[{holders[folder.path]}] already")
-        holders.setdefault(folder.path, index)
+        key = configuration.key(f"nodeFolders[{index}]")
+        if users and not set(folder.owner.split(":")) <= set(users):
+            problems.add(
+                f"{key}.owner", f"has an unknown user or group; the known ones are {', '.join(users)}", folder.owner
+            )
+        if folder.path in indexes:
+            problems.add(
+                f"{key}.path",
+                f"is also the path of nodeFolders[{indexes[folder.path]}]; remove either",
+                folder.path,
+            )
+        indexes.setdefault(folder.path, index)

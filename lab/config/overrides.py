@@ -1,66 +1,69 @@
-"""What a configuration may lay over the lab's own: any field and flag of a service but those that the lab decides.
+"""The overrides in a configuration: fields and flags of services that replace the lab's.
 
-The lab decides where another value could only break it (identities, files that it writes, endpoints that it watches)
-and what has a key of its own (ranges, taints).
+A stack may set any field and flag except the protected ones. The lab protects those where any other value could only
+break it (identities, files that the lab writes, endpoints that it checks). It also protects those that have a separate
+key in the configuration (ranges, taints).
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from lab.config.problems import NodeFields, Problems
-from lab.config.schema import spelled
+from lab.config.problems import Problems
+from lab.config.schema import display_key
+from lab.config.values import Configuration, FlagsKey, LabValues, NodeValues, OverrideKey
 
 FLAG = re.compile(r"[a-z][a-z0-9]*([-.][a-z0-9]+)*")
 
-Path = tuple[str, ...]
-"""Where a field stands: the keys that lead to it (containerd's have dots)."""
+FieldPath = tuple[str, ...]
+"""The keys that lead to a field. They are not joined, because containerd's keys contain dots."""
 
-WRITES_FILE = "the lab writes this file and names it; it cannot be another"
-WATCHES = "the lab asks this endpoint whether the service is healthy"
-FORMAT = "the lab writes the file in this format"
-IDENTITY = "the lab gives every node and service its identity"
+WRITTEN_FILE = "The lab writes this file and sets its path."
+HEALTH_ENDPOINT = "The lab checks the health of the service at this endpoint."
+FORMAT = "The lab writes the file in this format."
+IDENTITY = "The lab sets the identity of every node and service."
 
-PROTECTED_FIELDS: Mapping[str, Mapping[Path, str]] = {
+PROTECTED_FIELDS: Mapping[OverrideKey, Mapping[FieldPath, str]] = {
     "kubelet": {
         ("apiVersion",): FORMAT,
         ("kind",): FORMAT,
-        ("authentication", "x509", "clientCAFile"): WRITES_FILE,
-        ("tlsCertFile",): WRITES_FILE,
-        ("tlsPrivateKeyFile",): WRITES_FILE,
-        (
-            "serverTLSBootstrap",
-        ): "nothing approves such a request; the lab's own authority signs the serving certificate",
-        ("containerRuntimeEndpoint",): "it is where the lab's containerd listens",
-        ("healthzPort",): WATCHES,
-        ("healthzBindAddress",): WATCHES,
-        ("registerNode",): "a node that does not register never becomes Ready",
-        ("registerWithTaints",): "set the worker's taints instead",
-        ("podCIDR",): "a kubelet reads it only without an API server; set the worker's podCidr instead",
+        ("authentication", "x509", "clientCAFile"): WRITTEN_FILE,
+        ("tlsCertFile",): WRITTEN_FILE,
+        ("tlsPrivateKeyFile",): WRITTEN_FILE,
+        ("serverTLSBootstrap",): (
+            "The lab signs the kubelet's serving certificate itself, because no controller approves requests for one."
+        ),
+        ("containerRuntimeEndpoint",): "The lab's containerd listens at this endpoint.",
+        ("healthzPort",): HEALTH_ENDPOINT,
+        ("healthzBindAddress",): HEALTH_ENDPOINT,
+        ("registerNode",): "The lab registers every node, because a node that does not register never becomes Ready.",
+        ("registerWithTaints",): "Set the node's taints instead.",
+        ("podCIDR",): "The kubelet uses this field only without an API server. Set the node's podCidr instead.",
     },
     "kubeProxy": {
         ("apiVersion",): FORMAT,
         ("kind",): FORMAT,
-        ("clientConnection", "kubeconfig"): WRITES_FILE,
-        ("clusterCIDR",): "set clusterCidr instead",
+        ("clientConnection", "kubeconfig"): WRITTEN_FILE,
+        ("clusterCIDR",): "Set clusterCidr instead.",
         ("hostnameOverride",): IDENTITY,
-        ("healthzBindAddress",): WATCHES,
+        ("healthzBindAddress",): HEALTH_ENDPOINT,
     },
     "containerd": {
         ("version",): FORMAT,
-        ("grpc", "address"): "it is where the kubelet reaches containerd",
+        ("grpc", "address"): "The kubelet connects to containerd at this address.",
     },
     "cni": {
-        **dict.fromkeys((("cniVersion",), ("type",)), FORMAT),
-        ("ipam", "ranges"): "set podCidr of the worker instead",
-        ("ipam", "type"): "of the plugins for it, a node has host-local alone",
+        ("cniVersion",): FORMAT,
+        ("type",): FORMAT,
+        ("ipam", "ranges"): "Set the node's podCidr instead.",
+        ("ipam", "type"): "The lab installs host-local as the only IPAM plugin.",
     },
 }
-"""For each service, the fields that cannot be overridden, and why or what to set instead."""
+"""For each service, the fields that a stack must not set, and why."""
 
-PROTECTED_FLAGS: Mapping[str, Mapping[str, str]] = {
+PROTECTED_FLAGS: Mapping[FlagsKey, Mapping[str, str]] = {
     "etcdFlags": {
-        "config-file": "etcd reads no flag beside it",
+        "config-file": "With a configuration file, etcd ignores all flags of the lab.",
         **dict.fromkeys(
             (
                 "name",
@@ -73,18 +76,22 @@ PROTECTED_FLAGS: Mapping[str, Mapping[str, str]] = {
             ),
             IDENTITY,
         ),
-        **dict.fromkeys(("listen-client-urls", "advertise-client-urls"), "members and API servers reach etcd there"),
-        "wal-dir": "by the log in its data a member is known",
-        "force-new-cluster": "it would leave the others behind at every start",
+        **dict.fromkeys(
+            ("listen-client-urls", "advertise-client-urls"), "Members and API servers connect to etcd at these URLs."
+        ),
+        "wal-dir": "The lab recognizes an existing member by the write-ahead log in its data directory.",
+        "force-new-cluster": "With this flag, the member would leave the other members at every start.",
         **dict.fromkeys(
             ("cert-file", "key-file", "trusted-ca-file", "peer-cert-file", "peer-key-file", "peer-trusted-ca-file"),
-            WRITES_FILE,
+            WRITTEN_FILE,
         ),
-        "listen-metrics-urls": WATCHES,
+        "listen-metrics-urls": HEALTH_ENDPOINT,
     },
     "apiServerFlags": {
-        "service-cluster-ip-range": "set serviceCidr instead",
-        **dict.fromkeys(("advertise-address", "secure-port"), "nodes and users reach the API server there"),
+        "service-cluster-ip-range": "Set serviceCidr instead.",
+        **dict.fromkeys(
+            ("advertise-address", "secure-port"), "Nodes and users connect to the API server at this address and port."
+        ),
         **dict.fromkeys(
             (
                 "client-ca-file",
@@ -99,14 +106,14 @@ PROTECTED_FLAGS: Mapping[str, Mapping[str, str]] = {
                 "service-account-key-file",
                 "service-account-signing-key-file",
             ),
-            WRITES_FILE,
+            WRITTEN_FILE,
         ),
-        "etcd-servers": "it is where the lab's etcd listens",
+        "etcd-servers": "The lab's etcd members listen at these URLs.",
     },
     "controllerManagerFlags": {
-        "cluster-cidr": "set clusterCidr instead",
-        "service-cluster-ip-range": "set serviceCidr instead",
-        "cluster-name": "set name instead",
+        "cluster-cidr": "Set clusterCidr instead.",
+        "service-cluster-ip-range": "Set serviceCidr instead.",
+        "cluster-name": "Set name instead.",
         **dict.fromkeys(
             (
                 "kubeconfig",
@@ -117,82 +124,106 @@ PROTECTED_FLAGS: Mapping[str, Mapping[str, str]] = {
                 "cluster-signing-key-file",
                 "service-account-private-key-file",
             ),
-            WRITES_FILE,
+            WRITTEN_FILE,
         ),
-        "secure-port": WATCHES,
+        "secure-port": HEALTH_ENDPOINT,
     },
     "schedulerFlags": {
-        **dict.fromkeys(("config", "kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig"), WRITES_FILE),
+        **dict.fromkeys(
+            ("config", "kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig"), WRITTEN_FILE
+        ),
         **dict.fromkeys(
             ("profiling", "contention-profiling", "kube-api-qps", "kube-api-burst", "kube-api-content-type"),
-            "a scheduler that has a configuration file passes over it",
+            "kube-scheduler ignores this flag, because it has a configuration file.",
         ),
-        "secure-port": WATCHES,
+        "secure-port": HEALTH_ENDPOINT,
     },
 }
-"""For each service of a control plane, the flags that cannot be overridden, and why or what to set instead."""
+"""For each control plane service, the flags that a stack must not set, and why."""
 
 
 def is_max_pods(value: Any) -> bool:
-    """Whether a value is one that the kubelet takes as maxPods and that leaves room for a pod."""
-    return _is_whole_number(value) and value > 0
+    """Return True if the kubelet accepts the value as maxPods and at least one pod can run."""
+    return _is_integer(value) and value > 0
 
 
-def _is_whole_number(value: Any) -> bool:
+def _is_integer(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _are_feature_gates(value: Any) -> bool:
+def _is_feature_gates(value: Any) -> bool:
     return isinstance(value, Mapping) and all(isinstance(gate, bool) for gate in value.values())
 
 
-def _is_interface(value: Any) -> bool:
+def _is_interface_name(value: Any) -> bool:
     return isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}", value) is not None
 
 
-CHECKED_FIELDS: Mapping[str, Mapping[str, tuple[Callable[[Any], bool], str]]] = {
+CHECKED_FIELDS: Mapping[OverrideKey, Mapping[str, tuple[Callable[[Any], bool], str]]] = {
     "kubelet": {
         "maxPods": (is_max_pods, "must be a whole number from 1"),
-        "featureGates": (_are_feature_gates, "must be a mapping of names to true or false, as MemoryQoS: true"),
+        "featureGates": (_is_feature_gates, "must be a mapping of names to true or false, such as MemoryQoS: true"),
     },
     "cni": {
         "bridge": (
-            _is_interface,
-            "must be the name of a network interface: at most 15 letters, digits and _ . -, as cnio0",
+            _is_interface_name,
+            "must be the name of a network interface, with at most 15 letters, digits and _ . -, such as cnio0",
         ),
-        "mtu": (lambda value: _is_whole_number(value) and value >= 0, "must be a whole number of bytes, as 1400"),
+        "mtu": (lambda value: _is_integer(value) and value >= 0, "must be a whole number of bytes, such as 1400"),
     },
 }
-"""For each service, the fields that the lab reads itself, and those that nothing would refuse before a pod starts:
-whether a value is one, and what it has to be."""
+"""For each service, the fields whose values are checked here: a predicate, and the message for other values.
+
+The lab itself reads these fields, or nothing else refuses a wrong value before a pod starts.
+"""
 
 
-def check_overrides(namespace: str, fields: Mapping[str, Any], nodes: Sequence[NodeFields], problems: Problems) -> None:
-    """Checks the fields and flags that are laid over the lab's, those for all and those of single nodes."""
-    for prefix, values in [(f"{namespace}:", fields), *((f"{key}.", node) for key, node in nodes)]:
-        for service, decided in PROTECTED_FIELDS.items():
-            for path, value, field in _touched(values.get(service, {}), decided):
-                whole = f"would take the place of {'.'.join(field)} too, which " if path != field else ""
+def check_protected_fields(configuration: Configuration, problems: Problems) -> None:
+    """Check that no override sets a protected field."""
+    for prefix, values in _scopes(configuration):
+        for service, fields in PROTECTED_FIELDS.items():
+            for path, value, field in _protected_parts(values.get(service, {}), fields):
+                replaces = f"would also replace {'.'.join(field)}, which " if path != field else ""
                 key = ".".join((service, *path))
-                problems.add(f"{prefix}{key}", value, f"{whole}cannot be overridden: {decided[field]}")
-        for service, read in CHECKED_FIELDS.items():
-            for name, (fits, what_fits) in read.items():
+                problems.add(f"{prefix}{key}", f"{replaces}cannot be overridden. {fields[field]}", value)
+
+
+def check_field_values(configuration: Configuration, problems: Problems) -> None:
+    """Check the values of overrides in CHECKED_FIELDS."""
+    for prefix, values in _scopes(configuration):
+        for service, fields in CHECKED_FIELDS.items():
+            for name, (is_valid, explanation) in fields.items():
                 value = values.get(service, {}).get(name)
-                if value is not None and not fits(value):
-                    problems.add(f"{prefix}{service}.{name}", value, what_fits)
-    for service, flags in PROTECTED_FLAGS.items():
-        for name, value in fields.get(service, {}).items():
-            explanation = _wrong_flag(name, value) or (name in flags and f"cannot be overridden: {flags[name]}")
+                if value is not None and not is_valid(value):
+                    problems.add(f"{prefix}{service}.{name}", explanation, value)
+
+
+def check_flags(configuration: Configuration, problems: Problems) -> None:
+    """Check that flags are well-formed and not protected."""
+    for service, protected in PROTECTED_FLAGS.items():
+        for name, value in configuration.lab.get(service, {}).items():
+            explanation = _flag_problem(name, value)
+            if not explanation and name in protected:
+                explanation = f"cannot be overridden. {protected[name]}"
             if explanation:
-                problems.add(f"{namespace}:{service}.{spelled(name)}", value, explanation)
+                problems.add(configuration.key(f"{service}.{display_key(name)}"), explanation, value)
 
 
-def _touched(overrides: Mapping[str, Any], decided: Iterable[Path]) -> Iterator[tuple[Path, Any, Path]]:
-    """Where overrides touch a field that the lab decides: the path, the value there, and the field.
+def _scopes(configuration: Configuration) -> Iterator[tuple[str, LabValues | NodeValues]]:
+    """Yield the values of the lab and of each node, with the prefix of their keys."""
+    yield configuration.key(""), configuration.lab
+    for key, node in configuration.nodes:
+        yield f"{key}.", node
 
-    The path is the field's own, or a shorter one whose value would take the field's mapping away.
+
+def _protected_parts(
+    overrides: Mapping[str, Any], fields: Iterable[FieldPath]
+) -> Iterator[tuple[FieldPath, Any, FieldPath]]:
+    """Yield each override of a protected field: the path of the override, its value, and the protected field.
+
+    The path is that of the field, or a shorter one whose value would replace the mapping that contains the field.
     """
-    for field in decided:
+    for field in fields:
         value: Any = overrides
         for length, key in enumerate(field, start=1):
             if not isinstance(value, Mapping) or key not in value:
@@ -203,12 +234,12 @@ def _touched(overrides: Mapping[str, Any], decided: Iterable[Path]) -> Iterator[
                 break
 
 
-def _wrong_flag(name: str, value: Any) -> str:
-    """Why a flag is not one; empty if it is."""
+def _flag_problem(name: str, value: Any) -> str:
+    """Explain why a name and a value are not a flag. Return an empty string if they are."""
     if not FLAG.fullmatch(name):
-        meant = name.lstrip("-").replace("_", "-")
-        hint = f", as {meant}" if FLAG.fullmatch(meant) else ""
-        return f"must be a flag's name without its dashes, of a-z, 0-9, - and .{hint}"
+        corrected = name.lstrip("-").replace("_", "-")
+        hint = f", such as {corrected}" if FLAG.fullmatch(corrected) else ""
+        return f"must be the name of a flag without its dashes, of a-z, 0-9, - and .{hint}"
     if isinstance(value, bool | int | float):
         return ""
     if not isinstance(value, str) or not value.isprintable():

@@ -1,49 +1,51 @@
-"""What is wrong with a configuration: collected, so that a person sees all of it at once."""
+"""Problems in a configuration, collected so that a user sees all of them at once."""
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
-NodeFields = tuple[str, Mapping[str, Any]]
-"""A node's key, as `hardway:workers[1]`, and those of its fields that no problem was found with."""
+from system.errors import HardwayError
 
-LONGEST_SHOWN = 60
-"""Characters of a value that a message shows."""
-
-
-class Absent(Enum):
-    """The value of a key that is not there."""
-
-    ABSENT = "absent"
+MAX_SHOWN_LENGTH = 60
+"""The number of characters of a value that a message shows."""
 
 
-ABSENT: Final = Absent.ABSENT
+class Omitted(Enum):
+    """The type of OMITTED."""
+
+    OMITTED = "omitted"
+
+
+OMITTED: Final = Omitted.OMITTED
+"""Marks a problem whose message shows no value: the key is missing, or its value may be secret."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One thing that is wrong.
+    """One problem in a configuration.
 
-    key: where, as `hardway:workers[1].address`.
-    value: what stands there; ABSENT where nothing does.
-    explanation: why that cannot be, what is allowed, and what to do.
+    Attributes:
+        key: The full key, such as `hardway:workers[1].address`.
+        explanation: What is wrong with the value, what is allowed, and what to do. The key is the subject of its first
+            sentence: "must be a whole number".
+        value: The value; OMITTED if the message must not show one.
     """
 
     key: str
-    value: Any
     explanation: str
+    value: Any = OMITTED
 
     def __str__(self) -> str:
-        if self.value is ABSENT:
+        if self.value is OMITTED:
             return f"{self.key}: {self.explanation}"
-        return f"{self.key} = {shown(self.value)}: {self.explanation}"
+        return f"{self.key} = {display(self.value)}: {self.explanation}"
 
 
-class ConfigurationError(Exception):
-    """A configuration from which no lab can be made. Its message lists every problem found."""
+class ConfigurationError(HardwayError):
+    """The configuration is invalid. The message lists all problems."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         self.problems = problems
@@ -55,27 +57,32 @@ class ConfigurationError(Exception):
 class Problems:
     """The problems found so far, in the order in which they were found."""
 
-    def __init__(self, secret: Collection[str] = ()) -> None:
-        """secret: the top-level keys in whose values secrets may be, so that no part of them is shown."""
-        self._found: list[Problem] = []
-        self._secret = secret
+    def __init__(self, secret_keys: Collection[str] = ()) -> None:
+        """Start without problems.
 
-    def add(self, key: str, value: Any, explanation: str) -> None:
-        """Notes a problem; see `Problem` for what the arguments are."""
-        shows = re.split(r"[.\[]", key, maxsplit=1)[0] not in self._secret
-        self._found.append(Problem(key=key, value=value if shows else ABSENT, explanation=explanation))
+        Args:
+            secret_keys: The top-level keys whose values may contain secrets. No message shows any part of them.
+        """
+        self._problems: list[Problem] = []
+        self._secret_keys = secret_keys
 
-    def raise_any(self) -> None:
-        """Raises ConfigurationError if a problem was found."""
-        if self._found:
-            raise ConfigurationError(tuple(self._found))
+    def add(self, key: str, explanation: str, value: Any = OMITTED) -> None:
+        """Add a problem. See `Problem` for the arguments."""
+        top_level_key = re.split(r"[.\[]", key, maxsplit=1)[0]
+        shown_value = OMITTED if top_level_key in self._secret_keys else value
+        self._problems.append(Problem(key=key, explanation=explanation, value=shown_value))
+
+    def raise_if_any(self) -> None:
+        """Raise ConfigurationError if there is a problem."""
+        if self._problems:
+            raise ConfigurationError(tuple(self._problems))
 
 
-def shown(value: Any) -> str:
-    """A value as a message shows it: on one line, cut where it is long."""
+def display(value: Any) -> str:
+    """Return a value as a message shows it: on one line, and cut if it is long."""
     try:
         text = json.dumps(value, ensure_ascii=False, default=str)
     except (TypeError, ValueError, RecursionError):
         text = f"({type(value).__name__})"
     text = text.encode("utf-8", "backslashreplace").decode("utf-8")
-    return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 1]}…"
+    return text if len(text) <= MAX_SHOWN_LENGTH else f"{text[: MAX_SHOWN_LENGTH - 1]}…"

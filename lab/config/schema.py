@@ -1,9 +1,11 @@
-"""The configuration's schema, as Pulumi.yaml declares it, and values brought into its shape.
+"""The schema of the configuration, read from Pulumi.yaml, and the conversion of values by that schema.
 
-The engine knows the types `string`, `integer`, `boolean`, `array` and `object` of top-level keys, checks them before
-the program runs (one problem at a time; `--skip-config-validation` leaves that to the program), and fills in their
-defaults. It looks at nothing inside an object, so the fields of a node stand under `properties`, in the manner of a
-JSON schema, and are read here alone; those of an object, for which the engine takes none, under its `items`.
+The Pulumi engine knows top-level keys of the types `string`, `integer`, `boolean`, `array` and `object`. It checks
+these types before the program runs, reports only the first problem, and fills in defaults. With
+`--skip-config-validation` it does not check them.
+
+The engine ignores the fields of objects; only this module reads them. Pulumi.yaml declares them under `properties`, as
+JSON Schema does. The engine rejects `properties` on a top-level object, so they are under its `items` there.
 """
 
 import difflib
@@ -12,168 +14,202 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
-from lab.config.problems import ABSENT, LONGEST_SHOWN, Problems, shown
+from lab.config.problems import MAX_SHOWN_LENGTH, OMITTED, Problems, display
 from system.files import CHECKOUT
 
 PROJECT_FILE = CHECKOUT / "Pulumi.yaml"
 
-DEEPEST = 32
-"""Levels of nesting that a free-form object may have; no configuration of Kubernetes or containerd comes near."""
+MAX_NESTING = 32
+"""The levels of nesting allowed in a free-form object. No configuration of Kubernetes or containerd needs so many."""
 
-LARGEST_INTEGER = 2**63 - 1
-"""The largest whole number that both TOML and Go's int64 hold."""
+MAX_INTEGER = 2**63 - 1
+"""The largest integer that both TOML and Go's int64 can represent."""
 
-KINDS = {
+TYPE_DESCRIPTIONS = {
     "string": "text",
     "integer": "a whole number",
     "boolean": "true or false",
     "array": "a list",
     "object": "a mapping of keys to values",
 }
+"""How messages describe each type."""
 
 Converter = Callable[[Any], Any]
-"""Turns a value of the right type into what the spec holds, or raises ValueError with an explanation."""
+"""Converts a value of the declared type into what the spec holds. Raises ValueError with an explanation."""
+
+
+class Marker(Enum):
+    """The type of REQUIRED and INVALID."""
+
+    REQUIRED = "required"
+    INVALID = "invalid"
+
+
+REQUIRED: Final = Marker.REQUIRED
+"""Stands for the default of a key that has none."""
+
+INVALID: Final = Marker.INVALID
+"""Stands for the result of a failed conversion."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SchemaKey:
-    """One declared key.
+    """A declared key.
 
-    type: one of KINDS.
-    default: ABSENT for a key that must be given.
-    items: what an array holds.
-    properties: the keys of an object; empty for a free-form one.
-    secret: whether no message may show it; so is all within it. Its text may have several lines, as PEM has.
+    Attributes:
+        type: One of TYPE_DESCRIPTIONS.
+        description: One or more sentences for users.
+        default: The default; REQUIRED if the key has none.
+        items: The declaration of an array's elements.
+        properties: The keys of an object; empty if the object is free-form.
+        secret: True if no message may show the value or anything in it. Secret text may have several lines, as PEM has.
     """
 
     type: str
     description: str = ""
-    default: Any = ABSENT
+    default: Any = REQUIRED
     items: "SchemaKey | None" = None
     properties: Mapping[str, "SchemaKey"] = field(default_factory=dict)
     secret: bool = False
 
     @property
-    def holds_secret(self) -> bool:
-        """Whether it, or anything within it, is secret."""
-        within = (*self.properties.values(), *([self.items] if self.items else ()))
-        return self.secret or any(setting.holds_secret for setting in within)
+    def contains_secret(self) -> bool:
+        """True if the value, or a part of it, is secret."""
+        parts = (*self.properties.values(), *([self.items] if self.items else ()))
+        return self.secret or any(part.contains_secret for part in parts)
 
     @property
-    def may_be_left_out(self) -> bool:
-        """Whether an empty object says that there is none, and reads as None: one that is there must have some keys."""
-        return self.default == {} and any(key.default is ABSENT for key in self.properties.values())
+    def is_optional_object(self) -> bool:
+        """True if an empty object means "none", because a non-empty one has required keys."""
+        return self.default == {} and any(key.default is REQUIRED for key in self.properties.values())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Project:
-    """The project's name, which is also the namespace of its configuration, and its keys."""
+    """The Pulumi project.
+
+    Attributes:
+        name: The name of the project, which is also the namespace of its configuration.
+        schema: The declared top-level keys.
+    """
 
     name: str
-    settings: Mapping[str, SchemaKey]
+    schema: Mapping[str, SchemaKey]
 
 
 @cache
 def project() -> Project:
-    """What Pulumi.yaml declares."""
-    # By libyaml where there is one: every run of the program reads it, and PyYAML's own loader takes ten times as long.
+    """Return the project that Pulumi.yaml declares."""
+    # Every run of the program reads the file, and PyYAML's own loader needs ten times as long as libyaml.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    declared = yaml.load(PROJECT_FILE.read_text(encoding="utf-8"), Loader=loader)
-    return Project(name=declared["name"], settings=_settings(declared["config"]))
+    document = yaml.load(PROJECT_FILE.read_text(encoding="utf-8"), Loader=loader)
+    return Project(name=document["name"], schema=_schema(document["config"]))
 
 
-def _settings(declared: Mapping[str, Any], secret: bool = False) -> dict[str, SchemaKey]:
-    return {name: _setting(declaration, secret) for name, declaration in declared.items()}
+def _schema(declarations: Mapping[str, Any], secret: bool = False) -> dict[str, SchemaKey]:
+    return {name: _schema_key(declaration, secret) for name, declaration in declarations.items()}
 
 
-def _setting(declared: Mapping[str, Any], secret: bool) -> SchemaKey:
-    """secret: whether what it is within is."""
-    items: Mapping[str, Any] = declared.get("items", {})
-    of_object = items if declared["type"] == "object" else {}
-    secret = secret or (of_object or declared).get("secret", False)
+def _schema_key(declaration: Mapping[str, Any], in_secret: bool) -> SchemaKey:
+    items: Mapping[str, Any] = declaration.get("items", {})
+    object_declaration = items if declaration["type"] == "object" else {}
+    secret = in_secret or (object_declaration or declaration).get("secret", False)
     return SchemaKey(
-        type=declared["type"],
-        description=declared.get("description", ""),
-        default=declared.get("default", ABSENT),
-        items=_setting(items, secret) if items and not of_object else None,
-        properties=_settings((of_object or declared).get("properties", {}), secret),
+        type=declaration["type"],
+        description=declaration.get("description", ""),
+        default=declaration.get("default", REQUIRED),
+        items=_schema_key(items, secret) if items and not object_declaration else None,
+        properties=_schema((object_declaration or declaration).get("properties", {}), secret),
         secret=secret,
     )
 
 
-class Values:
-    """Brings values into the shape that settings declare, fills in defaults, and notes what does not fit."""
+class SchemaConverter:
+    """Converts values by a schema, fills in defaults, and reports problems."""
 
-    def __init__(self, readers: Mapping[str, Converter], problems: Problems) -> None:
-        """readers: for a key such as `workers[].address`, what checks and converts its value."""
-        self._readers = readers
+    def __init__(self, converters: Mapping[str, Converter], problems: Problems) -> None:
+        """Use converters and report to problems.
+
+        Args:
+            converters: The converter of each key, such as `workers[].address`. The converter of an object runs only if
+                all fields of the object are valid.
+            problems: Receives the problems.
+        """
+        self._converters = converters
         self._problems = problems
 
-    def read(
-        self, settings: Mapping[str, SchemaKey], values: Mapping[Any, Any], prefix: str, pattern: str = ""
+    def convert(
+        self, schema: Mapping[str, SchemaKey], values: Mapping[Any, Any], prefix: str, pattern: str = ""
     ) -> dict[str, Any]:
-        """The value of every setting, but for those that a problem was noted for.
+        """Convert values, and leave out those that have a problem.
 
-        prefix: what stands before each key in a problem.
-        pattern: the same for the keys of the readers.
+        Args:
+            schema: The declared keys.
+            values: The values by key.
+            prefix: The start of each full key in a problem, such as `hardway:workers[1].`.
+            pattern: The start of each key in the table of converters, such as `workers[].`.
         """
         result: dict[str, Any] = {}
         for name in values:
-            if name not in settings:
-                shown_value = unknown_value(values[name], settings.values())
-                self._problems.add(f"{prefix}{spelled(name)}", shown_value, _unknown(name, settings, prefix))
-        for name, setting in settings.items():
-            value = values.get(name, setting.default)
-            key = f"{prefix}{name}"
-            if value is ABSENT:
-                self._problems.add(key, ABSENT, f"is missing; {setting.description}")
+            if name not in schema:
+                shown_value = value_of_unknown_key(values[name], schema.values())
+                self._problems.add(f"{prefix}{display_key(name)}", _unknown_key(name, schema, prefix), shown_value)
+        for name, key_schema in schema.items():
+            value = values.get(name, key_schema.default)
+            if value is REQUIRED:
+                self._problems.add(f"{prefix}{name}", f"is missing. {key_schema.description}")
                 continue
-            fitted = self._fit(setting, value, key, f"{pattern}{name}")
-            if fitted is not ABSENT:
-                result[name] = fitted
+            converted = self._convert(key_schema, value, f"{prefix}{name}", f"{pattern}{name}")
+            if converted is not INVALID:
+                result[name] = converted
         return result
 
-    def _fit(self, setting: SchemaKey, value: Any, key: str, pattern: str) -> Any:
-        """The value as the spec wants it; ABSENT once a problem was noted."""
-        shown_value = ABSENT if setting.holds_secret else value
-        explanation = _mismatch(setting, value)
-        if explanation:
-            self._problems.add(key, shown_value, explanation)
-            return ABSENT
-        if setting.may_be_left_out and not value:
+    def _convert(self, schema: SchemaKey, value: Any, key: str, pattern: str) -> Any:
+        shown_value = OMITTED if schema.contains_secret else value
+        mismatch = _type_mismatch(schema, value)
+        if mismatch:
+            self._problems.add(key, mismatch, shown_value)
+            return INVALID
+        if schema.is_optional_object and not value:
             return None
-        fitted = value
-        if setting.items:
-            fitted = [
-                self._fit(setting.items, item, f"{key}[{index}]", f"{pattern}[]") for index, item in enumerate(value)
+        converted = value
+        if schema.items:
+            converted = [
+                self._convert(schema.items, item, f"{key}[{index}]", f"{pattern}[]") for index, item in enumerate(value)
             ]
-            if ABSENT in fitted:
-                if not setting.items.properties:
-                    return ABSENT
-                # The others are looked at all the same, under the numbers that they have.
-                fitted = [{} if item is ABSENT else item for item in fitted]
-        elif setting.properties:
-            fitted = self.read(setting.properties, value, f"{key}.", f"{pattern}.")
-        reader = self._readers.get(pattern)
-        if reader is None:
-            return fitted
+            if INVALID in converted:
+                if not schema.items.properties:
+                    return INVALID
+                # Keep the positions, so that the rules check the other elements under their own index.
+                converted = [{} if item is INVALID else item for item in converted]
+        elif schema.properties:
+            converted = self.convert(schema.properties, value, f"{key}.", f"{pattern}.")
+            if len(converted) < len(schema.properties):
+                return converted
+        converter = self._converters.get(pattern)
+        if converter is None:
+            return converted
         try:
-            return reader(fitted)
+            return converter(converted)
         except ValueError as error:
-            self._problems.add(key, shown_value, str(error))
-            return ABSENT
+            self._problems.add(key, str(error), shown_value)
+            return INVALID
 
 
-def decode(setting: SchemaKey, value: Any) -> Any:
-    """A top-level value as its type has it.
+def decode(schema: SchemaKey, value: Any) -> Any:
+    """Decode a top-level value as the engine passes it to a program.
 
-    The engine hands a program every scalar as text and every other value as JSON text. A value that is not of the
-    setting's type comes back as it is, for `Values` to explain.
+    The engine passes every scalar as text and every other value as JSON text.
+
+    Returns:
+        The value in the declared type. A value of another type is returned as it is, so that `SchemaConverter` reports
+        the problem.
     """
     text = value
     if isinstance(value, bool):
@@ -182,11 +218,11 @@ def decode(setting: SchemaKey, value: Any) -> Any:
         text = str(value)
     if not isinstance(text, str):
         return value
-    if setting.type == "string":
+    if schema.type == "string":
         return text
-    if setting.type == "integer":
+    if schema.type == "integer":
         return int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else value
-    if setting.type == "boolean":
+    if schema.type == "boolean":
         return {"true": True, "false": False}.get(text, value)
     try:
         return json.loads(text)
@@ -194,80 +230,85 @@ def decode(setting: SchemaKey, value: Any) -> Any:
         return value
 
 
-def suggestion(name: object, known: Iterable[str]) -> str:
-    """The end of a sentence on an unknown name: the nearest known one, or all there are."""
-    known = list(known)
-    folded = {other.casefold(): other for other in known}
-    near = difflib.get_close_matches(str(name).casefold(), folded, n=1)
-    if near:
-        return f"; did you mean {folded[near[0]]}?"
-    return f"; known are {', '.join(known)}"
+def suggestion(name: object, known_names: Iterable[str]) -> str:
+    """Return the end of a message about an unknown name: the most similar known name, or all known names."""
+    known_names = list(known_names)
+    folded = {known.casefold(): known for known in known_names}
+    matches = difflib.get_close_matches(str(name).casefold(), folded, n=1)
+    if matches:
+        return f"; did you mean {folded[matches[0]]}?"
+    return f"; the known keys are {', '.join(known_names)}"
 
 
-def spelled(name: object) -> str:
-    """The name of a key as a problem spells it."""
-    return name if isinstance(name, str) and name.isprintable() and len(name) <= LONGEST_SHOWN else shown(name)
+def display_key(name: object) -> str:
+    """Return the name of a key as a message shows it."""
+    return name if isinstance(name, str) and name.isprintable() and len(name) <= MAX_SHOWN_LENGTH else display(name)
 
 
-def unknown_value(value: Any, beside: Iterable[SchemaKey] = ()) -> Any:
-    """The value of an unknown key; ABSENT where it may be what another key would have kept secret.
+def value_of_unknown_key(value: Any, siblings: Iterable[SchemaKey] = ()) -> Any:
+    """Return the value of an unknown key, or OMITTED if it may be a secret under a misspelled key.
 
-    beside: the settings that are known where it stands.
+    Args:
+        value: The value of the unknown key.
+        siblings: The known keys of the same object.
     """
-    # The engine hands over an object as JSON text; keys are of several lines.
-    more = value[:1] in ("{", "[") or "\n" in value if isinstance(value, str) else isinstance(value, dict | list)
-    return ABSENT if more or any(known.secret and known.type == "string" for known in beside) else value
+    # The engine passes objects as JSON text, and private keys have several lines.
+    if isinstance(value, str):
+        may_contain_secret = value[:1] in ("{", "[") or "\n" in value
+    else:
+        may_contain_secret = isinstance(value, dict | list)
+    has_secret_sibling = any(sibling.secret and sibling.type == "string" for sibling in siblings)
+    return OMITTED if may_contain_secret or has_secret_sibling else value
 
 
-def _unknown(name: object, settings: Mapping[str, SchemaKey], prefix: str) -> str:
-    """Why a key is unknown and which one was perhaps meant."""
-    if isinstance(name, str) and re.split(r"[.\[]", name)[0] in settings:
-        return f"unknown key; to set one field, use `pulumi config set --path '{prefix}{spelled(name)}'`"
-    return f"unknown key{suggestion(name, settings)}"
+def _unknown_key(name: object, schema: Mapping[str, SchemaKey], prefix: str) -> str:
+    if isinstance(name, str) and re.split(r"[.\[]", name)[0] in schema:
+        return f"is an unknown key; to set a single field, use `pulumi config set --path '{prefix}{display_key(name)}'`"
+    return f"is an unknown key{suggestion(name, schema)}"
 
 
-def _mismatch(setting: SchemaKey, value: Any) -> str:
-    """Why a value is not of the type that a setting declares; empty if it is."""
-    fits = {
+def _type_mismatch(schema: SchemaKey, value: Any) -> str:
+    """Explain why a value does not have the declared type. Return an empty string if it has."""
+    has_type = {
         "string": isinstance(value, str),
         "integer": isinstance(value, int) and not isinstance(value, bool),
         "boolean": isinstance(value, bool),
         "array": isinstance(value, list),
         "object": isinstance(value, dict),
-    }[setting.type]
-    if not fits:
-        return f"must be {KINDS[setting.type]}{_quotes(setting, value)}"
-    if isinstance(value, str) and not setting.secret and not value.isprintable():
+    }[schema.type]
+    if not has_type:
+        return f"must be {TYPE_DESCRIPTIONS[schema.type]}{_quoting_hint(schema, value)}"
+    if isinstance(value, str) and not schema.secret and not value.isprintable():
         return "must be text on one line, without control characters"
-    if setting.type == "object" and not setting.properties:
-        return free_form_mismatch(value)
+    if schema.type == "object" and not schema.properties:
+        return _free_form_problem(value)
     return ""
 
 
-def _quotes(setting: SchemaKey, value: Any) -> str:
-    """What to do about quotes, where these alone make the value one of another type."""
-    if setting.type == "string" and isinstance(value, bool | int | float):
+def _quoting_hint(schema: SchemaKey, value: Any) -> str:
+    if schema.type == "string" and isinstance(value, bool | int | float):
         return ", in quotes"
-    if isinstance(value, str) and decode(setting, value) != value:
+    if isinstance(value, str) and decode(schema, value) != value:
         return ", without quotes"
     return ""
 
 
-def free_form_mismatch(value: Any, depth: int = 0, in_list: bool = False) -> str:
-    """Why a value cannot stand in a configuration file of a service, be it YAML or TOML; empty if it can."""
-    if depth > DEEPEST:
-        return f"must not be nested deeper than {DEEPEST} levels"
+def _free_form_problem(value: Any, depth: int = 0, in_list: bool = False) -> str:
+    """Explain why a service's configuration file, in YAML or TOML, cannot hold a value. Return "" if it can."""
+    if depth > MAX_NESTING:
+        return f"must not be nested deeper than {MAX_NESTING} levels"
     if isinstance(value, dict):
         if any(not isinstance(key, str) for key in value):
-            return "must have text as its keys, in quotes where YAML reads them as something else"
-        within = [free_form_mismatch(item, depth + 1, in_list) for item in value.values()]
-        return next(filter(None, within), "")
+            return "must have only text as keys; put other keys in quotes"
+        return next(filter(None, (_free_form_problem(item, depth + 1, in_list) for item in value.values())), "")
     if isinstance(value, list):
-        return next(filter(None, (free_form_mismatch(item, depth + 1, True) for item in value)), "")
+        return next(filter(None, (_free_form_problem(item, depth + 1, True) for item in value)), "")
     if value is None:
-        return "must not have null in a list: null takes a key away, and only a mapping has keys" if in_list else ""
+        return "must not contain null in a list; null removes a key, and a list has no keys" if in_list else ""
     if isinstance(value, int):
-        return "" if abs(value) <= LARGEST_INTEGER else f"must not have a number above {LARGEST_INTEGER}"
+        return "" if abs(value) <= MAX_INTEGER else f"must not contain a number above {MAX_INTEGER}"
     if isinstance(value, float):
-        return "" if math.isfinite(value) else "must not have a number that is infinite or not a number"
-    return "" if isinstance(value, str) else f"must be made of text, numbers, true, false and null, not {value!r}"
+        return "" if math.isfinite(value) else "must not contain a number that is infinite or NaN"
+    if isinstance(value, str):
+        return ""
+    return f"must contain only text, numbers, true, false and null, but contains {value!r}"

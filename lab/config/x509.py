@@ -1,5 +1,10 @@
-"""What certificates and keys say, read by cryptography; for lab/certificates.py alone."""
+"""Parse certificates and private keys, and verify who issued a certificate.
 
+This is the only module of `lab` that imports `cryptography`. Import it inside functions only: the import takes 25 ms,
+and every preview would pay for it.
+"""
+
+from collections.abc import Collection
 from typing import TypeVar
 
 from cryptography import x509
@@ -8,11 +13,20 @@ from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from lab.certificates import CLIENT, SERVER, Certificate, Claim
+from lab.certificates import (
+    CERTIFICATE_LABEL,
+    CLIENT_AUTH,
+    PRIVATE_KEY_LABEL,
+    SERVER_AUTH,
+    Certificate,
+    Claim,
+    PrivateKey,
+    pem_blocks,
+)
 
-_USES = {CLIENT: ExtendedKeyUsageOID.CLIENT_AUTH, SERVER: ExtendedKeyUsageOID.SERVER_AUTH}
+_USAGES = {CLIENT_AUTH: ExtendedKeyUsageOID.CLIENT_AUTH, SERVER_AUTH: ExtendedKeyUsageOID.SERVER_AUTH}
 
-_UNREADABLE = (
+_PARSE_ERRORS = (
     ValueError,
     TypeError,
     UnsupportedAlgorithm,
@@ -20,81 +34,128 @@ _UNREADABLE = (
     x509.DuplicateExtension,
     x509.UnsupportedGeneralNameType,
 )
-"""What cryptography raises for what it cannot read."""
-
+"""The exceptions that cryptography raises for input that it cannot parse."""
 
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 
 
-def certificate(block: str) -> Certificate:
-    """The certificate in a block of PEM. Raises ValueError where it cannot be read."""
+def certificates(text: str) -> tuple[Certificate, ...]:
+    """Parse the certificates in a PEM text.
+
+    Returns:
+        The certificates in the order of the text, without duplicates.
+
+    Raises:
+        ValueError: The text contains no certificate, or one that cannot be parsed.
+    """
+    blocks = pem_blocks(text, CERTIFICATE_LABEL)
     try:
-        return _certificate(x509.load_pem_x509_certificate(block.encode()))
-    except _UNREADABLE as error:
-        raise ValueError(f"{error}") from error
+        if not blocks or len(blocks) != text.count(f"-----BEGIN {CERTIFICATE_LABEL}"):
+            raise ValueError("no certificate, or an incomplete one")
+        return tuple(dict.fromkeys(_certificate(x509.load_pem_x509_certificate(block.encode())) for block in blocks))
+    except _PARSE_ERRORS:
+        raise ValueError(
+            "must be certificates in PEM format, each from -----BEGIN CERTIFICATE----- to -----END CERTIFICATE-----"
+        ) from None
 
 
-def public_key_of(block: str) -> bytes:
-    """The half that is not secret of the key in a block of PEM. Raises ValueError where it cannot be read."""
+def private_key(text: str) -> PrivateKey:
+    """Parse the private key in a PEM text.
+
+    Raises:
+        ValueError: The text does not contain exactly one private key without a passphrase.
+    """
     try:
-        return _bytes(load_pem_private_key(block.encode(), password=None).public_key())
-    except _UNREADABLE as error:
-        raise ValueError(f"{error}") from error
+        [block] = pem_blocks(text, PRIVATE_KEY_LABEL)
+        public_key = load_pem_private_key(block.encode(), password=None).public_key()
+        return PrivateKey(text=block, public_key=_der(public_key))
+    except _PARSE_ERRORS:
+        raise ValueError(
+            "must be one private key in PEM format without a passphrase, from -----BEGIN to PRIVATE KEY-----"
+        ) from None
 
 
-def is_issued_by(one: x509.Certificate, other: x509.Certificate) -> bool:
-    """Whether the other's key has signed the one, and by the other's name."""
+def is_issued_by(certificate: Certificate, issuer: Certificate) -> bool:
+    """Return True if the issuer's key signed the certificate and the certificate names the issuer."""
     try:
-        one.verify_directly_issued_by(other)
+        _parsed(certificate).verify_directly_issued_by(_parsed(issuer))
     except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
         return False
     return True
 
 
-def _certificate(parsed: x509.Certificate) -> Certificate:
-    return Certificate(
-        text=parsed.public_bytes(Encoding.PEM).decode(),
-        common_name=["", *_subject(parsed, NameOID.COMMON_NAME)][-1],
-        issues=_issues(parsed),
-        claims={
-            Claim.USE: _uses(parsed),
-            Claim.ORGANIZATION: frozenset(_subject(parsed, NameOID.ORGANIZATION_NAME)),
-            Claim.NAME: _names(parsed),
-        },
-        begin=parsed.not_valid_before_utc,
-        end=parsed.not_valid_after_utc,
-        public_key=_bytes(parsed.public_key()),
-        parsed=parsed,
+def has_chain(
+    certificate: Certificate, authorities: Collection[Certificate], intermediates: Collection[Certificate]
+) -> bool:
+    """Return True if a chain leads from the certificate to one of the authorities.
+
+    Args:
+        certificate: The certificate at the start of the chain.
+        authorities: The trusted certificates.
+        intermediates: Certificates that the chain may use, in any order.
+    """
+    if any(is_issued_by(certificate, authority) for authority in authorities):
+        return True
+    return any(
+        is_issued_by(certificate, intermediate)
+        and has_chain(intermediate, authorities, [other for other in intermediates if other != intermediate])
+        for intermediate in intermediates
+        if intermediate.is_authority
     )
 
 
-def _subject(parsed: x509.Certificate, kind: x509.ObjectIdentifier) -> list[str]:
-    return [str(part.value) for part in parsed.subject.get_attributes_for_oid(kind)]
+def _parsed(certificate: Certificate) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(certificate.text.encode())
 
 
-def _uses(parsed: x509.Certificate) -> frozenset[str]:
-    """Those of TLS; both where none is said, or any."""
-    said = set(_extension(parsed, x509.ExtendedKeyUsage) or {ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE})
-    return frozenset(use for use, kind in _USES.items() if said & {kind, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE})
+def _certificate(parsed: x509.Certificate) -> Certificate:
+    return Certificate(
+        text=parsed.public_bytes(Encoding.PEM).decode(),
+        common_name=["", *_subject_attributes(parsed, NameOID.COMMON_NAME)][-1],
+        is_authority=_is_authority(parsed),
+        claims={
+            Claim.USAGE: _usages(parsed),
+            Claim.ORGANIZATION: frozenset(_subject_attributes(parsed, NameOID.ORGANIZATION_NAME)),
+            Claim.NAME: _alternative_names(parsed),
+        },
+        not_before=parsed.not_valid_before_utc,
+        not_after=parsed.not_valid_after_utc,
+        public_key=_der(parsed.public_key()),
+    )
 
 
-def _names(parsed: x509.Certificate) -> frozenset[str]:
-    said = _extension(parsed, x509.SubjectAlternativeName)
-    if said is None:
+def _subject_attributes(parsed: x509.Certificate, oid: x509.ObjectIdentifier) -> list[str]:
+    return [str(attribute.value) for attribute in parsed.subject.get_attributes_for_oid(oid)]
+
+
+def _usages(parsed: x509.Certificate) -> frozenset[str]:
+    """Return the TLS usages.
+
+    A certificate without the extension, or with anyExtendedKeyUsage, is valid for both.
+    """
+    unrestricted = ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE
+    allowed = set(_extension(parsed, x509.ExtendedKeyUsage) or {unrestricted})
+    return frozenset(usage for usage, oid in _USAGES.items() if allowed & {oid, unrestricted})
+
+
+def _alternative_names(parsed: x509.Certificate) -> frozenset[str]:
+    extension = _extension(parsed, x509.SubjectAlternativeName)
+    if extension is None:
         return frozenset()
-    return frozenset([*said.get_values_for_type(x509.DNSName), *map(str, said.get_values_for_type(x509.IPAddress))])
+    addresses = map(str, extension.get_values_for_type(x509.IPAddress))
+    return frozenset([*extension.get_values_for_type(x509.DNSName), *addresses])
 
 
-def _issues(parsed: x509.Certificate) -> bool:
-    """As CheckSignatureFrom of Go's crypto/x509 has it, by which everything in a cluster goes."""
+def _is_authority(parsed: x509.Certificate) -> bool:
+    """Apply the rule of CheckSignatureFrom in Go's crypto/x509, because every Kubernetes component uses it."""
     constraints, usage = _extension(parsed, x509.BasicConstraints), _extension(parsed, x509.KeyUsage)
-    authority = constraints.ca if constraints else parsed.version is x509.Version.v1
-    return authority and (usage is None or usage.key_cert_sign)
+    is_authority = constraints.ca if constraints else parsed.version is x509.Version.v1
+    return is_authority and (usage is None or usage.key_cert_sign)
 
 
 def _extension(parsed: x509.Certificate, kind: type[_Extension]) -> _Extension | None:
     return next((extension.value for extension in parsed.extensions if isinstance(extension.value, kind)), None)
 
 
-def _bytes(key: PublicKeyTypes) -> bytes:
+def _der(key: PublicKeyTypes) -> bytes:
     return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

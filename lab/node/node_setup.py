@@ -52,7 +52,7 @@ def node_setup(spec: Spec, node: Node) -> Service:
     layout = spec.layout.of(node)
     user_data_files = _user_data_files(spec, node)
     program = (f"{paths.PROGRAMS}/node-setup", layout.kernel_settings, *user_data_files)
-    routes = [f"{route.pod_cidr} {route.address}" for route in spec.routes if route.address != node.address]
+    routes = [route.text for route in spec.routes if route.address != node.address]
     settings = [f"{name} = {value}" for name, value in KERNEL_SETTINGS.items()]
     json_folders = (paths.CNI_CONFIGURATION, *([paths.TEMPLATES] if user_data_files else []))
     return Service(

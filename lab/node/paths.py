@@ -242,3 +242,7 @@ def node_environment() -> str:
     )
     lines = [f"{name}={shlex.quote(value)}\n" for name, value in values.items()]
     return "# Rendered by lab/node/paths.py for the programs in this folder.\n" + "".join(lines)
+
+
+NODE_ENVIRONMENT = node_environment()
+"""The text of `PROGRAMS_ENVIRONMENT`, which is the same on every node of every lab."""

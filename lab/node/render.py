@@ -1,17 +1,100 @@
-"""The services of a node, by what the node is for."""
+"""Renders a lab: every node's services, packages and user-data, before any resource exists."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 from lab.node import load_balancer
-from lab.node.control_plane import control_plane_services
-from lab.node.node_setup import node_setup
+from lab.node.bootstrap import token_id
+from lab.node.control_plane import control_plane_services, etcd_member_command
+from lab.node.node_setup import claim, node_setup, user_data
 from lab.node.service import Binary, Image, Service
 from lab.node.worker import pod_services
-from lab.spec import Node, Role, Spec
+from lab.pki import Identity, identities
+from lab.spec import ExistingMachine, Node, Role, Spec
+
+
+@dataclass(frozen=True, kw_only=True)
+class EtcdMembership:
+    """Shell commands for the membership of a control plane's etcd.
+
+    Attributes:
+        announce: Tells another control plane that this member has no data yet.
+        leave: Takes the member out of the etcd cluster.
+    """
+
+    announce: str
+    leave: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenderedNode:
+    """Everything that a node gets.
+
+    Attributes:
+        node: The node.
+        services: Services of the node, each after the services that it needs.
+        packages: Debian packages that the node needs in addition to those of every node.
+        user_data: Keys of the user-data that the node itself reads.
+        claim: Arguments of `assets/node/machine claim` for an existing machine; empty for a VM.
+        etcd: Commands for the node's etcd member; None for a worker.
+        token_id: ID of the bootstrap token that the node needs until it is registered; empty without one.
+    """
+
+    node: Node
+    services: tuple[Service, ...]
+    packages: tuple[str, ...] = ()
+    user_data: Mapping[str, Any] = field(default_factory=dict)
+    claim: tuple[str, ...] = ()
+    etcd: EtcdMembership | None = None
+    token_id: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenderedLab:
+    """Everything that the nodes of a lab get.
+
+    Attributes:
+        nodes: Node name to rendered node, control planes first.
+        identities: Certificate name to the identity that it is issued for.
+    """
+
+    nodes: Mapping[str, RenderedNode]
+    identities: Mapping[str, Identity]
+
+    @cached_property
+    def artifacts(self) -> frozenset[Binary | Image]:
+        """Binaries and images that at least one node needs."""
+        return frozenset(
+            artifact for node in self.nodes.values() for service in node.services for artifact in service.artifacts
+        )
+
+
+def render(spec: Spec) -> RenderedLab:
+    """Return everything that the nodes of a lab get."""
+    return RenderedLab(nodes={node.name: _render_node(spec, node) for node in spec.nodes}, identities=identities(spec))
+
+
+def _render_node(spec: Spec, node: Node) -> RenderedNode:
+    is_control_plane = node.role is Role.CONTROL_PLANE
+    return RenderedNode(
+        node=node,
+        services=services_of(spec, node),
+        packages=packages_of(spec, node),
+        user_data=user_data(spec, node),
+        claim=claim(spec, node) if isinstance(node.machine, ExistingMachine) else (),
+        etcd=(
+            EtcdMembership(announce=etcd_member_command("new", node), leave=etcd_member_command("leave", node))
+            if is_control_plane
+            else None
+        ),
+        token_id=token_id(node.name) if spec.tls_bootstrap and not spec.join else "",
+    )
 
 
 def services_of(spec: Spec, node: Node) -> tuple[Service, ...]:
-    """Everything that runs on a node, each service after those that it needs."""
+    """Return the services of one node, each after the services that it needs."""
     return tuple(_services(spec, node))
 
 
@@ -24,10 +107,5 @@ def _services(spec: Spec, node: Node) -> Iterator[Service]:
 
 
 def packages_of(spec: Spec, node: Node) -> tuple[str, ...]:
-    """The Debian packages that a node needs besides those that every node needs, each named as its command."""
+    """Return the Debian packages that one node needs in addition to those of every node."""
     return load_balancer.PACKAGES if node.role is Role.CONTROL_PLANE and spec.api_address else ()
-
-
-def artifacts_of(spec: Spec) -> set[Binary | Image]:
-    """Every binary and image that some node of the lab needs."""
-    return {artifact for node in spec.nodes for service in services_of(spec, node) for artifact in service.artifacts}

@@ -14,8 +14,8 @@ from lab.node.documents import overlay, to_yaml
 from lab.node.node_setup import reads_user_data
 from lab.node.service import Binary, File, Image, Service
 from lab.node.units import command, environment_file, unit, unit_path
-from lab.pki import KUBE_PROXY_USER, identities, kubelet_identity, kubelet_user
-from lab.spec import Node, NodePaths, Role, Spec
+from lab.pki import KUBE_PROXY_USER, has_kubelet_certificate, kubelet_identity, kubelet_user
+from lab.spec import MAX_PODS, Node, NodePaths, Role, Spec
 from lab.versions import image_reference, minor, version
 
 LOG_LEVEL = "2"
@@ -110,7 +110,7 @@ def kubelet(spec: Spec, node: Node) -> Service:
         key=layout.kubelet_key,
         restarts=not _reloads_certificate(node),
     )
-    serving = pair if pair.identity in identities(spec) else None
+    serving = pair if has_kubelet_certificate(spec, node) else None
     if spec.tls_bootstrap:
         certificate = key = layout.kubelet_client_certificate
     else:
@@ -185,7 +185,7 @@ def _kubelet_configuration(spec: Spec, node: Node, authority: str, serving: KeyP
         "runtimeRequestTimeout": "15m",
         "registerNode": True,
         "failSwapOn": True,
-        "maxPods": 110,
+        "maxPods": MAX_PODS,
         "podPidsLimit": 4096,
         "seccompDefault": True,
         "streamingConnectionIdleTimeout": "5m",

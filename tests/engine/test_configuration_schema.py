@@ -23,7 +23,7 @@ from pathlib import Path
 import pulumi
 
 sys.path.insert(0, {str(CHECKOUT)!r})
-from lab.configuration import ConfigurationError, parse
+from lab.config.parse import ConfigurationError, parse
 
 values = pulumi.runtime.config.CONFIG.get()
 Path("values.json").write_text(json.dumps(values))
@@ -154,7 +154,7 @@ def test_secrets_of_an_object_reach_the_program_and_never_a_message(folder: Path
     assert (spec.join.signer.certificate.text, spec.join.signer.key.text) == (certificate, key)
     pulumi(folder, "config", "set", "--path", "--secret", "hardway:joined.caKey", stdin=key)
     output = pulumi(folder, "preview", "--skip-config-validation", fails=True)
-    assert "hardway:joined: unknown key" in output
+    assert "hardway:joined: is an unknown key" in output
     assert "BEGIN" not in output
 
 

@@ -43,19 +43,19 @@ def tokens(run: Program, spec: Spec) -> dict[str, str]:
     return {node.name: admission[f"root/var/lib/bootstrap-tokens/{node.name}"] for node in spec.nodes}
 
 
-def test_a_worker_stays_within_what_any_worker_may_take(run: Program, wider: Program) -> None:
+def test_worker_stays_within_limits(run: Program, wider: Program) -> None:
     added = wider.added_since(run)
     assert all(NEW_WORKER["name"] in name for name in added)
     assert len(added) <= MOST_RESOURCES_OF_A_WORKER, sorted(added)
     assert len([name for name in added if wider.by_identity[name].is_command]) <= MOST_CONNECTIONS_OF_A_WORKER
 
 
-def test_a_worker_added_changes_only_routes_and_who_is_admitted(run: Program, wider: Program, spec: Spec) -> None:
+def test_added_worker_changes_only_routes_and_tokens(run: Program, wider: Program, spec: Spec) -> None:
     changed = {name.partition(" ")[2] for name in wider.changed_since(run)}
     assert changed == {"access", "cp1-bootstrap-tokens", *(f"{node.name}-node-setup" for node in spec.nodes)}
 
 
-def test_each_node_is_sent_its_own_token_and_no_other(run: Program, spec: Spec) -> None:
+def test_node_gets_only_its_own_token(run: Program, spec: Spec) -> None:
     known = tokens(run, spec)
     [key] = {key for key in run.private for node, text in known.items() if token(key, node) == text}
     assert known == {node.name: token(key, node.name) for node in spec.nodes}
@@ -65,7 +65,7 @@ def test_each_node_is_sent_its_own_token_and_no_other(run: Program, spec: Spec) 
         assert not [other for other in known if other != node.name and known[other] in "".join(sent.values())]
 
 
-def test_no_token_shows_anywhere_and_none_travels_but_by_standard_input(run: Program, spec: Spec) -> None:
+def test_tokens_travel_only_on_standard_input(run: Program, spec: Spec) -> None:
     secrets = [text.partition(".")[2] for text in tokens(run, spec).values()]
     assert len(set(secrets)) == len(spec.nodes)
     assert not [secret for secret in secrets if secret in json.dumps(run.shown_outputs)]
@@ -79,16 +79,16 @@ def test_no_token_shows_anywhere_and_none_travels_but_by_standard_input(run: Pro
         assert not [secret for secret in secrets if secret in json.dumps(others)], resource
 
 
-def test_every_kubelet_waits_until_it_is_admitted(run: Program, spec: Spec) -> None:
+def test_kubelets_wait_for_bootstrap_tokens(run: Program, spec: Spec) -> None:
     for node in spec.nodes:
         assert "cp1-bootstrap-tokens" in run.needed_by(run.command(f"{node.name}-kubelet"))
     assert "cp1-addons" in run.needed_by(run.command("cp1-bootstrap-tokens"))
 
 
-def test_a_node_that_joins_gives_back_its_token(run: Program, spec: Spec) -> None:
+def test_registration_revokes_the_token(run: Program, spec: Spec) -> None:
     for node in spec.nodes:
         assert (
-            run.command(f"{node.name}-membership")
+            run.command(f"{node.name}-registration")
             .inputs["create"]
             .partition(" #")[0]
             .endswith(f" {token_id(node.name)}")

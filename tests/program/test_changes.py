@@ -4,7 +4,7 @@ import pytest
 
 from components.preview import describe_change
 from lab.node.render import services_of
-from lab.node.service import Binary, Image, Service
+from lab.node.service import Binary, Image, Service, config_hash
 from lab.spec import Node, Spec
 from tests.support.changes import Values, predict
 from tests.support.payload import files
@@ -34,10 +34,10 @@ ROWS: dict[str, tuple[list[Change], set[str]]] = {
         [setting("kubelet", {"maxPods": 50})],
         applied(*(f"{node}-kubelet" for node in WORKERS)),
     ),
-    "a label of one worker": ([setting("labels", {"disk": "ssd"}, 0)], {f"{COMMAND} node-0-membership"}),
+    "a label of one worker": ([setting("labels", {"disk": "ssd"}, 0)], {f"{COMMAND} node-0-registration"}),
     "a taint of one worker": (
         [setting("taints", ["dedicated=ingress:NoSchedule"], 0)],
-        applied("node-0-kubelet") | {f"{COMMAND} node-0-membership"},
+        applied("node-0-kubelet") | {f"{COMMAND} node-0-registration"},
     ),
     "a kube-proxy field of one worker": (
         [setting("kubeProxy", {"configSyncPeriod": "10m"}, 1)],
@@ -68,7 +68,7 @@ ROWS: dict[str, tuple[list[Change], set[str]]] = {
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_a_change_reaches_exactly_what_it_concerns(row: str, program: Program) -> None:
+def test_change_reaches_exactly_its_resources(row: str, program: Program) -> None:
     changes, expected = ROWS[row]
     run = record(changed(*changes))
     assert run.changed_since(program) == expected
@@ -76,17 +76,17 @@ def test_a_change_reaches_exactly_what_it_concerns(row: str, program: Program) -
 
 
 @pytest.mark.parametrize("name", [name for name, (_, expected) in ROWS.items() if expected])
-def test_what_a_preview_shows_as_changed_is_what_is_applied(name: str, program: Program) -> None:
+def test_preview_shows_every_applied_service(name: str, program: Program) -> None:
     """A component's inputs are what a person sees; the command below it is what is done."""
     run = record(changed(*ROWS[name][0]))
     touched = run.changed_since(program)
     shown = {identity.removeprefix(COMPONENT) for identity in touched if identity.startswith(COMPONENT)}
     run_on_nodes = {identity.removeprefix(COMMAND) for identity in touched if identity.startswith(COMMAND)}
-    assert shown == {name for name in run_on_nodes if not name.endswith("-membership")}
+    assert shown == {name for name in run_on_nodes if not name.endswith("-registration")}
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_what_a_preview_says_restarts_is_what_the_spec_says(name: str, dev: Spec, program: Program) -> None:
+def test_announced_restarts_match_the_spec(name: str, dev: Spec, program: Program) -> None:
     spec = changed(*ROWS[name][0])
     run = record(spec)
     said = {
@@ -98,26 +98,32 @@ def test_what_a_preview_says_restarts_is_what_the_spec_says(name: str, dev: Spec
     assert said == predict(dev, spec)
 
 
+def test_config_hash_is_that_of_the_payload(program: Program) -> None:
+    for component in program.of_type(COMPONENT):
+        sent = files(program.command(component.name).inputs["stdin"])
+        assert component.shown["configHash"] == sent["config-hash"] == config_hash(sent["manifest"])
+
+
 def _shown(run: Program, node: Node, service: Service) -> Values:
     return run.by_identity[f"{COMPONENT} {node.name}-{service.name}"].shown
 
 
-def test_a_worker_added_changes_only_routes_on_the_other_nodes(program: Program, wider: Program) -> None:
+def test_added_worker_changes_only_routes_elsewhere(program: Program, wider: Program) -> None:
     changed_too = applied(*(f"{node}-node-setup" for node in ("server", *WORKERS))) | {ACCESS}
     assert wider.changed_since(program) == changed_too
     for node in ("server", *WORKERS):
         before, after = (files(run.command(f"{node}-node-setup").inputs["stdin"]) for run in (program, wider))
         different = {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
-        assert different == {"manifest", "root/etc/kubernetes/pod-routes"}
+        assert different == {"manifest", "config-hash", "root/etc/kubernetes/pod-routes"}
         assert f"{NEW_WORKER['podCidr']} {NEW_WORKER['address']}" in after["root/etc/kubernetes/pod-routes"]
 
 
-def test_a_worker_removed_changes_only_routes_on_the_other_nodes(program: Program, wider: Program) -> None:
+def test_removed_worker_changes_only_routes_elsewhere(program: Program, wider: Program) -> None:
     changed_too = applied(*(f"{node}-node-setup" for node in ("server", *WORKERS))) | {ACCESS}
     assert program.changed_since(wider) == changed_too
 
 
-def test_a_worker_added_is_the_only_thing_made(program: Program, wider: Program) -> None:
+def test_only_the_added_worker_is_created(program: Program, wider: Program) -> None:
     assert all(NEW_WORKER["name"] in name for name in wider.added_since(program))
 
 
@@ -131,7 +137,7 @@ def the_last_first(values: Values) -> None:
     values["controlPlanes"].reverse()
 
 
-def test_a_control_plane_added_restarts_no_etcd_and_is_taken_out_by_another_when_it_leaves(dev: Spec) -> None:
+def test_another_control_plane_removes_an_etcd_member(dev: Spec) -> None:
     spec = changed(second_control_plane)
     assert ("server", "etcd") not in predict(dev, spec)
     run = record(spec)
@@ -143,7 +149,7 @@ def test_a_control_plane_added_restarts_no_etcd_and_is_taken_out_by_another_when
         assert run.resources[membership.deleted_with].name == f"{other.name}-domain"
 
 
-def test_a_control_plane_is_taken_out_of_etcd_wherever_its_making_was_cut_off() -> None:
+def test_interrupted_etcd_member_is_removed() -> None:
     run = record(changed(second_control_plane))
     membership, etcd = run.command("server-1-etcd-membership"), run.command("server-1-etcd")
     assert membership.urn in etcd.dependencies
@@ -151,7 +157,7 @@ def test_a_control_plane_is_taken_out_of_etcd_wherever_its_making_was_cut_off() 
     assert "server-etcd" in run.needed_by(etcd), "it would not leave before"
 
 
-def test_a_control_plane_that_becomes_a_worker_leaves_etcd_before_its_etcd_is_stopped() -> None:
+def test_etcd_leaves_before_it_is_removed() -> None:
     etcd = record(changed(second_control_plane)).command("server-1-etcd")
     programs = "/usr/local/lib/hardway"
     assert (
@@ -159,7 +165,7 @@ def test_a_control_plane_that_becomes_a_worker_leaves_etcd_before_its_etcd_is_st
     )
 
 
-def test_an_etcd_that_was_taken_out_is_applied_again_once_its_control_plane_is_back() -> None:
+def test_new_membership_applies_etcd_again() -> None:
     assert (
         "server-1-etcd-membership-id" in record(changed(second_control_plane)).command("server-1-etcd").inputs["create"]
     )
@@ -174,7 +180,7 @@ def test_an_etcd_that_was_taken_out_is_applied_again_once_its_control_plane_is_b
     ],
     ids=["one becomes two", "two in another order", "two become one"],
 )
-def test_what_takes_a_control_plane_out_of_etcd_is_there_as_long_as_the_control_plane(
+def test_etcd_membership_lasts_as_long_as_control_plane(
     changes: tuple[list[Change], list[Change]],
 ) -> None:
     before, after = (changed(*of) for of in changes)
@@ -183,7 +189,7 @@ def test_what_takes_a_control_plane_out_of_etcd_is_there_as_long_as_the_control_
     assert made[0] == made[1]
 
 
-def test_a_first_control_plane_is_told_which_others_have_no_data_once_in_the_life_of_their_disks() -> None:
+def test_new_member_is_announced_once_per_disk() -> None:
     run = record(changed(second_control_plane))
     membership = run.command("server-1-etcd-membership")
     assert membership.inputs["create"].startswith("/usr/local/lib/hardway/etcd-member new 10.240.0.11 server-1 #")
@@ -193,17 +199,17 @@ def test_a_first_control_plane_is_told_which_others_have_no_data_once_in_the_lif
     assert "server-1-prepared" in run.needed_by(run.command("server-etcd"))
 
 
-def test_a_workers_certificate_reaches_the_services_that_read_it(dev: Spec, program: Program) -> None:
+def test_renewed_kubelet_certificate_changes_one_kubelet(dev: Spec, program: Program) -> None:
     renewed = record(dev, renewed=["kubelet-node-1"])
     assert renewed.changed_since(program) == applied("node-1-kubelet")
 
 
-def test_a_shared_certificate_reaches_every_service_that_reads_it(dev: Spec, program: Program) -> None:
+def test_renewed_shared_certificate_changes_every_reader(dev: Spec, program: Program) -> None:
     renewed = record(dev, renewed=["kube-proxy"])
     assert renewed.changed_since(program) == applied("node-0-kube-proxy", "node-1-kube-proxy")
 
 
-def test_a_binary_reaches_the_services_that_run_it(dev: Spec, program: Program) -> None:
+def test_rebuilt_binary_changes_services_that_run_it(dev: Spec, program: Program) -> None:
     def digest(thing: Binary | Image) -> str:
         built_anew = thing.name == "runc"
         return sha256(f"{type(thing).__name__} {thing.name} {thing.version}{' again' if built_anew else ''}")
@@ -212,12 +218,12 @@ def test_a_binary_reaches_the_services_that_run_it(dev: Spec, program: Program) 
     assert run.changed_since(program) == pushed(*WORKERS) | applied("node-0-containerd", "node-1-containerd")
 
 
-def test_a_repair_reaches_what_was_found_to_differ(dev: Spec, program: Program) -> None:
+def test_repair_reaches_only_the_service_that_differs(dev: Spec, program: Program) -> None:
     run = record(dev, repairs={("node-1", "kubelet"): "1"})
     assert run.changed_since(program) == pushed("node-1") | applied("node-1-kubelet")
 
 
-def test_two_runs_of_the_same_configuration_register_the_same(dev: Spec, program: Program) -> None:
+def test_equal_configurations_register_equal_resources(dev: Spec, program: Program) -> None:
     again = record(dev)
     assert again.changed_since(program) == set()
     assert again.by_identity.keys() == program.by_identity.keys()

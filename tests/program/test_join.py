@@ -55,7 +55,7 @@ def by_certificates() -> Program:
     return record(parse(joining(certificates=GIVEN, kubeconfig=KUBECONFIG)))
 
 
-def test_there_is_nothing_of_a_control_plane_and_no_network(run: Program) -> None:
+def test_joining_lab_has_no_control_plane_or_network(run: Program) -> None:
     assert not run.of_type("hardway:node:ControlPlane")
     assert not run.of_type("libvirt:index/network:Network")
     assert not run.of_type("tls:index/selfSignedCert:SelfSignedCert")
@@ -68,7 +68,7 @@ def test_there_is_nothing_of_a_control_plane_and_no_network(run: Program) -> Non
     assert applied == {f"guest-0-{service}" for service in ("node-setup", "containerd", "kubelet", "kube-proxy")}
 
 
-def test_the_machines_are_on_the_network_that_is_there_and_have_their_addresses_from_it(run: Program) -> None:
+def test_vms_use_the_existing_network(run: Program) -> None:
     [domain] = run.of_type("libvirt:index/domain:Domain")
     [interface] = domain.inputs["networkInterfaces"]
     assert interface["networkName"] == "hardway"
@@ -76,14 +76,14 @@ def test_the_machines_are_on_the_network_that_is_there_and_have_their_addresses_
     assert interface["addresses"] == ["10.240.0.30"]
 
 
-def test_the_authority_that_is_given_signs(run: Program) -> None:
+def test_given_authority_signs(run: Program) -> None:
     for certificate in run.of_type(LOCALLY_SIGNED):
         assert certificate.inputs["caPrivateKeyPem"] == AUTHORITY_KEY
         assert certificate.shown["caPrivateKeyPem"] == HIDDEN
         assert certificate.inputs["caCertPem"] == AUTHORITY
 
 
-def test_of_several_authorities_one_signs_and_all_are_trusted(run: Program) -> None:
+def test_one_authority_signs_and_all_are_trusted(run: Program) -> None:
     values, bundle = configuration("join"), NEXT_AUTHORITY + AUTHORITY
     values["join"]["caCertificate"] = bundle
     several = record(parse(values))
@@ -101,36 +101,36 @@ def test_of_several_authorities_one_signs_and_all_are_trusted(run: Program) -> N
     assert [path for path in shown[0] if shown[0][path] != shown[1][path]] == ["/var/lib/kubelet/ca.crt"]
 
 
-def test_a_worker_joins_and_leaves_by_itself_and_leaves_before_its_machine_goes(run: Program) -> None:
-    membership = run.command("guest-0-membership")
-    assert membership.address == "10.240.0.30"
+def test_worker_registers_itself_and_leaves_before_its_vm(run: Program) -> None:
+    registration = run.command("guest-0-registration")
+    assert registration.address == "10.240.0.30"
     program = "/usr/local/lib/hardway/node-registration --kubeconfig-from-stdin"
-    assert membership.inputs["create"].partition(" #")[0] == f"{program} join guest-0 worker '' ''"
-    assert membership.inputs["delete"] == f"{program} leave guest-0 30"
-    assert membership.deleted_with == ""
-    assert {"guest-0-domain", "guest-0-kubelet", "guest-0-kube-proxy"} <= run.needed_by(membership)
-    assert membership.shown["stdin"] == HIDDEN
-    assert membership.inputs["stdin"] == run.outputs["kubeconfig"]
+    assert registration.inputs["create"].partition(" #")[0] == f"{program} join guest-0 worker '' ''"
+    assert registration.inputs["delete"] == f"{program} leave guest-0 30"
+    assert registration.deleted_with == ""
+    assert {"guest-0-domain", "guest-0-kubelet", "guest-0-kube-proxy"} <= run.needed_by(registration)
+    assert registration.shown["stdin"] == HIDDEN
+    assert registration.inputs["stdin"] == run.outputs["kubeconfig"]
 
 
-def test_all_else_on_a_worker_goes_with_its_machine(run: Program) -> None:
+def test_other_commands_are_deleted_with_the_vm(run: Program) -> None:
     for command in run.commands:
-        if command.name != "guest-0-membership":
+        if command.name != "guest-0-registration":
             assert run.resources[command.deleted_with].name == "guest-0-domain", command
 
 
-def test_an_administrator_that_is_given_does_the_work(by_certificates: Program) -> None:
-    assert by_certificates.command("guest-0-membership").inputs["stdin"] == KUBECONFIG
+def test_given_kubeconfig_registers_the_node(by_certificates: Program) -> None:
+    assert by_certificates.command("guest-0-registration").inputs["stdin"] == KUBECONFIG
     assert by_certificates.outputs["kubeconfig"] == KUBECONFIG
     assert by_certificates.shown_outputs["kubeconfig"] == HIDDEN
 
 
-def test_without_an_administrator_there_is_no_work_of_one(by_token: Program) -> None:
-    assert "command:remote:Command guest-0-membership" not in by_token.by_identity
+def test_without_administrator_nothing_is_registered(by_token: Program) -> None:
+    assert "command:remote:Command guest-0-registration" not in by_token.by_identity
     assert "kubeconfig" not in by_token.outputs
 
 
-def test_a_worker_is_sent_what_is_given(by_token: Program, by_certificates: Program) -> None:
+def test_worker_gets_given_credentials(by_token: Program, by_certificates: Program) -> None:
     kubelet = files(by_token.command("guest-0-kubelet").inputs["stdin"])
     assert kubelet["root/run/hardway/bootstrap-token"] == TOKEN
     assert kubelet["root/var/lib/kubelet/ca.crt"] == AUTHORITY
@@ -141,14 +141,14 @@ def test_a_worker_is_sent_what_is_given(by_token: Program, by_certificates: Prog
     assert not by_certificates.of_type(LOCALLY_SIGNED)
 
 
-def test_a_worker_is_sent_the_intermediates_behind_its_certificate() -> None:
+def test_worker_gets_intermediate_certificates() -> None:
     certificate, key = pair("system:node:guest-0", issuer="intermediate-ca")
     values = joining(certificates=[GIVEN[0], {"certificate": certificate + INTERMEDIATE, "key": key}])
     sent = files(record(parse(values)).command("guest-0-kubelet").inputs["stdin"])
     assert sent["root/var/lib/kubelet/kubelet.crt"] == certificate + INTERMEDIATE
 
 
-def test_the_key_of_the_authority_is_for_the_lab_that_made_it_to_give(run: Program, program: Program) -> None:
+def test_only_the_authority_owner_exports_its_key(run: Program, program: Program) -> None:
     assert "certificateAuthorityKey" not in run.outputs
     assert program.shown_outputs["certificateAuthorityKey"] == HIDDEN
     signing = program.by_identity["tls:index/locallySignedCert:LocallySignedCert admin"]
@@ -156,9 +156,7 @@ def test_the_key_of_the_authority_is_for_the_lab_that_made_it_to_give(run: Progr
 
 
 @pytest.mark.parametrize("way", ["run", "by_token", "by_certificates"])
-def test_no_secret_that_is_given_shows_or_travels_but_by_standard_input(
-    way: str, request: pytest.FixtureRequest
-) -> None:
+def test_given_secrets_travel_only_on_standard_input(way: str, request: pytest.FixtureRequest) -> None:
     program: Program = request.getfixturevalue(way)
     secrets = [line for key in (AUTHORITY_KEY, *(of["key"] for of in GIVEN), *program.private) for line in lines(key)]
     secrets += [TOKEN, TOKEN.partition(".")[2], "the token of someone"]
@@ -174,7 +172,7 @@ def test_no_secret_that_is_given_shows_or_travels_but_by_standard_input(
         assert all(text.startswith("SHA256:") for text in service.shown.get("credentials", {}).values())
 
 
-def test_a_worker_stays_within_what_any_worker_may_take_and_changes_routes_alone(run: Program) -> None:
+def test_added_worker_stays_within_limits(run: Program) -> None:
     values = configuration("join")
     values["workers"].append(NEW_WORKER)
     wider = record(parse(values))
@@ -205,32 +203,32 @@ def machine() -> Program:
     return on_a_machine()
 
 
-def test_without_any_vm_there_is_nothing_of_a_hypervisor(machine: Program) -> None:
+def test_lab_without_vms_has_no_hypervisor(machine: Program) -> None:
     assert machine.of_type("hardway:machine:Machine")
     assert not [resource for resource in machine if "libvirt" in resource.type or "hypervisor" in resource.type]
 
 
-def test_a_machine_that_joins_is_made_of_what_a_vm_that_joins_is(run: Program, machine: Program) -> None:
+def test_machine_and_vm_get_the_same_commands(run: Program, machine: Program) -> None:
     assert {resource.name for resource in machine.commands} == {resource.name for resource in run.commands}
     routes = files(machine.command("guest-0-node-setup").inputs["stdin"])["root/etc/kubernetes/pod-routes"]
     assert routes == "10.200.0.0/24 192.168.9.8\n"
 
 
-def test_a_machine_takes_leave_of_the_cluster_before_anything_on_it_is_undone(machine: Program) -> None:
-    membership = machine.command("guest-0-membership")
-    assert membership.address == "192.168.9.9"
-    assert "node-registration --kubeconfig-from-stdin leave guest-0 30" in membership.inputs["delete"]
-    assert membership.inputs["delete"].startswith("sudo ")
-    assert membership.inputs["stdin"] == machine.outputs["kubeconfig"]
-    others = {command.name for command in machine.commands} - {membership.name}
-    assert others <= machine.needed_by(membership)
+def test_machine_leaves_before_its_services_end(machine: Program) -> None:
+    registration = machine.command("guest-0-registration")
+    assert registration.address == "192.168.9.9"
+    assert "node-registration --kubeconfig-from-stdin leave guest-0 30" in registration.inputs["delete"]
+    assert registration.inputs["delete"].startswith("sudo ")
+    assert registration.inputs["stdin"] == machine.outputs["kubeconfig"]
+    others = {command.name for command in machine.commands} - {registration.name}
+    assert others <= machine.needed_by(registration)
     assert not [command for command in machine.commands if command.deleted_with]
 
 
-def test_a_node_that_moves_to_another_machine_does_not_leave_the_cluster(machine: Program) -> None:
+def test_moved_node_stays_in_the_cluster(machine: Program) -> None:
     """What a replaced command would do at last: delete the Node that the other machine has by then."""
     moved = on_a_machine(address="192.168.9.10")
     for command in moved.of_type("command:remote:Command"):
         before = machine.command(command.name)
         replaced = command.inputs.get("triggers") != before.inputs.get("triggers")
-        assert replaced is (command.name != "guest-0-membership")
+        assert replaced is (command.name != "guest-0-registration")

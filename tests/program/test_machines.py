@@ -38,13 +38,13 @@ def push(run: Program) -> Resource:
     return run.by_identity[f"command:local:Command {NODE}-binaries"]
 
 
-def test_no_vm_is_made_for_it(program: Program, run: Program) -> None:
+def test_machine_has_no_vm(program: Program, run: Program) -> None:
     added = run.added_since(program)
     assert f"command:remote:Command {NODE}-kubelet" in added
     assert not [identity for identity in added if identity.startswith("libvirt:") or "host-key" in identity]
 
 
-def test_it_is_reached_as_configured_and_must_prove_its_host_key(run: Program) -> None:
+def test_connection_uses_configured_login_and_host_key(run: Program) -> None:
     assert remote(run)
     for command in remote(run):
         connection = command.inputs["connection"]
@@ -54,7 +54,7 @@ def test_it_is_reached_as_configured_and_must_prove_its_host_key(run: Program) -
     assert json.loads(push(run).inputs["stdin"]) == login
 
 
-def test_its_key_shows_nowhere(run: Program) -> None:
+def test_machine_key_is_secret(run: Program) -> None:
     body = PRIVATE_KEY.splitlines()[1]
     for resource in run:
         assert body not in json.dumps(resource.shown), resource
@@ -63,12 +63,12 @@ def test_its_key_shows_nowhere(run: Program) -> None:
     assert run.outputs["machineKeys"] == {NODE: PRIVATE_KEY}
 
 
-def test_nothing_of_it_goes_with_a_vm(run: Program) -> None:
+def test_commands_are_not_deleted_with_a_vm(run: Program) -> None:
     for command in [*remote(run), push(run)]:
         assert command.deleted_with == "", command
 
 
-def test_all_that_is_done_there_is_undone_and_what_was_first_is_last(run: Program) -> None:
+def test_every_command_has_a_delete(run: Program) -> None:
     prepared = run.command(f"{NODE}-prepared")
     assert prepared.inputs["delete"].endswith("/machine release")
     others = [command for command in remote(run) if command != prepared]
@@ -79,29 +79,29 @@ def test_all_that_is_done_there_is_undone_and_what_was_first_is_last(run: Progra
         assert prepared.name in run.needed_by(command)
 
 
-def test_it_takes_leave_of_the_cluster_before_its_services_end(run: Program) -> None:
-    membership = run.command(f"{NODE}-membership")
-    assert f"leave {NODE}" in membership.inputs["delete"]
-    assert {command.name for command in remote(run)} <= run.needed_by(membership)
+def test_node_leaves_before_its_services_end(run: Program) -> None:
+    registration = run.command(f"{NODE}-registration")
+    assert f"leave {NODE}" in registration.inputs["delete"]
+    assert {command.name for command in remote(run)} <= run.needed_by(registration)
 
 
-def test_it_is_taken_before_anything_is_prepared_there(run: Program) -> None:
+def test_machine_is_adopted_before_it_is_prepared(run: Program) -> None:
     create = run.command(f"{NODE}-prepared").inputs["create"]
     assert f"/machine claim '{NODE} of lab hardway at {ADDRESS}' cnio0 /var/lib/kubelet/pki && " in create
     assert create.index("/machine claim") < create.index("/install-prerequisites")
 
 
-def test_another_address_is_another_machine(run: Program) -> None:
+def test_new_address_is_a_new_machine(run: Program) -> None:
     for command in remote(run):
         assert command.inputs["triggers"] == [ADDRESS]
 
 
-def test_the_other_nodes_get_routes_to_its_pods_and_nothing_else(program: Program, run: Program) -> None:
+def test_other_nodes_only_get_routes(program: Program, run: Program) -> None:
     changed = {identity.rpartition(" ")[2] for identity in run.changed_since(program)}
     assert changed == {"access", *(f"{node}-node-setup" for node in ("server", "node-0", "node-1"))}
 
 
-def test_another_user_becomes_root_by_sudo() -> None:
+def test_other_users_use_sudo() -> None:
     run = with_machine(user="debian", port=2222)
     for command in remote(run):
         assert (command.inputs["connection"]["user"], command.inputs["connection"]["port"]) == ("debian", 2222)
@@ -110,7 +110,7 @@ def test_another_user_becomes_root_by_sudo() -> None:
     assert json.loads(push(run).inputs["stdin"])["user"] == "debian"
 
 
-def test_the_outputs_say_how_to_log_in() -> None:
+def test_outputs_contain_the_login() -> None:
     outputs = with_machine(user="debian", port=2222).outputs
     node = outputs["nodes"][NODE]
     assert (node["address"], node["user"], node["port"]) == (ADDRESS, "debian", 2222)
@@ -118,5 +118,5 @@ def test_the_outputs_say_how_to_log_in() -> None:
     assert f"[{ADDRESS}]:2222 {HOST_KEY}" in outputs["knownHosts"].splitlines()
 
 
-def test_a_default_stack_has_no_keys_but_its_own(program: Program) -> None:
+def test_default_stack_exports_no_machine_keys(program: Program) -> None:
     assert "machineKeys" not in program.outputs

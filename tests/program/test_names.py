@@ -59,12 +59,12 @@ def network(run: Program) -> Resource:
     return found
 
 
-def test_cloud_init_makes_the_whole_name_the_host_name(run: Program) -> None:
+def test_fqdn_is_the_host_name(run: Program) -> None:
     told = user_data(run, NAME)
     assert (told["hostname"], told["fqdn"], told["prefer_fqdn_over_hostname"]) == (NAME, NAME, True)
 
 
-def test_the_vm_of_a_node_without_a_domain_stays_as_it_is(run: Program, program: Program) -> None:
+def test_vm_of_a_short_name_is_unchanged(run: Program, program: Program) -> None:
     """Other user-data would make it anew, and another network all of them."""
     assert user_data(run, "node-0").keys() == user_data(program, "node-0").keys() == {
         "hostname", "disable_root", "ssh_pwauth", "users", "ssh_keys",
@@ -73,12 +73,12 @@ def test_the_vm_of_a_node_without_a_domain_stays_as_it_is(run: Program, program:
     assert network(program).inputs["dns"] == {"enabled": True}
 
 
-def test_the_dns_of_the_network_knows_the_whole_name(run: Program) -> None:
+def test_network_dns_knows_the_fqdn(run: Program) -> None:
     assert network(run).inputs["dns"] == {"enabled": True, "hosts": [{"hostname": NAME, "ip": ADDRESS}]}
 
 
 @pytest.mark.parametrize("other", ["node-0.example.com", "node-0-example-com.org"])
-def test_no_address_is_reserved_under_the_name_of_another_node(other: str) -> None:
+def test_reserved_names_do_not_collide(other: str) -> None:
     """dnsmasq takes a name up to its first dot, unless the rest is the domain of the network."""
     run = record(named(other))
     reserved = [interface(run, name)["hostname"].partition(".")[0] for name in ("server", "node-0", other)]
@@ -87,7 +87,7 @@ def test_no_address_is_reserved_under_the_name_of_another_node(other: str) -> No
     assert "." not in interface(run, other)["hostname"]
 
 
-def test_nodes_that_differ_in_their_domains_alone_have_nothing_in_common() -> None:
+def test_nodes_may_differ_only_in_their_domain() -> None:
     values: Values = configuration("dev")
     for worker, name in zip(values["workers"], ("a.example.com", "a.example.org"), strict=True):
         worker["name"] = name
@@ -100,7 +100,7 @@ def test_nodes_that_differ_in_their_domains_alone_have_nothing_in_common() -> No
     ]
 
 
-def test_kubelet_and_kube_proxy_are_told_the_whole_name(run: Program) -> None:
+def test_kubelet_and_kube_proxy_use_the_fqdn(run: Program) -> None:
     kubelet, kube_proxy = (files(run.command(f"{NAME}-{name}").inputs["stdin"]) for name in ("kubelet", "kube-proxy"))
     assert f"--hostname-override={NAME} \\\n" in kubelet["root/etc/systemd/system/kubelet.service"]
     assert f"user: system:node:{NAME}\n" in kubelet["root/var/lib/kubelet/kubeconfig"]
@@ -109,19 +109,19 @@ def test_kubelet_and_kube_proxy_are_told_the_whole_name(run: Program) -> None:
     assert settings["hostnameOverride"] == NAME
 
 
-def test_the_certificate_is_that_of_the_whole_name(run: Program) -> None:
+def test_certificate_has_the_fqdn(run: Program) -> None:
     request = run.by_identity[f"tls:index/certRequest:CertRequest kubelet-{NAME}"]
     assert request.inputs["subject"] == {"commonName": f"system:node:{NAME}", "organization": "system:nodes"}
     assert (request.inputs["dnsNames"], request.inputs["ipAddresses"]) == ([NAME], [ADDRESS])
 
 
-def test_the_node_joins_and_leaves_under_the_whole_name(run: Program) -> None:
-    membership = run.command(f"{NAME}-membership")
-    assert shlex.split(membership.inputs["create"].partition(" #")[0])[1:3] == ["join", NAME]
-    assert shlex.split(membership.inputs["delete"])[1:3] == ["leave", NAME]
+def test_registration_uses_the_fqdn(run: Program) -> None:
+    registration = run.command(f"{NAME}-registration")
+    assert shlex.split(registration.inputs["create"].partition(" #")[0])[1:3] == ["join", NAME]
+    assert shlex.split(registration.inputs["delete"])[1:3] == ["leave", NAME]
 
 
-def test_nothing_anywhere_has_the_name_without_its_domain(run: Program, spec: Spec) -> None:
+def test_short_name_appears_nowhere(run: Program, spec: Spec) -> None:
     cut = [resource.identity for resource in run if FIRST in resource.name.replace(NAME, "")]
     assert not cut
     for service in services_of(spec, spec.workers[1]):
@@ -129,19 +129,19 @@ def test_nothing_anywhere_has_the_name_without_its_domain(run: Program, spec: Sp
             assert FIRST not in text.replace(NAME, "")
 
 
-def test_resources_of_another_name_are_the_same_but_for_it(run: Program, program: Program) -> None:
+def test_resources_differ_only_in_the_name(run: Program, program: Program) -> None:
     assert {name.replace(NAME, FIRST) for name in run.by_identity} == program.by_identity.keys()
     domain = run.by_identity[f"libvirt:index/domain:Domain {NAME}-domain"]
     assert domain.inputs["name"] == f"hardway-{NAME}"
 
 
-def test_outputs_and_ssh_have_the_whole_name(run: Program, tmp_path: Path) -> None:
+def test_outputs_and_ssh_use_the_fqdn(run: Program, tmp_path: Path) -> None:
     assert run.outputs["nodes"].keys() == run.outputs["services"].keys() == {"server", "node-0", NAME}
     access_files.write_into(tmp_path, run.outputs, "python3", None)
     assert f"Host {NAME}\n    HostName {ADDRESS}\n" in (tmp_path / "ssh_config").read_text()
 
 
-def test_a_pod_is_tried_on_the_node_of_that_name() -> None:
+def test_smoke_pods_select_the_fqdn() -> None:
     terms = [
         term
         for document in yaml.safe_load_all(manifest("somewhere", [NAME]))
@@ -153,22 +153,22 @@ def test_a_pod_is_tried_on_the_node_of_that_name() -> None:
     assert [term["matchFields"][0]["values"] for term in terms] == [[NAME]] * 2
 
 
-def test_a_bootstrap_token_stands_and_ends_under_the_whole_name() -> None:
+def test_bootstrap_token_uses_the_fqdn() -> None:
     run = record(named(NAME, "bootstrap"))
     admission = files(run.command("cp1-bootstrap-tokens").inputs["stdin"])
     token = admission[f"root/var/lib/bootstrap-tokens/{NAME}"]
     assert files(run.command(f"{NAME}-kubelet").inputs["stdin"])["root/run/hardway/bootstrap-token"] == token
-    assert run.command(f"{NAME}-membership").inputs["create"].partition(" #")[0].endswith(token.partition(".")[0])
+    assert run.command(f"{NAME}-registration").inputs["create"].partition(" #")[0].endswith(token.partition(".")[0])
 
 
-def test_a_node_reads_its_whole_name_from_its_user_data() -> None:
+def test_user_data_has_the_fqdn() -> None:
     run = record(named(NAME, "userdata"))
     assert user_data(run, NAME)["hardway"] == {"name": NAME, "pod-cidr": "172.20.1.0/24"}
     kubelet = files(run.command(f"{NAME}-kubelet").inputs["stdin"])
     assert f"root/var/lib/kubelet/{NAME}-key.pem" in kubelet
 
 
-def test_certificates_that_are_made_already_are_those_of_the_whole_name() -> None:
+def test_given_certificates_match_the_fqdn() -> None:
     values = configuration("join")
     values["workers"][0]["name"] = NAME
     certificates = [
@@ -182,7 +182,7 @@ def test_certificates_that_are_made_already_are_those_of_the_whole_name() -> Non
     assert kubelet["root/var/lib/kubelet/kubelet.crt"] == certificates[1][0]
 
 
-def test_the_key_of_a_machine_is_kept_under_the_whole_name(tmp_path: Path) -> None:
+def test_machine_key_file_has_the_fqdn(tmp_path: Path) -> None:
     run = record(named(NAME, workers=[*_workers(), _machine()]))
     access_files.write_into(tmp_path, run.outputs, "python3", None)
     assert (tmp_path / f"{NAME}.key").read_text() == PRIVATE_KEY

@@ -13,13 +13,13 @@ from tests.support.recording import HIDDEN, Program, record
 SECRET = {"kubeconfig", "sshKey", "certificateAuthorityKey"}
 
 
-def test_kubeconfig_and_keys_alone_are_secret(program: Program) -> None:
+def test_only_kubeconfig_and_keys_are_secret(program: Program) -> None:
     assert {name for name, value in program.shown_outputs.items() if value == HIDDEN} == SECRET
     for name in program.outputs.keys() - SECRET:
         assert program.shown_outputs[name] == program.outputs[name]
 
 
-def test_the_kubeconfig_lets_an_administrator_in_from_anywhere(program: Program) -> None:
+def test_kubeconfig_embeds_admin_credentials(program: Program) -> None:
     kubeconfig = yaml.safe_load(program.outputs["kubeconfig"])
     cluster, user = kubeconfig["clusters"][0]["cluster"], kubeconfig["users"][0]["user"]
     assert cluster["server"] == program.outputs["apiEndpoint"] == "https://10.240.0.10:6443"
@@ -31,7 +31,7 @@ def test_the_kubeconfig_lets_an_administrator_in_from_anywhere(program: Program)
     assert certificate == admin["root/var/lib/addons/admin.crt"]
 
 
-def test_every_node_is_told_with_role_address_pod_cidr_and_ssh_command(program: Program) -> None:
+def test_nodes_have_role_address_cidr_and_ssh(program: Program) -> None:
     nodes = program.outputs["nodes"]
     assert {name: (node["role"], node["address"], node.get("podCidr")) for name, node in nodes.items()} == {
         "server": ("control-plane", "10.240.0.10", None),
@@ -43,7 +43,7 @@ def test_every_node_is_told_with_role_address_pod_cidr_and_ssh_command(program: 
         assert node["ssh"].endswith(f"root@{node['address']}")
 
 
-def test_every_node_is_told_with_its_labels_and_taints() -> None:
+def test_nodes_have_labels_and_taints() -> None:
     told = record(changed(setting("labels", {"disk": "ssd"}, 1), setting("taints", ["lent:NoSchedule"], 1))).outputs
     assert [(node["labels"], node["taints"]) for node in (told["nodes"]["node-0"], told["nodes"]["node-1"])] == [
         ({}, []),
@@ -51,11 +51,11 @@ def test_every_node_is_told_with_its_labels_and_taints() -> None:
     ]
 
 
-def test_no_labels_nor_taints_are_told_of_a_control_plane_without_a_kubelet(program: Program) -> None:
+def test_control_plane_without_kubelet_has_no_labels(program: Program) -> None:
     assert program.outputs["nodes"]["server"].keys().isdisjoint({"labels", "taints", "podCidr"})
 
 
-def test_the_known_hosts_are_the_host_keys_that_the_machines_were_given(program: Program) -> None:
+def test_known_hosts_match_pinned_host_keys(program: Program) -> None:
     known = dict(line.split(" ", 1) for line in program.outputs["knownHosts"].splitlines())
     for address, key in known.items():
         IPv4Address(address)
@@ -68,12 +68,12 @@ def test_the_known_hosts_are_the_host_keys_that_the_machines_were_given(program:
     assert known.keys() == {node["address"] for node in program.outputs["nodes"].values()}
 
 
-def test_the_ssh_key_is_the_one_that_the_nodes_let_in(program: Program) -> None:
+def test_ssh_key_is_the_accepted_key(program: Program) -> None:
     keys = {command.inputs["connection"]["privateKey"] for command in program.of_type("command:remote:Command")}
     assert keys == {program.outputs["sshKey"]}
 
 
-def test_the_services_are_told_by_the_digest_of_what_was_applied(program: Program) -> None:
+def test_services_have_manifest_digests(program: Program) -> None:
     told = program.outputs["services"]
     for component in program.of_type("hardway:service:NodeService"):
         command = program.command(component.name)

@@ -14,14 +14,14 @@ def lines(key: str) -> list[str]:
     return [line for line in key.splitlines() if line and not line.startswith("-----")]
 
 
-def test_no_private_key_shows_in_the_inputs_of_any_resource(program: Program) -> None:
+def test_inputs_hide_private_keys(program: Program) -> None:
     assert program.private
     for resource in program:
         shown = json.dumps(resource.shown)
         assert not [key for key in program.private for line in lines(key) if line in shown], resource
 
 
-def test_no_private_key_shows_inside_what_is_packed(program: Program) -> None:
+def test_visible_archives_hold_no_private_key(program: Program) -> None:
     for command in program.commands:
         packed = command.shown.get("stdin", "")
         if packed not in ("", "[secret]"):
@@ -29,12 +29,12 @@ def test_no_private_key_shows_inside_what_is_packed(program: Program) -> None:
             assert not [key for key in program.private for line in lines(key) if line in contents], command
 
 
-def test_no_private_key_shows_in_the_outputs(program: Program) -> None:
+def test_outputs_hide_private_keys(program: Program) -> None:
     shown = json.dumps(program.shown_outputs)
     assert not [key for key in program.private for line in lines(key) if line in shown]
 
 
-def test_keys_travel_by_standard_input_login_or_cloud_init_alone(program: Program) -> None:
+def test_keys_travel_only_by_allowed_inputs(program: Program) -> None:
     for resource in program:
         places = {
             place
@@ -44,13 +44,13 @@ def test_keys_travel_by_standard_input_login_or_cloud_init_alone(program: Progra
         assert places <= TO_A_MACHINE | (BETWEEN_CERTIFICATES if resource.type.startswith("tls:") else set()), resource
 
 
-def test_what_a_command_runs_names_no_secret(program: Program) -> None:
+def test_command_text_has_no_secret(program: Program) -> None:
     for command in program.commands:
         assert isinstance(command.shown["create"], str)
         assert "[secret]" not in (command.shown["create"], command.shown.get("delete"))
 
 
-def test_a_service_shows_files_and_fingerprints_but_no_credential(program: Program) -> None:
+def test_service_shows_only_fingerprints_of_credentials(program: Program) -> None:
     services = program.of_type("hardway:service:NodeService")
     assert services
     for service in services:
@@ -60,13 +60,13 @@ def test_a_service_shows_files_and_fingerprints_but_no_credential(program: Progr
             assert fingerprint.startswith("SHA256:")
 
 
-def test_the_standard_input_of_a_service_is_secret_and_holds_its_key(program: Program) -> None:
+def test_service_payload_is_secret(program: Program) -> None:
     kubelet = program.command("node-0-kubelet")
     assert kubelet.shown["stdin"] == "[secret]"
     assert files(kubelet.inputs["stdin"])["root/var/lib/kubelet/kubelet.key"] in program.private
 
 
-def test_no_worker_is_sent_the_key_of_an_authority(program: Program) -> None:
+def test_workers_get_no_authority_key(program: Program) -> None:
     authorities = [
         program.by_identity[f"tls:index/selfSignedCert:SelfSignedCert {name}-ca"].inputs["privateKeyPem"]
         for name in ("kubernetes", "etcd")
@@ -77,13 +77,13 @@ def test_no_worker_is_sent_the_key_of_an_authority(program: Program) -> None:
             assert not [key for key in authorities if key in sent], command
 
 
-def test_a_login_is_secret_for_the_push_of_binaries(program: Program) -> None:
+def test_push_login_is_secret(program: Program) -> None:
     assert program.pushes
     for push in program.pushes:
         assert push.shown["stdin"] == "[secret]"
 
 
-def test_what_a_person_reaches_the_lab_by_is_secret(program: Program) -> None:
+def test_access_input_is_secret(program: Program) -> None:
     assert program.by_identity[ACCESS].shown["stdin"] == "[secret]"
 
 

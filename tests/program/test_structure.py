@@ -29,31 +29,31 @@ def names(resources: list[Resource]) -> set[str]:
     return {resource.name for resource in resources}
 
 
-def test_a_worker_has_at_most_20_resources(program: Program, wider: Program) -> None:
+def test_worker_has_at_most_20_resources(program: Program, wider: Program) -> None:
     added = wider.added_since(program)
     assert any(NEW_WORKER["name"] in name for name in added)
     assert len(added) <= MOST_RESOURCES_OF_A_WORKER, sorted(added)
 
 
-def test_a_worker_opens_at_most_8_connections(program: Program, wider: Program) -> None:
+def test_worker_opens_at_most_8_connections(program: Program, wider: Program) -> None:
     commands = [wider.by_identity[name] for name in wider.added_since(program) if wider.by_identity[name].is_command]
     assert 0 < len(commands) <= MOST_CONNECTIONS_OF_A_WORKER, sorted(names(commands))
 
 
-def test_every_resource_but_the_lab_stands_under_one_of_the_lab(program: Program) -> None:
+def test_every_resource_has_a_parent_in_the_lab(program: Program) -> None:
     for resource in program:
         is_lab = resource.type == "hardway:lab:Lab"
         assert (resource.parent in program.resources) is not is_lab, resource
 
 
-def test_every_component_is_named_after_the_module_that_it_is_in(program: Program) -> None:
+def test_component_types_name_their_module(program: Program) -> None:
     components = [resource for resource in program if not resource.custom]
     assert components
     for component in components:
         assert re.fullmatch(r"hardway:[a-z]+:[A-Z][A-Za-z]+", component.type), component
 
 
-def test_no_command_replaces_or_logs_or_hands_its_output_on(program: Program) -> None:
+def test_commands_neither_replace_nor_log(program: Program) -> None:
     assert program.commands
     for command in program.commands:
         assert "triggers" not in command.inputs
@@ -61,7 +61,7 @@ def test_no_command_replaces_or_logs_or_hands_its_output_on(program: Program) ->
         assert command.inputs["addPreviousOutputInEnv"] is False
 
 
-def test_binaries_are_pushed_by_the_programs_own_python(program: Program) -> None:
+def test_push_uses_the_programs_python(program: Program) -> None:
     push = program.by_identity["command:local:Command node-0-binaries"]
     python = Path(shlex.split(push.inputs["create"])[0])
     # Not resolved: of a virtual environment, the program is a link to the machine's.
@@ -75,7 +75,7 @@ def host_routes() -> Resource:
     return run.by_identity["command:local:Command hardway-host-routes"]
 
 
-def test_routes_of_this_machine_are_made_by_a_program_that_is_found_wherever_the_checkout_is() -> None:
+def test_host_routes_program_has_a_relative_path() -> None:
     routes = host_routes()
     for text in (routes.inputs["create"], routes.inputs["delete"]):
         program = Path(shlex.split(text)[0])
@@ -83,16 +83,14 @@ def test_routes_of_this_machine_are_made_by_a_program_that_is_found_wherever_the
         assert not program.is_absolute()
 
 
-def test_routes_of_this_machine_are_made_again_once_it_was_started_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_host_routes_are_recreated_after_a_reboot(monkeypatch: pytest.MonkeyPatch) -> None:
     before = host_routes()
     assert host_routes().inputs == before.inputs
     monkeypatch.setattr("components.host_routes.boot_id", lambda: "another")
     assert host_routes().inputs != before.inputs
 
 
-def test_routes_of_this_machine_are_made_again_once_its_private_hypervisor_was(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_host_routes_are_recreated_with_private_libvirt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     holder = tmp_path / "holder"
     monkeypatch.setenv("HARDWAY_NAMESPACE", str(tmp_path / "outside"))
     holder.write_text("17 200 boot\n")
@@ -102,7 +100,7 @@ def test_routes_of_this_machine_are_made_again_once_its_private_hypervisor_was(
     assert host_routes().inputs != before.inputs
 
 
-def test_what_is_done_on_a_node_goes_with_its_machine(program: Program, dev_addresses: dict[str, str]) -> None:
+def test_commands_are_deleted_with_their_vm(program: Program, dev_addresses: dict[str, str]) -> None:
     for command in program.commands:
         node = dev_addresses[command.address] if command.address else command.inputs["environment"]["HARDWAY_NODE"]
         assert program.resources[command.deleted_with].name == f"{node}-domain", command
@@ -119,12 +117,12 @@ def test_every_node_must_prove_its_host_key(program: Program, dev_addresses: dic
         assert yaml.safe_load(made[dev_addresses[command.address]])["ssh_keys"]["ed25519_public"] == host_key
 
 
-def test_host_keys_of_two_nodes_differ(program: Program, dev_addresses: dict[str, str]) -> None:
+def test_every_node_has_its_own_host_key(program: Program, dev_addresses: dict[str, str]) -> None:
     keys = {command.inputs["connection"]["hostKey"] for command in program.of_type("command:remote:Command")}
     assert len(keys) == len(dev_addresses)
 
 
-def test_only_the_first_command_of_a_node_waits_for_its_boot(program: Program, dev_addresses: dict[str, str]) -> None:
+def test_only_the_first_command_waits_for_boot(program: Program, dev_addresses: dict[str, str]) -> None:
     patience = {command: command.inputs["connection"]["dialErrorLimit"] for command in remote(program)}
     longest = max(patience.values())
     patient = [command for command in patience if patience[command] == longest]
@@ -139,13 +137,13 @@ def remote(program: Program) -> list[Resource]:
     return program.of_type("command:remote:Command")
 
 
-def test_a_push_waits_until_its_node_answers(program: Program) -> None:
+def test_push_waits_for_its_node(program: Program) -> None:
     assert program.pushes
     for push in program.pushes:
         assert f"{push.inputs['environment']['HARDWAY_NODE']}-prepared" in program.needed_by(push)
 
 
-def test_a_kubelet_waits_for_every_api_server() -> None:
+def test_kubelets_wait_for_every_api_server() -> None:
     second = {"name": "server-2", "address": "10.240.0.11"}
     run = record(changed(lambda values: values["controlPlanes"].append(second)))
     for worker in ("node-0", "node-1"):
@@ -153,7 +151,7 @@ def test_a_kubelet_waits_for_every_api_server() -> None:
         assert {"server-kube-apiserver", "server-2-kube-apiserver"} <= needed
 
 
-def test_every_other_api_server_waits_for_the_first() -> None:
+def test_other_api_servers_wait_for_the_first() -> None:
     others = [{"name": f"server-{number}", "address": f"10.240.0.1{number}"} for number in (1, 2)]
     run = record(changed(lambda values: values["controlPlanes"].extend(others)))
     waiting = {
@@ -164,20 +162,20 @@ def test_every_other_api_server_waits_for_the_first() -> None:
 
 
 @pytest.mark.parametrize("service", ["node-setup", "containerd"])
-def test_what_needs_no_api_server_waits_for_none(program: Program, service: str) -> None:
+def test_early_services_wait_for_no_api_server(program: Program, service: str) -> None:
     needed = program.needed_by(program.command(f"node-0-{service}"))
     assert needed
     assert not {name for name in needed if name.startswith("server-")}
 
 
-def test_no_machine_waits_for_another(program: Program, dev_addresses: dict[str, str]) -> None:
+def test_machines_do_not_wait_for_each_other(program: Program, dev_addresses: dict[str, str]) -> None:
     for node in dev_addresses.values():
         needed = program.needed_by(program.by_identity[f"libvirt:index/domain:Domain {node}-domain"])
         others = set(dev_addresses.values()) - {node}
         assert not {name for name in needed if name.startswith(tuple(f"{other}-" for other in others))}
 
 
-def test_no_worker_waits_for_another(program: Program) -> None:
+def test_workers_do_not_wait_for_each_other(program: Program) -> None:
     for node, other in (("node-0", "node-1"), ("node-1", "node-0")):
         needed = {
             name
@@ -188,21 +186,25 @@ def test_no_worker_waits_for_another(program: Program) -> None:
         assert not {name for name in needed if other in name}
 
 
-def test_services_of_a_worker_come_in_their_order(program: Program) -> None:
+def test_worker_services_are_ordered(program: Program) -> None:
     order = ["node-0-prepared", "node-0-binaries", "node-0-node-setup", "node-0-containerd", "node-0-kubelet"]
     for before, after in zip(order, [*order[1:], "node-0-kube-proxy"], strict=True):
         after_resource = next(of for of in program.commands if of.name == after)
         assert before in program.needed_by(after_resource), f"{after} does not wait for {before}"
 
 
-def test_a_node_joins_after_its_services_and_leaves_by_a_control_plane(program: Program) -> None:
-    membership = program.command("node-0-membership")
-    assert {"node-0-kubelet", "server-kube-apiserver"} <= program.needed_by(membership)
-    assert membership.address == "10.240.0.10"
-    assert "leave node-0" in membership.inputs["delete"]
+def test_control_plane_registers_node_after_its_services(program: Program) -> None:
+    registration = program.command("node-0-registration")
+    assert {"node-0-kubelet", "server-kube-apiserver"} <= program.needed_by(registration)
+    assert registration.address == "10.240.0.10"
+    assert "leave node-0" in registration.inputs["delete"]
 
 
-def test_what_runs_on_a_node_is_the_same_under_another_role() -> None:
+def test_registration_keeps_resource_of_previous_version(program: Program) -> None:
+    assert program.command("node-0-registration").other_names == {"node-0-membership"}
+
+
+def test_services_survive_a_change_of_role() -> None:
     values = configuration("ha")
     before = record(spec_of(values))
     values["workers"].append(values["controlPlanes"].pop())
@@ -213,12 +215,12 @@ def test_what_runs_on_a_node_is_the_same_under_another_role() -> None:
     assert control_plane.other_types == {worker.type}
 
 
-def test_pods_of_a_node_that_leaves_have_the_time_that_is_configured() -> None:
+def test_drain_uses_configured_grace_period() -> None:
     run = record(changed(setting("drainGracePeriodSeconds", 5)))
-    assert run.command("node-0-membership").inputs["delete"].endswith("leave node-0 5")
+    assert run.command("node-0-registration").inputs["delete"].endswith("leave node-0 5")
 
 
-def test_everything_on_a_node_is_done_again_where_its_vm_is_another(program: Program) -> None:
+def test_new_vm_runs_every_command_again(program: Program) -> None:
     domains = {domain.name.removesuffix("-domain"): f"{domain.name}-id" for domain in program.of_type(DOMAIN)}
     assert domains.keys() == {"server", "node-0", "node-1"}
     for node, key in domains.items():
@@ -228,7 +230,7 @@ def test_everything_on_a_node_is_done_again_where_its_vm_is_another(program: Pro
         assert push.inputs["environment"]["HARDWAY_MACHINE"] == key
 
 
-def test_what_is_applied_is_taken_away_by_a_delete_of_its_own(program: Program) -> None:
+def test_every_service_has_a_delete(program: Program) -> None:
     for component in program.of_type("hardway:service:NodeService"):
         command = program.command(component.name)
         assert command.parent == component.parent
@@ -236,14 +238,14 @@ def test_what_is_applied_is_taken_away_by_a_delete_of_its_own(program: Program) 
         assert command.inputs["delete"].endswith(f"service remove {service}")
 
 
-def test_cloud_init_holds_only_what_never_changes(program: Program) -> None:
+def test_user_data_holds_only_constants(program: Program) -> None:
     for disk in program.of_type("libvirt:index/cloudInitDisk:CloudInitDisk"):
         document = yaml.safe_load(disk.inputs["userData"])
         assert document.keys() == {"hostname", "disable_root", "ssh_pwauth", "users", "ssh_keys"}
         assert disk.delete_before_replace
 
 
-def test_cloud_init_carries_what_a_node_is_to_find_out_itself(program: Program) -> None:
+def test_user_data_carries_the_node_identity(program: Program) -> None:
     told = record(changed(setting("identityFromUserData", True)))
     for name, said in (("node-1", {"name": "node-1", "pod-cidr": "10.200.1.0/24"}), ("server", None)):
         disk = f"libvirt:index/cloudInitDisk:CloudInitDisk {name}-cloud-init"
@@ -259,7 +261,7 @@ def command_lines(*changes: Change) -> list[dict[str, str]]:
     return list(json.loads(lines))
 
 
-def test_the_kernel_is_told_of_an_emulated_cpu_and_of_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_emulated_kernels_get_extra_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tsc, "counter_mhz", lambda: 2596)
     (real,) = command_lines(setting("virtualization", "kvm"))
     emulated, flags = command_lines(setting("virtualization", "qemu"))
@@ -275,7 +277,7 @@ def test_the_kernel_is_told_of_an_emulated_cpu_and_of_no_other(monkeypatch: pyte
     assert flags == {"_": "no5lvl norandmaps"}
 
 
-def test_the_kernel_is_told_nothing_of_a_clock_that_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_clock_gives_no_kernel_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tsc, "counter_mhz", lambda: 2596)
     emulated = setting("virtualization", "qemu")
     elsewhere, _ = command_lines(emulated, setting("libvirtUri", "qemu+ssh://root@elsewhere/system"))
@@ -284,20 +286,20 @@ def test_the_kernel_is_told_nothing_of_a_clock_that_is_not_known(monkeypatch: py
     assert not {"tsc", "tsc_early_khz"} & (elsewhere.keys() | unknown.keys())
 
 
-def test_all_of_a_lab_comes_back_when_the_host_reboots(program: Program, dev: Spec) -> None:
+def test_lab_starts_with_the_host(program: Program, dev: Spec) -> None:
     domains, networks = program.of_type(DOMAIN), program.of_type("libvirt:index/network:Network")
     assert (len(domains), len(networks)) == (len(dev.nodes), 1)
     for resource in (*domains, *networks):
         assert resource.inputs.get("autostart") is True, resource
 
 
-def test_a_newer_image_changes_no_machine(program: Program, dev: Spec) -> None:
+def test_newer_image_changes_no_vm(program: Program, dev: Spec) -> None:
     newer = replace(IMAGE, disk=Path("newer.qcow2"), kernel=Path("newer-kernel"), initrd=Path("newer-initrd"))
     assert record(dev, image=newer).changed_since(program) == set()
 
 
 @pytest.mark.parametrize("before", [(), (setting("image", "older.qcow2"),)], ids=["the lab's own", "another"])
-def test_an_image_that_the_configuration_names_makes_every_machine_anew(before: tuple[Change, ...]) -> None:
+def test_configured_image_recreates_every_vm(before: tuple[Change, ...]) -> None:
     cloud = VmImage(disk=Path("cloud.qcow2"), key="cloud")
 
     def base(*changes: Change, image: VmImage) -> str:
@@ -309,7 +311,7 @@ def test_an_image_that_the_configuration_names_makes_every_machine_anew(before: 
     assert was != base(setting("image", "newer.qcow2"), image=cloud)
 
 
-def test_a_node_with_another_address_gets_another_disk_and_so_another_machine(program: Program) -> None:
+def test_new_address_replaces_the_disk(program: Program) -> None:
     moved = record(changed(setting("address", "10.240.0.77", 1)))
     for name, changes in (("node-0", False), ("node-1", True)):
         before, after = (run.by_identity[f"libvirt:index/volume:Volume {name}-disk"] for run in (program, moved))
@@ -318,17 +320,17 @@ def test_a_node_with_another_address_gets_another_disk_and_so_another_machine(pr
         assert (before.replacement_trigger != after.replacement_trigger) is changes
 
 
-def test_on_another_machine_vms_run_by_kvm_whatever_serves_here(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_remote_libvirt_always_uses_kvm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HARDWAY_VIRTUALIZATION", "qemu")
     run = record(changed(setting("libvirtUri", "qemu+ssh://root@elsewhere/system")))
     assert {domain.inputs["type"] for domain in run.of_type(DOMAIN)} == {"kvm"}
 
 
-def test_the_changes_of_every_service_take_turns(program: Program, dev: Spec) -> None:
+def test_every_service_change_waits_its_turn(program: Program, dev: Spec) -> None:
     in_turn = {command.name for command in remote(program) if any(name.startswith("wait-") for name in command.hooks)}
     assert in_turn == {f"{node.name}-{service.name}" for node in dev.nodes for service in services_of(dev, node)}
 
 
-def test_more_nodes_do_not_mean_more_hooks(program: Program, wider: Program) -> None:
+def test_number_of_hooks_is_constant(program: Program, wider: Program) -> None:
     hooks, of_wider = ({hook for resource in run for hook in resource.hooks} for run in (program, wider))
     assert of_wider == hooks

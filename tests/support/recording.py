@@ -17,7 +17,7 @@ from pulumi.runtime import mocks, settings
 from pulumi.runtime.proto import resource_pb2
 
 from components.lab import Lab, LabArgs
-from lab.node.render import artifacts_of
+from lab.node.render import render
 from lab.node.service import Binary, Image
 from lab.spec import Spec
 from toolchain.vm_image import VmImage
@@ -56,6 +56,7 @@ class Resource:
     inputs: Values = field(repr=False)
     shown: Values = field(repr=False)
     other_types: frozenset[str]
+    other_names: frozenset[str]
     parent: str
     dependencies: frozenset[str] = field(repr=False)
     deleted_with: str
@@ -163,10 +164,12 @@ def record(
     monitor = Monitor(renewed)
     mocks.set_mocks(monitor.mocks, project="hardway", stack="test", preview=False, monitor=monitor)
     settings.SETTINGS.callbacks = Hooks()
+    rendered = render(spec)
     args = LabArgs(
         spec=spec,
+        rendered=rendered,
         image=image,
-        digests={thing: digest(thing) for thing in artifacts_of(spec)},
+        digests={artifact: digest(artifact) for artifact in rendered.artifacts},
         repairs=repairs or {},
     )
     pulumi.runtime.test(lambda: _run(spec.name, args))()  # type: ignore[no-untyped-call]
@@ -274,7 +277,8 @@ class Monitor(mocks.MockMonitor):
             custom=request.custom,
             inputs=_without_secrets(inputs, reveal=True),
             shown=_without_secrets(inputs, reveal=False),
-            other_types=frozenset(alias.spec.type for alias in request.aliases),
+            other_types=frozenset(alias.spec.type for alias in request.aliases if alias.spec.type),
+            other_names=frozenset(alias.spec.name for alias in request.aliases if alias.spec.name),
             parent=request.parent,
             dependencies=frozenset(request.dependencies)
             | {urn for of in request.propertyDependencies.values() for urn in of.urns},

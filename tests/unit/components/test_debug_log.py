@@ -9,7 +9,7 @@ import pytest
 from components import debug_log
 
 
-def test_the_sdk_tells_the_engine_of_no_step_and_the_program_still_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sdk_debug_messages_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[Any] = []
     monkeypatch.setattr("pulumi.log.get_engine", lambda: SimpleNamespace(Log=told.append))
     # Put back afterwards.

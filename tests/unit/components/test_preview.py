@@ -1,106 +1,146 @@
-"""What a change means, in words."""
+"""Descriptions of a change in a preview."""
 
 from typing import Any
 
+import pulumi
 import pytest
 
-from components.preview import describe_change
+from components.preview import CONFIG_HASH, describe_change
 from lab.node.service import Binary, Credential, File, Image, Part, Service
+
+CONFIGURATION, WATCHED = "/var/lib/kubelet/kubelet-config.yaml", "/var/lib/kubelet/watched.yaml"
+CERTIFICATE, PROGRAM = "/var/lib/kubelet/kubelet.crt", "/usr/local/bin/kubelet"
 
 KUBELET = Service(
     name="kubelet",
     unit="kubelet.service",
     files={
-        "/var/lib/kubelet/kubelet-config.yaml": File(content="maxPods: 110\n"),
-        "/var/lib/kubelet/kubelet.crt": File(content=Credential(identity="kubelet-node-1", part=Part.CERTIFICATE)),
-        "/var/lib/kubelet/watched.yaml": File(content="", restarts=False),
+        CONFIGURATION: File(content="maxPods: 110\n"),
+        CERTIFICATE: File(content=Credential(identity="kubelet-node-1", part=Part.CERTIFICATE)),
+        WATCHED: File(content="", restarts=False),
     },
-    binaries={"/usr/local/bin/kubelet": Binary(name="kubelet", version="v1.36.3")},
+    binaries={PROGRAM: Binary(name="kubelet", version="v1.36.3")},
     images=(Image(name="pause", version="3.10"),),
 )
 
 INPUTS: dict[str, Any] = {
-    "files": {"/var/lib/kubelet/kubelet-config.yaml": "maxPods: 110\n", "/var/lib/kubelet/watched.yaml": ""},
-    "modes": {"/var/lib/kubelet/kubelet-config.yaml": "0600 root:root"},
-    "credentials": {"/var/lib/kubelet/kubelet.crt": "SHA256:aa"},
-    "binaries": {"/usr/local/bin/kubelet": "v1.36.3 SHA256:bb"},
+    "files": {CONFIGURATION: "maxPods: 110\n", WATCHED: ""},
+    "modes": {CONFIGURATION: "0600 root:root"},
+    "credentials": {CERTIFICATE: "SHA256:aa"},
+    "binaries": {PROGRAM: "v1.36.3 SHA256:bb"},
     "images": {"pause": "3.10 SHA256:cc"},
+    "settings": {"repair": ""},
 }
+"""Inputs of a stack that the version before made: without a config hash."""
+
+OLD = INPUTS | {CONFIG_HASH: "old"}
 
 
 def changed(kind: str, path: str, value: str | None) -> dict[str, Any]:
-    """The inputs with one thing changed, added or taken away."""
-    of_kind = {other: text for other, text in INPUTS[kind].items() if other != path}
-    return INPUTS | {kind: of_kind if value is None else of_kind | {path: value}}
+    """Return the inputs with one entry changed, added or removed."""
+    others = {other: text for other, text in INPUTS[kind].items() if other != path}
+    return INPUTS | {kind: others if value is None else others | {path: value}}
 
 
-SENTENCES = {
-    "a file": (
-        changed("files", "/var/lib/kubelet/kubelet-config.yaml", "maxPods: 50\n"),
-        "kubelet on node-1 will restart: kubelet-config.yaml",
-    ),
-    "a mode": (
-        changed("modes", "/var/lib/kubelet/kubelet-config.yaml", "0640 root:root"),
-        "kubelet on node-1 will restart: kubelet-config.yaml",
-    ),
-    "a certificate": (
-        changed("credentials", "/var/lib/kubelet/kubelet.crt", "SHA256:dd"),
-        "kubelet on node-1 will restart: kubelet.crt",
-    ),
-    "a binary": (
-        changed("binaries", "/usr/local/bin/kubelet", "v1.35.4 SHA256:ee"),
-        "kubelet on node-1 will restart: kubelet",
-    ),
-    "a file more": (changed("files", "/etc/more.yaml", "a"), "kubelet on node-1 will restart: more.yaml"),
-    "a file less": (
-        changed("files", "/var/lib/kubelet/kubelet-config.yaml", None),
-        "kubelet on node-1 will restart: kubelet-config.yaml",
-    ),
-    "a watched file": (
-        changed("files", "/var/lib/kubelet/watched.yaml", "a"),
-        "kubelet on node-1 will change, and nothing restarts: watched.yaml",
-    ),
-    "an image": (
-        changed("images", "pause", "3.11 SHA256:ff"),
-        "kubelet on node-1 will change, and nothing restarts: pause",
-    ),
+RESTARTS = {
+    "changed file": (changed("files", CONFIGURATION, "maxPods: 50\n"), "kubelet-config.yaml"),
+    "changed mode": (changed("modes", CONFIGURATION, "0640 root:root"), "kubelet-config.yaml"),
+    "changed certificate": (changed("credentials", CERTIFICATE, "SHA256:dd"), "kubelet.crt"),
+    "changed binary": (changed("binaries", PROGRAM, "v1.35.4 SHA256:ee"), "kubelet"),
+    "added file": (changed("files", "/etc/more.yaml", "a"), "more.yaml"),
+    "removed file": (changed("files", CONFIGURATION, None), "kubelet-config.yaml"),
+}
+OTHERS = {
+    "watched file": (changed("files", WATCHED, "a"), "watched.yaml"),
+    "image": (changed("images", "pause", "3.11 SHA256:ff"), "pause"),
 }
 
 
-@pytest.mark.parametrize("what", SENTENCES)
-def test_a_change_is_said_with_service_node_effect_and_cause(what: str) -> None:
-    new, expected = SENTENCES[what]
+@pytest.mark.parametrize("change", RESTARTS)
+def test_description_names_service_node_effect_and_reason(change: str) -> None:
+    new, name = RESTARTS[change]
+    assert (
+        describe_change("node-1", KUBELET, OLD, new | {CONFIG_HASH: "new"}) == f"kubelet on node-1 will restart: {name}"
+    )
+
+
+@pytest.mark.parametrize("change", OTHERS)
+def test_equal_config_hash_is_no_restart(change: str) -> None:
+    new, name = OTHERS[change]
+    expected = f"kubelet on node-1 will change, and nothing restarts: {name}"
+    assert describe_change("node-1", KUBELET, OLD, new | {CONFIG_HASH: "old"}) == expected
+
+
+def test_removed_file_without_restart_is_not_announced_as_one() -> None:
+    without = Service(name="kubelet", unit="kubelet.service", files={CONFIGURATION: KUBELET.files[CONFIGURATION]})
+    new = changed("files", WATCHED, None) | {CONFIG_HASH: "old"}
+    expected = "kubelet on node-1 will change, and nothing restarts: watched.yaml"
+    assert describe_change("node-1", without, OLD, new) == expected
+
+
+@pytest.mark.parametrize("unknown", [{}, {CONFIG_HASH: pulumi.output.UNKNOWN}], ids=["absent", "marked"])
+def test_unknown_config_hash_is_a_restart(unknown: dict[str, Any]) -> None:
+    new = {**changed("credentials", CERTIFICATE, None), **unknown}
+    assert describe_change("node-1", KUBELET, OLD, new) == "kubelet on node-1 will restart: kubelet.crt"
+
+
+@pytest.mark.parametrize("change", RESTARTS)
+def test_without_old_config_hash_inputs_decide_restart(change: str) -> None:
+    new, name = RESTARTS[change]
+    expected = f"kubelet on node-1 will restart: {name}"
+    assert describe_change("node-1", KUBELET, INPUTS, new | {CONFIG_HASH: "new"}) == expected
+
+
+@pytest.mark.parametrize("change", OTHERS)
+def test_without_old_config_hash_inputs_decide_no_restart(change: str) -> None:
+    new, name = OTHERS[change]
+    expected = f"kubelet on node-1 will change, and nothing restarts: {name}"
+    assert describe_change("node-1", KUBELET, INPUTS, new | {CONFIG_HASH: "new"}) == expected
+
+
+def test_no_change_has_no_description() -> None:
+    assert describe_change("node-1", KUBELET, OLD, dict(OLD)) == ""
+
+
+def test_first_config_hash_has_no_description() -> None:
+    assert describe_change("node-1", KUBELET, INPUTS, OLD) == ""
+
+
+def test_file_with_two_changes_is_named_once() -> None:
+    new = changed("files", CONFIGURATION, "maxPods: 50\n") | {"modes": {CONFIGURATION: "0640 root:root"}}
+    expected = "kubelet on node-1 will restart: kubelet-config.yaml"
+    assert describe_change("node-1", KUBELET, OLD, new | {CONFIG_HASH: "new"}) == expected
     assert describe_change("node-1", KUBELET, INPUTS, new) == expected
 
 
-def test_nothing_is_said_of_no_change() -> None:
-    assert describe_change("node-1", KUBELET, INPUTS, dict(INPUTS)) == ""
+def test_restart_outweighs_other_changes() -> None:
+    new = changed("files", CONFIGURATION, "maxPods: 50\n") | {"images": {"pause": "3.11 SHA256:ff"}}
+    for old in (OLD, INPUTS):
+        said = describe_change("node-1", KUBELET, old, new | {CONFIG_HASH: "new"})
+        assert said.startswith("kubelet on node-1 will restart: ")
 
 
-def test_what_changed_in_two_ways_is_named_once() -> None:
-    path = "/var/lib/kubelet/kubelet-config.yaml"
-    new = changed("files", path, "maxPods: 50\n") | {"modes": {path: "0640 root:root"}}
-    assert describe_change("node-1", KUBELET, INPUTS, new) == "kubelet on node-1 will restart: kubelet-config.yaml"
+def test_repair_restarts_only_if_needed() -> None:
+    new = changed("settings", "repair", "1") | {CONFIG_HASH: "old"}
+    effect = "will be repaired, and restarts if a file that it reads at startup differs on the node"
+    assert describe_change("node-1", KUBELET, OLD, new) == f"kubelet on node-1 {effect}: repair"
 
 
-def test_a_restart_outweighs_what_needs_none() -> None:
-    path = "/var/lib/kubelet/kubelet-config.yaml"
-    new = changed("files", path, "maxPods: 50\n") | {"images": {"pause": "3.11 SHA256:ff"}}
-    assert describe_change("node-1", KUBELET, INPUTS, new).startswith("kubelet on node-1 will restart: ")
-
-
-def test_what_is_reloaded_is_not_called_a_restart() -> None:
+def test_reload_is_not_a_restart() -> None:
     service = Service(
         name="node-setup",
         unit="node-setup.service",
         activation="reload",
         files={"/etc/kubernetes/pod-routes": File(content="")},
     )
-    old, new = ({"files": {"/etc/kubernetes/pod-routes": text}} for text in ("", "10.200.2.0/24 10.240.0.22\n"))
-    said = describe_change("server", service, old, new)
-    assert said == "node-setup on server will be reloaded, and nothing restarts: pod-routes"
+    old, new = (
+        {"files": {"/etc/kubernetes/pod-routes": text}, CONFIG_HASH: text}
+        for text in ("", "10.200.2.0/24 10.240.0.22\n")
+    )
+    description = describe_change("server", service, old, new)
+    assert description == "node-setup on server will be reloaded, and nothing restarts: pod-routes"
 
 
-def test_a_kind_that_was_not_there_before_is_compared_with_nothing() -> None:
+def test_new_kind_of_input_counts_as_added() -> None:
     old = {kind: value for kind, value in INPUTS.items() if kind != "credentials"}
     assert describe_change("node-1", KUBELET, old, INPUTS) == "kubelet on node-1 will restart: kubelet.crt"

@@ -62,15 +62,15 @@ async def at_once(rollout: Rollout, services: list[str]) -> int:
 
 
 @pytest.mark.parametrize("simultaneous", [1, 2, 5])
-def test_only_so_many_workers_change_a_service_at_once(simultaneous: int) -> None:
+def test_only_the_limit_changes_at_once(simultaneous: int) -> None:
     assert asyncio.run(at_once(Rollout("workers", simultaneous), ["kubelet"] * 5)) == simultaneous
 
 
-def test_services_do_not_wait_for_one_another() -> None:
+def test_services_do_not_wait_for_each_other() -> None:
     assert asyncio.run(at_once(Rollout("workers", 1), ["kubelet", "kube-proxy", "containerd"])) == 3
 
 
-def test_the_remaining_workers_wait_for_one_that_does_not_finish() -> None:
+def test_unfinished_worker_blocks_the_others() -> None:
     async def run() -> bool:
         rollout = Rollout("workers", 1)
         await gates(rollout, "node-0", "kubelet").before()
@@ -84,14 +84,14 @@ def test_the_remaining_workers_wait_for_one_that_does_not_finish() -> None:
     assert asyncio.run(run())
 
 
-def test_only_changes_wait_and_never_what_is_first_made_or_taken_away() -> None:
+def test_only_updates_have_hooks() -> None:
     binding = Rollout("workers", 1).hooks("node-kubelet", "node", "kubelet")
     used = {name for name, hooks in vars(binding).items() if hooks}
     assert isinstance(binding, pulumi.ResourceHookBinding)
     assert used == {"before_update", "after_update", "on_error"}
 
 
-def test_after_a_failure_those_that_wait_are_told_and_change_nothing() -> None:
+def test_failure_stops_waiting_workers() -> None:
     async def run() -> str:
         rollout = Rollout("workers", 1)
         failing, waiting = gates(rollout, "node-0", "kubelet"), gates(rollout, "node-1", "kubelet")
@@ -110,8 +110,6 @@ def test_after_a_failure_those_that_wait_are_told_and_change_nothing() -> None:
     ("setting", "workers", "expected"),
     [(1, 5, 1), (3, 5, 3), ("20%", 5, 1), ("50%", 5, 2), ("1%", 5, 1), ("100%", 5, 5), ("50%", 1, 1)],
 )
-def test_a_share_of_the_workers_is_rounded_down_but_is_at_least_one(
-    setting: int | str, workers: int, expected: int, dev: Spec
-) -> None:
+def test_percentage_rounds_down_to_at_least_one(setting: int | str, workers: int, expected: int, dev: Spec) -> None:
     some = replace(dev, max_unavailable=setting, workers=dev.workers[:1] * workers)
     assert some.simultaneous_restarts == expected

@@ -37,8 +37,8 @@ def test_the_picture_joins_every_node_to_the_network(count: int) -> None:
 
 
 def test_the_reference_lists_every_key() -> None:
-    text = reference.reference("hardway", project().settings)
-    for name, setting in project().settings.items():
+    text = reference.reference("hardway", project().schema)
+    for name, setting in project().schema.items():
         assert f"| `hardway:{name}` | {setting.type}" in text
         for field in (setting.items or setting).properties:
             assert f"| `{field}` |" in text

@@ -5,7 +5,8 @@ import random
 
 import pytest
 
-from lab import certificates
+from lab.certificates import pem_bundle
+from lab.config import x509
 from tests.support.certificates import pair
 
 # Made by openssl for these tests. Nothing trusts them.
@@ -138,7 +139,7 @@ kUr5e/tGeJ8c058l61w1douCrYYQcb3/BAIhAKq21rXXjA6LtcMk8cyP7aErIRD8
 6KzTPWsLmuoV+fa5
 -----END CERTIFICATE-----
 """
-NO_CERTIFICATE, NO_KEY = "must be certificates as PEM", "must be one private key without a passphrase as PEM"
+NO_CERTIFICATE, NO_KEY = "must be certificates in PEM format", "must be one private key in PEM format"
 
 
 @pytest.mark.parametrize(
@@ -147,15 +148,12 @@ NO_CERTIFICATE, NO_KEY = "must be certificates as PEM", "must be one private key
     ids=["RSA", "EC", "Ed25519", "of the tests"],
 )
 def test_a_certificate_tells_whose_it_is(text: str, name: str) -> None:
-    assert certificates.certificates(text)[0].common_name == name
+    assert x509.certificates(text)[0].common_name == name
 
 
 def test_several_certificates_stay_in_their_order_and_each_is_taken_once() -> None:
     again = EC.replace("\n", "\r\n")
-    assert (
-        certificates.joined(certificates.certificates(f"{RSA}the next one:\n{EC}{RSA}{again}{ED25519}"))
-        == RSA + EC + ED25519
-    )
+    assert pem_bundle(x509.certificates(f"{RSA}the next one:\n{EC}{RSA}{again}{ED25519}")) == RSA + EC + ED25519
 
 
 @pytest.mark.parametrize(
@@ -170,8 +168,8 @@ def test_several_certificates_stay_in_their_order_and_each_is_taken_once() -> No
     ids=["authority", "of version 1", "no authority", "does not say", "key is for something else"],
 )
 def test_an_authority_is_who_may_issue_certificates(text: str, expected: bool) -> None:
-    [certificate] = certificates.certificates(text)
-    assert certificate.issues is expected
+    [certificate] = x509.certificates(text)
+    assert certificate.is_authority is expected
 
 
 @pytest.mark.parametrize(
@@ -183,15 +181,15 @@ def test_a_key_fits_its_own_certificate_alone(certificate: str, key: str) -> Non
     fitting = [
         text
         for text in (RSA, EC, ED25519, pair("anybody")[0])
-        if certificates.private_key(key).fits(certificates.certificates(text)[0])
+        if x509.private_key(key).matches(x509.certificates(text)[0])
     ]
     assert fitting == [certificate]
 
 
 def test_what_stands_around_is_left_out() -> None:
-    assert certificates.joined(certificates.certificates(f"Certificate:\n    Data:\n{EC}\nrest{EC_SEC1}")) == EC
+    assert pem_bundle(x509.certificates(f"Certificate:\n    Data:\n{EC}\nrest{EC_SEC1}")) == EC
     assert (
-        certificates.private_key(
+        x509.private_key(
             f"-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n{EC_SEC1}"
         ).text
         == EC_SEC1
@@ -214,7 +212,7 @@ def test_what_stands_around_is_left_out() -> None:
 )
 def test_what_is_no_certificate_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=NO_CERTIFICATE):
-        certificates.certificates(text)
+        x509.certificates(text)
 
 
 @pytest.mark.parametrize(
@@ -231,7 +229,7 @@ def test_what_is_no_certificate_is_refused(text: str) -> None:
 )
 def test_what_is_no_key_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=NO_KEY):
-        certificates.private_key(text)
+        x509.private_key(text)
 
 
 @pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
@@ -239,10 +237,10 @@ def test_what_is_no_key_is_refused(text: str) -> None:
 def test_whatever_stands_there_is_read_or_refused(seed: int) -> None:
     rng = random.Random(seed)
     for text, read in (
-        (EC, certificates.certificates),
-        (RSA, certificates.certificates),
-        (EC_SEC1, certificates.private_key),
-        (RSA_PKCS8, certificates.private_key),
+        (EC, x509.certificates),
+        (RSA, x509.certificates),
+        (EC_SEC1, x509.private_key),
+        (RSA_PKCS8, x509.private_key),
     ):
         first, *body, last = text.splitlines()
         for _ in range(200):

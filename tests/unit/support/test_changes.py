@@ -59,7 +59,7 @@ def found(before: Rendered, after: Rendered) -> tuple[Pairs, Pairs]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_what_is_rendered_restarts_exactly_what_the_spec_says(seed: int) -> None:
+def test_rendered_restarts_match_the_spec(seed: int) -> None:
     rng = random.Random(seed)
     values = default_configuration()
     history = [(spec_of(values), rendered(spec_of(values)))]
@@ -86,7 +86,7 @@ def test_every_kind_of_change_can_be_drawn(kind: str) -> None:
     assert start == default_configuration(), "the configuration that is drawn from stays as it is"
 
 
-def test_the_same_seed_draws_the_same_changes() -> None:
+def test_equal_seeds_draw_equal_changes() -> None:
     first, second = (draw(default_configuration(), random.Random(7)) for _ in range(2))
     assert first == second
 
@@ -146,7 +146,7 @@ ROWS: dict[str, tuple[Callable[[Values], object], Pairs]] = {
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_each_row_of_the_table_of_restarts_holds(row: str) -> None:
+def test_table_of_restarts_holds(row: str) -> None:
     change, expected = ROWS[row]
     values = default_configuration()
     change(values)
@@ -155,7 +155,7 @@ def test_each_row_of_the_table_of_restarts_holds(row: str) -> None:
     assert predict(old, new) == expected
 
 
-def test_routes_and_pod_networks_are_reloaded() -> None:
+def test_routes_are_reloaded() -> None:
     values = default_configuration()
     values["workers"].append(NODE_2)
     old, new = spec_of(default_configuration()), spec_of(values)
@@ -163,7 +163,7 @@ def test_routes_and_pod_networks_are_reloaded() -> None:
     assert found(rendered(old), rendered(new))[1] == predict_reloads(old, new) == everywhere
 
 
-def test_a_service_that_reads_what_it_should_not_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_comparison_notices_an_unexpected_input(monkeypatch: pytest.MonkeyPatch) -> None:
     """The comparison can fail: here containerd is told a field of the kubelet."""
     right = worker.pod_services
 

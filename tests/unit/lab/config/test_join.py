@@ -1,4 +1,4 @@
-"""Joining a cluster that is there already: what is refused, what never shows, and what a worker is given for it."""
+"""Joining a cluster that already exists: what is refused, what never shows, and what a worker is given for it."""
 
 import json
 import re
@@ -84,7 +84,7 @@ REFUSED: Mapping[str, tuple[Values, str, str]] = {
     "control planes beside it": (
         joining() | {"controlPlanes": [{"name": "server", "address": "10.240.0.11"}]},
         "controlPlanes",
-        "leave one of them out",
+        "cannot be combined with join",
     ),
     "neither": (
         {"controlPlanes": []},
@@ -92,84 +92,92 @@ REFUSED: Mapping[str, tuple[Values, str, str]] = {
         "is empty; a lab needs at least one control plane, or a cluster",
     ),
     "no workers": (joining() | {"workers": []}, "workers", "needs a worker"),
-    "flags of a control plane": (joining() | {"apiServerFlags": {"v": 3}}, "apiServerFlags", "is for control planes"),
-    "load balancer": (joining() | {"apiAddress": "10.240.0.9"}, "apiAddress", "is for control planes"),
-    "tlsBootstrap without a token": (joining() | {"tlsBootstrap": True}, "tlsBootstrap", "takes join.bootstrapToken"),
+    "flags of a control plane": (
+        joining() | {"apiServerFlags": {"v": 3}},
+        "apiServerFlags",
+        "configures control planes",
+    ),
+    "load balancer": (joining() | {"apiAddress": "10.240.0.9"}, "apiAddress", "configures control planes"),
+    "tlsBootstrap without a token": (
+        joining() | {"tlsBootstrap": True},
+        "tlsBootstrap",
+        "requires join.bootstrapToken",
+    ),
     "not an object": (configuration("dev") | {"join": AUTHORITY_KEY}, "join", "must be a mapping"),
-    "no endpoint": (joining(endpoint=None), "join.endpoint", "is missing; URL of the cluster's API server"),
+    "no endpoint": (joining(endpoint=None), "join.endpoint", "is missing. URL of the cluster's API server"),
     "no TLS": (joining(endpoint="http://10.240.0.10:6443"), "join.endpoint", "as https://10.240.0.10:6443"),
     "no port": (joining(endpoint="https://10.240.0.10"), "join.endpoint", "with its port and no path"),
     "wrong port": (joining(endpoint="https://10.240.0.10:port"), "join.endpoint", "with its port and no path"),
     "path": (joining(endpoint="https://10.240.0.10:6443/api"), "join.endpoint", "with its port and no path"),
     "login": (joining(endpoint="https://a:b@10.240.0.10:6443"), "join.endpoint", "with its port and no path"),
-    "no authority": (joining(caCertificate=None), "join.caCertificate", "is missing; Certificate of the cluster's"),
+    "no authority": (joining(caCertificate=None), "join.caCertificate", "is missing. Certificate of the cluster's"),
     "authority that is none": (
         joining(caCertificate=AUTHORITY + KUBE_PROXY["certificate"]),
         "join.caCertificate",
-        "has one of system:kube-proxy in it that may not issue others",
+        "may not issue others (by basicConstraints or keyUsage): system:kube-proxy;",
     ),
-    "no PEM": (joining(caCertificate="MIIB"), "join.caCertificate", "must be certificates as PEM"),
+    "no PEM": (joining(caCertificate="MIIB"), "join.caCertificate", "must be certificates in PEM format"),
     "key for a certificate": (joining(caCertificate=AUTHORITY_KEY), "join.caCertificate", "must be certificates"),
     "certificate for a key": (joining(caKey=AUTHORITY), "join.caKey", "must be one private key"),
-    "key of another": (joining(caKey=pair("other")[1]), "join.caKey", "is the key of no certificate in caCertificate"),
-    "no credentials": (joining(caKey=None), "join", "give one of caKey, bootstrapToken, certificates"),
-    "key and token": (joining(bootstrapToken=TOKEN), "join.caKey", "is given beside bootstrapToken"),
-    "key and certificates": (joining(certificates=[KUBE_PROXY]), "join.caKey", "is given beside certificates"),
+    "key of another": (joining(caKey=pair("other")[1]), "join.caKey", "matches no certificate in caCertificate"),
+    "no credentials": (joining(caKey=None), "join", "set one of caKey, bootstrapToken, certificates"),
+    "key and token": (joining(bootstrapToken=TOKEN), "join.caKey", "cannot be combined with bootstrapToken"),
+    "key and certificates": (joining(certificates=[KUBE_PROXY]), "join.caKey", "cannot be combined with certificates"),
     "token of another form": (by_token(bootstrapToken=f"{TOKEN}0"), "join.bootstrapToken", "6 and 16 characters"),
     "token without kube-proxy's certificate": (
         by_token(certificates=[GUEST]),
         "join.certificates",
-        "lacks one whose common name is system:kube-proxy; a bootstrap token brings kubelets theirs",
+        "lacks a certificate with the common name system:kube-proxy; a bootstrap token provides",
     ),
     "certificates without a worker's": (
         by_certificates(KUBE_PROXY),
         "join.certificates",
-        "lacks one whose common name is system:node:guest-0",
+        "lacks a certificate with the common name system:node:guest-0",
     ),
     "certificate of nobody": (
         by_certificates(KUBE_PROXY, GUEST, given("system:node:other")),
         "join.certificates[2]",
-        "there is use for system:kube-proxy, system:node:guest-0",
+        "the lab uses only system:kube-proxy, system:node:guest-0",
     ),
     "two certificates of one": (
         by_certificates(KUBE_PROXY, GUEST, GUEST),
         "join.certificates[2]",
-        "as is hardway:join.certificates[1]",
+        "as does hardway:join.certificates[1]",
     ),
     "certificate with the key of another": (
         by_certificates(KUBE_PROXY, {**GUEST, "key": pair("other")[1]}),
         "join.certificates[1].key",
-        "is not the key of this certificate",
+        "does not match this certificate",
     ),
     "certificate of another authority": (
         by_certificates(KUBE_PROXY, guest(issuer="other-ca")),
         "join.certificates[1].certificate",
-        "was issued by no certificate in caCertificate; give that of its authority there",
+        "has no chain to a certificate in caCertificate; add its authority there",
     ),
     "certificate of an authority that has the name alone": (
         by_token(caCertificate=pair("kubernetes-ca", key="other")[0]),
         "join.certificates[0].certificate",
-        "was issued by no certificate in caCertificate",
+        "has no chain to a certificate in caCertificate",
     ),
     "certificate without what stands between": (
         by_certificates(KUBE_PROXY, guest(LOWER, issuer="lower-ca")),
         "join.certificates[1].certificate",
-        "or the intermediates behind it here",
+        "or append its intermediates here",
     ),
     "certificate issued by one that may not": (
         by_certificates(KUBE_PROXY, guest(pair("somebody", organization="")[0], issuer="somebody")),
         "join.certificates[1].certificate",
-        "was issued by no certificate in caCertificate",
+        "has no chain to a certificate in caCertificate",
     ),
     "kube-proxy's certificate for a server": (
         by_token(certificates=[given("system:kube-proxy", uses=[SERVER])]),
         "join.certificates[0].certificate",
-        "lacks the extended key usage clientAuth, which it is used for; give one that is issued for clientAuth",
+        "lacks the extended key usage clientAuth, but the service needs it; use a certificate for clientAuth",
     ),
     "kubelet's certificate for a client": (
         by_certificates(KUBE_PROXY, guest(uses=[CLIENT])),
         "join.certificates[1].certificate",
-        "lacks the extended key usage serverAuth, which it is used for; give one that is issued for clientAuth, server",
+        "lacks the extended key usage serverAuth, but the service needs it; use a certificate for clientAuth, server",
     ),
     "kubelet's certificate for a server": (
         by_certificates(KUBE_PROXY, guest(uses=[SERVER])),
@@ -179,27 +187,27 @@ REFUSED: Mapping[str, tuple[Values, str, str]] = {
     "kubelet's certificate for a client beside a token": (
         by_token(certificates=[KUBE_PROXY, guest(uses=[CLIENT])]),
         "join.certificates[1].certificate",
-        "lacks the extended key usage serverAuth, which it is used for; give one that is issued for serverAuth",
+        "lacks the extended key usage serverAuth, but the service needs it; use a certificate for serverAuth",
     ),
     "kubelet's certificate of another group": (
         by_certificates(KUBE_PROXY, guest(organization="system:masters")),
         "join.certificates[1].certificate",
-        "lacks the organization system:nodes, by which API servers take",
+        "lacks the organization system:nodes, but API servers identify",
     ),
     "kubelet's certificate without its name": (
         by_certificates(KUBE_PROXY, guest(names=["guest-0.local", "10.240.0.30"])),
         "join.certificates[1].certificate",
-        "lacks the subject alternative name guest-0, and API servers know",
+        "lacks the subject alternative name guest-0, but API servers connect to a kubelet by",
     ),
     "kubelet's certificate without its address": (
         by_certificates(KUBE_PROXY, guest(names=["guest-0", "10.240.0.31"])),
         "join.certificates[1].certificate",
-        "lacks the subject alternative name 10.240.0.30, and API servers know",
+        "lacks the subject alternative name 10.240.0.30, but API servers connect to a kubelet by",
     ),
     "kubelet's certificate without any name": (
         by_token(certificates=[KUBE_PROXY, guest(names=[])]),
         "join.certificates[1].certificate",
-        "lacks the subject alternative name 10.240.0.30, guest-0, and API servers know",
+        "lacks the subject alternative name 10.240.0.30, guest-0, but API servers connect to a kubelet by",
     ),
     "certificate without its key": (
         by_certificates(KUBE_PROXY, {"certificate": GUEST["certificate"]}),
@@ -210,7 +218,7 @@ REFUSED: Mapping[str, tuple[Values, str, str]] = {
     "kubeconfig that names files": (
         joining(kubeconfig=KUBECONFIG.replace("token:", "tokenFile:")),
         "join.kubeconfig",
-        "needs tokenFile, which a worker has not",
+        "has the fields tokenFile, which refer to files or programs that a worker does not have",
     ),
     "unknown key with a secret": (joining(caKay=AUTHORITY_KEY), "join.caKay", "did you mean caKey?"),
     "route to a node of its own": (
@@ -223,7 +231,11 @@ REFUSED: Mapping[str, tuple[Values, str, str]] = {
         "podRoutes[0].podCidr",
         "overlaps the pod CIDR",
     ),
-    "routes of the machine on another's network": (joining() | {"hostRoutes": True}, "hostRoutes", "by its podRoutes"),
+    "routes of the machine on another's network": (
+        joining() | {"hostRoutes": True},
+        "hostRoutes",
+        "set podRoutes in the lab that owns the network",
+    ),
     "network's name": (joining() | {"network": "a/b"}, "network", "must be the name of a libvirt network"),
 }
 
@@ -298,7 +310,7 @@ def test_what_is_not_valid_now_is_refused_where_the_time_is_told(values: Values,
     [problem] = caught.value.problems
     assert problem.key == f"hardway:join.{key}"
     assert re.fullmatch(
-        r"is valid from 2026-11-2[47] 18:20 to 2026-11-2[58] 18:20, and it is 2026-11-26 18:20 UTC; .*",
+        r"is valid from 2026-11-2[47] 18:20 to 2026-11-2[58] 18:20, but it is 2026-11-26 18:20 UTC; .*",
         problem.explanation,
     )
 

@@ -71,7 +71,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "host key with its address": (
         {"machine": MACHINE | {"hostKey": f"192.168.9.9 {HOST_KEY}"}},
         f"{LOGIN}.hostKey",
-        "no address",
+        "without an address",
     ),
     "host key of another type": (
         {"machine": MACHINE | {"hostKey": HOST_KEY.replace("ed25519 ", "rsa ")}},
@@ -90,16 +90,16 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         "without a passphrase",
     ),
     "unknown key": ({"machine": MACHINE | {"usr": "root"}}, f"{LOGIN}.usr", "did you mean user?"),
-    "user that is none": ({"machine": MACHINE | {"user": "a b"}}, f"{LOGIN}.user", "must be the name of a user"),
+    "user that is none": ({"machine": MACHINE | {"user": "a b"}}, f"{LOGIN}.user", "must be a user name"),
     "port that is none": ({"machine": MACHINE | {"port": 0}}, f"{LOGIN}.port", "must be from 1 to 65535"),
-    "virtual CPUs": ({"vcpus": 4}, "workers[0].vcpus", "is for a VM"),
-    "memory": ({"memory": 4096}, "workers[0].memory", "is for a VM"),
-    "disk": ({"disk": 20}, "workers[0].disk", "is for a VM"),
-    "identity from user-data": ({"lab": {"identityFromUserData": True}}, LOGIN, "leave out identityFromUserData"),
+    "virtual CPUs": ({"vcpus": 4}, "workers[0].vcpus", "sets the size of a VM"),
+    "memory": ({"memory": 4096}, "workers[0].memory", "sets the size of a VM"),
+    "disk": ({"disk": 20}, "workers[0].disk", "sets the size of a VM"),
+    "identity from user-data": ({"lab": {"identityFromUserData": True}}, LOGIN, "remove identityFromUserData"),
     "routes of the host without a VM": (
         {"lab": {"join": configuration("join")["join"], "hostRoutes": True}},
         "hostRoutes",
-        "a network of its own",
+        "requires a lab with its own network",
     ),
     "address where no VM is": (
         {"address": "192.168.9.9"},
@@ -109,7 +109,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "way to pods where no VM is": (
         {"lab": {"podRoutes": [{"podCidr": "10.200.30.0/24", "address": "192.168.9.9"}]}},
         "podRoutes[0].address",
-        "nothing is next to the lab's VMs",
+        "only to next hops in the VMs' network",
     ),
     "address of another node": ({"address": "10.240.0.10"}, "workers[0].address", "is already the address of"),
     "address of the host": ({"address": "10.240.0.1"}, "workers[0].address", "is the host's address"),

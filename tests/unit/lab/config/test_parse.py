@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from lab.config.kubernetes_names import LABELS_OF_KUBELET
+from lab.config.kubernetes_names import KUBELET_LABELS
 from lab.config.overrides import PROTECTED_FIELDS, PROTECTED_FLAGS
 from lab.config.parse import ConfigurationError, load, parse
-from lab.config.problems import ABSENT
+from lab.config.problems import OMITTED
+from lab.config.values import FlagsKey, OverrideKey
 from lab.node.node_setup import claim
 from lab.node.render import services_of
 from lab.spec import Folder, Role, Spec, SystemUser, Taint, TaintEffect, Virtualization, VmSize
@@ -63,14 +64,16 @@ REFUSED = {
     # Keys
     "misspelled key": Refused({"maxUnavailabel": "1"}, "maxUnavailabel", "did you mean maxUnavailable?"),
     "key in the wrong case": Refused({"networkCIDR": "10.0.0.0/24"}, "networkCIDR", "did you mean networkCidr?"),
-    "unknown key": Refused({"zzz": 1}, "zzz", "unknown key; known are name, kubernetesVersion,"),
+    "unknown key": Refused({"zzz": 1}, "zzz", "is an unknown key; the known keys are name, kubernetesVersion,"),
     "path as a key": Refused({"kubelet.maxPods": 50}, "kubelet.maxPods", "pulumi config set --path"),
     "misspelled key of a node": Refused(
         {"workers": [NODE_0, without(NODE_1, "podCidr") | {"podCidr": "10.200.1.0/24", "vcpu": 2}]},
         "workers[1].vcpu",
         "did you mean vcpus?",
     ),
-    "unknown key of a control plane": Refused(server(size=1), "controlPlanes[0].size", "unknown key; known are name,"),
+    "unknown key of a control plane": Refused(
+        server(size=1), "controlPlanes[0].size", "is an unknown key; the known keys are name,"
+    ),
     # The load balancer's address
     "API address outside the network": Refused({"apiAddress": "10.1.1.1"}, "apiAddress", "is outside networkCidr"),
     "API address of a node": Refused(
@@ -108,11 +111,11 @@ REFUSED = {
     "mapping for a taint": Refused(worker(taints=[{"key": "a"}]), "workers[1].taints[0]", "must be text"),
     "two lines": Refused({"image": "a\nb"}, "image", "on one line"),
     "null in a list of an override": Refused({"containerd": {"imports": [None]}}, "containerd", "null in a list"),
-    "endless number": Refused({"kubelet": {"maxPods": 2**70}}, "kubelet", "must not have a number above"),
+    "endless number": Refused({"kubelet": {"maxPods": 2**70}}, "kubelet", "must not contain a number above"),
     "infinite number": Refused({"kubelet": {"registryPullQPS": float("inf")}}, "kubelet", "infinite"),
     # Missing
     "no name": Refused({"workers": [without(NODE_0, "name")]}, "workers[0].name", "is missing"),
-    "no address": Refused({"workers": [without(NODE_0, "address")]}, "workers[0].address", "is missing"),
+    "without an address": Refused({"workers": [without(NODE_0, "address")]}, "workers[0].address", "is missing"),
     "no pod CIDR": Refused({"workers": [without(NODE_0, "podCidr")]}, "workers[0].podCidr", "is missing"),
     "no control plane": Refused({"controlPlanes": []}, "controlPlanes", "at least one control plane"),
     # Names
@@ -125,7 +128,7 @@ REFUSED = {
     "empty node name": Refused(worker(name=""), "workers[1].name", "must not be empty"),
     "long node name": Refused(worker(name="n" * 64), "workers[1].name", "has 64 characters; at most 63"),
     "long node name with a domain": Refused(
-        worker(name="n" * 52 + ".example.com"), "workers[1].name", "64 characters; at most 63 are allowed, for the node"
+        worker(name="n" * 52 + ".example.com"), "workers[1].name", "64 characters; at most 63 are allowed, because"
     ),
     "long part of a node name": Refused(worker(name="n" * 64 + ".a"), "workers[1].name", "at most 63"),
     "nothing between two dots": Refused(worker(name="node..example"), "workers[1].name", "single dots"),
@@ -135,17 +138,19 @@ REFUSED = {
     "capitals in a node's domain": Refused(worker(name="node-0.Example.com"), "workers[1].name", "RFC 1123"),
     "hyphen at the end of a part": Refused(worker(name="node-.example"), "workers[1].name", "begin and end with a"),
     "underscore in a node's domain": Refused(worker(name="node.a_b"), "workers[1].name", "RFC 1123"),
-    "address for a name": Refused(worker(name="10.240.0.21"), "workers[1].name", "as an address does"),
-    "short address for a name": Refused(worker(name="10.1"), "workers[1].name", "as an address does"),
-    "address in hexadecimal for a name": Refused(worker(name="10.0x1"), "workers[1].name", "as an address does"),
-    "number at a name's end": Refused(worker(name="node.1"), "workers[1].name", "as an address does"),
+    "address for a name": Refused(worker(name="10.240.0.21"), "workers[1].name", "ends in a number"),
+    "short address for a name": Refused(worker(name="10.1"), "workers[1].name", "ends in a number"),
+    "address in hexadecimal for a name": Refused(worker(name="10.0x1"), "workers[1].name", "ends in a number"),
+    "number at a name's end": Refused(worker(name="node.1"), "workers[1].name", "ends in a number"),
     "name that is a lease time": Refused(worker(name="12h"), "workers[1].name", "dnsmasq"),
     "name that is a number": Refused(worker(name="1"), "workers[1].name", "dnsmasq"),
     "name that dnsmasq ignores": Refused(worker(name="ignore"), "workers[1].name", "dnsmasq"),
     "control plane named as an authority": Refused(server(name="ca"), "controlPlanes[0].name", "etcd member"),
-    "localhost": Refused(worker(name="localhost"), "workers[1].name", "every machine's own name"),
-    "localhost and its domain": Refused(worker(name="localhost.localdomain"), "workers[1].name", "every machine's own"),
-    "name in localhost": Refused(worker(name="node-0.localhost"), "workers[1].name", "every machine's own name"),
+    "localhost": Refused(worker(name="localhost"), "workers[1].name", "means the local machine"),
+    "localhost and its domain": Refused(
+        worker(name="localhost.localdomain"), "workers[1].name", "means the local machine"
+    ),
+    "name in localhost": Refused(worker(name="node-0.localhost"), "workers[1].name", "means the local machine"),
     "two workers of one name": Refused(worker(name="node-0"), "workers[1].name", "the name of hardway:workers[0]"),
     "one name in both roles": Refused(worker(name="server"), "workers[1].name", "the name of hardway:controlPlanes[0]"),
     "two workers of one whole name": Refused(
@@ -167,9 +172,9 @@ REFUSED = {
     "address outside the network": Refused(
         worker(address="10.250.0.21"),
         "workers[1].address",
-        "is outside networkCidr 10.240.0.0/24; choose a free one from 10.240.0.2 to 10.240.0.254",
+        "is outside networkCidr 10.240.0.0/24; choose a free address from 10.240.0.2 to 10.240.0.254",
     ),
-    "network's own address": Refused(worker(address="10.240.0.0"), "workers[1].address", "the network's own address"),
+    "network's own address": Refused(worker(address="10.240.0.0"), "workers[1].address", "is the network address"),
     "host's address": Refused(worker(address="10.240.0.1"), "workers[1].address", "the host's address"),
     "broadcast address": Refused(worker(address="10.240.0.255"), "workers[1].address", "broadcast address"),
     "two workers of one address": Refused(
@@ -219,12 +224,12 @@ REFUSED = {
     ),
     "pod CIDR too small": Refused(worker(podCidr="10.200.1.0/26"), "workers[1].podCidr", "61 pods"),
     "pod CIDR too small for the node's maxPods": Refused(
-        worker(kubelet={"maxPods": 254}), "workers[1].podCidr", "for 253 pods and the kubelet's maxPods is 254"
+        worker(kubelet={"maxPods": 254}), "workers[1].podCidr", "for 253 pods, but the kubelet's maxPods is 254"
     ),
     "pod CIDR too small for the lab's maxPods": Refused(
         {"kubelet": {"maxPods": 200}, "workers": [NODE_0 | {"podCidr": "10.200.0.0/25"}]},
         "workers[0].podCidr",
-        "for 125 pods and the kubelet's maxPods is 200",
+        "for 125 pods, but the kubelet's maxPods is 200",
     ),
     "pod CIDR too small once maxPods is taken away": Refused(
         {"kubelet": {"maxPods": 50}, "workers": [NODE_0 | {"podCidr": "10.200.0.0/26", "kubelet": {"maxPods": None}}]},
@@ -236,18 +241,22 @@ REFUSED = {
         worker(kubelet={"maxPods": True}), "workers[1].kubelet.maxPods", "must be a whole number from 1"
     ),
     "cluster DNS outside the service CIDR": Refused(
-        {"clusterDns": "10.33.0.10"}, "clusterDns", "is outside serviceCidr 10.32.0.0/24; choose one from 10.32.0.2"
+        {"clusterDns": "10.33.0.10"},
+        "clusterDns",
+        "is outside serviceCidr 10.32.0.0/24; choose an address from 10.32.0.2",
     ),
     "cluster DNS at the API server's address": Refused(
         {"clusterDns": "10.32.0.1"}, "clusterDns", "is the API server's"
     ),
-    "cluster DNS at the range's end": Refused({"clusterDns": "10.32.0.255"}, "clusterDns", "is the range's last"),
+    "cluster DNS at the range's end": Refused(
+        {"clusterDns": "10.32.0.255"}, "clusterDns", "is the last address of serviceCidr"
+    ),
     "cluster DNS that is no address": Refused({"clusterDns": "dns"}, "clusterDns", "must be an IPv4 address"),
     # Versions
     "unknown version": Refused({"kubernetesVersion": "v1.30.0"}, "kubernetesVersion", "choose one of v1."),
     "version without its v": Refused({"kubernetesVersion": "1.36.3"}, "kubernetesVersion", "choose one of v1."),
     "unknown version of a node": Refused(
-        worker(kubernetesVersion="v2.0.0"), "workers[1].kubernetesVersion", "not a version that the lab knows"
+        worker(kubernetesVersion="v2.0.0"), "workers[1].kubernetesVersion", "not a version that the lab supports"
     ),
     "kubelet newer than the API server": Refused(
         {"kubernetesVersion": "v1.35.4"} | worker(kubernetesVersion="v1.36.3"),
@@ -258,7 +267,7 @@ REFUSED = {
         {"controlPlanes": [SERVER | {"taints": []}]}, "controlPlanes[0].taints", "has no effect"
     ),
     "kubelet fields of a control plane without pods": Refused(
-        {"controlPlanes": [SERVER | {"kubelet": {"maxPods": 20}}]}, "controlPlanes[0].kubelet", "give it one"
+        {"controlPlanes": [SERVER | {"kubelet": {"maxPods": 20}}]}, "controlPlanes[0].kubelet", "set a podCidr"
     ),
     "kubelet four minor versions older": Refused(
         {"kubernetesVersion": "v1.36.3"} | worker(kubernetesVersion="v1.32.3"),
@@ -299,7 +308,7 @@ REFUSED = {
             "workers": [NODE_0 | {"kubernetesVersion": "v1.32.3"}],
         },
         "controlPlanes[1].kubernetesVersion",
-        "may be one minor version apart",
+        "may be at most 1 minor version apart",
     ),
     # Machines
     "little memory of a control plane": Refused(
@@ -320,14 +329,16 @@ REFUSED = {
     "label with a long value": Refused(worker(labels={"a": "b" * 64}), "workers[1].labels", "at most 63 characters"),
     "label with a bad value": Refused(worker(labels={"a": "-b"}), "workers[1].labels", 'the value "-b"'),
     "true for a label's value": Refused(worker(labels={"a": True}), "workers[1].labels", "put true in quotes"),
-    "nothing for a label's value": Refused(worker(labels={"a": None}), "workers[1].labels", 'an empty one is ""'),
-    "list for a label's value": Refused(worker(labels={"a": []}), "workers[1].labels", "must have text as its value"),
+    "nothing for a label's value": Refused(
+        worker(labels={"a": None}), "workers[1].labels", 'for an empty value, write ""'
+    ),
+    "list for a label's value": Refused(worker(labels={"a": []}), "workers[1].labels", "whose value must be text"),
     "number for a label's value": Refused(worker(labels={"a": 1}), "workers[1].labels", "put 1 in quotes"),
     "role label": Refused(
-        worker(labels={"node-role.kubernetes.io/worker": ""}), "workers[1].labels", "gives each node its role by itself"
+        worker(labels={"node-role.kubernetes.io/worker": ""}), "workers[1].labels", "the lab sets the role of each node"
     ),
     "label of Kubernetes": Refused(worker(labels={"kubernetes.io/x": "y"}), "workers[1].labels", "may set only"),
-    "label of k8s.io": Refused(worker(labels={"x.k8s.io/y": "z"}), "workers[1].labels", "a domain of your own"),
+    "label of k8s.io": Refused(worker(labels={"x.k8s.io/y": "z"}), "workers[1].labels", "your own domain"),
     "label that NodeRestriction keeps": Refused(
         worker(labels={"node-restriction.kubernetes.io/x": "y"}), "workers[1].labels", "may set only"
     ),
@@ -375,8 +386,10 @@ REFUSED = {
     # Users, folders, layout
     "text for TLS bootstrap": Refused({"tlsBootstrap": "yes"}, "tlsBootstrap", "must be true or false"),
     "user without a name": Refused({"systemUser": {"id": 900}}, "systemUser.name", "is missing"),
-    "user with a capital": Refused({"systemUser": {"name": "Kubernetes"}}, "systemUser.name", "a letter first"),
-    "user that every system has": Refused({"systemUser": {"name": "root"}}, "systemUser.name", "is there already"),
+    "user with a capital": Refused(
+        {"systemUser": {"name": "Kubernetes"}}, "systemUser.name", "beginning with a letter"
+    ),
+    "user that every system has": Refused({"systemUser": {"name": "root"}}, "systemUser.name", "already exists"),
     "user with the number of a person": Refused(
         {"systemUser": {"name": "kubernetes", "id": 1000}}, "systemUser.id", "from 100 to 999"
     ),
@@ -389,10 +402,10 @@ REFUSED = {
     "folder without a path": Refused({"nodeFolders": [{"mode": "0755"}]}, "nodeFolders[0].path", "is missing"),
     "relative folder": Refused({"nodeFolders": [{"path": "pki"}]}, "nodeFolders[0].path", "absolute path"),
     "folder that leads elsewhere": Refused(
-        {"nodeFolders": [{"path": "/var/run/kubernetes"}]}, "nodeFolders[0].path", "choose /run/kubernetes"
+        {"nodeFolders": [{"path": "/var/run/kubernetes"}]}, "nodeFolders[0].path", "use /run/kubernetes"
     ),
     "folder of the system": Refused(
-        {"nodeFolders": [{"path": "/etc", "mode": "0000"}]}, "nodeFolders[0].path", "choose one within"
+        {"nodeFolders": [{"path": "/etc", "mode": "0000"}]}, "nodeFolders[0].path", "choose a folder inside it"
     ),
     "folder of every node": Refused({"nodeFolders": [{"path": "/etc/{name}"}]}, "nodeFolders[0].path", "placeholder"),
     "folder twice": Refused(
@@ -406,11 +419,11 @@ REFUSED = {
     "owner whom nobody makes": Refused(
         {"nodeFolders": [{"path": "/a", "owner": "kubernetes:root"}]},
         "nodeFolders[0].owner",
-        "has an unknown name; known are root",
+        "has an unknown user or group; the known ones are root",
     ),
     "unknown place": Refused({"layout": {"kubelet": "/etc/kubelet"}}, "layout.kubelet", "did you mean kubelet"),
     "relative place": Refused({"layout": {"binaries": "bin"}}, "layout.binaries", "absolute path"),
-    "folder above": Refused({"layout": {"binaries": "/opt/../bin"}}, "layout.binaries", "simplest form, as /bin"),
+    "folder above": Refused({"layout": {"binaries": "/opt/../bin"}}, "layout.binaries", "simplest form, /bin"),
     "slash at the end": Refused({"layout": {"binaries": "/opt/bin/"}}, "layout.binaries", "absolute path"),
     "place with a space": Refused({"layout": {"kubeletKey": "/etc/a b"}}, "layout.kubeletKey", "absolute path"),
     "place with another placeholder": Refused(
@@ -434,12 +447,12 @@ REFUSED = {
     "two files in one place": Refused(
         {"layout": {"kubeletKey": "/var/lib/kubelet/kubelet.crt"}},
         "layout.kubeletKey",
-        "is the place of layout.kubeletCertificate, /var/lib/kubelet/kubelet.crt",
+        "conflicts with layout.kubeletCertificate (/var/lib/kubelet/kubelet.crt)",
     ),
     "two files in one place on one node": Refused(
         {"layout": {"kubeletKey": "/etc/{name}.key", "kubeProxyKey": "/etc/node-1.key"}},
         "layout.kubeProxyKey",
-        "is the place of layout.kubeletKey",
+        "conflicts with layout.kubeletKey",
     ),
     "place of the system's own on one node": Refused(
         {"layout": {"kubeletKey": "/etc/{name}"}} | worker(name="resolv.conf"),
@@ -449,15 +462,15 @@ REFUSED = {
     "file within a file": Refused(
         {"layout": {"kubeletKey": "/etc/kubelet", "kubeletCertificate": "/etc/kubelet/crt"}},
         "layout.kubeletKey",
-        "is the place of layout.kubeletCertificate",
+        "conflicts with layout.kubeletCertificate",
     ),
     "file among programs": Refused(
-        {"layout": {"kubeProxyKey": "/usr/local/bin/key"}}, "layout.kubeProxyKey", "the place of layout.binaries"
+        {"layout": {"kubeProxyKey": "/usr/local/bin/key"}}, "layout.kubeProxyKey", "conflicts with layout.binaries"
     ),
     "file where the cluster's certificate comes": Refused(
         {"layout": {"kubeletKey": "/var/lib/kubelet/pki/kubelet-client-current.pem"}},
         "layout.kubeletKey",
-        "the place of layout.kubeletClientCertificates",
+        "conflicts with layout.kubeletClientCertificates",
     ),
     "bridge where nobody looks": Refused(
         {"layout": {"cniBridge": "/etc/cni/bridge.conf"}}, "layout.cniBridge", "must be a file in /etc/cni/net.d"
@@ -475,7 +488,7 @@ REFUSED = {
         {"layout": {"kernelSettings": "/etc/sysctl.d/kubernetes"}}, "layout.kernelSettings", "ends with .conf"
     ),
     "kernel settings as a list of plugins": Refused(
-        {"layout": {"kernelSettings": "/etc/sysctl.d/k.conflist"}}, "layout.kernelSettings", "with .conf, for nothing"
+        {"layout": {"kernelSettings": "/etc/sysctl.d/k.conflist"}}, "layout.kernelSettings", "with .conf; other files"
     ),
     # Overrides and flags
     "flag with its dashes": Refused({"etcdFlags": {"--snapshot-count": 5}}, "etcdFlags.--snapshot-count", "dashes"),
@@ -491,9 +504,11 @@ REFUSED = {
         worker(cni={"bridge": 7}), "workers[1].cni.bridge", "name of a network interface"
     ),
     "MTU as text": Refused({"cni": {"mtu": "1400"}}, "cni.mtu", "whole number of bytes"),
-    "plugin that no node has": Refused({"cni": {"ipam": {"type": "dhcp"}}}, "cni.ipam.type", "has host-local alone"),
+    "plugin that no node has": Refused(
+        {"cni": {"ipam": {"type": "dhcp"}}}, "cni.ipam.type", "host-local as the only IPAM plugin"
+    ),
     "flag that the scheduler passes over": Refused(
-        {"schedulerFlags": {"profiling": True}}, "schedulerFlags.profiling", "passes over it"
+        {"schedulerFlags": {"profiling": True}}, "schedulerFlags.profiling", "kube-scheduler ignores this flag"
     ),
     "flag with a list": Refused({"schedulerFlags": {"v": [1]}}, "schedulerFlags.v", "must be text on one line"),
     "flag with null": Refused({"schedulerFlags": {"v": None}}, "schedulerFlags.v", "must be text on one line"),
@@ -515,7 +530,9 @@ REFUSED = {
         {"kubelet": {"authentication": None}}, "kubelet.authentication", "authentication.x509.clientCAFile"
     ),
     "mapping that holds a decided field replaced": Refused(
-        worker(containerd={"grpc": "x"}), "workers[1].containerd.grpc", "take the place of grpc.address"
+        worker(containerd={"grpc": "x"}),
+        "workers[1].containerd.grpc",
+        "would also replace grpc.address, which cannot be overridden",
     ),
 }
 
@@ -543,21 +560,23 @@ def test_the_same_is_refused_when_it_comes_from_the_engine(case: Refused) -> Non
 @pytest.mark.parametrize(
     ("service", "path"), [(service, path) for service, decided in PROTECTED_FIELDS.items() for path in decided]
 )
-def test_a_field_that_the_lab_decides_is_refused_for_all_and_for_one_worker(
-    service: str, path: tuple[str, ...]
-) -> None:
+def test_protected_fields_are_refused(service: OverrideKey, path: tuple[str, ...]) -> None:
     override: Any = "x"
     for key in reversed(path):
         override = {key: override}
     place = ".".join((service, *path))
-    for values, key in (({service: override}, place), (worker(**{service: override}), f"workers[1].{place}")):
+    both: list[tuple[Values, str]] = [
+        ({service: override}, place),
+        (worker(**{service: override}), f"workers[1].{place}"),
+    ]
+    for values, key in both:
         problem = problem_of(values)
         assert (problem.key, problem.value) == (f"hardway:{key}", "x")
         assert PROTECTED_FIELDS[service][path] in problem.explanation
 
 
 @pytest.mark.parametrize(("key", "flag"), [(key, flag) for key, decided in PROTECTED_FLAGS.items() for flag in decided])
-def test_a_flag_that_the_lab_decides_is_refused(key: str, flag: str) -> None:
+def test_protected_flags_are_refused(key: FlagsKey, flag: str) -> None:
     problem = problem_of({key: {flag: "x"}})
     assert problem.key == f"hardway:{key}.{flag}"
     assert PROTECTED_FLAGS[key][flag] in problem.explanation
@@ -639,9 +658,9 @@ ACCEPTED: dict[str, tuple[Values, Callable[[Spec], object], object]] = {
         {"disk": "ssd", "example.org/rack": "", "node.kubernetes.io/x": "y"},
     ),
     "every label of Kubernetes that a kubelet may set": (
-        worker(labels=dict.fromkeys(LABELS_OF_KUBELET, "x")),
+        worker(labels=dict.fromkeys(KUBELET_LABELS, "x")),
         lambda spec: set(spec.workers[1].labels),
-        set(LABELS_OF_KUBELET),
+        set(KUBELET_LABELS),
     ),
     "taints with and without a value": (
         worker(taints=["dedicated=ingress:NoSchedule", "node-role.kubernetes.io/control-plane:NoExecute"]),
@@ -930,4 +949,4 @@ def test_an_unknown_key_shows_its_value_unless_it_may_be_a_secret(values: dict[s
     with pytest.raises(ConfigurationError) as refused:
         parse(values)
     (problem,) = [problem for problem in refused.value.problems if "did you mean" in problem.explanation]
-    assert (problem.value is not ABSENT) == shows
+    assert (problem.value is not OMITTED) == shows

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from lab.config.parse import CONVERTERS
-from lab.config.problems import ABSENT
-from lab.config.schema import KINDS, SchemaKey, decode, project
+from lab.config.converters import CONVERTERS
+from lab.config.schema import REQUIRED, TYPE_DESCRIPTIONS, SchemaKey, decode, project
 from system.files import CHECKOUT
 from tests.support.stacks import NAMES, stack_spec
 
@@ -33,7 +32,7 @@ def every_setting(settings: Mapping[str, SchemaKey], prefix: str = "") -> Iterat
         yield from every_setting(setting.properties, f"{prefix}{name}.")
 
 
-SETTINGS = dict(every_setting(project().settings))
+SETTINGS = dict(every_setting(project().schema))
 NAMED = {key: setting for key, setting in SETTINGS.items() if not key.endswith("[]")}
 
 
@@ -48,7 +47,7 @@ def test_the_project_runs_in_the_environment_that_pulumi_install_makes() -> None
 def test_a_key_has_type_default_and_description_and_nothing_that_the_engine_refuses(key: str) -> None:
     declaration = declared()["config"][key]
     assert {"type", "default", "description"} <= set(declaration) <= ENGINE_FIELDS
-    assert declaration["type"] in KINDS
+    assert declaration["type"] in TYPE_DESCRIPTIONS
     # Those of an object are the object's own keys, which the engine does not look at.
     assert declaration["type"] != "array" or "items" in declaration
     assert "items" not in declaration or declaration["type"] in ("array", "object")
@@ -65,7 +64,7 @@ def test_a_key_is_named_and_described_like_the_others(key: str) -> None:
 @pytest.mark.parametrize("key", NAMED)
 def test_a_default_is_of_the_type_that_is_declared(key: str) -> None:
     setting = NAMED[key]
-    if setting.default is ABSENT:
+    if setting.default is REQUIRED:
         of_nodes = {"name", "address", "podCidr", "path", "privateKey", "hostKey"}
         of_join = {"endpoint", "caCertificate", "certificate", "key"}
         assert key.rpartition(".")[2] in of_nodes | of_join

@@ -1,18 +1,15 @@
-"""TLS bootstrap: tokens, their permissions, the files of a node, and the program that keeps tokens valid."""
+"""TLS bootstrap: the tokens, their permissions, and the files of a node."""
 
-import json
 import posixpath
 import re
 import subprocess
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-from lab.config.node_paths import LABS_OWN
+from lab.config.node_paths import RESERVED_PATHS
 from lab.node.bootstrap import GROUP, token, token_id
 from lab.node.paths import ADDONS, BOOTSTRAP_TOKEN, BOOTSTRAP_TOKENS, PROGRAMS
 from lab.node.render import services_of
@@ -21,7 +18,6 @@ from lab.node.units import ASSETS
 from lab.pki import Use, identities
 from lab.spec import Node, Spec
 from tests.support.fake_programs import put
-from tests.support.node_programs import install
 
 
 def services(spec: Spec, node: Node) -> dict[str, Service]:
@@ -184,7 +180,7 @@ def test_files_outside_the_layout_are_in_reserved_paths(bootstrap: Spec, dev: Sp
         for node in spec.kubelets:
             layout = spec.layout.of(node)
             for path in files(spec, node).keys() - set(layout.paths.values()) - other_reserved:
-                assert path.startswith(tuple(f"{folder}/" for folder in LABS_OWN)) or path in LABS_OWN, path
+                assert path.startswith(tuple(f"{folder}/" for folder in RESERVED_PATHS)) or path in RESERVED_PATHS, path
 
 
 def test_programs_are_in_the_folder_of_the_layout(bootstrap: Spec) -> None:
@@ -215,82 +211,3 @@ def test_node_setup_loads_kernel_settings_from_the_layout(dev: Spec) -> None:
         "ExecStart=/usr/local/lib/hardway/node-setup /etc/sysctl.d/99-cri.conf\n"
         in (service.visible_files["/etc/systemd/system/node-setup.service"])
     )
-
-
-# The program that keeps tokens valid
-
-
-def node_object(name: str, ready: str, annotations: Mapping[str, str]) -> dict[str, Any]:
-    return {
-        "metadata": {"name": name, "annotations": dict(annotations)},
-        "status": {"conditions": [{"type": "MemoryPressure", "status": "True"}, {"type": "Ready", "status": ready}]},
-    }
-
-
-def run_round(folder: Path, nodes: list[dict[str, Any]], tokens: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Run the program for one round. Return the Secrets that it applies, by name. The next round is within a minute."""
-    programs, token_folder, applied = folder / "bin", folder / "tokens", folder / "applied"
-    programs.mkdir()
-    token_folder.mkdir()
-    for node, text in tokens.items():
-        (token_folder / node).write_text(text)
-    answer, note = f'cat "{folder}/nodes.json"', f'echo "$@" >"{folder}/arguments"; cat >"{applied}"'
-    kubectl = f'if [ "$1" = get ]; then {answer}; else {note}; fi'
-    (folder / "nodes.json").write_text(json.dumps({"items": nodes}))
-    for name, body in {"kubectl": kubectl, "systemd-notify": "", "sleep": 'test "$1" -le 60 && exit 7'}.items():
-        (programs / name).write_text(f"#!/bin/sh\n{body}\n")
-        (programs / name).chmod(0o755)
-    result = subprocess.run(
-        [install(folder / "node") / "bootstrap-tokens", token_folder, GROUP],
-        env={"PATH": f"{programs}:/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 7, result.stderr
-    shown = result.stdout + result.stderr + ((folder / "arguments").read_text() if applied.exists() else "")
-    assert not [text for text in tokens.values() if text.partition(".")[2] in shown]
-    if not applied.exists():
-        return {}
-    documents = list(yaml.safe_load_all(re.sub(r"^}$", "}\n---", applied.read_text(), flags=re.MULTILINE)))
-    return {document["metadata"]["name"]: document for document in documents if document}
-
-
-TOKEN_OF_1, TOKEN_OF_2 = "aaaaaa.0123456789abcdef", "bbbbbb.fedcba9876543210"
-
-
-def test_a_new_node_gets_a_one_hour_token(tmp_path: Path) -> None:
-    secrets = run_round(tmp_path, [], {"node-1": TOKEN_OF_1, "node-2": TOKEN_OF_2})
-    assert set(secrets) == {"bootstrap-token-aaaaaa", "bootstrap-token-bbbbbb"}
-    secret = secrets["bootstrap-token-aaaaaa"]
-    assert (secret["metadata"]["namespace"], secret["type"]) == ("kube-system", "bootstrap.kubernetes.io/token")
-    expiration = secret["stringData"].pop("expiration")
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", expiration)
-    assert secret["stringData"] == {
-        "token-id": "aaaaaa",
-        "token-secret": "0123456789abcdef",
-        "usage-bootstrap-authentication": "true",
-        "auth-extra-groups": GROUP,
-    }
-
-
-def test_a_joined_node_gets_no_token(tmp_path: Path) -> None:
-    nodes = [
-        node_object("node-1", "True", {"hardway.dev/bootstrap-token": "aaaaaa"}),
-        node_object("node-2", "True", {"hardway.dev/bootstrap-token": "bbbbbb"}),
-    ]
-    assert run_round(tmp_path, nodes, {"node-1": TOKEN_OF_1, "node-2": TOKEN_OF_2}) == {}
-
-
-@pytest.mark.parametrize(
-    ("ready", "annotations"),
-    [("True", {}), ("Unknown", {"hardway.dev/bootstrap-token": "aaaaaa"})],
-    ids=["the lab issued its certificate", "it is gone and may return as another machine"],
-)
-def test_a_node_gets_a_token_again(ready: str, annotations: dict[str, str], tmp_path: Path) -> None:
-    nodes = [
-        node_object("node-1", ready, annotations),
-        node_object("node-2", "True", {"hardway.dev/bootstrap-token": "bbbbbb"}),
-    ]
-    secrets = run_round(tmp_path, nodes, {"node-1": TOKEN_OF_1, "node-2": TOKEN_OF_2})
-    assert set(secrets) == {"bootstrap-token-aaaaaa"}

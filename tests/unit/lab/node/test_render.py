@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lab.node.render import artifacts_of, services_of
+from lab.node.render import render, services_of
 from lab.node.service import Credential, File, Part, Service
 from lab.pki import SERVICE_ACCOUNTS, Authority, authority_identity, identities
 from lab.spec import Node, Spec, Taint, TaintEffect
@@ -117,7 +117,7 @@ def test_every_referenced_file_exists(dev: Spec) -> None:
 def test_artifacts_of_a_lab_include_every_node(dev: Spec) -> None:
     older = replace(dev.workers[1], kubernetes_version="v1.35.4")
     mixed = replace(dev, workers=(dev.workers[0], older))
-    kubelets = {artifact.version for artifact in artifacts_of(mixed) if artifact.name == "kubelet"}
+    kubelets = {artifact.version for artifact in render(mixed).artifacts if artifact.name == "kubelet"}
     assert kubelets == {dev.kubernetes_version, "v1.35.4"}
 
 

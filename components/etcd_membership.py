@@ -1,0 +1,54 @@
+"""The membership of a control plane's etcd in the etcd cluster."""
+
+from dataclasses import dataclass
+
+import pulumi
+
+from components.connection import Script
+from components.machine import Machine
+from lab.node.paths import PROGRAMS
+from lab.node.render import EtcdMembership
+
+
+@dataclass(frozen=True, kw_only=True)
+class EtcdMembershipArgs:
+    """Arguments of `etcd_membership`.
+
+    Attributes:
+        membership: Commands for the member.
+        machine: Machine of the member.
+        executor: Machine of another control plane, which runs the commands. The member's own in a lab with only one.
+    """
+
+    membership: EtcdMembership
+    machine: Machine
+    executor: Machine
+
+
+def etcd_membership(name: str, args: EtcdMembershipArgs, opts: pulumi.ResourceOptions) -> pulumi.CustomResource:
+    """Keep a membership for as long as the node is a control plane and its disk is the same.
+
+    Another control plane removes the member before the machine is deleted, so that no vote is missing. If the machine
+    stays, the member has left by then. The membership exists before the etcd does, so that a member whose creation was
+    interrupted is removed too. It also tells the first control plane that the others have no data yet: see
+    assets/node/etcd-member.
+    """
+    return args.executor.connection.run(
+        name,
+        Script(
+            create=args.membership.announce,
+            update="true",
+            # If an interrupted run continues, this may already be another machine, without the program.
+            delete=f"test ! -e {PROGRAMS}/etcd-member || {args.membership.leave}",
+            # The cluster remembers the member, whichever machine replaces an existing machine.
+            outlives_machine=args.executor.domain is None,
+        ),
+        pulumi.ResourceOptions.merge(
+            opts,
+            pulumi.ResourceOptions(
+                depends_on=[args.machine.connection.ready],
+                replace_with=[args.machine.disk] if args.machine.disk else None,
+                delete_before_replace=True if args.machine.disk else None,
+            ),
+        ),
+    )

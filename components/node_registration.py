@@ -1,0 +1,64 @@
+"""The registration of a node in the cluster: role, labels and taints when it joins, and its removal."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pulumi
+
+from components.connection import Connection, Script
+from lab.node.paths import PROGRAMS
+from lab.node.render import RenderedNode
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeRegistrationArgs:
+    """Arguments of `node_registration`.
+
+    Attributes:
+        node: The node.
+        connection: Connection to the node that does the administrator's work: the first control plane, or the node
+            itself if the lab joins a cluster.
+        kubeconfig: Administrator's kubeconfig if the lab joins a cluster; secret. None if the control plane has one.
+        drain_grace_period: Seconds that pods have to end when the node leaves.
+        repair: A new value registers the node again, because its labels or taints differ.
+        depends_on: Resources that must exist before the node is registered.
+    """
+
+    node: RenderedNode
+    connection: Connection
+    kubeconfig: pulumi.Output[str] | None
+    drain_grace_period: int
+    repair: str
+    depends_on: Sequence[pulumi.Resource]
+
+
+def node_registration(name: str, args: NodeRegistrationArgs, opts: pulumi.ResourceOptions) -> pulumi.CustomResource:
+    """Give a node its role, labels and taints; drain it and delete its Node object when it leaves the lab.
+
+    The kubeconfig stays on no node.
+    """
+    node = args.node.node
+    labels = ",".join(f"{label}={value}" for label, value in sorted(node.labels.items()))
+    taints = ",".join(map(str, node.taints))
+    token_id = [args.node.token_id] if args.node.token_id else []
+    from_stdin = ["--kubeconfig-from-stdin"] if args.kubeconfig is not None else []
+    program = [f"{PROGRAMS}/node-registration", *from_stdin]
+    return args.connection.run(
+        name,
+        Script(
+            create=shlex.join([*program, "join", node.name, node.role, labels, taints, *token_id]),
+            delete=shlex.join([*program, "leave", node.name, str(args.drain_grace_period)]),
+            stdin=args.kubeconfig,
+            repair=args.repair,
+            outlives_machine=args.kubeconfig is not None,
+        ),
+        pulumi.ResourceOptions.merge(
+            opts,
+            pulumi.ResourceOptions(
+                depends_on=args.depends_on,
+                # The name of the resource in labs of the version before.
+                aliases=[pulumi.Alias(name=f"{node.name}-membership")],
+            ),
+        ),
+    )

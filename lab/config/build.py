@@ -1,0 +1,93 @@
+"""Build the spec of a lab from valid values."""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from lab.config.join import build_join
+from lab.config.node_paths import build_node_paths
+from lab.config.precedence import effective
+from lab.config.values import LabValues, NodeValues
+from lab.spec import (
+    Certificates,
+    ControlPlaneFlags,
+    ExistingMachine,
+    Folder,
+    Networks,
+    Node,
+    PodRoute,
+    Role,
+    Spec,
+    SystemUser,
+    VmSize,
+)
+
+
+def build_spec(lab: LabValues) -> Spec:
+    """Build the spec from values that have no problem."""
+    join = build_join(lab["join"])
+    return Spec(
+        name=lab["name"],
+        kubernetes_version=effective("kubernetesVersion", {}, lab),
+        control_planes=tuple(_node(Role.CONTROL_PLANE, node, lab) for node in lab["controlPlanes"]),
+        workers=tuple(_node(Role.WORKER, node, lab) for node in lab["workers"]),
+        networks=Networks(
+            network_cidr=lab["networkCidr"],
+            cluster_cidr=lab["clusterCidr"],
+            service_cidr=lab["serviceCidr"],
+            cluster_dns=lab["clusterDns"],
+            cluster_domain=lab["clusterDomain"],
+        ),
+        certificates=Certificates(
+            authority_validity=lab["certificateAuthorityValidityHours"],
+            validity=lab["certificateValidityHours"],
+            renewal=lab["certificateRenewalHours"],
+        ),
+        flags=ControlPlaneFlags(
+            etcd=_flags(lab["etcdFlags"]),
+            kube_apiserver=_flags(lab["apiServerFlags"]),
+            kube_controller_manager=_flags(lab["controllerManagerFlags"]),
+            kube_scheduler=_flags(lab["schedulerFlags"]),
+        ),
+        max_unavailable=lab["maxUnavailable"],
+        drain_grace_period=lab["drainGracePeriodSeconds"],
+        health_timeout=lab["healthTimeoutSeconds"],
+        virtualization=lab["virtualization"],
+        libvirt_uri=lab["libvirtUri"],
+        image=lab["image"],
+        dns_addon=lab["clusterDnsAddon"],
+        tls_bootstrap=lab["tlsBootstrap"] or bool(join and join.bootstrap_token),
+        layout=build_node_paths(lab["layout"]),
+        system_user=cast(SystemUser | None, lab["systemUser"]),
+        node_folders=tuple(cast(list[Folder], lab["nodeFolders"])),
+        api_address=lab["apiAddress"],
+        host_routes=lab["hostRoutes"],
+        identity_from_user_data=lab["identityFromUserData"],
+        join=join,
+        network=lab["network"],
+        pod_routes=tuple(PodRoute(pod_cidr=route["podCidr"], address=route["address"]) for route in lab["podRoutes"]),
+    )
+
+
+def _node(role: Role, node: NodeValues, lab: LabValues) -> Node:
+    machine = cast(ExistingMachine | None, node.get("machine"))
+    return Node(
+        name=node["name"],
+        role=role,
+        address=node["address"],
+        machine=machine or VmSize(vcpus=node["vcpus"], memory=node["memory"], disk=node["disk"]),
+        kubernetes_version=effective("kubernetesVersion", node, lab),
+        pod_cidr=node["podCidr"],
+        labels=node["labels"],
+        taints=node["taints"],
+        kubelet=effective("kubelet", node, lab),
+        kube_proxy=effective("kubeProxy", node, lab),
+        containerd=effective("containerd", node, lab),
+        cni=effective("cni", node, lab),
+    )
+
+
+def _flags(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return flags with their values as text, sorted because the order in a configuration has no meaning."""
+    return {
+        name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in sorted(values.items())
+    }

@@ -1,0 +1,167 @@
+"""The converters of all configuration keys.
+
+A converter checks one value by itself. `rules` checks values together.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from lab.config import join, machines, node_paths
+from lab.config.address_plan import ipv4_address, ipv4_network
+from lab.config.kubernetes_names import dns_label, dns_subdomain, labels, node_name, taint, taints
+from lab.config.schema import Converter
+from lab.spec import Virtualization
+from lab.versions import kubernetes_versions
+
+MAX_VALIDITY_HOURS = 100 * 366 * 24
+"""One hundred years."""
+
+MAX_MEMORY = 1024 * 1024
+"""The maximum memory of a VM in MiB: 1 TiB."""
+
+
+def _range(minimum: int, maximum: int, unit: str = "", reason: str = "") -> Converter:
+    """Return a converter of whole numbers within bounds.
+
+    Args:
+        minimum: The smallest number allowed.
+        maximum: The largest number allowed.
+        unit: The unit of the number.
+        reason: The end of the message about a wrong number.
+    """
+
+    def convert(value: int) -> int:
+        if not minimum <= value <= maximum:
+            raise ValueError(f"must be from {minimum} to {maximum}{unit and f' {unit}'}{reason}")
+        return value
+
+    return convert
+
+
+def _optional(converter: Converter) -> Converter:
+    """Wrap a converter so that an empty string becomes None."""
+    return lambda value: converter(value) if value else None
+
+
+def _one_of(choices: Sequence[str], convert: Callable[[str], Any]) -> Converter:
+    def convert_choice(value: str) -> Any:
+        if value not in choices:
+            raise ValueError(f"must be one of {', '.join(choices)}")
+        return convert(value)
+
+    return convert_choice
+
+
+def _kubernetes_version(value: str) -> str:
+    if not value or value in kubernetes_versions():
+        return value
+    raise ValueError(f"is not a version that the lab supports; choose one of {', '.join(kubernetes_versions())}")
+
+
+def _node_name(value: str) -> str:
+    """Check the name of a node, and that no program mistakes it for something else.
+
+    - dnsmasq does not support quotes, and its option --dhcp-host accepts a lease time and `ignore` in the place of a
+      host name (https://thekelleys.org.uk/dnsmasq/docs/dnsmasq-man.html).
+    - Some programs read a name that ends in a number as an address: inet_aton(3).
+    - localhost and names that end in it always mean the local machine (https://www.rfc-editor.org/rfc/rfc6761).
+    """
+    node_name(value)
+    if re.fullmatch(r"[0-9]+[smhdw]?|infinite|ignore", value):
+        raise ValueError("is a lease time or a keyword for dnsmasq; choose another name, such as node-0")
+    if re.fullmatch(r"(.*\.)?(0x[0-9a-f]*|[0-9]+)", value):
+        raise ValueError("ends in a number, like an address; choose another name, such as node-0.example.com")
+    if re.fullmatch(r"(.*\.)?localhost(\.localdomain)?", value):
+        raise ValueError("means the local machine on every machine; choose another name, such as node-0")
+    return value
+
+
+def _control_plane_name(value: str) -> str:
+    if _node_name(value) == "ca":
+        raise ValueError(
+            "gives the certificate of the etcd member the name of the etcd authority's; choose another name, such as "
+            "server"
+        )
+    return value
+
+
+def _max_unavailable(value: str) -> int | str:
+    if re.fullmatch(r"[1-9][0-9]{0,5}", value):
+        return int(value)
+    if re.fullmatch(r"([1-9][0-9]?|100)%", value):
+        return value
+    raise ValueError("must be a whole number of workers from 1, or a percentage from 1% to 100%")
+
+
+def _network(value: str) -> str:
+    if not re.fullmatch(r"[^/\s][^/]*", value):
+        raise ValueError("must be the name of a libvirt network, as `virsh net-list` shows it")
+    return value
+
+
+def _libvirt_uri(value: str) -> str:
+    if not re.fullmatch(r"qemu(\+[a-z0-9]+)?://[^\s/]*/system(\?\S*)?", value):
+        raise ValueError(
+            "must be the URI of a system-wide QEMU driver, such as qemu:///system or qemu+ssh://user@host/system"
+        )
+    return value
+
+
+def _image(value: str) -> str:
+    scheme, separator, _ = value.partition("://")
+    if separator and scheme not in ("http", "https", "file"):
+        raise ValueError("must be a path, or a URL that begins with http://, https:// or file://")
+    if value != value.strip():
+        raise ValueError("must not begin or end with spaces")
+    return value
+
+
+_NODE: Mapping[str, Converter] = {
+    "name": _node_name,
+    "address": ipv4_address,
+    "vcpus": _range(1, 128),
+    "disk": _range(4, 16384, "GiB", "; the image and the node's binaries need about 2 GiB"),
+    "kubernetesVersion": _kubernetes_version,
+    "labels": labels,
+    "taints[]": taint,
+    "taints": taints,
+}
+
+CONVERTERS: Mapping[str, Converter] = {
+    "name": dns_label,
+    "kubernetesVersion": _kubernetes_version,
+    **{f"controlPlanes[].{name}": converter for name, converter in _NODE.items()},
+    "controlPlanes[].name": _control_plane_name,
+    "controlPlanes[].memory": _range(1024, MAX_MEMORY, "MiB", "; etcd and the API server need at least 1024 MiB"),
+    **{f"workers[].{name}": converter for name, converter in _NODE.items()},
+    "workers[].memory": _range(512, MAX_MEMORY, "MiB", "; kubelet, kube-proxy and containerd need at least 512 MiB"),
+    "controlPlanes[].podCidr": _optional(ipv4_network(8, 30)),
+    "workers[].machine.user": node_paths.account_name,
+    "workers[].machine.port": _range(1, 65535),
+    "workers[].machine.privateKey": machines.private_key,
+    "workers[].machine.hostKey": machines.host_key,
+    "workers[].machine": machines.existing_machine,
+    "workers[].podCidr": ipv4_network(8, 30),
+    **join.CONVERTERS,
+    "podRoutes[].podCidr": ipv4_network(8, 30),
+    "podRoutes[].address": ipv4_address,
+    "networkCidr": ipv4_network(16, 29, ", because libvirt assigns no addresses in wider ranges"),
+    "network": _optional(_network),
+    "apiAddress": _optional(ipv4_address),
+    "clusterCidr": ipv4_network(8, 30),
+    "serviceCidr": ipv4_network(12, 29, ", because the API server accepts no other"),
+    "clusterDns": ipv4_address,
+    "clusterDomain": dns_subdomain,
+    **node_paths.CONVERTERS,
+    "certificateAuthorityValidityHours": _range(2, MAX_VALIDITY_HOURS, "hours"),
+    "certificateValidityHours": _range(2, MAX_VALIDITY_HOURS, "hours"),
+    "certificateRenewalHours": _range(1, MAX_VALIDITY_HOURS, "hours"),
+    "maxUnavailable": _max_unavailable,
+    "drainGracePeriodSeconds": _range(0, 3600, "seconds"),
+    "healthTimeoutSeconds": _range(10, 3600, "seconds"),
+    "virtualization": _one_of(tuple(Virtualization), Virtualization),
+    "libvirtUri": _libvirt_uri,
+    "image": _optional(_image),
+}
+"""The converter of each key. A key without a converter accepts every value of its type."""

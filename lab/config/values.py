@@ -1,0 +1,185 @@
+"""The types of converted configuration values, and the values of one configuration as the rules read them.
+
+The keys are those of Pulumi.yaml. A key whose value has a problem is absent from its dictionary, so rules read keys
+with `get` or check that they are present. None is a valid value: the configuration says that there is no such thing.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any, Literal, NamedTuple, TypedDict
+
+from lab.certificates import Certificate, PrivateKey
+from lab.spec import ExistingMachine, Folder, GivenCertificate, SystemUser, Taint, Virtualization
+
+OverrideKey = Literal["kubelet", "kubeProxy", "containerd", "cni"]
+"""A key whose value overrides fields of a service's configuration, for all nodes or for one."""
+
+FlagsKey = Literal["etcdFlags", "apiServerFlags", "controllerManagerFlags", "schedulerFlags"]
+"""A key whose value overrides command-line flags of a control plane service."""
+
+OVERRIDE_KEYS: tuple[OverrideKey, ...] = ("kubelet", "kubeProxy", "containerd", "cni")
+
+Overrides = Mapping[str, Any]
+"""Fields or flags by name."""
+
+IncompleteObject = Mapping[str, Any]
+"""An object some of whose fields have problems. It holds the others."""
+
+
+class NodeValues(TypedDict, total=False):
+    """The values of a node. Only workers have `machine`; `podCidr` is None for a control plane that runs no pods."""
+
+    name: str
+    address: IPv4Address
+    vcpus: int
+    memory: int
+    disk: int
+    kubernetesVersion: str
+    podCidr: IPv4Network | None
+    labels: Mapping[str, str]
+    taints: tuple[Taint, ...]
+    kubelet: Overrides
+    kubeProxy: Overrides
+    containerd: Overrides
+    cni: Overrides
+    machine: ExistingMachine | IncompleteObject | None
+
+
+class RouteValues(TypedDict, total=False):
+    """The values of a route to pods outside the lab."""
+
+    podCidr: IPv4Network
+    address: IPv4Address
+
+
+class JoinValues(TypedDict, total=False):
+    """The values that describe an existing cluster."""
+
+    endpoint: str
+    caCertificate: tuple[Certificate, ...]
+    caKey: PrivateKey | None
+    bootstrapToken: str | None
+    certificates: list[GivenCertificate | IncompleteObject]
+    kubeconfig: str | None
+
+
+class LabValues(TypedDict, total=False):
+    """The values of a whole lab. `join` is None for a lab with its own control planes."""
+
+    name: str
+    kubernetesVersion: str
+    controlPlanes: list[NodeValues]
+    workers: list[NodeValues]
+    join: JoinValues | None
+    podRoutes: list[RouteValues]
+    networkCidr: IPv4Network
+    network: str | None
+    apiAddress: IPv4Address | None
+    hostRoutes: bool
+    identityFromUserData: bool
+    clusterCidr: IPv4Network
+    serviceCidr: IPv4Network
+    clusterDns: IPv4Address
+    clusterDomain: str
+    clusterDnsAddon: bool
+    kubelet: Overrides
+    kubeProxy: Overrides
+    containerd: Overrides
+    cni: Overrides
+    tlsBootstrap: bool
+    systemUser: SystemUser | IncompleteObject | None
+    nodeFolders: list[Folder | IncompleteObject]
+    layout: Mapping[str, str]
+    etcdFlags: Overrides
+    apiServerFlags: Overrides
+    controllerManagerFlags: Overrides
+    schedulerFlags: Overrides
+    certificateAuthorityValidityHours: int
+    certificateValidityHours: int
+    certificateRenewalHours: int
+    maxUnavailable: int | str
+    drainGracePeriodSeconds: int
+    healthTimeoutSeconds: int
+    virtualization: Virtualization
+    libvirtUri: str
+    image: str | None
+
+
+class NodeEntry(NamedTuple):
+    """A node in a configuration.
+
+    Attributes:
+        key: The full key of the node, such as `hardway:workers[1]`.
+        values: The values of the node.
+    """
+
+    key: str
+    values: NodeValues
+
+    @property
+    def is_existing_machine(self) -> bool:
+        """True if the node is an existing machine, and not a VM."""
+        return self.values.get("machine") is not None
+
+
+class RouteEntry(NamedTuple):
+    """A route to pods in a configuration.
+
+    Attributes:
+        key: The full key of the route, such as `hardway:podRoutes[0]`.
+        values: The values of the route.
+    """
+
+    key: str
+    values: RouteValues
+
+
+@dataclass(frozen=True, kw_only=True)
+class Configuration:
+    """A configuration whose values are converted one by one, and not yet checked together.
+
+    Attributes:
+        namespace: The namespace of the keys.
+        lab: The top-level values.
+        now: The time at which given certificates must be valid; None to skip that check.
+    """
+
+    namespace: str
+    lab: LabValues
+    now: datetime | None
+
+    def key(self, name: str) -> str:
+        """Return the full key of a top-level key or of a path below one."""
+        return f"{self.namespace}:{name}"
+
+    @cached_property
+    def control_planes(self) -> Sequence[NodeEntry]:
+        """The control planes."""
+        return self._entries("controlPlanes")
+
+    @cached_property
+    def workers(self) -> Sequence[NodeEntry]:
+        """The workers."""
+        return self._entries("workers")
+
+    @property
+    def nodes(self) -> Sequence[NodeEntry]:
+        """All nodes, control planes first."""
+        return [*self.control_planes, *self.workers]
+
+    @property
+    def routes(self) -> Sequence[RouteEntry]:
+        """The routes to pods outside the lab."""
+        routes = self.lab.get("podRoutes", [])
+        return [RouteEntry(self.key(f"podRoutes[{index}]"), route) for index, route in enumerate(routes)]
+
+    @property
+    def has_only_existing_machines(self) -> bool:
+        """True if the lab creates no VM."""
+        return bool(self.nodes) and all(node.is_existing_machine for node in self.nodes)
+
+    def _entries(self, name: Literal["controlPlanes", "workers"]) -> Sequence[NodeEntry]:
+        return [NodeEntry(self.key(f"{name}[{index}]"), node) for index, node in enumerate(self.lab.get(name, []))]
