@@ -136,7 +136,10 @@ KUBE_SCHEDULER_PORT = 10259
 """The port on 127.0.0.1 on which kube-scheduler serves."""
 
 RESOLV_CONF = "/run/systemd/resolve/resolv.conf"
-"""The file from which pods get the node's DNS servers: not resolved's stub, whose loopback address is a pod's own."""
+"""The file from which pods get the node's DNS servers.
+
+It is not the file of resolved's stub: the stub's loopback address would lead a pod to itself.
+"""
 
 ETCD_CONFIGURATION = "/etc/etcd"
 """The folder of etcd's certificates and of `ETCD_MEMBERS`."""
