@@ -10,7 +10,7 @@ from components.lab import Lab, LabArgs
 from host.engine.drift import recorded_repairs
 from lab.config.parse import ConfigurationError, parse
 from lab.node.render import artifacts_of
-from system.errors import ToolchainError
+from system.errors import HardwayError
 
 # All that the program makes is needed until its end; to look for what is not took a third of its time.
 gc.disable()
@@ -29,7 +29,7 @@ try:
             repairs=recorded_repairs(pulumi.get_stack()),
         ),
     )
-except (ConfigurationError, ToolchainError) as error:
+except (ConfigurationError, HardwayError) as error:
     raise pulumi.RunError(str(error)) from None
 
 for name, value in lab.outputs.items():

@@ -63,7 +63,7 @@ def virtualization(spec: Spec, image: VmImage) -> Virtualization:
         return Virtualization.KVM
     if found := os.environ.get("HARDWAY_VIRTUALIZATION"):
         return Virtualization(found)
-    serves = kvm.serves(image.kernel, default_folder()) if image.kernel else os.access(kvm.DEVICE, os.R_OK | os.W_OK)
+    serves = kvm.works(image.kernel, default_folder()) if image.kernel else os.access(kvm.DEVICE, os.R_OK | os.W_OK)
     return Virtualization.KVM if serves else Virtualization.QEMU
 
 

@@ -18,7 +18,7 @@ from typing import IO
 from components import artifacts
 from host.access import ssh
 from lab.node.paths import PROGRAMS
-from system.errors import ToolchainError
+from system.errors import HardwayError
 from toolchain.cache import Cache
 
 ATTEMPTS = 3
@@ -85,7 +85,7 @@ def main() -> int:
     node, login = os.environ["HARDWAY_NODE"], ssh.Login(**json.load(sys.stdin))
     try:
         files = wanted(os.environ["HARDWAY_BINARIES"])
-    except (PushError, ToolchainError) as error:
+    except (PushError, HardwayError) as error:
         print(f"binaries for {node} are not at hand: {error}", file=sys.stderr)
         return 1
     with tempfile.TemporaryDirectory(prefix="hardway-push-") as folder:
@@ -93,8 +93,8 @@ def main() -> int:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 sent = push(command, files, verify="HARDWAY_REPAIR" in os.environ)
-            except (PushError, ToolchainError) as error:
-                if attempt == ATTEMPTS or isinstance(error, ToolchainError):
+            except (PushError, HardwayError) as error:
+                if attempt == ATTEMPTS or isinstance(error, HardwayError):
                     print(f"binaries could not be brought to {node}: {error}", file=sys.stderr)
                     return 1
             else:

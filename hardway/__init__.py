@@ -1,0 +1,1 @@
+"""The command `hardway`: `python3 -m hardway --help`."""

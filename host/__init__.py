@@ -1,1 +1,4 @@
-"""Prepares the machine that carries the lab. Standard library only: it runs before any virtual environment exists."""
+"""This machine: prepare it, run the engine, reach the nodes.
+
+Standard library only, because it runs before any virtual environment exists.
+"""

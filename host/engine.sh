@@ -1,3 +1,3 @@
 #!/bin/sh
-# The place of engine/engine.sh in earlier versions: commands in .lab/bin that were written then still call it here.
+# The former path of engine/engine.sh. Commands in .lab/bin from earlier versions still call it.
 exec "$(dirname "$0")/engine/engine.sh" "$@"

@@ -1,3 +1,3 @@
 #!/bin/sh
-# The place of libvirt/enter.sh in earlier versions: commands in .lab/bin that were written then still call it here.
+# The former path of libvirt/enter.sh. Commands in .lab/bin from earlier versions still call it.
 exec "$(dirname "$0")/libvirt/enter.sh" "$@"

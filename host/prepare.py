@@ -1,11 +1,9 @@
-"""Makes the machine ready, step by step; each is instant where nothing is to do."""
+"""Prepare this machine, step by step. A step with nothing to do takes no time."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,29 +11,38 @@ from pathlib import Path
 
 from host import environment
 from host.engine import stack_file
-from host.engine.stack import carriers, deployed
+from host.engine.stack import deployed, locations
 from host.libvirt.placement import VmPlacement, placement
 from host.libvirt.private import URI, system_libvirt_answers
 from host.machine import kvm, packages, virtualenv
-from host.workspace import Workspace
+from host.workspace import Workspace, command_line
 from lab.versions import default_kubernetes_version
-from system.console import step
+from system import console
+from system.commands import as_root, run_visibly
+from system.console import Steps
 from system.errors import HostError
-from system.files import CHECKOUT
+from system.files import CHECKOUT, locked
 from toolchain import binaries, engine, vm_image
 from toolchain.cache import default_folder
 from toolchain.packages import required_packages
 from toolchain.store import ArtifactStore
 
+TOOL_STEPS = 6
+"""Number of steps of `prepare_tools`."""
+STEPS = TOOL_STEPS + 2
+"""Number of steps of `prepare`."""
+_NO_VMS = "no VM of the stack runs on this machine"
+
 
 @dataclass(frozen=True)
 class Tools:
-    """What the machine has once it is prepared.
+    """The programs of a prepared machine.
 
-    bin:            the folder with pulumi and the language host.
-    pulumi_home:    where the plugins are installed.
-    kubectl:        the program.
-    virtualization: kvm where KVM serves, else qemu; empty where no VM is to run here.
+    Attributes:
+        bin: Folder of pulumi and the language host.
+        pulumi_home: Folder where the plugins are installed.
+        kubectl: The program.
+        virtualization: `kvm` if KVM works, else `qemu`. Empty if no VM runs on this machine.
     """
 
     bin: Path
@@ -45,59 +52,91 @@ class Tools:
 
 
 def prepare_tools(
-    workspace: Workspace, *, pulumi_home: Path, development: bool = False, stack: str | None = None
+    workspace: Workspace,
+    *,
+    pulumi_home: Path,
+    development: bool = False,
+    stack: str | None = None,
+    steps: Steps | None = None,
 ) -> Tools:
-    """Installs packages, toolchain and Python environment.
+    """Install packages, programs and the Python environment.
 
-    development: whether also what the tests need. stack: the one that it is for; without, one whose VMs run here.
+    Args:
+        workspace: The checkout.
+        pulumi_home: Folder where the plugins are installed.
+        development: True to install the packages of the tests, too.
+        stack: The stack to prepare for. Default: any stack whose VMs run on this machine.
+        steps: The steps of the whole command. Default: only those of this function.
+
+    Raises:
+        HostError: This machine cannot be prepared.
+        ToolchainError: A program can neither be downloaded nor built.
     """
-    with _alone(workspace):
+    steps = steps or Steps(TOOL_STEPS)
+    with _exclusive(workspace):
         release, systemd = packages.debian_release(), packages.has_systemd()
-        with step("Python environment"):
+        with steps.step("Python environment"):
             packages.install(packages.wanted(packages.PROGRAM, release, systemd))
-            virtualenv.ensure(workspace.venv, workspace.checkout / "requirements.txt")
+            _install_python(workspace)
             if development:
                 virtualenv.ensure(workspace.development_venv, workspace.checkout / "requirements-dev.txt")
-        carried = placement(workspace, stack) if stack else VmPlacement.THIS_MACHINE
-        with step("Debian packages"):
+        vms = placement(workspace, stack) if stack else VmPlacement.THIS_MACHINE
+        with steps.step("Debian packages"):
             wanted = [*packages.LAB, *(packages.TESTS if development else ())]
-            if carried is not VmPlacement.NONE:
+            if vms is not VmPlacement.NONE:
                 wanted += packages.VM
-            if carried is VmPlacement.THIS_MACHINE:
+            if vms is VmPlacement.THIS_MACHINE:
                 wanted += packages.HYPERVISOR
-            toolchain = required_packages(vms=carried is not VmPlacement.NONE)
+            toolchain = required_packages(vms=vms is not VmPlacement.NONE)
             packages.install(packages.wanted(wanted, release, systemd) | toolchain)
-        with step("Engine and plugins"):
+        with steps.step("Engine and plugins"):
             store = ArtifactStore(install=packages.install)
             programs = engine.install(pulumi_home, store)
-        with step("Node binaries"):
+        with steps.step("Node binaries"):
             found = binaries.ensure(binaries.programs_of_a_lab(default_kubernetes_version()), store)
         virtualization = ""
-        if carried is not VmPlacement.NONE:
-            with step("VM image"):
+        if vms is VmPlacement.NONE:
+            steps.skip("VM image", "the stack has no VMs")
+        else:
+            with steps.step("VM image"):
                 image = vm_image.ensure_vm_image(vm_image.seed_of())
-        if carried is VmPlacement.THIS_MACHINE:
-            with step("Virtualization"):
-                serves = image.kernel is not None and kvm.serves(image.kernel, default_folder(), _becoming_root())
-                print("    KVM serves" if serves else "    KVM does not serve: VMs are emulated")
-                virtualization = "kvm" if serves else "qemu"
+        if vms is VmPlacement.THIS_MACHINE:
+            with steps.step("Virtualization"):
+                works = image.kernel is not None and kvm.works(image.kernel, default_folder(), _sudo_if_possible())
+                console.note("KVM works" if works else "KVM does not work here: VMs are emulated")
+                virtualization = "kvm" if works else "qemu"
+        else:
+            steps.skip("Virtualization", _NO_VMS)
     kubectl = found["kubectl", default_kubernetes_version()].path
     return Tools(programs, pulumi_home, kubectl, virtualization)
 
 
-def prepare(workspace: Workspace, stack: str) -> None:
-    """Makes the machine ready for `stack`: the tools, the hypervisor where its VMs run here, and the environment."""
+def prepare(workspace: Workspace, stack: str, steps: Steps | None = None) -> None:
+    """Prepare this machine for a stack: the tools, libvirt if the VMs run here, and `.lab/env`.
+
+    Args:
+        workspace: The checkout.
+        stack: The stack.
+        steps: The steps of the whole command. Default: only those of this function.
+
+    Raises:
+        HostError: This machine cannot be prepared.
+        ToolchainError: A program can neither be downloaded nor built.
+    """
+    steps = steps or Steps(STEPS)
     pulumi_home = environment.pulumi_home(workspace)
-    tools = prepare_tools(workspace, pulumi_home=pulumi_home, stack=stack)
-    with _alone(workspace):
+    tools = prepare_tools(workspace, pulumi_home=pulumi_home, stack=stack, steps=steps)
+    with _exclusive(workspace):
         private = False
         if tools.virtualization:
-            with step("PrivateLibvirt"):
+            with steps.step("libvirt"):
                 private = _is_private(workspace)
                 if private:
-                    _as_root("start", workspace.hypervisor, "--kvm" if tools.virtualization == "kvm" else "--no-kvm")
-                print(f"    a private one in {workspace.hypervisor}" if private else "    the system's libvirtd")
-        with step("Environment"):
+                    _hypervisor("start", workspace.hypervisor, "--kvm" if tools.virtualization == "kvm" else "--no-kvm")
+                console.note(f"a private one in {workspace.hypervisor}" if private else "the system's libvirtd")
+        else:
+            steps.skip("libvirt", _NO_VMS)
+        with steps.step("Environment"):
             commands = {"pulumi": tools.bin / "pulumi", "kubectl": tools.kubectl}
             virsh = environment.program("virsh")
             if virsh is not None:
@@ -109,31 +148,50 @@ def prepare(workspace: Workspace, stack: str) -> None:
             stack_file.set_up_filter(workspace.checkout)
 
 
-def clean(workspace: Workspace) -> None:
-    """Removes all that was made of the checkout on this machine, the private hypervisor and its VMs included.
+def ensure_python(workspace: Workspace) -> None:
+    """Create the Python environment if it does not exist. It is all that programs without a lab need.
 
-    Raises HostError where a stack would be left without its state, in the system's libvirtd or that of another machine,
-    or on machines that were there before; and where a state would be left without its stack, in a backend elsewhere.
+    Raises:
+        HostError: It cannot be created.
     """
-    goes = workspace.hypervisor.exists() and environment.keeps_state(workspace)
-    going = {URI} if goes else set()
+    if not (workspace.venv / "bin/python").exists():
+        with console.step("Python environment"), _exclusive(workspace):
+            _install_python(workspace)
+
+
+def clean(workspace: Workspace) -> None:
+    """Delete everything that was created for the checkout, including the private libvirt and its VMs.
+
+    Raises:
+        HostError: A stack would lose its state although its nodes stay: it is in the system's libvirtd, in that of
+            another machine, or on existing machines. Or a state in a backend elsewhere would lose its stack.
+    """
+    deletes_vms = workspace.hypervisor.exists() and environment.keeps_state(workspace)
+    deleted = {URI} if deletes_vms else set()
     for stack in deployed(workspace) if workspace.env.exists() else []:
-        if staying := carriers(workspace, stack) - going:
+        if remaining := locations(workspace, stack) - deleted:
             raise HostError(
-                f"Stack {stack} is still there, on {' and '.join(sorted(staying))}. Take it down first: "
-                f"make destroy STACK={stack}"
+                f"Stack {stack} still exists, on {' and '.join(sorted(remaining))}. Delete it first: "
+                f"{command_line('destroy', stack)}"
             )
     if workspace.hypervisor.exists():
-        _as_root("purge", workspace.hypervisor)
+        _hypervisor("purge", workspace.hypervisor)
     if workspace.lab.exists():
         shutil.rmtree(workspace.lab)
 
 
-def _is_private(workspace: Workspace) -> bool:
-    """Whether the checkout has or gets a private hypervisor: where the system's libvirtd doesn't answer this user.
+def _install_python(workspace: Workspace) -> None:
+    virtualenv.ensure(workspace.venv, workspace.checkout / "requirements.txt")
+    virtualenv.make_importable(workspace.venv)
 
-    It stays with the one that it has, as what a stack has there can be reached in no other. Raises HostError where that
-    is the system's, and it doesn't answer.
+
+def _is_private(workspace: Workspace) -> bool:
+    """Return True if the checkout uses a private libvirt, because it has one or the system's libvirtd does not answer.
+
+    The checkout stays with its choice, because resources in one libvirt cannot be reached through another.
+
+    Raises:
+        HostError: The checkout has a stack in the system's libvirtd, which does not answer.
     """
     if workspace.hypervisor.exists():
         return True
@@ -141,53 +199,48 @@ def _is_private(workspace: Workspace) -> bool:
         return False
     if packages.has_systemd():
         for stack in deployed(workspace) if workspace.env.exists() else []:
-            if URI in carriers(workspace, stack):
+            if URI in locations(workspace, stack):
                 raise HostError(
-                    f"Stack {stack} is in the system's libvirtd, which does not answer you. Start it, or become a "
-                    "member of the group libvirt and log in again."
+                    f"Stack {stack} is in the system's libvirtd, which does not answer you. Start it, or join the "
+                    "group libvirt and log in again."
                 )
-        print(
-            "    (the system's libvirtd does not answer you: is it running, and are you in the group libvirt? "
-            "To use it after all: make destroy, then make clean)"
+        console.note(
+            "The system's libvirtd does not answer you. Does it run, and are you in the group libvirt? To use it "
+            "after all, run `.lab/bin/hardway destroy`, then `.lab/bin/hardway clean`."
         )
     return True
 
 
-def _becoming_root() -> list[str]:
-    """What to put before a command to run it as root; nothing where there is no way."""
+def _sudo_if_possible() -> list[str]:
+    """Return the words to put before root's commands. Empty for root, and if there is no sudo."""
     with contextlib.suppress(HostError):
-        return packages.as_root()
+        return as_root(may_ask=True)
     return []
 
 
-def _as_root(action: str, instance: Path, *options: str) -> None:
-    """Runs `python3 -m hardway hypervisor`, which only root can."""
-    command = [*packages.as_root(), sys.executable, "-m", "hardway", "hypervisor", action, str(instance), *options]
-    result = subprocess.run(command, cwd=CHECKOUT, stdin=subprocess.DEVNULL, check=False)
-    if result.returncode != 0:
-        raise HostError(
-            f"The private hypervisor in {instance} could not be told to {action}; see above for the reason."
-        )
+def _hypervisor(action: str, instance: Path, *options: str) -> None:
+    """Run `python3 -m hardway hypervisor` as root."""
+    run_visibly(
+        [*as_root(may_ask=True), sys.executable, "-m", "hardway", "hypervisor", action, instance, *options],
+        failure=f"`hardway hypervisor {action} {instance}` failed; see above for the reason.",
+        folder=CHECKOUT,
+    )
 
 
 @contextlib.contextmanager
-def _alone(workspace: Workspace) -> Iterator[None]:
-    """Lets one preparation of the checkout run at a time; a second one waits and then finds everything done.
+def _exclusive(workspace: Workspace) -> Iterator[None]:
+    """Let one preparation of the checkout run at a time. A second one waits and then finds everything done.
 
-    Raises HostError where the lab is another user's.
+    Raises:
+        HostError: The files belong to another user.
     """
-    try:
-        workspace.lab.mkdir(exist_ok=True)
-        lock = (workspace.lab / "lock").open("a")
-    except PermissionError as error:
-        raise HostError(
-            f"{error.filename} may not be written: an earlier run was another user's, as by sudo. Go on as that user, "
-            "or have that user take it away: make destroy, then make clean."
-        ) from error
-    with lock:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print("Waiting for another run that prepares this checkout.", flush=True)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            workspace.lab.mkdir(exist_ok=True)
+            stack.enter_context(locked(workspace.lab / "lock", "Waiting for another run that prepares this checkout."))
+        except PermissionError as error:
+            raise HostError(
+                f"{error.filename} is not writable: an earlier run was another user's, perhaps through sudo. Continue "
+                "as that user, or have that user run `.lab/bin/hardway destroy`, then `.lab/bin/hardway clean`."
+            ) from error
         yield

@@ -1,61 +1,110 @@
-"""Where things are in a checkout."""
+"""The folders and files of a checkout, and the names of its stacks."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
+
+from system.errors import HostError
+
+PROJECT = "hardway"
+"""The project's name in Pulumi.yaml."""
+ORGANIZATION = "organization"
+"""The organization of every stack in a file backend."""
+_STACK_NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+
+
+def short_stack_name(name: str) -> str:
+    """Return a stack's name without organization and project.
+
+    `dev`, `organization/dev` and `organization/hardway/dev` name the same stack.
+
+    Raises:
+        HostError: The name is not valid, or names a stack of another organization or project.
+    """
+    *qualifiers, short = name.split("/")
+    allowed: tuple[list[str], ...] = ([], [ORGANIZATION], [ORGANIZATION, PROJECT])
+    if qualifiers not in allowed:
+        raise HostError(
+            f"Stack {name} belongs to another organization or project. Give its short name, such as dev, or "
+            f"{ORGANIZATION}/{PROJECT}/NAME."
+        )
+    if _STACK_NAME.fullmatch(short) is None or short in (".", ".."):
+        raise HostError(
+            f"{short!r} is not a valid stack name. Allowed are letters, digits, hyphens, underscores and periods."
+        )
+    return short
+
+
+def command_line(command: str, stack: str | None = None) -> str:
+    """Return a command of a prepared checkout as messages quote it."""
+    return f"`.lab/bin/hardway {command}`" if stack is None else f"`.lab/bin/hardway {command} --stack {stack}`"
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """Where things lie in a checkout. `lab` is what a machine makes and Git ignores."""
+    """The folders and files of a checkout.
+
+    Attributes:
+        checkout: The folder of Pulumi.yaml.
+    """
 
     checkout: Path
 
     @property
     def lab(self) -> Path:
+        """Everything that this machine creates for the checkout. Git ignores it."""
         return self.checkout / ".lab"
 
     @property
     def env(self) -> Path:
+        """The lab's environment variables, for a shell."""
         return self.lab / "env"
 
     @property
     def bin(self) -> Path:
+        """The lab's commands, such as `pulumi` and `hardway`."""
         return self.lab / "bin"
 
     @property
     def venv(self) -> Path:
-        """Where Pulumi.yaml has the program's virtual environment."""
+        """The virtual environment of the Pulumi program. Pulumi.yaml names it, too."""
         return self.lab / "venv"
 
     @property
     def development_venv(self) -> Path:
+        """The virtual environment of checks and tests."""
         return self.lab / "venv-dev"
 
     @property
     def pulumi_home(self) -> Path:
+        """The folder of Pulumi's plugins and credentials, unless the user has another one."""
         return self.lab / "pulumi"
 
     @property
     def state(self) -> Path:
+        """The file backend of this checkout."""
         return self.lab / "state"
 
     @property
     def passphrase(self) -> Path:
+        """The passphrase that encrypts secrets in the state."""
         return self.lab / "passphrase"
 
     @property
     def hypervisor(self) -> Path:
-        """The instance folder of the private hypervisor, where there is one."""
+        """The instance folder of the private libvirt. It exists only if this checkout uses one."""
         return self.lab / "hypervisor"
 
     def stack_file(self, stack: str) -> Path:
+        """Return the configuration file of a stack."""
         return self.checkout / f"Pulumi.{stack}.yaml"
 
     def access(self, stack: str) -> Path:
-        """The folder of what reaching a stack's cluster and nodes takes."""
+        """Return the folder of a stack's kubeconfig, SSH configuration and keys."""
         return self.lab / "stacks" / stack
 
     def kubeconfig(self, stack: str) -> Path:
+        """Return the kubeconfig of a stack's administrator."""
         return self.access(stack) / "kubeconfig"

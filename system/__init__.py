@@ -1,0 +1,1 @@
+"""Building blocks of every other package: errors, console, commands, files, processes. Standard library only."""

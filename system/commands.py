@@ -1,18 +1,21 @@
-"""Running other programs: quiet while they succeed, and quoted where they fail."""
+"""Run other programs: quietly while they succeed, with their output quoted when they fail."""
 
 from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from system.errors import ToolchainError
+from system import console
+from system.errors import HardwayError, HostError, ToolchainError
 
-LAST_LINES = 25
-"""How much of a failed program's output its error shows."""
+MAX_QUOTED_LINES = 25
+"""Number of lines of a failed program's output that its error quotes."""
 
 
 def run(
@@ -22,45 +25,171 @@ def run(
     folder: Path | None = None,
     environment: Mapping[str, str] | None = None,
     stdin: str | None = None,
+    error: type[HardwayError] = ToolchainError,
+    on_line: Callable[[str], None] | None = None,
 ) -> str:
-    """Runs a program to its end and returns what it wrote on standard output.
+    """Run a program to its end and return its standard output.
 
-    why: what it is for, as the error says it. environment: what to set beside the present one.
-    Raises ToolchainError where it can't be run or fails.
+    Args:
+        arguments: The program and its arguments.
+        why: Purpose of the program; the error message starts with it.
+        folder: Working directory.
+        environment: Variables to set in addition to those of this process.
+        stdin: Standard input. Default: empty.
+        error: The exception to raise.
+        on_line: Called with each line of standard error while the program runs, for progress.
+
+    Raises:
+        HardwayError: The program cannot be started or fails. The message quotes the end of its output.
     """
     command = [str(argument) for argument in arguments]
+    console.detail(shlex.join(command))
     try:
-        result = subprocess.run(
-            command,
-            cwd=folder,
-            env={**os.environ, **(environment or {})},
-            input=stdin or "",
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-        )
-    except OSError as error:
-        raise ToolchainError(f"{why}: {command[0]} can't be run: {error.strerror}") from None
+        if on_line is None:
+            result = attempt(command, folder=folder, environment=environment, stdin=stdin)
+        else:
+            result = _attempt_by_line(command, folder, environment, stdin, on_line)
+    except OSError as reason:
+        raise error(f"{why}: {command[0]} can't be run: {reason.strerror}") from None
     if result.returncode != 0:
-        output = "\n".join((result.stderr.strip() or result.stdout.strip()).splitlines()[-LAST_LINES:])
-        raise ToolchainError(f"{why}: `{shlex.join(command)[:200]}` failed ({result.returncode}):\n{output}")
+        raise error(f"{why}: `{shlex.join(command)[:200]}` failed ({result.returncode}):\n{quote(result)}")
     return result.stdout
 
 
-def as_root() -> list[str]:
-    """What to put before a command that only root may run: nothing for root, else sudo.
+def run_visibly(
+    arguments: Sequence[str | Path],
+    *,
+    failure: str,
+    folder: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    stdin: str | None = None,
+    error: type[HardwayError] = HostError,
+) -> None:
+    """Run a program whose output, all of it progress, appears on this process's standard error.
 
-    sudo asks for a password where somebody watches. Where nobody does, as in a run of Pulumi, which has the terminal to
-    itself, raises ToolchainError if it would have to.
+    Args:
+        arguments: The program and its arguments.
+        failure: Message of the error; the reason is in the output above it.
+        folder: Working directory.
+        environment: Variables to set in addition to those of this process.
+        stdin: Standard input. Default: empty.
+        error: The exception to raise.
+
+    Raises:
+        HardwayError: The program fails.
+    """
+    command = [str(argument) for argument in arguments]
+    console.detail(shlex.join(command))
+    result = subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, **(environment or {})},
+        input=stdin or "",
+        text=True,
+        stdout=2,  # standard error
+        check=False,
+    )
+    if result.returncode != 0:
+        raise error(failure)
+
+
+def attempt(
+    arguments: Sequence[str | Path],
+    *,
+    folder: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    stdin: str | None = None,
+    timeout: float | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run a program whose failure is an answer, too. Its output is captured and nothing is printed.
+
+    Args:
+        arguments: The program and its arguments.
+        folder: Working directory.
+        environment: Variables to set in addition to those of this process.
+        stdin: Standard input. Default: empty.
+        timeout: Seconds after which the program is killed.
+
+    Raises:
+        OSError: The program cannot be started.
+        subprocess.TimeoutExpired: The program did not end in time.
+    """
+    return subprocess.run(
+        [str(argument) for argument in arguments],
+        cwd=folder,
+        env={**os.environ, **(environment or {})},
+        input=stdin or "",
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=timeout,
+        check=False,
+    )
+
+
+def quote(result: subprocess.CompletedProcess[str]) -> str:
+    """Return the last lines of a failed program's errors, or of its output if it printed no errors."""
+    text = result.stderr.strip() or result.stdout.strip()
+    return "\n".join(text.splitlines()[-MAX_QUOTED_LINES:])
+
+
+def as_root(*, may_ask: bool | None = None) -> list[str]:
+    """Return the words to put before a command that only root may run: none for root, else sudo.
+
+    Args:
+        may_ask: True if sudo may ask for a password on the terminal. Default: only if standard error is a terminal.
+            In a run of Pulumi it is none, because Pulumi has the terminal to itself.
+
+    Raises:
+        HostError: There is no sudo, or it needs a password and must not ask for it.
     """
     if os.geteuid() == 0:
         return []
-    if sys.stderr.isatty():
+    if shutil.which("sudo") is None:
+        raise HostError("This step needs root. Run it as root, or install sudo and allow yourself to use it.")
+    if sys.stderr.isatty() if may_ask is None else may_ask:
         return ["sudo"]
     command = ["sudo", "--non-interactive"]
-    try:
-        run([*command, "true"], why="becoming root")
-    except ToolchainError as error:
-        raise ToolchainError(f"{error}\nThis step needs root. Run `sudo -v`, then the same again.") from None
+    result = attempt([*command, "true"])
+    if result.returncode != 0:
+        raise HostError(f"{quote(result)}\nThis step needs root. Run `sudo -v`, then the same command again.")
     return command
+
+
+def _attempt_by_line(
+    command: list[str],
+    folder: Path | None,
+    environment: Mapping[str, str] | None,
+    stdin: str | None,
+    on_line: Callable[[str], None],
+) -> subprocess.CompletedProcess[str]:
+    # Files instead of pipes for input and output, so that reading only the errors can never block the program.
+    with tempfile.TemporaryFile("w+") as given, tempfile.TemporaryFile("w+", errors="replace") as output:
+        given.write(stdin or "")
+        given.seek(0)
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env={**os.environ, **(environment or {})},
+            stdin=given,
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+        )
+        lines = []
+        try:
+            assert process.stderr is not None
+            for line in process.stderr:
+                lines.append(line)
+                on_line(line.rstrip("\n"))
+            process.wait()
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        finally:
+            if process.stderr is not None:
+                process.stderr.close()
+        output.seek(0)
+        return subprocess.CompletedProcess(command, process.returncode, output.read(), "".join(lines))

@@ -1,47 +1,55 @@
-"""Getting out of the lab's private network, for programs that are to reach what the machine reaches.
+"""Leave the lab's private network namespace, for programs that need what this machine reaches.
 
-That which VMs have is no match: it may be missing, and leads neither to IPv6 nor to a proxy of the machine's loopback.
+The VMs' way to the internet (egress) is no substitute: it may be missing, and it leads neither to IPv6 nor to a proxy
+on the machine's loopback.
 """
 
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
-from system.commands import as_root
+from system.commands import as_root, run_visibly
 from system.errors import ToolchainError
 from system.files import CHECKOUT
 
 NAMESPACE_VARIABLE = "HARDWAY_NAMESPACE"
-"""Set where a process runs in the network namespace of a private hypervisor: the path of the machine's own."""
+"""Variable of every process in the namespaces of a private libvirt: path of the machine's own network namespace."""
 
 
 def is_inside() -> bool:
-    """Whether this process runs in the lab's private network namespace."""
+    """Return True if this process runs in the lab's private network namespace."""
     return bool(os.environ.get(NAMESPACE_VARIABLE))
 
 
 def prefix() -> list[str]:
-    """What to put before a command of root's that must reach the machine's own network."""
+    """Return the words to put before root's commands that need the machine's own network."""
     return ["nsenter", f"--net={os.environ[NAMESPACE_VARIABLE]}", "--"] if is_inside() else []
 
 
 def run_toolchain(*arguments: str) -> None:
-    """Runs `python3 -m toolchain` in the machine's own network, its progress shown. Raises ToolchainError."""
-    environment = {name: value for name, value in os.environ.items() if name != NAMESPACE_VARIABLE}
-    command = [*_way_out(), sys.executable, "-m", "toolchain", *arguments]
-    result = subprocess.run(command, cwd=CHECKOUT, env=environment, stdout=sys.stderr, check=False)
-    if result.returncode != 0:
-        raise ToolchainError(f"`python3 -m toolchain {' '.join(arguments)}` failed; see above for the reason.")
+    """Run `python3 -m toolchain` in the machine's own network and show its progress.
+
+    Raises:
+        ToolchainError: It fails.
+        HostError: This user cannot become root to leave the namespace.
+    """
+    run_visibly(
+        ["env", f"--unset={NAMESPACE_VARIABLE}", *_leave(), sys.executable, "-m", "toolchain", *arguments],
+        failure=f"`python3 -m toolchain {' '.join(arguments)}` failed; see above for the reason.",
+        folder=CHECKOUT,
+        error=ToolchainError,
+    )
 
 
-def _way_out() -> list[str]:
-    """What to put before a command of the caller's own that must reach the machine's own network."""
+def _leave() -> list[str]:
+    """Return the words to put before this user's commands that need the machine's own network."""
+    if not is_inside():
+        return []
     if os.geteuid() == 0:
         return prefix()
-    # Root only to go out: the command itself runs as who called it. sudo has a PATH of its own.
+    # Only root can change namespaces; the command itself runs as this user. sudo sets another PATH, so set ours again.
     become_caller = ["setpriv", f"--reuid={os.getuid()}", f"--regid={os.getgid()}", "--init-groups", "--"]
     own = ["env", f"PATH={os.environ.get('PATH', os.defpath)}", f"HOME={Path.home()}"]
     return [*as_root(), "--preserve-env", *prefix(), *become_caller, *own]

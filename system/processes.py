@@ -1,4 +1,4 @@
-"""Which process is meant: an id alone can come back as somebody else's."""
+"""Identify processes by PID, start time and boot ID, because PIDs are reused."""
 
 from __future__ import annotations
 
@@ -11,20 +11,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PROC = Path("/proc")
+_KILL_TIMEOUT = 60.0
+"""Seconds to wait for a process after SIGKILL."""
 
 
 def boot_id() -> str:
-    """The kernel's name for the time since the machine was last started."""
+    """Return the kernel's identifier of the current boot."""
     return (_PROC / "sys/kernel/random/boot_id").read_text().strip()
 
 
 @dataclass(frozen=True)
 class Process:
-    """One process of one boot, so that a recycled id is never taken for it.
+    """A process of one boot. Another process with the same PID never equals it.
 
-    pid:     its id.
-    started: its start time in clock ticks since boot (field 22 of proc(5)'s /proc/PID/stat).
-    boot:    the boot it belongs to.
+    Attributes:
+        pid: Process ID.
+        started: Start time in clock ticks since boot (field 22 of /proc/PID/stat, proc(5)).
+        boot: Identifier of the boot.
     """
 
     pid: int
@@ -33,12 +36,12 @@ class Process:
 
     @classmethod
     def of(cls, pid: int) -> Process | None:
-        """The process that has this id now, or None where there is none or it has ended (a zombie)."""
+        """Return the process that has this PID now. None if there is none or it has ended (a zombie)."""
         try:
             stat = (_PROC / str(pid) / "stat").read_text()
         except (FileNotFoundError, ProcessLookupError):
             return None
-        # The second field is the program's name in parentheses and may hold blanks and parentheses itself.
+        # The second field is the program's name in parentheses and may contain blanks and parentheses itself.
         fields = stat.rpartition(")")[2].split()
         if fields[0] in "ZX":
             return None
@@ -46,7 +49,7 @@ class Process:
 
     @classmethod
     def parse(cls, text: str) -> Process | None:
-        """The process that `str()` wrote as `text`, or None where it is not such a text (a write cut short)."""
+        """Return the process that `str()` wrote. None if the text is something else, such as an incomplete write."""
         try:
             pid, started, boot = text.split()
             return cls(int(pid), int(started), boot)
@@ -57,17 +60,17 @@ class Process:
         return f"{self.pid} {self.started} {self.boot}\n"
 
     def age(self) -> float:
-        """Seconds since it was started."""
+        """Return the seconds since the process started."""
         uptime = float((_PROC / "uptime").read_text().split()[0])
         return uptime - self.started / os.sysconf("SC_CLK_TCK")
 
     def alive(self) -> bool:
-        """Whether it still runs."""
+        """Return True if the process still runs."""
         return Process.of(self.pid) == self
 
 
 def read(path: Path) -> Process | None:
-    """The process recorded in `path`, running or not; None where there is no such record."""
+    """Return the process recorded in a file, running or not. None if there is no valid record."""
     try:
         return Process.parse(path.read_text())
     except FileNotFoundError:
@@ -75,12 +78,12 @@ def read(path: Path) -> Process | None:
 
 
 def every() -> list[int]:
-    """The ids of all processes at this moment."""
+    """Return the PIDs of all processes at this moment."""
     return [int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit()]
 
 
 def ancestors() -> set[int]:
-    """The ids of this process and of those that started it."""
+    """Return the PIDs of this process and of its ancestors."""
     found: set[int] = set()
     pid = os.getpid()
     while pid > 0 and pid not in found:
@@ -93,14 +96,16 @@ def ancestors() -> set[int]:
 
 
 def end(processes: Collection[Process], grace: float = 10.0) -> None:
-    """Ends the given processes and returns when none of them runs.
+    """End processes and return when none of them runs.
 
-    Each is asked (SIGTERM) and, where it has not gone after `grace` seconds, made to (SIGKILL).
+    Args:
+        processes: The processes.
+        grace: Seconds between SIGTERM and SIGKILL.
     """
-    for number, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, 60.0)):
+    for number, timeout in ((signal.SIGTERM, grace), (signal.SIGKILL, _KILL_TIMEOUT)):
         for process in processes:
             _signal(process, number)
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + timeout
         while any(process.alive() for process in processes):
             if time.monotonic() > deadline:
                 break
@@ -110,7 +115,7 @@ def end(processes: Collection[Process], grace: float = 10.0) -> None:
 
 
 def _signal(process: Process, number: signal.Signals) -> None:
-    """Sends a signal through a descriptor, which can't come to mean another process between check and signal."""
+    """Send a signal through a file descriptor, which cannot change its process between check and signal."""
     with contextlib.suppress(ProcessLookupError):
         descriptor = os.pidfd_open(process.pid)
         try:

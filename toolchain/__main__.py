@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lab.versions import default_kubernetes_version, images
-from system.errors import ToolchainError
+from system.errors import HardwayError
 from toolchain import binaries, engine, packages, vm_image
 from toolchain import images as image_archives
 from toolchain.cache import Cache
@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], None] = options.command
     try:
         command(options)
-    except ToolchainError as error:
+    except HardwayError as error:
         print(f"toolchain: {error}", file=sys.stderr)
         return 1
     except OSError as error:

@@ -1,0 +1,1 @@
+"""Reach a lab: kubeconfig, SSH configuration and SSH clients."""

@@ -1,29 +1,27 @@
-"""What a person needs to reach a stack's cluster and nodes, written from the stack's outputs into one folder.
-
-python -m host.access write STACK     standard input: those of NEEDED, as JSON
-python -m host.access remove STACK
-"""
+"""The files with which a person reaches a stack's cluster and nodes, written from the stack's outputs."""
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from host.workspace import Workspace
+from lab.outputs import StackOutputs
+from system.files import write_atomically
 
 NEEDED = ("kubeconfig", "nodes", "sshKey", "machineKeys", "knownHosts")
-"""The outputs of a stack that it is written from."""
+"""The outputs of a stack that the files are written from."""
 REACHED_BY = ("address", "user", "port")
-"""What it is written from of each of the nodes."""
+"""The fields of a node's outputs that the files are written from."""
 
-PATIENCE = {"ConnectTimeout": 20, "ServerAliveInterval": 10, "ServerAliveCountMax": 6}
-"""Options of ssh_config(5), times in seconds: a node that reboots or loses power ends no connection, and ssh would wait
-for it for ever."""
+SSH_TIMEOUTS = {"ConnectTimeout": 20, "ServerAliveInterval": 10, "ServerAliveCountMax": 6}
+"""Options of ssh_config(5), times in seconds. A node that reboots or loses power closes no connection, and ssh would
+wait for it forever."""
 _SSH_CONFIG = """\
 # Written from the stack's outputs: ssh -F {config} NODE
 {hosts}
@@ -33,80 +31,133 @@ Host *
     IdentitiesOnly yes
     UserKnownHostsFile {known_hosts}
     StrictHostKeyChecking yes
-{patience}
+{timeouts}
 """
-# Connected inside, spoken outside: ssh itself runs as everywhere, and takes over the connection that is passed to it.
+# Only the connection is made inside the private network. ssh itself runs outside, and receives the connection.
 _CONNECT_INSIDE = """\
     ProxyCommand {in_lab} {python} {connect} %h %p
     ProxyUseFdpass yes
 """
 
 
-def write(workspace: Workspace, stack: str, outputs: Mapping[str, Any]) -> None:
-    """Writes the files of a stack of this checkout. outputs: the stack's, with secrets."""
+@dataclass(frozen=True, kw_only=True)
+class NodeAccess:
+    """The way to log in to a node.
+
+    Attributes:
+        address: IPv4 address.
+        user: User to log in as. None for a VM, which accepts root.
+        port: Port of the SSH server. None for a VM, which uses 22.
+    """
+
+    address: str
+    user: str | None = None
+    port: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccessDetails:
+    """The part of a stack's outputs that the files are written from.
+
+    Attributes:
+        nodes: Nodes by name.
+        ssh_key: Private key that the VMs accept for root; secret.
+        known_hosts: Host keys of all nodes, as in a known_hosts file.
+        kubeconfig: An administrator's kubeconfig; secret. None if the lab has no administrator.
+        machine_keys: Private keys of existing machines, by node name; secret.
+    """
+
+    nodes: Mapping[str, NodeAccess]
+    ssh_key: str
+    known_hosts: str
+    kubeconfig: str | None = None
+    machine_keys: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_outputs(cls, outputs: StackOutputs[str]) -> AccessDetails:
+        """Return the details from all outputs of a stack."""
+        return cls.from_dict(outputs.to_dict())
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> AccessDetails:
+        """Return the details from a stack's outputs by their exported names. Other outputs are ignored."""
+        return cls(
+            nodes={
+                name: NodeAccess(
+                    address=node["address"],
+                    user=node.get("user"),
+                    port=None if node.get("port") is None else int(node["port"]),
+                )
+                for name, node in values["nodes"].items()
+            },
+            ssh_key=values["sshKey"],
+            known_hosts=values["knownHosts"],
+            kubeconfig=values.get("kubeconfig"),
+            machine_keys=values.get("machineKeys", {}),
+        )
+
+
+def write(workspace: Workspace, stack: str, details: AccessDetails) -> None:
+    """Write the files of a stack of this checkout."""
     in_lab = workspace.bin / "in-lab" if workspace.hypervisor.exists() else None
-    write_into(workspace.access(stack), outputs, sys.executable, in_lab)
+    write_into(workspace.access(stack), details, sys.executable, in_lab)
 
 
 def remove(workspace: Workspace, stack: str) -> None:
-    """Removes the files of a stack of this checkout, those that are there."""
+    """Remove the files of a stack of this checkout, if they exist."""
     shutil.rmtree(workspace.access(stack), ignore_errors=True)
 
 
-def write_into(folder: Path, outputs: Mapping[str, Any], python: str, in_lab: Path | None) -> None:
-    """Writes kubeconfig, ssh_config, known_hosts and the keys, each whole or not at all.
+def write_into(folder: Path, details: AccessDetails, python: str, in_lab: Path | None) -> None:
+    """Write kubeconfig, ssh_config, known_hosts and the keys, each of them atomically.
 
     A lab without an administrator of its cluster has no kubeconfig.
 
-    outputs: the stack's, with secrets. python: an interpreter.
-    in_lab:  the command that enters a private hypervisor's namespaces, where the nodes are in one.
+    Args:
+        folder: The folder, created if it does not exist.
+        details: The details.
+        python: A Python interpreter.
+        in_lab: The command that enters a private libvirt's namespaces. None if the nodes can be reached without.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    keys = {name: (f"{name}.key", key) for name, key in outputs.get("machineKeys", {}).items()}
+    keys = {name: folder / f"{name}.key" for name in details.machine_keys}
     hosts = "".join(
-        f"Host {name}\n    HostName {node['address']}\n"
-        + (f"    User {node['user']}\n    Port {node['port']}\n" if "user" in node else "")
-        + (f"    IdentityFile {_ssh_path(folder / keys[name][0])}\n" if name in keys else "")
-        for name, node in outputs["nodes"].items()
+        f"Host {name}\n    HostName {node.address}\n"
+        + (f"    User {node.user}\n    Port {node.port}\n" if node.user is not None else "")
+        + (f"    IdentityFile {_quote_path(keys[name])}\n" if name in keys else "")
+        for name, node in details.nodes.items()
     )
     ssh_config = _SSH_CONFIG.format(
         config=folder / "ssh_config",
         hosts=hosts,
-        identity=_ssh_path(folder / "ssh-key"),
-        known_hosts=_ssh_path(folder / "known_hosts"),
-        patience="\n".join(f"    {option} {value}" for option, value in PATIENCE.items()),
+        identity=_quote_path(folder / "ssh-key"),
+        known_hosts=_quote_path(folder / "known_hosts"),
+        timeouts="\n".join(f"    {option} {value}" for option, value in SSH_TIMEOUTS.items()),
     )
     if in_lab is not None:
         ssh_config += _CONNECT_INSIDE.format(
-            in_lab=_ssh_word(in_lab),
-            python=_ssh_word(python),
-            connect=_ssh_word(Path(__file__).with_name("connect.py")),
+            in_lab=_quote_word(in_lab),
+            python=_quote_word(python),
+            connect=_quote_word(Path(__file__).with_name("connect.py")),
         )
-    for name, text, mode in (
-        ("kubeconfig", outputs.get("kubeconfig"), 0o600),
-        ("ssh-key", outputs["sshKey"], 0o600),
-        ("known_hosts", outputs["knownHosts"], 0o644),
-        ("ssh_config", ssh_config, 0o644),
-        *((file, key, 0o600) for file, key in keys.values()),
+    for path, text, mode in (
+        (folder / "kubeconfig", details.kubeconfig, 0o600),
+        (folder / "ssh-key", details.ssh_key, 0o600),
+        (folder / "known_hosts", details.known_hosts, 0o644),
+        (folder / "ssh_config", ssh_config, 0o644),
+        *((keys[name], key, 0o600) for name, key in details.machine_keys.items()),
     ):
         if text is None:
-            (folder / name).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
         else:
-            _put(folder / name, text, mode)
+            write_atomically(path, text if text.endswith("\n") else f"{text}\n", mode)
 
 
-def _ssh_path(path: Path) -> str:
-    """A path as ssh_config(5) takes it where tokens such as %h are expanded."""
+def _quote_path(path: Path) -> str:
+    """Quote a path for an option of ssh_config(5) that expands tokens such as %h."""
     return '"' + str(path).replace("%", "%%") + '"'
 
 
-def _ssh_word(word: str | Path) -> str:
-    """A word of a ProxyCommand, which a shell runs after tokens are expanded."""
+def _quote_word(word: str | Path) -> str:
+    """Quote a word of a ProxyCommand, which a shell runs after ssh has expanded tokens."""
     return shlex.quote(str(word)).replace("%", "%%")
-
-
-def _put(path: Path, text: str, mode: int) -> None:
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as file:
-        file.write(text if text.endswith("\n") else f"{text}\n")
-    draft.replace(path)

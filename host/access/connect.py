@@ -1,14 +1,17 @@
-"""Connects to HOST PORT and passes the connection to whoever started it: a ProxyCommand of ssh with ProxyUseFdpass."""
+"""Connect to HOST PORT and pass the connection to the parent: a ProxyCommand for ssh with ProxyUseFdpass."""
 
 import socket
 import sys
 
+_TIMEOUT = 20
+"""Seconds to connect."""
+
 
 def main() -> None:
-    """Arguments: host and port. Standard output is the socket that the connection is passed over."""
+    """Connect and pass the connection through the socket on standard output. Arguments: host and port."""
     host, port = sys.argv[1:]
     try:
-        connection = socket.create_connection((host, int(port)), timeout=20)
+        connection = socket.create_connection((host, int(port)), timeout=_TIMEOUT)
     except OSError as error:
         sys.exit(f"{host} port {port} can't be reached from inside the lab's network: {error.strerror or error}")
     connection.settimeout(None)

@@ -1,17 +1,22 @@
-"""How an SSH client reaches a node, for the programs that `pulumi_command` cannot stand in for."""
+"""SSH clients for the tasks that `pulumi_command` cannot do."""
 
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from host.access.access_files import PATIENCE
+from host.access.access_files import SSH_TIMEOUTS
 
 
 @dataclass(frozen=True, kw_only=True)
 class Login:
-    """address: where the node answers. key: the private key that it lets in. host_key: what it must prove to have.
+    """The way to log in to a node.
 
-    user: root, or one that may use sudo without a password. port: that of its SSH server.
+    Attributes:
+        address: Address of the node.
+        key: Private key that the node accepts.
+        host_key: Public key that the node must prove to have.
+        user: `root`, or a user who may use sudo without a password.
+        port: Port of the SSH server.
     """
 
     address: str
@@ -22,24 +27,23 @@ class Login:
 
 
 def known_host(address: str, port: int) -> str:
-    """What a line of a known_hosts file begins with: sshd(8)."""
+    """Return the first word of a node's line in a known_hosts file, as in sshd(8)."""
     return address if port == 22 else f"[{address}]:{port}"
 
 
 def as_root(user: str, script: str) -> str:
-    """A shell script as a user is to run it, so that root does."""
+    """Return a shell script for a user that runs the given script as root."""
     return script if user == "root" else shlex.join([*_prefix(user), "sh", "-c", script])
 
 
-def _prefix(user: str) -> list[str]:
-    return [] if user == "root" else ["sudo", "--non-interactive"]
-
-
 def command(folder: Path, login: Login) -> list[str]:
-    """The command line of an SSH client that knows the node's host key and nothing else of this user's.
+    """Return the command line of an SSH client that knows the node's host key and none of this user's settings.
 
-    What is put behind it is run by root there. folder: where the key and the host key are put for it; only the caller
-    may read it, and removes it.
+    Root runs the words that the caller appends.
+
+    Args:
+        folder: Folder for the key and the host key. Only the caller may read it, and the caller deletes it.
+        login: The node.
     """
     key, known_hosts = folder / "key", folder / "known_hosts"
     key.touch(mode=0o600)
@@ -54,7 +58,7 @@ def command(folder: Path, login: Login) -> list[str]:
         "GlobalKnownHostsFile": "/dev/null",
         "StrictHostKeyChecking": "yes",
         "BatchMode": "yes",
-        **PATIENCE,
+        **SSH_TIMEOUTS,
         "ConnectionAttempts": 5,
         "LogLevel": "ERROR",
     }
@@ -66,3 +70,7 @@ def command(folder: Path, login: Login) -> list[str]:
         f"{login.user}@{login.address}",
         *_prefix(login.user),
     ]
+
+
+def _prefix(user: str) -> list[str]:
+    return [] if user == "root" else ["sudo", "--non-interactive"]

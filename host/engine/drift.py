@@ -1,25 +1,31 @@
-"""What was found to differ on the nodes, and waits for the next `pulumi up` to set it right."""
+"""Drift of nodes from the stack that `verify` has found, and that the next `pulumi up` repairs."""
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from system.files import CHECKOUT
+from system.files import CHECKOUT, write_atomically
 
 RECORDS = CHECKOUT / ".lab" / "stacks"
+"""Folder of all records. Each stack has a folder in it."""
+_FILE = "repairs.json"
+"""Name of the record. Earlier versions wrote it under the same name."""
 
 
-def record_of(stack: str) -> Path:
-    """The file that holds a stack's findings: node to service to a token that changes with each new finding."""
-    return RECORDS / stack / "repairs.json"
+def record_path(stack: str) -> Path:
+    """Return the file of a stack's drift: node to service to a token that changes with each new finding.
+
+    Args:
+        stack: Short name of the stack.
+    """
+    return RECORDS / stack / _FILE
 
 
-def recorded_repairs(stack: str) -> Mapping[tuple[str, str], str]:
-    """Node and service to the token of what was last found there; empty where nothing ever was."""
-    record = record_of(stack)
+def recorded_drift(stack: str) -> Mapping[tuple[str, str], str]:
+    """Return the tokens of the latest findings by node and service. Empty if nothing was ever found."""
+    record = record_path(stack)
     if not record.exists():
         return {}
     return {
@@ -29,23 +35,30 @@ def recorded_repairs(stack: str) -> Mapping[tuple[str, str], str]:
     }
 
 
-def record_repairs(stack: str, found: Mapping[tuple[str, str], Sequence[str]], when: datetime) -> None:
-    """Gives each node and service where something was found a new token; all others keep theirs.
+def record_drift(stack: str, found: Mapping[tuple[str, str], Sequence[str]], when: datetime) -> None:
+    """Give a new token to each node and service with a difference. All others keep theirs.
 
-    found: node and service to what differs there, in words. when: the time of the look, in UTC. A token tells that
-    time too: what was set right may come to differ in the same way again.
+    Args:
+        stack: Short name of the stack.
+        found: Descriptions of the differences, by node and service.
+        when: Time of the check, in UTC. It is part of the token, because the same drift can happen again after a
+            repair.
     """
     if not found:
         return
-    tokens = dict(recorded_repairs(stack))
-    for pair, words in found.items():
-        digest = hashlib.sha256("\n".join(words).encode()).hexdigest()
+    tokens = dict(recorded_drift(stack))
+    for pair, descriptions in found.items():
+        digest = hashlib.sha256("\n".join(descriptions).encode()).hexdigest()
         tokens[pair] = f"{when:%Y-%m-%dT%H:%M:%SZ}-{digest[:8]}"
     record: dict[str, dict[str, str]] = {}
     for (node, service), token in sorted(tokens.items()):
         record.setdefault(node, {})[service] = token
-    path = record_of(stack)
+    path = record_path(stack)
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    draft.write_text(json.dumps(record, indent=2) + "\n")
-    draft.replace(path)
+    write_atomically(path, json.dumps(record, indent=2) + "\n")
+
+
+# Earlier names.
+record_of = record_path
+recorded_repairs = recorded_drift
+record_repairs = record_drift

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs the engine, after what one that was killed has left in the checkout's own backend is settled.
+# Run the engine, after recovering from a killed one in the checkout's own backend.
 # Usage: engine.sh CHECKOUT BACKEND_URL PYTHON PULUMI [ARGUMENT…]
 set -eu
 
@@ -10,8 +10,8 @@ pulumi=$4
 shift 4
 state=$checkout/.lab/state
 
-# Whether one of the arguments is a command that changes a stack.
-changes() {
+# Succeed if one of the arguments is a command that changes a stack.
+changes_stack() {
     for argument; do
         case $argument in
             up | update | destroy | down | dn | refresh | import | rm | cancel) return 0 ;;
@@ -20,8 +20,8 @@ changes() {
     return 1
 }
 
-# Whether one of the arguments is of a command that makes a stack, which fails where a killed one has left its lock.
-makes() {
+# Succeed if one of the arguments belongs to a command that creates a stack. It fails on the lock of a killed engine.
+creates_stack() {
     for argument; do
         case $argument in
             init | new | --create) return 0 ;;
@@ -30,36 +30,36 @@ makes() {
     return 1
 }
 
-# Whether a lock or a pending operation is there: of an engine that was killed, or of one that runs.
-unsettled() {
+# Succeed if there is a lock or a pending operation, of a killed engine or of a running one.
+has_lock_or_pending() {
     for lock in "$state"/.pulumi/locks/*/*/*/*.json "$state"/.pulumi/locks/*/*/*/*.tmp; do
         if [ -e "$lock" ]; then return 0; fi
     done
     grep -qs '"pending_operations": *\[{' "$state"/.pulumi/stacks/*/*.json
 }
 
-# Whether an engine was killed over a file of the state, which even commands that only read can't read then.
-torn() {
+# Succeed if an engine was killed while it wrote a file of the state. Not even commands that only read work then.
+has_torn_file() {
     [ -n "$(find "$state/.pulumi" -name '*.attrs' -empty 2>/dev/null)" ]
 }
 
-settle() {
-    (cd "$(dirname "$0")/../.." && "$python" -m hardway settle "$checkout" "$pulumi" "$@" >&2 </dev/null)
+recover() {
+    (cd "$(dirname "$0")/../.." && "$python" -m hardway recover "$checkout" "$pulumi" "$@" >&2 </dev/null)
 }
 
 if [ "${PULUMI_BACKEND_URL:-}" = "$backend" ]; then
-    if changes "$@"; then
-        if unsettled || torn; then settle; fi
-    elif torn || { makes "$@" && unsettled; }; then
-        settle --state-only
+    if changes_stack "$@"; then
+        if has_lock_or_pending || has_torn_file; then recover; fi
+    elif has_torn_file || { creates_stack "$@" && has_lock_or_pending; }; then
+        recover --state-only
     fi
 fi
 
-# The engine and its plugins run for seconds each and hold little: with Go's own setting a tenth of their time goes into
-# collecting garbage. Who has set it otherwise keeps that.
+# The engine and its plugins run for seconds and hold little memory. With Go's default they spend a tenth of their time
+# on garbage collection. A value that the user has set stays.
 export GOGC="${GOGC:-400}"
 
-# Start time and boot make the process's id a name that nobody else can have (system/processes.py).
+# PID, start time and boot ID identify this process, because PIDs are reused (system/processes.py).
 read -r boot </proc/sys/kernel/random/boot_id
 stat=$(cat "/proc/$$/stat")
 # shellcheck disable=SC2086 # the fields after the program's name, of which the 20th is its start time

@@ -1,88 +1,92 @@
-"""What an engine that was killed leaves behind, and what makes the next run fail: taken away before that run.
+"""Remove what a killed engine left behind, because the next run would fail on it.
 
-An engine that ends in its own way, a cancelled one too, leaves none of this. One that is killed leaves
+An engine that ends by itself, also a cancelled one, leaves none of this. A killed one leaves
 
 - its lock: every later run refuses to start;
-- its plugins: they notice minutes later that nobody asks them any more, and finish what they were doing until then;
-- what they were making or taking away: it stands in the state as a pending operation and not as a resource, so the
-  next run finds names of libvirt taken, or objects gone that the state has.
-- a change of a service half done: the state still has the old one, so a configuration put back to that would show no
-  change, whatever the node runs. The next run is told to set it right.
-- a torn file: the state itself is written as a draft and renamed, so it is whole, but the library beneath writes the
-  file's attributes into `NAME.attrs` in place. Where that is empty every command fails ("failed to load checkpoint:
-  EOF"); where there is none all is well (gocloud.dev/blob/fileblob, getAttrs).
+- its plugins: they notice minutes later that their engine is gone, and continue their work until then;
+- libvirt objects that were being created or deleted: the state has them as pending operations and not as resources, so
+  the next run finds their names in use, or resources without objects;
+- a half-applied change of a service: the state still has the old one, so a configuration that returns to it would show
+  no change, whatever the node runs. It is recorded as drift, which the next run repairs;
+- a torn file: the state itself is written as a draft and renamed, so it is complete. But the library below the engine
+  writes the file's attributes into `NAME.attrs` in place. If that file is empty, every command fails ("failed to load
+  checkpoint: EOF"). If it is missing, everything works (gocloud.dev/blob/fileblob, getAttrs).
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import os
-import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from host.engine import locks
-from host.engine.drift import record_repairs
+from host.engine.drift import record_drift
 from host.libvirt import objects
 from host.libvirt.objects import LibvirtObject
-from system import processes
+from host.workspace import PROJECT
+from system import console, processes
+from system.commands import run
 from system.errors import HostError
+from system.files import locked
 from system.processes import Process
 
-# The name in Pulumi.yaml.
-PROJECT = "hardway"
-# Set by engine.sh: the engine that a process belongs to, inherited by all that it starts.
+# Set by engine.sh: the engine that started a process. All descendants inherit it.
 ENGINE_VARIABLE = "HARDWAY_ENGINE"
 INTERRUPTED = "an interrupted change"
+"""Description of the drift that a half-applied change may have left."""
 _MACHINE, _COMMAND = "hardway:machine:Machine", "command:remote:Command"
 _STATE_FILES = (".json", ".json.gz", ".json.zst")
 _BACKEND_VARIABLE = "PULUMI_BACKEND_URL"
+_LOCK = ".recovering"
 
 
-def settle(checkout: Path, state: Path, pulumi: Path, *, state_only: bool = False) -> None:
-    """Takes away what killed engines have left of the project's stacks in the file backend `state`; says what that was.
+def recover(checkout: Path, state: Path, pulumi: Path, *, state_only: bool = False) -> None:
+    """Remove what killed engines left of the project's stacks in a file backend, and print what that was.
 
-    A stack that an engine works on at this moment is left alone. To be run where libvirt can be reached and with the
-    environment of `.lab/env`.
+    A stack that an engine works on now is left alone. Run it where libvirt can be reached, with the environment of
+    `.lab/env`. After an interruption, run it again.
 
-    checkout:   where Pulumi.yaml is.
-    pulumi:     the engine.
-    state_only: whether just the state's own files are to be made readable, for a command that changes nothing.
+    Args:
+        checkout: Folder of Pulumi.yaml.
+        state: The file backend.
+        pulumi: The engine.
+        state_only: True to make only the state's own files readable, for a command that changes nothing.
 
-    Raises HostError where something could not be taken away. It can be run again after any interruption.
+    Raises:
+        HostError: Something could not be removed.
     """
-    with _one_at_a_time(state):
+    with locked(state / _LOCK):
         if not state_only:
             processes.end(_orphans(state.as_uri()))
-        _mend_backend(state)
+        _repair_backend(state)
         for stack, has_state in sorted(_stacks(state).items()):
             with locks.held(state, PROJECT, stack) as held:
                 if not held:
                     continue
-                _mend(state, stack)
+                _repair_stack(state, stack)
                 if state_only or not has_state:
                     continue
-                deployment = _exported(checkout, pulumi, stack)
+                deployment = _export(checkout, pulumi, stack)
                 pending = deployment.get("pending_operations") or []
                 for found in unfinished(deployment):
-                    _say(found.take_away())
-                record_repairs(stack, {pair: [INTERRUPTED] for pair in half_done(deployment)}, datetime.now(UTC))
+                    _report(found.delete())
+                record_drift(stack, {pair: [INTERRUPTED] for pair in interrupted(deployment)}, datetime.now(UTC))
             if pending:
-                _forget(checkout, pulumi, stack, deployment)
-                _say(f"stack {stack}: {len(pending)} interrupted operation(s) cleared from the state")
+                _clear_pending(checkout, pulumi, stack, deployment)
+                _report(f"stack {stack}: {len(pending)} interrupted operation(s) cleared from the state")
 
 
 def unfinished(deployment: Mapping[str, Any]) -> list[LibvirtObject]:
-    """The libvirt objects that were being made or taken away, in the order in which they can be taken away.
+    """Return the libvirt objects that were being created or deleted, in the order in which they can be deleted.
 
-    An object that the state has as a resource under the same name is none of them, unless it was being taken away: an
-    engine keeps reporting an interrupted creation for good, also after a later run has finished it.
+    An object that is also a resource of the state counts only if it was being deleted, because an engine reports an
+    interrupted creation forever, even after a later run has finished it.
 
-    deployment: the stack, as `pulumi stack export` prints it.
+    Args:
+        deployment: The stack, as `pulumi stack export` prints it.
     """
     resources = deployment.get("resources") or []
     uris = {f"{each['urn']}::{each.get('id')}": each.get("inputs", {}).get("uri") for each in resources}
@@ -97,10 +101,11 @@ def unfinished(deployment: Mapping[str, Any]) -> list[LibvirtObject]:
     return sorted(found, key=objects.order)
 
 
-def half_done(deployment: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Node and service of every command on a node that was being changed or undone.
+def interrupted(deployment: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return node and service of every command on a node that was being updated or deleted.
 
-    deployment: the stack, as `pulumi stack export` prints it.
+    Args:
+        deployment: The stack, as `pulumi stack export` prints it.
     """
     resources = deployment.get("resources") or []
     nodes = [_name(each) for each in resources if each["type"] == _MACHINE]
@@ -109,7 +114,7 @@ def half_done(deployment: Mapping[str, Any]) -> list[tuple[str, str]]:
         if operation["type"] not in ("updating", "deleting") or operation["resource"]["type"] != _COMMAND:
             continue
         name = _name(operation["resource"])
-        # The longest, for a node's name may begin with another's.
+        # The longest match, because the name of one node can be the start of another's.
         node = max((node for node in nodes if name.startswith(f"{node}-")), key=len, default="")
         if node:
             found.add((node, name.removeprefix(f"{node}-")))
@@ -121,9 +126,9 @@ def _name(resource: Mapping[str, Any]) -> str:
 
 
 def _orphans(backend: str) -> list[Process]:
-    """What an engine that runs no more has started with this backend, and still runs.
+    """Return the running processes that a dead engine started with this backend.
 
-    Told by the environment that each inherited, never by name or parent: both can be anybody's.
+    They are recognized by the environment that they inherited, never by name or parent: others can have the same.
     """
     mine = processes.ancestors()
     found = []
@@ -134,7 +139,7 @@ def _orphans(backend: str) -> list[Process]:
         try:
             entries = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
         except OSError:
-            continue  # ended meanwhile, or another user's
+            continue  # it has ended, or is another user's
         variables = dict(os.fsdecode(entry).partition("=")[::2] for entry in entries)
         engine = Process.parse(variables.get(ENGINE_VARIABLE, ""))
         if engine is not None and not engine.alive() and variables.get(_BACKEND_VARIABLE) == backend:
@@ -143,37 +148,37 @@ def _orphans(backend: str) -> list[Process]:
 
 
 def _stacks(state: Path) -> dict[str, bool]:
-    """The stacks by name, and whether each has a state: one whose making was cut short may have no more than a lock."""
-    locked = {folder.name: False for folder in (state / ".pulumi/locks/organization" / PROJECT).glob("*")}
+    """Return the stacks by name, with True if they have a state. An interrupted creation can leave only a lock."""
+    names = {folder.name: False for folder in (state / ".pulumi/locks/organization" / PROJECT).glob("*")}
     files = (state / ".pulumi/stacks" / PROJECT).glob("*")
-    return locked | {file.name.partition(".json")[0]: True for file in files if file.name.endswith(_STATE_FILES)}
+    return names | {file.name.partition(".json")[0]: True for file in files if file.name.endswith(_STATE_FILES)}
 
 
-def _mend_backend(state: Path) -> None:
-    """Removes the torn attributes of what all stacks share. An engine that is writing them can do without."""
+def _repair_backend(state: Path) -> None:
+    """Remove torn attributes of the file that all stacks share. An engine that is writing them works without."""
     attributes = state / ".pulumi/meta.yaml.attrs"
     if attributes.exists() and attributes.stat().st_size == 0:
         attributes.unlink()
 
 
-def _mend(state: Path, stack: str) -> None:
-    """Removes the torn attributes of the stack's files: of its state, history and backups."""
+def _repair_stack(state: Path, stack: str) -> None:
+    """Remove torn attributes of the stack's files: state, history and backups."""
     for attributes in (state / ".pulumi").rglob("*.attrs"):
-        of_the_stack = attributes.parent.name == stack or attributes.name.startswith(f"{stack}.json")
-        if PROJECT in attributes.parts and of_the_stack and attributes.stat().st_size == 0:
+        is_of_stack = attributes.parent.name == stack or attributes.name.startswith(f"{stack}.json")
+        if PROJECT in attributes.parts and is_of_stack and attributes.stat().st_size == 0:
             attributes.unlink()
 
 
-def _exported(checkout: Path, pulumi: Path, stack: str) -> Mapping[str, Any]:
+def _export(checkout: Path, pulumi: Path, stack: str) -> Mapping[str, Any]:
     document = json.loads(_run(checkout, pulumi, "stack", "export", "--stack", stack))
     deployment: Mapping[str, Any] = document.get("deployment") or {}
     return deployment
 
 
-def _forget(checkout: Path, pulumi: Path, stack: str, deployment: Mapping[str, Any]) -> None:
-    """Has the engine drop the pending operations, and the resources whose deletion has been finished here.
+def _clear_pending(checkout: Path, pulumi: Path, stack: str, deployment: Mapping[str, Any]) -> None:
+    """Make the engine drop the pending operations, and the resources whose deletion was finished here.
 
-    It would report the pending creations at every run for good, and take a deleted resource for one that is there.
+    It would otherwise report the pending creations at every run, and keep a deleted resource in the state.
     """
     known = {each["urn"]: each["type"] for each in deployment.get("resources") or []}
     deleted = {
@@ -181,7 +186,7 @@ def _forget(checkout: Path, pulumi: Path, stack: str, deployment: Mapping[str, A
         for operation in deployment["pending_operations"]
         if operation["type"] == "deleting" and operation["resource"]["type"] in objects.KINDS
     }
-    # The stack itself as a target keeps the engine from asking for everything: there is nothing to ask about it.
+    # With the stack itself as a target, the engine does not refresh everything else.
     targets = [urn for urn, type_ in known.items() if urn in deleted or type_ == "pulumi:pulumi:Stack"]
     _run(
         checkout,
@@ -192,21 +197,10 @@ def _forget(checkout: Path, pulumi: Path, stack: str, deployment: Mapping[str, A
 
 
 def _run(checkout: Path, pulumi: Path, *arguments: str) -> str:
-    result = subprocess.run(
-        [pulumi, *arguments], cwd=checkout, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    return run(
+        [pulumi, *arguments], why="recovering from an earlier run that was killed", folder=checkout, error=HostError
     )
-    if result.returncode != 0:
-        said = f"{result.stdout}{result.stderr}".strip()
-        raise HostError(f"An earlier run was killed, and `pulumi {arguments[0]}` could not settle it:\n{said}")
-    return result.stdout
 
 
-def _say(what: str) -> None:
-    print(f"An earlier run was killed: {what}.", flush=True)
-
-
-@contextlib.contextmanager
-def _one_at_a_time(state: Path) -> Iterator[None]:
-    with (state / ".settling").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def _report(result: str) -> None:
+    console.warn(f"An earlier run was killed: {result}.")

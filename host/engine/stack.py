@@ -1,115 +1,160 @@
-"""The stack: brought up, shown and taken down with the lab's own environment."""
+"""A stack: bring it up, show it and delete it, in the lab's environment."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import shlex
 import signal
 import subprocess
 import time
 from collections.abc import Iterator, Set
 from pathlib import Path
-from typing import Any
 
 from host import environment
 from host.access import access_files
+from host.access.access_files import AccessDetails
 from host.engine import stack_file
-from host.libvirt.namespace import OUTSIDE
-from host.workspace import Workspace
-from system.console import step
+from host.libvirt.namespace import MACHINE_NETWORK
+from host.workspace import Workspace, command_line, short_stack_name
+from lab.outputs import StackOutputs
+from system import console
+from system.commands import attempt
+from system.console import Steps
 from system.errors import HostError
 from system.netns import NAMESPACE_VARIABLE
 
-# The program checks the configuration itself, and reports all that is wrong at once; the engine stops at the first.
-_OWN_VALIDATION = "--skip-config-validation"
+# The program checks the configuration and reports all errors at once. The engine stops at the first one.
+_SKIP_VALIDATION = "--skip-config-validation"
 _PROVIDER, _MACHINE, _COMMAND = "pulumi:providers:libvirt", "hardway:machine:Machine", "command:remote:Command"
 
-_PATIENCE = 600  # seconds; as many VMs as a machine carries boot within that
-_PAUSE = 1.0  # seconds
+_READY_TIMEOUT = 600
+"""Seconds. As many VMs as a machine can run boot in that time."""
+_POLL_INTERVAL = 1.0
+"""Seconds."""
 
-EXISTING = "machines that were there before"
+EXISTING_MACHINES = "existing machines"
 
 
 def deployed(workspace: Workspace) -> list[str]:
-    """The names of the project's stacks that have resources. The machine has to be prepared."""
+    """Return the names of the project's stacks that have resources. The machine must be prepared."""
     stacks = json.loads(_Commands(workspace, enters=False).output("pulumi", "stack", "ls", "--json"))
-    return [stack["name"] for stack in stacks if stack.get("resourceCount")]
+    return [stack["name"].rpartition("/")[2] for stack in stacks if stack.get("resourceCount")]
 
 
-def carriers(workspace: Workspace, stack: str) -> set[str]:
-    """What carries a stack that is deployed: the URIs of libvirt daemons, and EXISTING where it took such machines."""
+def locations(workspace: Workspace, stack: str) -> set[str]:
+    """Return the places of a deployed stack's nodes: URIs of libvirt daemons, and EXISTING_MACHINES if it uses any."""
     exported = _Commands(workspace, enters=False).output("pulumi", "stack", "export", "--stack", stack)
     deployment = json.loads(exported)["deployment"]
     pending = [operation["resource"] for operation in deployment.get("pending_operations") or []]
     resources = [*deployment["resources"], *pending]
     machines = {each["urn"] for each in resources if each["type"] == _MACHINE}
-    # What makes a VM ready goes with its domain.
+    # Commands that set up a VM are deleted with its domain. Commands on an existing machine are not.
     commands = [each for each in resources if each["type"] == _COMMAND and each.get("parent") in machines]
-    taken = any(not command.get("deletedWith") for command in commands)
-    return {each["inputs"]["uri"] for each in resources if each["type"] == _PROVIDER} | ({EXISTING} if taken else set())
+    uses_machines = any(not command.get("deletedWith") for command in commands)
+    uris = {each["inputs"]["uri"] for each in resources if each["type"] == _PROVIDER}
+    return uris | ({EXISTING_MACHINES} if uses_machines else set())
 
 
 class Stack:
-    """A stack of this checkout. The machine has to be prepared."""
+    """A stack of this checkout. The machine must be prepared.
+
+    Attributes:
+        name: Short name of the stack.
+    """
+
+    UP_STEPS = 3
+    """Number of steps of `up`."""
 
     def __init__(self, workspace: Workspace, name: str) -> None:
-        self.name = name
-        self._layout = workspace
+        self.name = short_stack_name(name)
+        self._workspace = workspace
         self._commands = _Commands(workspace)
 
-    def up(self) -> None:
-        """Brings the stack up, waits until its nodes are Ready, and shows them, where the cluster can be asked.
+    def up(self, steps: Steps | None = None) -> None:
+        """Bring the stack up, wait until its nodes are Ready, and show them if the cluster can be queried.
 
-        Raises HostError where a node does not become Ready.
+        Args:
+            steps: The steps of the whole command. Default: only those of this function.
+
+        Raises:
+            HostError: The engine fails, or a node does not become Ready.
         """
-        with step(f"Stack {self.name}"):
+        steps = steps or Steps(self.UP_STEPS)
+        with steps.step(f"Stack {self.name}"):
             self._select()
-        with step("pulumi up"):
-            self._run("pulumi", "up", *self._stack, "--yes", "--skip-preview", "--suppress-outputs", _OWN_VALIDATION)
+        with steps.step("pulumi up"):
+            self._commands.change(
+                *("pulumi", "up", *self._stack, "--yes", "--skip-preview", "--suppress-outputs", _SKIP_VALIDATION)
+            )
         outputs = self.write_access()
-        print(flush=True)
-        kubeconfig = self._layout.kubeconfig(self.name)
+        kubeconfig = self._workspace.kubeconfig(self.name)
         if kubeconfig.exists():
-            self._wait_until_ready({name for name, node in outputs["nodes"].items() if "podCidr" in node})
-            self._run("kubectl", "--kubeconfig", str(kubeconfig), "get", "nodes", "--output=wide")
-        ssh_config = _shown(self._layout.access(self.name) / "ssh_config")
-        hints = (f". {_shown(self._layout.env)}", "kubectl get nodes", "pulumi preview", f"ssh -F {ssh_config} NODE")
-        print("\nGo on with:", *hints, sep="\n  ", flush=True)
+            with steps.step("Nodes"):
+                self._wait_until_ready({name for name, node in outputs.nodes.items() if node.pod_cidr is not None})
+            self._commands.run("kubectl", "--kubeconfig", str(kubeconfig), "get", "nodes", "--output=wide")
+        else:
+            steps.skip("Nodes", "the stack has no administrator of its cluster")
+        ssh_config = _relative(self._workspace.access(self.name) / "ssh_config")
+        hints = (f". {_relative(self._workspace.env)}", "hardway status", "kubectl get nodes", "pulumi preview")
+        if console.verbosity() is not console.Verbosity.QUIET:
+            print("\nNext commands:", *hints, f"ssh -F {ssh_config} NODE", sep="\n  ", flush=True)
 
-    def write_access(self) -> dict[str, Any]:
-        """Writes what reaching the cluster and its nodes takes: kubeconfig and SSH configuration.
+    def write_access(self) -> StackOutputs[str]:
+        """Write the kubeconfig and the SSH configuration.
 
-        `pulumi up` does so itself. This is for another checkout, and where the files were lost. Returns the outputs.
+        `pulumi up` writes them, too. This is for another checkout, or if the files were lost.
+
+        Returns:
+            The stack's outputs, including secrets.
+
+        Raises:
+            HostError: The stack has no cluster yet.
         """
-        outputs = json.loads(
+        values = json.loads(
             self._commands.output("pulumi", "stack", "output", *self._stack, "--show-secrets", "--json")
         )
-        if "nodes" not in outputs:
-            raise HostError(f"Stack {self.name} has no cluster yet. Bring it up: make up STACK={self.name}")
-        access_files.write(self._layout, self.name, outputs)
-        return dict(outputs)
+        if "nodes" not in values:
+            raise HostError(f"Stack {self.name} has no cluster yet. Bring it up: {command_line('up', self.name)}")
+        outputs = StackOutputs.from_dict(values)
+        access_files.write(self._workspace, self.name, AccessDetails.from_outputs(outputs))
+        return outputs
+
+    def preview(self) -> None:
+        """Show what `up` would change."""
+        self._select()
+        self._commands.run("pulumi", "preview", *self._stack, "--diff", _SKIP_VALIDATION)
+
+    def destroy(self) -> None:
+        """Delete everything that the stack created, and the files to reach it."""
+        if self.name in deployed(self._workspace):
+            self._commands.change("pulumi", "destroy", *self._stack, "--yes", "--skip-preview")
+        else:
+            console.note(f"Stack {self.name} has no resources to delete.")
+        access_files.remove(self._workspace, self.name)
 
     def _wait_until_ready(self, nodes: Set[str]) -> None:
-        """Returns once the nodes are Ready: where nothing was changed, nobody has looked at them.
+        """Return when the nodes are Ready. If nothing was changed, nothing else has checked them.
 
-        VMs that came back with this machine take as long as they take to boot.
+        VMs that started together with this machine may still be booting.
         """
-        deadline, told = time.monotonic() + _PATIENCE, False
-        while missing := nodes - self._ready():
+        deadline, announced = time.monotonic() + _READY_TIMEOUT, False
+        while missing := nodes - self._ready_nodes():
+            names = " and ".join(sorted(missing))
             if time.monotonic() > deadline:
                 raise HostError(
-                    f"{' and '.join(sorted(missing))} did not become Ready within {_PATIENCE} s. "
-                    "`make verify` finds what is not as it was made there; then `make up` sets it right."
+                    f"{names} did not become Ready within {_READY_TIMEOUT} s. {command_line('verify', self.name)} "
+                    f"shows what differs there from the stack; then {command_line('up', self.name)} repairs it."
                 )
-            if not told:
-                print(f"Waiting until {' and '.join(sorted(missing))} is Ready.", flush=True)
-                told = True
-            time.sleep(_PAUSE)
+            if not announced:
+                console.note(f"waiting until {names} {'is' if len(missing) == 1 else 'are'} Ready")
+                announced = True
+            time.sleep(_POLL_INTERVAL)
 
-    def _ready(self) -> Set[str]:
-        """The names of the nodes that are Ready; none where the API server does not answer."""
-        kubeconfig = ("--kubeconfig", str(self._layout.kubeconfig(self.name)))
+    def _ready_nodes(self) -> Set[str]:
+        """Return the names of the Ready nodes; none if the API server does not answer."""
+        kubeconfig = ("--kubeconfig", str(self._workspace.kubeconfig(self.name)))
         answer = self._commands.answer("kubectl", *kubeconfig, "get", "nodes", "--output=json", "--request-timeout=10s")
         return {
             node["metadata"]["name"]
@@ -118,73 +163,75 @@ class Stack:
             if condition["type"] == "Ready" and condition["status"] == "True"
         }
 
-    def preview(self) -> None:
-        """Shows what `up` would do."""
-        self._select()
-        self._run("pulumi", "preview", *self._stack, "--diff", _OWN_VALIDATION)
-
-    def destroy(self) -> None:
-        """Takes down all that the stack made, and removes what reaching it took."""
-        if self.name in deployed(self._layout):
-            self._run("pulumi", "destroy", *self._stack, "--yes", "--skip-preview")
-        else:
-            print(f"Stack {self.name} has nothing to take down.")
-        access_files.remove(self._layout, self.name)
-
     @property
     def _stack(self) -> tuple[str, str]:
         return "--stack", self.name
 
     def _select(self) -> None:
-        # Once the file has the salt, the engine leaves it as it is.
-        file = self._layout.stack_file(self.name)
+        # Once the file has the salt, the engine does not write it again.
+        file = self._workspace.stack_file(self.name)
         with stack_file.text_kept(file):
-            self._run("pulumi", "stack", "select", "--create", self.name)
+            self._commands.change("pulumi", "stack", "select", "--create", self.name)
         if file.exists():
             stack_file.tell_git(file)
-
-    def _run(self, *command: str) -> None:
-        self._commands.run(*command)
 
 
 class _Commands:
     """The commands of `.lab/bin`, run in the checkout with the environment of `.lab/env`."""
 
     def __init__(self, workspace: Workspace, *, enters: bool = True) -> None:
-        """enters: whether a private hypervisor is entered, and started first where it doesn't run."""
+        """Read the environment.
+
+        Args:
+            workspace: The checkout.
+            enters: True if commands enter the namespaces of a private libvirt, which is started first if necessary.
+        """
         if not workspace.env.exists():
-            raise HostError(f"{workspace.env} is not there. Prepare the machine first: make prepare")
-        self._layout = workspace
+            raise HostError(f"{workspace.env} does not exist. Prepare this machine first: make prepare")
+        self._workspace = workspace
         self._environment = environment.evaluate(workspace.env.read_text())
         if not enters:
-            # As if it were inside already: the state can be read from everywhere.
-            self._environment[NAMESPACE_VARIABLE] = str(workspace.hypervisor / OUTSIDE)
+            # Pretend to be inside already: the state can be read from everywhere.
+            self._environment[NAMESPACE_VARIABLE] = str(workspace.hypervisor / MACHINE_NETWORK)
 
     def run(self, *command: str) -> None:
-        """Runs the command with this process's own output. Raises HostError where it fails."""
+        """Run a command with this process's own output.
+
+        Raises:
+            HostError: The command fails.
+        """
         self._call(command, None)
 
+    def change(self, *command: str) -> None:
+        """Run a command whose output is progress. With `--quiet` it appears only if the command fails.
+
+        Raises:
+            HostError: The command fails.
+        """
+        self._call(command, subprocess.PIPE if console.verbosity() is console.Verbosity.QUIET else None, progress=True)
+
     def output(self, *command: str) -> str:
-        """Runs the command and returns its standard output. Raises HostError where it fails."""
+        """Run a command and return its standard output.
+
+        Raises:
+            HostError: The command fails.
+        """
         return self._call(command, subprocess.PIPE) or ""
 
     def answer(self, *command: str) -> str | None:
-        """The standard output of a command that may fail, which then says nothing; None where it does."""
-        result = subprocess.run(
-            [self._layout.bin / command[0], *command[1:]],
-            cwd=self._layout.checkout,
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
+        """Run a command that may fail, and print nothing. Return its standard output, or None if it fails."""
+        result = attempt(
+            [self._workspace.bin / command[0], *command[1:]],
+            folder=self._workspace.checkout,
+            environment=self._environment,
         )
         return result.stdout if result.returncode == 0 else None
 
-    def _call(self, command: tuple[str, ...], stdout: int | None) -> str | None:
+    def _call(self, command: tuple[str, ...], stdout: int | None, *, progress: bool = False) -> str | None:
+        console.detail(shlex.join(command))
         child = subprocess.Popen(
-            [self._layout.bin / command[0], *command[1:]],
-            cwd=self._layout.checkout,
+            [self._workspace.bin / command[0], *command[1:]],
+            cwd=self._workspace.checkout,
             env=self._environment,
             stdout=stdout,
             text=True,
@@ -192,15 +239,17 @@ class _Commands:
         with _signals_left_to(child):
             output, _ = child.communicate()
         if child.returncode != 0:
+            if progress and output:
+                console.warn(output.rstrip())
             raise HostError(f"`{' '.join(command[:2])}` failed (exit code {child.returncode}); the reason is above.")
         return output
 
 
 @contextlib.contextmanager
 def _signals_left_to(child: subprocess.Popen[str]) -> Iterator[None]:
-    """Lets the engine end in its own way when the run is interrupted, which takes it a while: its state stays whole.
+    """Let the engine finish by itself when this run is interrupted, so that its state stays complete.
 
-    A terminal sends SIGINT to both; a second one would make the engine give up at once, so it isn't passed on.
+    A terminal sends SIGINT to both processes. A second SIGINT would make the engine give up, so it is not forwarded.
     """
     before = {
         signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None),
@@ -213,7 +262,7 @@ def _signals_left_to(child: subprocess.Popen[str]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _shown(path: Path) -> str:
-    """The path as one would type it from the current directory."""
+def _relative(path: Path) -> str:
+    """Return the path as a user would type it in the current folder."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else f"./{relative}"

@@ -1,0 +1,1 @@
+"""libvirt: the system's or a private one, its namespaces, and its objects."""

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs a command where the lab's VMs can be reached: inside the private hypervisor's namespaces. It starts the hypervisor
-# first where it doesn't run (the machine was rebooted). Usage: enter.sh INSTANCE PYTHON COMMAND [ARGUMENT…]
+# Run a command where the lab's VMs can be reached: inside the private libvirt's namespaces. Start the private libvirt
+# first if it does not run, as after a reboot. Usage: enter.sh INSTANCE PYTHON COMMAND [ARGUMENT…]
 #
 # The last step replaces this shell, and nsenter forks nothing for these namespaces: standard input, terminal, signals
 # and exit code are the command's own.
@@ -10,12 +10,12 @@ instance=$1
 python=$2
 shift 2
 
-# Inside already: a program that was entered calls another one. Another lab's inside is not this one's.
+# Already inside: a program that runs inside starts another one. The inside of another lab is another place.
 if [ "${HARDWAY_NAMESPACE:-}" = "$instance/outside" ]; then
     exec "$@"
 fi
 
-# Sets `holder` to the process that holds the namespaces; fails where the recorded one is not the one running now.
+# Set `holder` to the process that holds the namespaces. Fail if the recorded process does not run any more.
 find_holder() {
     read -r holder started boot 2>/dev/null <"$instance/holder" || return 1
     read -r current </proc/sys/kernel/random/boot_id
@@ -34,7 +34,7 @@ fi
 if ! find_holder; then
     (cd "$(dirname "$0")/../.." && $as_root "$python" -m hardway hypervisor start "$instance" >&2 </dev/null)
     find_holder || {
-        echo "hardway: the private hypervisor in $instance has ended, or may not be looked at by you: see its holder.log" >&2
+        echo "hardway: the private libvirt in $instance has ended, or you may not access it; see $instance/holder.log" >&2
         exit 1
     }
 fi
@@ -42,7 +42,7 @@ fi
 if [ -z "$as_root" ]; then
     exec nsenter --target "$holder" --mount --net --wdns="$PWD" -- env HARDWAY_NAMESPACE="$instance/outside" "$@"
 fi
-# Root only to go in: the command itself runs as who called it. sudo has a PATH of its own.
+# Only root can enter; the command itself runs as this user. sudo sets another PATH, so set ours again.
 exec sudo --preserve-env nsenter --target "$holder" --mount --net --wdns="$PWD" -- \
     setpriv --reuid "$(id -u)" --regid "$(id -g)" --init-groups -- \
     env HARDWAY_NAMESPACE="$instance/outside" PATH="$PATH" HOME="$HOME" "$@"

@@ -1,10 +1,10 @@
-"""What runs inside a private hypervisor's namespaces: sets them up, keeps libvirt's daemons running, holds them open.
+"""The inside of a private libvirt's namespaces: set them up, keep libvirt's daemons running, hold them open.
 
-It also opens a way out of the network namespace, where it can: slirp4netns takes from a device inside what is for
-elsewhere, and makes the connections in the machine's own namespace, as any program there would. The machine's network
-stays as it is, and what serves on its loopback is out of reach, but for name servers.
+It also gives the VMs egress, if it can. slirp4netns reads outgoing packets from a device inside and makes the
+connections in the machine's own namespace, like any program there. The machine's network stays as it is, and the
+services on its loopback cannot be reached, except for name servers.
 
-Started by `host.libvirt.private` through `unshare --mount --net`; not meant to be run by hand.
+`host.libvirt.private` starts it through `unshare --mount --net`. Do not run it by hand.
 """
 
 from __future__ import annotations
@@ -19,81 +19,88 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
 
-# Folders of the instance and the places in the file system where libvirt expects them.
+from system.commands import run
+from system.errors import HostError
+
 BOUND = {
     "lib": Path("/var/lib/libvirt"),
     "etc": Path("/etc/libvirt"),
     "cache": Path("/var/cache/libvirt"),
     "log": Path("/var/log/libvirt"),
 }
-# The machine's accounts and those that libvirt looks up at its start even where it is told to use root.
+"""Folders of the instance, and the paths where libvirt expects them."""
 ACCOUNTS = {"passwd": Path("/etc/passwd"), "group": Path("/etc/group")}
-# The instance's file that inside is the machine's own network namespace.
-OUTSIDE = "outside"
-# What libvirt keeps here says what runs now, so it must go with the namespace, as it does with a reboot elsewhere:
-# a left-over would make libvirtd believe that its VMs still run and their autostart is done.
+"""Files with the machine's accounts and those that libvirt looks up when it starts, even if it must use root."""
+MACHINE_NETWORK = "outside"
+"""File of the instance that is the machine's own network namespace. Instances of earlier versions have the same."""
+# libvirt keeps the state of running VMs here, so it must vanish with the namespace, as it does at a reboot elsewhere.
+# Otherwise libvirtd would believe that its VMs still run and that their autostart is done.
 RUNTIME = Path("/run/libvirt")
 KVM = Path("/dev/kvm")
-# The instance's file that says why there is no way out; it is there only where there is none.
-NO_WAY_OUT = "no-way-out"
+NO_EGRESS = "no-egress"
+"""File of the instance with the reason why there is no egress. It exists only if there is none."""
 
 _DAEMONS = {
     "virtlogd": ["virtlogd", "--config", "/etc/libvirt/virtlogd.conf", "--pid-file", "/run/libvirt/virtlogd.pid"],
     "libvirtd": ["libvirtd", "--config", "/etc/libvirt/libvirtd.conf", "--pid-file", "/run/libvirt/libvirtd.pid"],
 }
-_WAY_OUT = "way-out"  # the network device that leads there
-_WAY_OUT_LOG = "way-out.log"
-# Of what is set aside for benchmarks of networks (RFC 2544): a lab, a registry, a company's network or that of a VPN is
-# in another range, which would be out of reach here. 100.64.0.0/10 is not as empty, some VPNs and clouds live there.
-_WAY_OUT_RANGE = "198.19.206.0/24"
-_NAMES = "198.19.206.3"  # where slirp4netns takes questions for the machine's own name server
-# The machine's name server is often one of its loopback, as that of systemd-resolved, and in here nobody is there. With
-# another /etc/resolv.conf mounted over the machine's, programs that go back outside would not find names, and the mount
-# would be gone as soon as the machine's is replaced.
-_QUESTIONS_FOR_NAMES = f"""
+_EGRESS = "egress"
+"""The network device of slirp4netns."""
+_EGRESS_LOG = "egress.log"
+# Part of the range for benchmarks of networks (RFC 2544). Labs, registries, companies and VPNs use other ranges, which
+# would be out of reach here. 100.64.0.0/10 is no choice, because some VPNs and clouds use it.
+_EGRESS_RANGE = "198.19.206.0/24"
+_DNS_RELAY = "198.19.206.3"
+"""Address where slirp4netns accepts DNS queries for the machine's own name server."""
+# The machine's name server is often on its loopback, such as that of systemd-resolved. Nothing answers on the loopback
+# in here. Another /etc/resolv.conf, mounted over the machine's, would break programs that return to the machine's
+# network, and the mount would vanish as soon as the machine replaces the file.
+_DNS_RULES = f"""
 add table ip hardway
 delete table ip hardway
 table ip hardway {{
     chain output {{
         type nat hook output priority -100
-        ip daddr 127.0.0.0/8 meta l4proto {{ tcp, udp }} th dport 53 dnat to {_NAMES}
+        ip daddr 127.0.0.0/8 meta l4proto {{ tcp, udp }} th dport 53 dnat to {_DNS_RELAY}
     }}
     chain postrouting {{
         type nat hook postrouting priority srcnat
-        ip saddr 127.0.0.0/8 oifname "{_WAY_OUT}" masquerade
+        ip saddr 127.0.0.0/8 oifname "{_EGRESS}" masquerade
     }}
 }}
 """
-_WATCH_INTERVAL = 0.5  # seconds
-_TOO_SOON = 5.0  # seconds: a daemon that ends earlier can't work here, and starting it again would not help
+_WATCH_INTERVAL = 0.5
+"""Seconds."""
+_MIN_LIFETIME = 5.0
+"""Seconds. A daemon that ends earlier cannot work here, and starting it again would not help."""
 
 
 def _run(*command: str) -> None:
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    run(command, why="setting up the namespaces of the private libvirt", error=HostError)
 
 
 def hiding_kvm(instance: Path) -> list[list[str]]:
-    """The commands that hide /dev/kvm in a mount namespace.
+    """Return the commands that hide /dev/kvm in a mount namespace.
 
-    libvirt probes QEMU again for each domain where the device is there but of no use; read-only fails even root.
+    If the device exists but does not work, libvirt probes QEMU again for each domain. A read-only file fails even root.
     """
     return [["mount", "--bind", str(instance / "kvm"), str(KVM)], ["mount", "-o", "remount,bind,ro", str(KVM)]]
 
 
 def showing_kvm() -> list[list[str]]:
-    """The commands that show it again."""
+    """Return the commands that show /dev/kvm again."""
     return [["umount", str(KVM)]]
 
 
 def set_up(instance: Path, hide_kvm: bool) -> None:
-    """Makes the mount and network namespace that this process is in what libvirt needs."""
+    """Set up this process's mount and network namespaces for libvirt."""
     for name, place in BOUND.items():
         _run("mount", "--bind", str(instance / name), str(place))
     for name, place in ACCOUNTS.items():
         _run("mount", "--bind", str(instance / name), str(place))
     _run("mount", "-t", "tmpfs", "-o", "mode=0755", "hardway", str(RUNTIME))
-    # sysfs shows the network devices of the namespace it was mounted in. The cgroups below the old one go with it, and
-    # the lazy unmount keeps libvirt from looking for a hierarchy that nobody manages here.
+    # sysfs shows the network devices of the namespace in which it was mounted. The cgroups below the old mount go with
+    # it, so libvirt does not look for a hierarchy that nothing manages here.
     _run("umount", "--lazy", "/sys")
     _run("mount", "-t", "sysfs", "sysfs", "/sys")
     if hide_kvm and KVM.exists():
@@ -107,9 +114,10 @@ def set_up(instance: Path, hide_kvm: bool) -> None:
 
 
 def hold(instance: Path) -> int:
-    """Keeps the daemons running until SIGTERM comes, then ends them. VMs are not the daemons' children and stay.
+    """Keep the daemons running until SIGTERM, then end them. VMs are not the daemons' children and continue.
 
-    Returns the exit code: 1 where a daemon doesn't stay up. The way out may be missing.
+    Returns:
+        The exit code: 1 if a daemon does not stay up. Missing egress is no failure.
     """
     stopping = False
 
@@ -118,7 +126,7 @@ def hold(instance: Path) -> int:
         stopping = True
 
     signal.signal(signal.SIGTERM, stop)
-    way_out = _open_way_out(instance)
+    egress = _start_egress(instance)
     running = {name: _Daemon(command) for name, command in _DAEMONS.items()}
     failed = False
     while not stopping and not failed:
@@ -126,85 +134,90 @@ def hold(instance: Path) -> int:
         for name, daemon in running.items():
             if not daemon.ended():
                 continue
-            failed = failed or daemon.too_soon()
-            verdict = "it can't work here" if failed else "starting it again"
-            print(f"{name} ended with exit code {daemon.child.returncode}: {verdict}", file=sys.stderr, flush=True)
+            failed = failed or daemon.failed_early()
+            reaction = "it cannot work here" if failed else "starting it again"
+            print(f"{name} ended with exit code {daemon.child.returncode}: {reaction}", file=sys.stderr, flush=True)
             if not failed:
                 running[name] = _Daemon(_DAEMONS[name])
-        if way_out is not None and way_out.ended():
-            if way_out.too_soon():
-                _record_no_way_out(instance)
-                way_out = None
+        if egress is not None and egress.ended():
+            if egress.failed_early():
+                _record_no_egress(instance)
+                egress = None
             else:
-                way_out = _open_way_out(instance)
+                egress = _start_egress(instance)
     for daemon in running.values():
         daemon.end()
-    if way_out is not None:
-        way_out.end()
+    if egress is not None:
+        egress.end()
     return 1 if failed else 0
 
 
-def _open_way_out(instance: Path) -> _Daemon | None:
-    """Starts slirp4netns, and returns when it serves; None where it can't, and then the instance has the reason."""
-    ready, told = os.pipe()
-    with (instance / _WAY_OUT_LOG).open("w") as log, os.fdopen(ready) as answer:
+def _start_egress(instance: Path) -> _Daemon | None:
+    """Start slirp4netns and return it when it works. None if it fails; the reason is then in the instance."""
+    ready, written = os.pipe()
+    with (instance / _EGRESS_LOG).open("w") as log, os.fdopen(ready) as answer:
         slirp = _Daemon(
             [
-                *("nsenter", f"--net={instance / OUTSIDE}", "slirp4netns", "--configure", "--mtu=65520"),
-                *(f"--cidr={_WAY_OUT_RANGE}", "--disable-host-loopback", "--enable-sandbox", "--enable-seccomp"),
-                # Its input is a pipe from this process: it ends with it, however that is.
-                *("--exit-fd=0", f"--ready-fd={told}", str(os.getpid()), _WAY_OUT),
+                *("nsenter", f"--net={instance / MACHINE_NETWORK}", "slirp4netns", "--configure", "--mtu=65520"),
+                *(f"--cidr={_EGRESS_RANGE}", "--disable-host-loopback", "--enable-sandbox", "--enable-seccomp"),
+                # Its input is a pipe from this process, so it ends with this process in every case.
+                *("--exit-fd=0", f"--ready-fd={written}", str(os.getpid()), _EGRESS),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=log,
-            pass_fds=[told],
+            pass_fds=[written],
         )
-        os.close(told)
-        if answer.read(1) and _pass_on_questions_for_names(log):
-            (instance / NO_WAY_OUT).unlink(missing_ok=True)
+        os.close(written)
+        if answer.read(1) and _redirect_dns(log):
+            (instance / NO_EGRESS).unlink(missing_ok=True)
             return slirp
     slirp.end()
-    _record_no_way_out(instance)
+    _record_no_egress(instance)
     return None
 
 
-def _record_no_way_out(instance: Path) -> None:
-    """Hands on why there is none: what slirp4netns, or nft, has said."""
-    reason = "; ".join((instance / _WAY_OUT_LOG).read_text(errors="replace").splitlines())
-    print(f"There is no way out: {reason}", file=sys.stderr, flush=True)
-    (instance / NO_WAY_OUT).write_text(reason)
+def _record_no_egress(instance: Path) -> None:
+    """Record the reason, which is the output of slirp4netns or nft."""
+    reason = "; ".join((instance / _EGRESS_LOG).read_text(errors="replace").splitlines())
+    print(f"There is no egress: {reason}", file=sys.stderr, flush=True)
+    (instance / NO_EGRESS).write_text(reason)
 
 
-def _pass_on_questions_for_names(log: TextIO) -> bool:
-    """Has questions to name servers of the machine's loopback answered there. Returns whether it could."""
-    script = f"echo 1 >/proc/sys/net/ipv4/conf/{_WAY_OUT}/route_localnet && exec nft --file -"
-    return subprocess.run(["sh", "-c", script], input=_QUESTIONS_FOR_NAMES, text=True, stderr=log).returncode == 0
+def _redirect_dns(log: TextIO) -> bool:
+    """Redirect DNS queries for the machine's loopback to slirp4netns. Return True on success."""
+    script = f"echo 1 >/proc/sys/net/ipv4/conf/{_EGRESS}/route_localnet && exec nft --file -"
+    return subprocess.run(["sh", "-c", script], input=_DNS_RULES, text=True, stderr=log).returncode == 0
 
 
 class _Daemon:
-    """A daemon that was started, and when (seconds of the monotonic clock)."""
+    """A started daemon.
+
+    Attributes:
+        child: The process.
+        since: Time of the start, in seconds of the monotonic clock.
+    """
 
     def __init__(self, command: Sequence[str], **options: Any) -> None:
         self.child = subprocess.Popen(command, **{"stdin": subprocess.DEVNULL, **options})
         self.since = time.monotonic()
 
     def ended(self) -> bool:
-        """Whether it runs no more."""
+        """Return True if it does not run any more."""
         return self.child.poll() is not None
 
-    def too_soon(self) -> bool:
-        """Whether one that has ended now can't work here."""
-        return time.monotonic() - self.since < _TOO_SOON
+    def failed_early(self) -> bool:
+        """Return True if it cannot work here, because it has ended just after its start."""
+        return time.monotonic() - self.since < _MIN_LIFETIME
 
     def end(self) -> None:
-        """Ends it where it runs."""
+        """End it if it runs."""
         self.child.terminate()
         self.child.wait()
 
 
 def main() -> None:
-    """Arguments: the instance's folder, and `kvm` or `emulation`."""
+    """Set up the namespaces and hold them. Arguments: the instance's folder, and `kvm` or `emulation`."""
     instance, acceleration = Path(sys.argv[1]), sys.argv[2]
     os.chdir("/")
     set_up(instance, hide_kvm=acceleration != "kvm")

@@ -1,4 +1,4 @@
-"""The libvirt objects that the program makes: what the state calls each, how virsh finds it and takes it away."""
+"""The libvirt objects that the program creates: find them in the state, and list and delete them with virsh."""
 
 from __future__ import annotations
 
@@ -9,41 +9,42 @@ from dataclasses import dataclass
 from typing import Any
 
 from host.libvirt.private import URI
+from system.commands import attempt
 from system.errors import HostError
 
-# Seconds for libvirt to let go of a volume: it notices late that the upload into it was cut off.
-_PATIENCE = 30.0
+_DELETE_TIMEOUT = 30.0
+"""Seconds. libvirt notices late that the upload into a volume was interrupted, and releases the volume only then."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """Commands of virsh for one kind of object, with {name} and {pool} for the object's own.
+    """Commands of virsh for one kind of object. `{name}` and `{pool}` stand for those of the object.
 
-    what:   what a person calls it.
-    listed: lists the names of all of them.
-    remove: take one away, each as far as there is something to do for it.
-    users:  lists what lies in it or uses it. One that was only just being made has none of that, so one that has is
-            somebody else's of the same name.
+    Attributes:
+        title: Name of the kind in messages.
+        list_all: Lists the names of all objects.
+        delete: Commands that delete an object, each if it applies.
+        list_users: Lists the objects that are in it or use it. An object whose creation was interrupted has none, so
+            an object with users belongs to somebody else, although it has the same name.
     """
 
-    what: str
-    listed: Sequence[str]
-    remove: Sequence[Sequence[str]]
-    users: Sequence[str] = ()
+    title: str
+    list_all: Sequence[str]
+    delete: Sequence[Sequence[str]]
+    list_users: Sequence[str] = ()
 
 
 _VOLUME = Kind(
-    what="volume",
-    listed=("vol-list", "{pool}"),
-    remove=(("vol-delete", "{name}", "--pool", "{pool}"),),
+    title="volume",
+    list_all=("vol-list", "{pool}"),
+    delete=(("vol-delete", "{name}", "--pool", "{pool}"),),
 )
 
-# By the resource's type, in the order in which they can be taken away: what uses another comes before it.
 KINDS: Mapping[str, Kind] = {
     "libvirt:index/domain:Domain": Kind(
-        what="domain",
-        listed=("list", "--all", "--name"),
-        remove=(
+        title="domain",
+        list_all=("list", "--all", "--name"),
+        delete=(
             ("destroy", "{name}"),
             ("undefine", "{name}", "--managed-save", "--nvram", "--snapshots-metadata", "--checkpoints-metadata"),
         ),
@@ -51,25 +52,33 @@ KINDS: Mapping[str, Kind] = {
     "libvirt:index/cloudInitDisk:CloudInitDisk": _VOLUME,
     "libvirt:index/volume:Volume": _VOLUME,
     "libvirt:index/network:Network": Kind(
-        what="network",
-        listed=("net-list", "--all", "--name"),
-        remove=(("net-destroy", "{name}"), ("net-undefine", "{name}")),
-        users=("net-port-list", "{name}"),
+        title="network",
+        list_all=("net-list", "--all", "--name"),
+        delete=(("net-destroy", "{name}"), ("net-undefine", "{name}")),
+        list_users=("net-port-list", "{name}"),
     ),
     "libvirt:index/pool:Pool": Kind(
-        what="pool",
-        listed=("pool-list", "--all", "--name"),
-        # Deleting removes its folder, which has to be empty.
-        remove=(("pool-destroy", "{name}"), ("pool-delete", "{name}"), ("pool-undefine", "{name}")),
-        users=("vol-list", "{name}"),
+        title="pool",
+        list_all=("pool-list", "--all", "--name"),
+        # pool-delete removes the folder, which must be empty.
+        delete=(("pool-destroy", "{name}"), ("pool-delete", "{name}"), ("pool-undefine", "{name}")),
+        list_users=("vol-list", "{name}"),
     ),
 }
+"""Kinds by the type of their resource. A kind comes before those that it uses, so this is the order of deletion."""
 _POOL = "libvirt:index/pool:Pool"
 
 
 @dataclass(frozen=True)
 class LibvirtObject:
-    """One object. type: the resource's. pool: a volume's, else empty. uri: the libvirtd that has it."""
+    """A libvirt object.
+
+    Attributes:
+        type: Type of its resource.
+        name: Name in libvirt.
+        pool: Pool of a volume, otherwise empty.
+        uri: libvirt URI of the daemon that has it.
+    """
 
     type: str
     name: str
@@ -77,60 +86,61 @@ class LibvirtObject:
     uri: str
 
     def __str__(self) -> str:
-        return f"{KINDS[self.type].what} {self.name}" + (f" in pool {self.pool}" if self.pool else "")
+        return f"{KINDS[self.type].title} {self.name}" + (f" in pool {self.pool}" if self.pool else "")
 
-    def take_away(self) -> str:
-        """Takes the object away where it is there, and returns what was done as a clause.
+    def delete(self) -> str:
+        """Delete the object if it exists, and return the result as a clause.
 
-        Raises HostError where it stays, with what libvirt says, and where libvirt does not answer.
+        Raises:
+            HostError: It could not be deleted, or libvirt does not answer.
         """
         if not self._exists():
-            return f"{self} was not there (any more)"
+            return f"{self} did not exist any more"
         kind = KINDS[self.type]
         if users := self._users():
-            return f"{self} is left as it is, because it has {', '.join(sorted(users))}"
-        deadline = time.monotonic() + _PATIENCE
+            return f"{self} stays, because it has {', '.join(sorted(users))}"
+        deadline = time.monotonic() + _DELETE_TIMEOUT
         while True:
-            results = [self._virsh(command) for command in kind.remove]
+            results = [self._virsh(command) for command in kind.delete]
             if not self._exists():
-                return f"{self} was taken away"
+                return f"{self} was deleted"
             if time.monotonic() > deadline:
-                said = " ".join(result.stderr.strip() for result in results if result.returncode != 0)
-                raise HostError(f"An earlier run was killed, and the {self} that it left could not be removed: {said}")
+                reason = " ".join(result.stderr.strip() for result in results if result.returncode != 0)
+                raise HostError(
+                    f"An earlier run was killed, and the {self} that it left could not be deleted: {reason}"
+                )
             time.sleep(0.2)
 
     def _exists(self) -> bool:
         if self.pool and not LibvirtObject(_POOL, self.pool, "", self.uri)._exists():
             return False
-        return self.name in self._names(KINDS[self.type].listed)
+        return self.name in self._names(KINDS[self.type].list_all)
 
     def _users(self) -> set[str]:
-        command = KINDS[self.type].users
+        command = KINDS[self.type].list_users
         result = self._virsh(command) if command else None
-        # An inactive one can't be asked, and has no users.
+        # An inactive object cannot be queried and has no users.
         return _first_column(result.stdout) if result is not None and result.returncode == 0 else set()
 
     def _names(self, command: Sequence[str]) -> set[str]:
         result = self._virsh(command)
         if result.returncode != 0:
-            raise HostError(f"An earlier run was killed. What it left in libvirt is not known: {result.stderr.strip()}")
+            raise HostError(
+                f"An earlier run was killed, and libvirt cannot be searched for its objects: {result.stderr.strip()}"
+            )
         return _first_column(result.stdout)
 
     def _virsh(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
         words = [word.format(name=self.name, pool=self.pool) for word in command]
-        return subprocess.run(
-            ["virsh", "--connect", self.uri, *words],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return attempt(["virsh", "--connect", self.uri, *words])
 
 
 def identify(resource: Mapping[str, Any], uris: Mapping[str, str | None]) -> LibvirtObject | None:
-    """The object that a resource of the state stands for; None where it is none of libvirt's or has no name yet.
+    """Return the object of a resource in the state. None if it is not of libvirt or has no name yet.
 
-    uris: what the libvirt providers of the state connect to, by the reference that resources have to them.
+    Args:
+        resource: The resource.
+        uris: libvirt URIs of the state's libvirt providers, by the reference that resources have to them.
     """
     inputs = resource.get("inputs", {})
     if resource["type"] not in KINDS or not isinstance(inputs.get("name"), str):
@@ -141,12 +151,12 @@ def identify(resource: Mapping[str, Any], uris: Mapping[str, str | None]) -> Lib
 
 
 def order(subject: LibvirtObject) -> tuple[int, str, str]:
-    """The key by which objects are sorted into the order in which they can be taken away."""
+    """Return the sort key for the order in which objects can be deleted."""
     return list(KINDS).index(subject.type), subject.pool, subject.name
 
 
 def _first_column(table: str) -> set[str]:
-    """The names in what virsh lists, with or without a header over a line of dashes."""
+    """Return the names in a listing of virsh, with or without a header above a line of dashes."""
     lines = table.splitlines()
     dashes = [number for number, line in enumerate(lines) if line and not line.strip("-")]
     rows = lines[dashes[0] + 1 :] if dashes else lines

@@ -1,9 +1,8 @@
-"""What carries the VMs of a stack, so that this machine is prepared for that and no more.
+"""The machine that runs the VMs of a stack, so that only that is prepared here.
 
-python -m host.libvirt.placement STACK-FILE    by a Python that reads YAML
+Run `python -m host.libvirt.placement STACK-FILE` with a Python that has PyYAML.
 """
 
-import subprocess
 import sys
 from collections.abc import Mapping
 from enum import StrEnum
@@ -12,11 +11,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from host.workspace import Workspace
+from system.commands import run
+from system.errors import HostError
 from system.files import CHECKOUT
 
 
 class VmPlacement(StrEnum):
-    """NONE where every node is a machine that is already there."""
+    """The machine that runs a stack's VMs. NONE if every node is an existing machine."""
 
     THIS_MACHINE = "this machine"
     ANOTHER_MACHINE = "another machine"
@@ -24,43 +25,50 @@ class VmPlacement(StrEnum):
 
 
 def is_elsewhere(libvirt_uri: str) -> bool:
-    """Whether libvirt runs on another machine."""
+    """Return True if a libvirt URI names another machine."""
     return bool(urlsplit(libvirt_uri).netloc)
 
 
 def placement(workspace: Workspace, stack: str) -> VmPlacement:
-    """What carries a stack's VMs. The virtual environment has to be there.
+    """Return the placement of a stack's VMs. The virtual environment must exist.
 
-    A checkout that has a private hypervisor stays with it, for its commands are run inside.
+    A checkout with a private libvirt stays with it, because its commands run inside.
+
+    Raises:
+        HostError: The stack file cannot be read.
     """
     if workspace.hypervisor.exists():
         return VmPlacement.THIS_MACHINE
-    # The Python that this runs by may not read YAML.
-    command = [str(workspace.venv / "bin/python"), "-m", "host.libvirt.placement", str(workspace.stack_file(stack))]
-    told = subprocess.run(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True, check=True)
-    return VmPlacement(told.stdout.strip())
+    # The Python of this process may not have PyYAML.
+    output = run(
+        [workspace.venv / "bin/python", "-m", "host.libvirt.placement", workspace.stack_file(stack)],
+        why=f"reading {workspace.stack_file(stack)}",
+        folder=CHECKOUT,
+        error=HostError,
+    )
+    return VmPlacement(output.strip())
 
 
 def placement_of(stack_file: Path) -> VmPlacement:
-    """What carries the VMs of the lab that a stack file describes; that of the default lab where there is no file.
+    """Return the placement of the VMs in a stack file; that of the default lab if there is no file.
 
-    It is read as it stands, without what is encrypted. Of what is not right there the usual is believed; the program
-    tells all that is wrong.
+    Encrypted values are not read. Invalid or missing values count as the default, because the Pulumi program reports
+    all errors.
     """
     import yaml
 
     try:
-        given = yaml.safe_load(stack_file.read_text(encoding="utf-8"))["config"]
-        values = {str(key).rpartition(":")[2]: value for key, value in given.items()}
+        config = yaml.safe_load(stack_file.read_text(encoding="utf-8"))["config"]
+        values = {str(key).rpartition(":")[2]: value for key, value in config.items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError):
         return VmPlacement.THIS_MACHINE
-    if _has_machines_alone(values):
+    if _has_only_machines(values):
         return VmPlacement.NONE
     return VmPlacement.ANOTHER_MACHINE if is_elsewhere(str(values.get("libvirtUri"))) else VmPlacement.THIS_MACHINE
 
 
-def _has_machines_alone(values: Mapping[str, Any]) -> bool:
-    """Whether a lab makes no VM. A control plane is always one."""
+def _has_only_machines(values: Mapping[str, Any]) -> bool:
+    """Return True if a lab has no VM. Control planes are always VMs."""
     workers = values.get("workers")
     return (
         bool(values.get("join"))

@@ -1,0 +1,1 @@
+"""This machine: Debian packages, virtual environments, KVM and the time stamp counter."""

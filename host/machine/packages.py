@@ -1,32 +1,34 @@
-"""The Debian packages that the machine needs, and putting in place those that are missing."""
+"""The Debian packages that this machine needs, and their installation."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
-import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from system import console
+from system.commands import as_root, attempt, quote, run_visibly
 from system.errors import HostError
 
 _POLICY = Path("/usr/sbin/policy-rc.d")
 _DPKG_JOURNAL = Path("/var/lib/dpkg/updates")
 _POLICY_TEXT = """\
 #!/bin/sh
-# Written by Hardway while it installs packages: no init system runs here, so no service is to be started.
+# Written by Hardway while it installs packages: no init system runs here, so no service may start.
 exit 101
 """
 
 
 @dataclass(frozen=True)
 class Package:
-    """A package and what it is needed for.
+    """A package and the reason to install it.
 
-    since:   the first Debian release that has it (its contents are part of another package before).
-    systemd: whether it is for machines with systemd only.
+    Attributes:
+        name: Name of the package.
+        reason: Printed when the package is installed.
+        since: First Debian release that has it. Before, its contents are part of another package.
+        systemd: True if only machines with systemd need it.
     """
 
     name: str
@@ -37,49 +39,59 @@ class Package:
 
 PROGRAM = (Package("python3-venv", "the virtual environment that the Pulumi program runs in"),)
 LAB = (Package("openssh-client", "a shell on a node"),)
-VM = (Package("genisoimage", "cloud-init volumes"),)
+VM = (Package("genisoimage", "volumes for cloud-init"),)
 HYPERVISOR = (
     Package("libvirt-daemon", "libvirtd and virtlogd, which run the VMs"),
     Package("libvirt-daemon-driver-qemu", "libvirt's driver for QEMU"),
     Package("libvirt-daemon-driver-network", "libvirt's driver for the lab's network", since=13),
     Package("libvirt-daemon-driver-storage", "libvirt's driver for the VMs' disks", since=13),
     Package("libvirt-daemon-system", "the system's libvirtd as a service", systemd=True),
-    Package("libvirt-clients", "virsh, to ask libvirtd whether it is ready"),
+    Package("libvirt-clients", "virsh, which shows if libvirtd is ready"),
     Package("qemu-system-x86", "the VMs"),
     Package("qemu-utils", "disk images"),
     Package("dnsmasq-base", "addresses and names in the lab's network"),
     Package("iptables", "libvirt's rules for the lab's network"),
-    Package("nftables", "rules for the lab's network: libvirt's in newer releases, and those of its way out"),
+    Package("nftables", "rules for the lab's network: libvirt's in newer releases, and those of the VMs' egress"),
     Package("iproute2", "network interfaces"),
-    Package("slirp4netns", "the VMs' way out where libvirt runs privately"),
+    Package("slirp4netns", "the VMs' egress from a private libvirt's network"),
 )
 TESTS = (
     Package("openssh-server", "a real sshd for the tests of remote commands"),
     Package("shellcheck", "the check of shell programs"),
-    Package("jq", "what the nodes' own programs read JSON with"),
+    Package("jq", "the reader of JSON in the nodes' programs"),
 )
 
 
 def has_systemd() -> bool:
-    """Whether systemd is this machine's init system (as sd_booted(3) finds out)."""
+    """Return True if systemd is this machine's init system (the test of sd_booted(3))."""
     return Path("/run/systemd/system").is_dir()
 
 
 def debian_release(os_release: Path = Path("/etc/os-release")) -> int:
-    """Debian's release number, 12 or 13. Raises HostError for any other system."""
+    """Return Debian's release number, 12 or 13.
+
+    Raises:
+        HostError: This machine runs another system.
+    """
     fields = dict(line.split("=", 1) for line in os_release.read_text().splitlines() if "=" in line)
     name = fields.get("PRETTY_NAME", "an unknown system").strip('"')
     version = fields.get("VERSION_ID", "").strip('"')
     if fields.get("ID", "").strip('"') != "debian" or version not in ("12", "13"):
         raise HostError(
-            f"This machine runs {name}. Packages are installed on Debian 12 and 13 alone; on another system install "
+            f"This machine runs {name}. Hardway installs packages only on Debian 12 and 13. On another system, install "
             "libvirt, QEMU, genisoimage, dnsmasq and iptables yourself and run `pulumi up` with your own Pulumi."
         )
     return int(version)
 
 
 def wanted(packages: Iterable[Package], release: int, systemd: bool) -> dict[str, str]:
-    """Name and reason of those of `packages` that a machine of this Debian release, with or without systemd, needs."""
+    """Return the packages that a machine needs, as names with reasons.
+
+    Args:
+        packages: The candidates.
+        release: The machine's Debian release.
+        systemd: True if the machine runs systemd.
+    """
     return {
         package.name: package.reason
         for package in packages
@@ -88,28 +100,31 @@ def wanted(packages: Iterable[Package], release: int, systemd: bool) -> dict[str
 
 
 def missing(names: Iterable[str]) -> list[str]:
-    """Those of the packages that are not installed."""
-    result = subprocess.run(
-        ["dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\\n", *names],
-        capture_output=True,
-        text=True,
-        check=False,  # it fails where it knows nothing of one of them
-    )
+    """Return the packages that are not installed."""
+    # It fails if it does not know one of them.
+    result = attempt(["dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\\n", *names])
     installed = {line.split()[0] for line in result.stdout.splitlines() if line.endswith(" installed")}
     return [name for name in names if name not in installed]
 
 
 def install(reasons: Mapping[str, str]) -> list[str]:
-    """Installs what is missing of the packages named by the keys; the values say what each is needed for.
+    """Install the packages that are missing.
 
-    Returns what it installed. Raises HostError where that is not possible.
+    Args:
+        reasons: The reason for each package, by name.
+
+    Returns:
+        The installed packages.
+
+    Raises:
+        HostError: They cannot be installed.
     """
     names = missing(reasons)
     if not names:
         _end_policy()
         return []
     for name in names:
-        print(f"  {name}: {reasons[name]}", flush=True)
+        console.note(f"{name}: {reasons[name]}")
     with _no_services():
         _apt_get("update", "--quiet=2")
         install = ("install", "--yes", "--quiet=2", "--no-install-recommends", *names)
@@ -123,42 +138,26 @@ def install(reasons: Mapping[str, str]) -> list[str]:
     return names
 
 
-def as_root() -> list[str]:
-    """What to put before a command that only root may run. Raises HostError where there is no way to become root."""
-    if os.geteuid() == 0:
-        return []
-    if shutil.which("sudo") is None:
-        raise HostError("This step needs root. Run it as root, or install sudo and allow yourself to use it.")
-    return ["sudo"]
-
-
 def _apt_get(*arguments: str) -> None:
-    # Another apt-get may be at work: wait for its lock instead of failing at once.
+    # If another apt-get is running, wait for its lock instead of failing at once.
     _run_as_root("apt-get", *arguments, "--option", "DPkg::Lock::Timeout=600", "--option", "Dpkg::Use-Pty=0")
 
 
 def _dpkg_was_interrupted() -> bool:
-    """Whether dpkg was killed at its work, after which apt-get refuses to do any; as apt itself finds out."""
+    """Return True if dpkg was killed: apt-get then refuses to work. This is apt's own test."""
     return any(entry.name.isdigit() for entry in _DPKG_JOURNAL.iterdir())
 
 
 def _run_as_root(*command: str) -> None:
     environment = ("env", "DEBIAN_FRONTEND=noninteractive", "NEEDRESTART_MODE=l")
-    result = subprocess.run(
-        [*as_root(), *environment, *command],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+    result = attempt([*as_root(may_ask=True), *environment, *command])
     if result.returncode != 0:
-        raise HostError(f"{command[0]} {command[1]} failed:\n{result.stdout.strip()}")
+        raise HostError(f"{command[0]} {command[1]} failed:\n{quote(result)}")
 
 
 @contextlib.contextmanager
 def _no_services() -> Iterator[None]:
-    """Keeps packages from starting services where no init system runs; a policy that is there already is left alone."""
+    """Keep packages from starting services if no init system runs. An existing policy of the machine stays."""
     if has_systemd() or (_POLICY.exists() and not _is_ours()):
         yield
         return
@@ -171,17 +170,18 @@ def _no_services() -> Iterator[None]:
 
 
 def _end_policy() -> None:
-    """Removes the policy where it is ours; a run that was killed may have left it."""
+    """Delete the policy if it is ours. A killed run may have left it."""
     if _POLICY.exists() and _is_ours():
         _set_policy(["rm", "--force", str(_POLICY)])
 
 
 def _set_policy(command: list[str], text: str = "") -> None:
-    # What stopped it stands above: sudo asks, and refuses, on the terminal.
-    if subprocess.run([*as_root(), *command], input=text, text=True, check=False).returncode != 0:
-        raise HostError(
-            f"{_POLICY}, by which no service is started while packages are installed, could not be changed."
-        )
+    # The reason is above: sudo asks, and refuses, on the terminal.
+    run_visibly(
+        [*as_root(may_ask=True), *command],
+        failure=f"{_POLICY} could not be changed. It keeps services from starting while packages are installed.",
+        stdin=text,
+    )
 
 
 def _is_ours() -> bool:

@@ -1,44 +1,48 @@
-"""How fast this machine's time stamp counter counts, by which the machines that it emulates tell the time."""
+"""The frequency of this machine's time stamp counter, by which emulated VMs tell the time."""
 
 from __future__ import annotations
 
 import contextlib
 from pathlib import Path
 
-from system.files import CHECKOUT
+from system.files import CHECKOUT, write_atomically
 
 RECORD = CHECKOUT / ".lab" / "counter-mhz"
 TOLERANCE = 0.001
-"""The part of a frequency by which the same counter may be measured differently from one boot to another.
+"""Fraction of the frequency by which measurements of the same counter may differ from one boot to another.
 
-A kernel measures it by a clock that is wrong by some millionths; that of another CPU is another one by far more.
+A kernel measures it with a clock that is wrong by some millionths. The counter of another CPU differs far more.
 """
 
 
 def counter_mhz(cpuinfo: Path = Path("/proc/cpuinfo"), record: Path = RECORD) -> int | None:
-    """MHz of the counter, to the whole number; None where the kernel does not say.
+    """Return the counter's frequency in MHz, rounded. None if the kernel does not report it.
 
-    VMs are told it as they are made, and another number would make them anew. So what was found first is kept in the
-    file `record`, for as long as this machine measures the same.
+    VMs are created with this number, and another number would recreate them. So the first result is kept in a file, as
+    long as this machine measures the same.
 
-    On x86 the kernel derives bogomips from the counter's frequency, of which they are twice the MHz (lpj_fine in
+    On x86 the kernel derives bogomips from the counter's frequency: bogomips are twice its MHz (lpj_fine in
     arch/x86/kernel/tsc.c, calibrate_delay in init/calibrate.c).
+
+    Args:
+        cpuinfo: The kernel's report of the CPUs.
+        record: The file of the first result.
     """
-    measured = _measured(cpuinfo)
+    measured = _measure(cpuinfo)
     if measured is None:
         return None
     with contextlib.suppress(OSError, ValueError):
-        found = int(record.read_text())
-        if abs(found - measured) <= TOLERANCE * measured:
-            return found
-    found = round(measured)
-    with contextlib.suppress(OSError):  # a preview may be run by who may not write here
+        recorded = int(record.read_text())
+        if abs(recorded - measured) <= TOLERANCE * measured:
+            return recorded
+    mhz = round(measured)
+    with contextlib.suppress(OSError):  # the user of a preview may have no right to write here
         record.parent.mkdir(exist_ok=True)
-        record.write_text(f"{found}\n")
-    return found
+        write_atomically(record, f"{mhz}\n")
+    return mhz
 
 
-def _measured(cpuinfo: Path) -> float | None:
+def _measure(cpuinfo: Path) -> float | None:
     for line in cpuinfo.read_text().splitlines():
         name, _, value = line.partition(":")
         if name.strip() == "bogomips":

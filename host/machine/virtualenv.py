@@ -1,27 +1,33 @@
-"""Virtual environments made of pinned requirements, and made anew when these change."""
+"""Virtual environments from pinned requirements, recreated when these change."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
+from system.commands import run
 from system.errors import HostError
 
 _STAMP = "made-of"
 
-# Not by way of an environment that this one may be called from, and may be about to make anew.
+# The interpreter itself, because this process may run in an environment that is about to be recreated.
 _PYTHON = Path(sys.executable).resolve()
 
 
 def ensure(folder: Path, requirements: Path) -> bool:
-    """Makes `folder` a virtual environment with what `requirements` lists (with hashes); says whether it had to.
+    """Make `folder` a virtual environment with the packages of a requirements file with hashes.
 
-    The folder is made anew where the requirements, the interpreter or the folder's own place are not those it was made
-    of, or where making it was interrupted. Raises HostError where pip fails.
+    An existing environment is recreated if the requirements, the interpreter or the folder's path differ, or if its
+    creation was interrupted.
+
+    Returns:
+        True if the environment was created.
+
+    Raises:
+        HostError: venv or pip fails.
     """
     key = _key(folder, requirements)
     stamp = folder / _STAMP
@@ -30,22 +36,28 @@ def ensure(folder: Path, requirements: Path) -> bool:
     if folder.exists():
         shutil.rmtree(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    _run([str(_PYTHON), "-m", "venv", str(folder)])
-    pip = [str(folder / "bin/python"), "-m", "pip", "--quiet", "--no-input", "--disable-pip-version-check"]
-    _run([*pip, "install", "--require-hashes", "--requirement", str(requirements)])
+    why = f"creating the virtual environment {folder}"
+    run([_PYTHON, "-m", "venv", folder], why=why, error=HostError)
+    pip: list[str | Path] = [folder / "bin/python", "-m", "pip", "--quiet", "--no-input", "--disable-pip-version-check"]
+    run([*pip, "install", "--require-hashes", "--requirement", requirements], why=why, error=HostError)
     stamp.write_text(key)
     return True
 
 
+def make_importable(folder: Path) -> None:
+    """Let this process import the packages of an environment, such as rich, if it has the same Python version.
+
+    The machine's own packages take precedence.
+    """
+    packages = folder / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
+    if packages.is_dir() and str(packages) not in sys.path:
+        sys.path.append(str(packages))
+
+
 def _key(folder: Path, requirements: Path) -> str:
-    """What the environment is made of. Its own place counts: the programs in it name their interpreter by full path."""
+    """Return a digest of everything that the environment depends on.
+
+    The folder's path is part of it, because the environment's programs name their interpreter by full path.
+    """
     parts = (requirements.read_bytes(), os.fsencode(folder.resolve()), sys.version.encode(), os.fsencode(_PYTHON))
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
-
-
-def _run(command: list[str]) -> None:
-    result = subprocess.run(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-    )
-    if result.returncode != 0:
-        raise HostError(f"{' '.join(command)} failed:\n{result.stdout.strip()}")

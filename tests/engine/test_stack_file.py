@@ -1,4 +1,4 @@
-"""The real engine and Git, on a stack file of this project: what the engine writes there shows in no `git status`."""
+"""A stack file with the real engine and Git: `git status` does not show what the engine writes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from system.files import CHECKOUT
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A checkout with the project's own files, as far as the engine and Git look at them here."""
+    """Return a checkout with the project files that the engine and Git read here."""
     folder = tmp_path / "my lab's checkout at 100%"
     folder.mkdir()
     for name in ("Pulumi.yaml", "Pulumi.dev.yaml", ".gitattributes", ".gitignore"):
         shutil.copy(CHECKOUT / name, folder)
-    # As Git has them: a lab that is up here has put its salts there.
+    # A lab that is up in this checkout has written its salts.
     stack_file.forget_salts(folder)
     git(folder, "init", "--quiet")
     git(folder, "add", ".")
@@ -48,7 +48,7 @@ def pulumi(checkout: Path, *arguments: str) -> str:
     return result.stdout
 
 
-def test_making_a_stack_leaves_the_checkout_clean(checkout: Path) -> None:
+def test_creating_a_stack_leaves_the_checkout_clean(checkout: Path) -> None:
     file = checkout / "Pulumi.dev.yaml"
     before = file.read_text()
     with stack_file.text_kept(file):
@@ -59,7 +59,7 @@ def test_making_a_stack_leaves_the_checkout_clean(checkout: Path) -> None:
     assert git(checkout, "status", "--porcelain") == ""
 
 
-def test_the_kept_salt_is_the_one_that_the_engine_uses(checkout: Path) -> None:
+def test_the_engine_uses_the_kept_salt(checkout: Path) -> None:
     with stack_file.text_kept(checkout / "Pulumi.dev.yaml"):
         pulumi(checkout, "stack", "select", "--create", "dev")
     pulumi(checkout, "config", "set", "--secret", "hardway:token", "a secret value")
@@ -67,7 +67,7 @@ def test_the_kept_salt_is_the_one_that_the_engine_uses(checkout: Path) -> None:
     assert "a secret value" not in (checkout / "Pulumi.dev.yaml").read_text()
 
 
-def test_a_value_that_the_user_sets_shows_in_git_without_the_salt(checkout: Path) -> None:
+def test_git_shows_changed_values_without_the_salt(checkout: Path) -> None:
     with stack_file.text_kept(checkout / "Pulumi.dev.yaml"):
         pulumi(checkout, "stack", "select", "--create", "dev")
     pulumi(checkout, "config", "set", "hardway:clusterDomain", "lab.local")

@@ -137,7 +137,7 @@ def test_resources_of_another_name_are_the_same_but_for_it(run: Program, program
 
 def test_outputs_and_ssh_have_the_whole_name(run: Program, tmp_path: Path) -> None:
     assert run.outputs["nodes"].keys() == run.outputs["services"].keys() == {"server", "node-0", NAME}
-    access_files.write_into(tmp_path, run.outputs, "python3", None)
+    access_files.write_into(tmp_path, access_files.AccessDetails.from_dict(run.outputs), "python3", None)
     assert f"Host {NAME}\n    HostName {ADDRESS}\n" in (tmp_path / "ssh_config").read_text()
 
 
@@ -184,7 +184,7 @@ def test_certificates_that_are_made_already_are_those_of_the_whole_name() -> Non
 
 def test_the_key_of_a_machine_is_kept_under_the_whole_name(tmp_path: Path) -> None:
     run = record(named(NAME, workers=[*_workers(), _machine()]))
-    access_files.write_into(tmp_path, run.outputs, "python3", None)
+    access_files.write_into(tmp_path, access_files.AccessDetails.from_dict(run.outputs), "python3", None)
     assert (tmp_path / f"{NAME}.key").read_text() == PRIVATE_KEY
     assert f'    IdentityFile "{tmp_path}/{NAME}.key"\n' in (tmp_path / "ssh_config").read_text()
 

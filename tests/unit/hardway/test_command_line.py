@@ -1,4 +1,4 @@
-"""What the command line tells people."""
+"""The command line: its words, its help, and the programs that it starts."""
 
 from __future__ import annotations
 
@@ -6,29 +6,243 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from hardway import commands
 from hardway.__main__ import main
+from hardway.arguments import FORWARDED, HELP, WITH_JSON, parse
+from host import environment, prepare
+from host.engine.stack import Stack
 from host.libvirt.private import PrivateLibvirt
+from host.workspace import Workspace
+from system import console
+from system.console import Verbosity
 from system.files import CHECKOUT
+from tests.support.fake_programs import put
+
+INTERNAL = {"recover", "hypervisor"}
 
 
-def test_a_file_that_cannot_be_used_is_named_with_the_reason_alone(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "hardway", "settle", str(tmp_path), "/bin/true"]
+@pytest.fixture(autouse=True)
+def verbosity(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(console.VERBOSITY_VARIABLE, "normal")
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """Return a prepared checkout whose Python prints its arguments, folder and some variables."""
+    workspace = Workspace(tmp_path / "checkout")
+    workspace.checkout.mkdir()
+    environment.write(workspace, environment.render(workspace, "dev", "qemu"), {"pulumi": Path("/bin/true")}, False)
+    (workspace.venv / "bin").mkdir(parents=True)
+    put(workspace.venv / "bin", "python", 'echo "$@"; pwd; echo "$PYTHONPATH"; echo "$HARDWAY_VIRTUALIZATION"; exit 7')
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    # Commands change the current folder; monkeypatch restores it.
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(commands, "_workspace", lambda: workspace)
+    return workspace
+
+
+@pytest.fixture
+def replaced(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.CompletedProcess[str]]:
+    """Run programs that would replace this process, and return their results."""
+    results: list[subprocess.CompletedProcess[str]] = []
+
+    def execve(_: str, words: Sequence[str], variables: dict[str, str]) -> None:
+        results.append(subprocess.run(words, env=variables, capture_output=True, text=True, check=False))
+
+    monkeypatch.setattr(os, "execve", execve)
+    return results
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Fake the steps of all commands, and return the list of calls."""
+    calls: list[str] = []
+    for name in ("prepare", "clean"):
+        monkeypatch.setattr(prepare, name, lambda _, *rest, name=name: calls.append(" ".join([name, *rest[:1]])))
+    monkeypatch.setattr(Stack, "__init__", lambda self, _, name: setattr(self, "name", name))
+    for name in ("up", "preview", "destroy", "write_access"):
+        monkeypatch.setattr(Stack, name, lambda self, *_, name=name: calls.append(f"{name} {self.name}"))
+
+    def toolchain(words: Sequence[str]) -> int:
+        calls.append(" ".join(words))
+        return 0
+
+    monkeypatch.setattr("toolchain.__main__.main", toolchain)
+    return calls
+
+
+def test_without_words_the_help_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    assert capsys.readouterr().out == HELP
+
+
+@pytest.mark.parametrize("word", ["--help", "-h"])
+def test_help_is_one_screen(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([word])
+    assert end.value.code == 0
+    assert capsys.readouterr().out == HELP
+    assert len(HELP.splitlines()) <= 40
+    assert max(map(len, HELP.splitlines())) <= 100
+
+
+def test_help_lists_every_command_but_the_internal_ones() -> None:
+    listed = {line.split()[0] for line in HELP.splitlines() if line.startswith("  ") and line.strip()[0].isalpha()}
+    assert commands.COMMANDS.keys() - INTERNAL <= listed
+    assert not INTERNAL & listed
+
+
+@pytest.mark.parametrize("command", [*FORWARDED, "up", "preview", "clean", "recover"])
+def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        parse([command, "--help"])
+    assert end.value.code == 0
+    assert f"hardway {command}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["prepare"], ["prepare dev"]),
+        (["up", "--stack", "mine"], ["prepare mine", "up mine"]),
+        (["--stack", "mine", "preview"], ["prepare mine", "preview mine"]),
+        (["destroy", "--stack=organization/hardway/mine"], ["destroy mine"]),
+        (["access"], ["write_access dev"]),
+        (["prune", "--stack", "mine"], ["prune"]),
+        (["clean"], ["clean"]),
+    ],
+)
+@pytest.mark.usefixtures("workspace")
+def test_a_command_runs_its_steps(words: list[str], expected: list[str], calls: list[str]) -> None:
+    assert main(words) == 0
+    assert calls == expected
+
+
+@pytest.mark.parametrize("words", [["--json", "--stack", "mine", "verify"], ["verify", "--stack", "mine", "--json"]])
+def test_common_options_may_be_on_both_sides(words: list[str]) -> None:
+    options = parse(words)
+    assert (options.command, options.stack, options.json) == ("verify", "mine", True)
+
+
+@pytest.mark.parametrize("command", sorted(commands.COMMANDS.keys() - set(WITH_JSON) - INTERNAL))
+def test_json_is_refused_without_a_json_output(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        parse([command, "--json"])
+    assert end.value.code == 2
+    assert f"`{command}` has no JSON output" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["up", "--stack", "organization/other/dev"], "another organization or project"),
+        (["up", "--quiet", "--verbose"], "exclude each other"),
+        (["--quiet", "up", "--verbose"], "exclude each other"),
+        (["up", "--unknown"], "unrecognized arguments: --unknown"),
+        (["nonsense"], "invalid choice: 'nonsense'"),
+        (["--stack", "dev"], "the following arguments are required: COMMAND"),
+    ],
+)
+def test_wrong_words_are_refused(words: list[str], problem: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        parse(words)
+    assert end.value.code == 2
+    assert problem in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("word", "level"), [("--quiet", Verbosity.QUIET), ("--verbose", Verbosity.VERBOSE), ("--smoke", Verbosity.NORMAL)]
+)
+def test_verbosity_holds_for_started_programs(word: str, level: Verbosity, calls: list[str]) -> None:
+    words = ["up", word] if word != "--smoke" else ["up"]
+    assert main(words) == 0
+    assert os.environ[console.VERBOSITY_VARIABLE] == level
+    assert calls
+
+
+@pytest.mark.parametrize("command", ["status", "verify", "smoke"])
+def test_checks_run_in_the_labs_environment(
+    command: str, workspace: Workspace, replaced: list[subprocess.CompletedProcess[str]]
+) -> None:
+    main([command, "--json", "--watch", "5", "--quiet", "--stack", "organization/hardway/mine"])
+    [result] = replaced
+    assert result.stdout.splitlines() == [
+        f"-P -m ops.{command} --stack mine --json --quiet --watch 5",
+        str(workspace.checkout),
+        str(CHECKOUT),
+        "qemu",
+    ]
+    assert result.returncode == 7
+
+
+@pytest.mark.parametrize("command", ["status", "verify", "smoke"])
+def test_checks_need_a_prepared_machine(command: str, workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    workspace.env.unlink()
+    assert main([command, "--quiet"]) == 2
+    assert f"{workspace.env} does not exist. Bring the lab up first: make up" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("workspace", "calls")
+def test_up_can_be_followed_by_smoke(replaced: list[subprocess.CompletedProcess[str]]) -> None:
+    main(["up", "--smoke"])
+    assert replaced[0].stdout.startswith("-P -m ops.smoke --stack dev\n")
+
+
+@pytest.mark.parametrize("words", [["explain", "node-0", "kubelet"], ["render", "node-0", "folder"]])
+def test_looking_needs_no_lab_and_stays_in_the_folder(
+    words: list[str],
+    workspace: Workspace,
+    replaced: list[subprocess.CompletedProcess[str]],
+    tmp_path: Path,
+) -> None:
+    workspace.env.unlink()
+    main(words)
+    command, *arguments = words
+    assert replaced[0].stdout.splitlines()[:3] == [
+        f"-P -m ops.{command} --stack dev {' '.join(arguments)}",
+        str(tmp_path),
+        str(CHECKOUT),
+    ]
+
+
+def test_looking_creates_only_the_python_environment(
+    workspace: Workspace, replaced: list[subprocess.CompletedProcess[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (workspace.venv / "bin/python").unlink()
+
+    def ensure(folder: Path, _: Path) -> None:
+        put(folder / "bin", "python", "echo created")
+
+    monkeypatch.setattr("host.machine.virtualenv.ensure", ensure)
+    main(["explain", "node-0"])
+    assert replaced[0].stdout == "created\n"
+
+
+def test_a_missing_program_is_named(workspace: Workspace) -> None:
+    (workspace.bin / "in-lab").unlink()
+    with pytest.raises(Exception, match="in-lab can't be run: No such file"):
+        commands.check(parse(["status"]))
+
+
+@pytest.mark.parametrize("name", ["recover", "settle"])
+def test_an_unusable_file_is_named_with_the_reason(name: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "hardway", name, str(tmp_path), "/bin/true"]
     result = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True)
     assert result.returncode == 1
-    assert result.stderr == f"hardway: {tmp_path}/.lab/state/.settling: No such file or directory\n"
+    assert result.stderr == f"hardway: {tmp_path}/.lab/state/.recovering: No such file or directory\n"
 
 
-def test_the_record_of_a_hypervisor_is_for_everybody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_everybody_can_read_the_record_of_a_private_libvirt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record = tmp_path / "holder"
     monkeypatch.setattr(PrivateLibvirt, "start", lambda *_, **__: record.touch())
-    monkeypatch.setattr(sys, "argv", ["hardway", "hypervisor", "start", str(tmp_path)])
     before = os.umask(0o077)
     try:
-        assert main() == 0
+        assert main(["hypervisor", "start", str(tmp_path)]) == 0
     finally:
         os.umask(before)
     assert stat.S_IMODE(record.stat().st_mode) == 0o644

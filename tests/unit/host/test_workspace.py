@@ -1,206 +1,27 @@
-"""`.lab/env` and `.lab/bin`, as a shell takes them in."""
+"""Names of stacks."""
 
 from __future__ import annotations
 
-import os
-import stat
-import subprocess
-from collections.abc import Mapping
-from pathlib import Path
-
 import pytest
 
-from host import environment
-from host.workspace import Workspace
-from system.files import CHECKOUT
-from system.processes import Process
-from tests.support.fake_programs import put
-
-PRIVATE = "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16"
+from host.workspace import short_stack_name
+from system.errors import HostError
 
 
-@pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    """A checkout whose path has what a shell could trip over."""
-    checkout = tmp_path / "my lab's $HOME at 100%"
-    checkout.mkdir()
-    return Workspace(checkout)
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    home = tmp_path / "home"
-    home.mkdir()
-    return home
-
-
-def written(workspace: Workspace, *, private: bool = False) -> Workspace:
-    text = environment.render(workspace, "dev", "qemu")
-    environment.write(workspace, text, {"pulumi": Path("/bin/echo"), "kubectl": Path("/bin/true")}, private)
-    return workspace
-
-
-def sourced(
-    workspace: Workspace, home: Path, own: Mapping[str, str] | None = None, times: int = 1
-) -> Mapping[str, str]:
-    """The environment of a shell that took in `.lab/env`, starting from the variables `own`."""
-    script = '. "$0"; ' * times + "exec env -0"
-    command = ["sh", "-eu", "-c", script, str(workspace.env)]
-    start = {"HOME": str(home), "PATH": "/usr/bin:/bin", **(own or {})}
-    output = subprocess.run(command, env=start, check=True, capture_output=True, text=True).stdout
-    return dict(entry.split("=", 1) for entry in output.split("\0") if entry)
-
-
-def test_a_path_with_blanks_quotes_and_dollars_is_kept_whole(workspace: Workspace, home: Path) -> None:
-    variables = sourced(written(workspace), home)
-    assert variables["PULUMI_HOME"] == str(environment.pulumi_home)
-    assert variables["PULUMI_BACKEND_URL"] == workspace.state.as_uri()
-    assert variables["PULUMI_CONFIG_PASSPHRASE_FILE"] == str(workspace.passphrase)
-    assert variables["KUBECONFIG"] == str(workspace.kubeconfig("dev"))
-    assert variables["PATH"] == f"{workspace.bin}:/usr/bin:/bin"
-
-
-def test_taking_it_in_twice_is_the_same_as_once(workspace: Workspace, home: Path) -> None:
-    assert sourced(written(workspace), home, times=2) == sourced(workspace, home)
-
-
-def test_nothing_of_another_checkouts_environment_stays(workspace: Workspace, home: Path, tmp_path: Path) -> None:
-    other = Workspace(tmp_path / "another [lab's] 100%")
-    other.checkout.mkdir()
-    assert sourced(written(workspace), home, sourced(written(other), home)) == sourced(workspace, home)
-
-
-def test_a_checkouts_commands_come_first_after_another_checkouts(
-    workspace: Workspace, home: Path, tmp_path: Path
-) -> None:
-    other = Workspace(tmp_path / "other")
-    other.checkout.mkdir()
-    between = sourced(written(other), home, sourced(written(workspace), home))
-    assert sourced(workspace, home, between)["PATH"] == f"{workspace.bin}:/usr/bin:/bin"
+@pytest.mark.parametrize("name", ["dev", "organization/dev", "organization/hardway/dev"])
+def test_qualified_names_mean_the_same_stack(name: str) -> None:
+    assert short_stack_name(name) == "dev"
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "untouched"),
-    [
-        ("PULUMI_BACKEND_URL", "file:///elsewhere", ("PULUMI_BACKEND_URL",)),
-        ("PULUMI_HOME", "/elsewhere", ("PULUMI_HOME",)),
-        ("PULUMI_CONFIG_PASSPHRASE", "own", ("PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE")),
-        ("PULUMI_CONFIG_PASSPHRASE", "", ("PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE")),
-        ("PULUMI_CONFIG_PASSPHRASE_FILE", "/own", ("PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE")),
-        ("PULUMI_ACCESS_TOKEN", "token", ("PULUMI_ACCESS_TOKEN", "PULUMI_BACKEND_URL", "PULUMI_HOME")),
-    ],
+    "name", ["other/dev", "organization/other/dev", "other/hardway/dev", "/dev", "a/b/c/dev", "hardway/dev"]
 )
-def test_a_setting_of_the_users_own_is_left_as_it_is(
-    workspace: Workspace, home: Path, name: str, value: str, untouched: tuple[str, ...]
-) -> None:
-    variables = sourced(written(workspace), home, {name: value})
-    assert {key: variables.get(key) for key in untouched} == {key: value if key == name else None for key in untouched}
+def test_other_projects_and_organizations_are_refused(name: str) -> None:
+    with pytest.raises(HostError, match="another organization or project"):
+        short_stack_name(name)
 
 
-@pytest.mark.parametrize(
-    ("own", "expected"),
-    [
-        ({}, PRIVATE),
-        ({"NO_PROXY": "corp.example"}, f"corp.example,{PRIVATE}"),
-        ({"no_proxy": "corp.example"}, f"corp.example,{PRIVATE}"),
-        ({"NO_PROXY": "*"}, "*"),
-    ],
-)
-def test_a_lab_is_reached_without_the_users_proxy(
-    workspace: Workspace, home: Path, own: Mapping[str, str], expected: str
-) -> None:
-    variables = sourced(written(workspace), home, {"HTTPS_PROXY": "http://proxy.example:3128", **own}, times=2)
-    assert variables["NO_PROXY"] == variables["no_proxy"] == expected
-    assert variables["HTTPS_PROXY"] == "http://proxy.example:3128"
-
-
-def test_a_user_who_is_logged_in_keeps_backend_and_plugins(workspace: Workspace, home: Path) -> None:
-    (home / ".pulumi").mkdir()
-    (home / ".pulumi/credentials.json").write_text('{\n  "current": "s3://bucket"\n}')
-    variables = sourced(written(workspace), home)
-    assert "PULUMI_BACKEND_URL" not in variables
-    assert "PULUMI_HOME" not in variables
-
-
-def test_a_user_who_logged_out_gets_the_labs_backend(workspace: Workspace, home: Path) -> None:
-    (home / ".pulumi").mkdir()
-    (home / ".pulumi/credentials.json").write_text('{"current": ""}')
-    assert sourced(written(workspace), home)["PULUMI_BACKEND_URL"] == workspace.state.as_uri()
-
-
-def test_a_login_with_the_labs_own_pulumi_holds_from_then_on(workspace: Workspace, home: Path) -> None:
-    before = sourced(written(workspace), home)
-    workspace.pulumi_home.mkdir(parents=True)
-    (workspace.pulumi_home / "credentials.json").write_text('{"current": "gs://bucket"}')
-    after = sourced(workspace, home, {key: value for key, value in before.items() if key.startswith("PULUMI_")})
-    assert "PULUMI_BACKEND_URL" not in after
-    assert after["PULUMI_HOME"] == str(environment.pulumi_home)
-
-
-def test_the_passphrase_is_made_once_and_for_its_owner_alone(workspace: Workspace) -> None:
-    first = written(workspace).passphrase.read_text()
-    assert len(first.strip()) >= 32
-    assert stat.S_IMODE(workspace.passphrase.stat().st_mode) == 0o600
-    assert written(workspace).passphrase.read_text() == first
-
-
-def test_with_the_systems_libvirtd_nothing_is_entered(workspace: Workspace) -> None:
-    written(workspace)
-    assert "enter.sh" not in "".join(program.read_text() for program in workspace.bin.iterdir())
-    output = subprocess.run(
-        [workspace.bin / "in-lab", "echo", "a b"], check=True, capture_output=True, text=True
-    ).stdout
-    assert output == "a b\n"
-
-
-def test_inside_already_a_command_is_run_as_it_is(workspace: Workspace) -> None:
-    written(workspace, private=True)
-    inside = {**os.environ, "HARDWAY_NAMESPACE": f"{workspace.hypervisor}/outside"}
-    command = [str(workspace.bin / "pulumi"), "a b", "$c"]
-    assert subprocess.run(command, env=inside, check=True, capture_output=True, text=True).stdout == "a b $c\n"
-
-
-def test_inside_another_lab_a_command_enters_its_own(
-    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    written(workspace, private=True)
-    workspace.hypervisor.mkdir()
-    (workspace.hypervisor / "holder").write_text(str(Process.of(os.getpid())))
-    put(tmp_path, "id", "echo 0")
-    put(tmp_path, "nsenter", 'echo "nsenter $2"')
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    monkeypatch.setenv("HARDWAY_NAMESPACE", "/another/lab/hypervisor/outside")
-    output = subprocess.run([workspace.bin / "pulumi"], check=True, capture_output=True, text=True).stdout
-    assert output == f"nsenter {os.getpid()}\n"
-
-
-def test_a_hypervisor_that_cannot_be_found_is_named(workspace: Workspace, tmp_path: Path) -> None:
-    put(tmp_path, "python", "exit 0")
-    command = [str(CHECKOUT / "host/libvirt/enter.sh"), str(workspace.hypervisor), str(tmp_path / "python")]
-    result = subprocess.run([*command, "true"], capture_output=True, text=True)
-    assert result.returncode == 1
-    assert f"the private hypervisor in {workspace.hypervisor} has ended, or" in result.stderr
-
-
-def test_commands_follow_when_the_hypervisor_changes(workspace: Workspace) -> None:
-    for private in (True, False, True):
-        written(workspace, private=private)
-        assert ("enter.sh" in (workspace.bin / "pulumi").read_text()) == private
-
-
-def test_a_command_that_is_no_longer_offered_goes_away(workspace: Workspace) -> None:
-    written(workspace)
-    (workspace.bin / "stale").symlink_to("/bin/true")
-    written(workspace)
-    assert sorted(entry.name for entry in workspace.bin.iterdir()) == ["in-lab", "kubectl", "pulumi"]
-
-
-def test_a_labs_own_command_is_never_taken_for_the_program_that_it_runs(
-    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = tmp_path / "virsh"
-    real.write_text("#!/bin/sh\n")
-    real.chmod(0o755)
-    environment.write(workspace, "", {"virsh": real}, private=True)
-    monkeypatch.setenv("PATH", f"{workspace.bin}:{tmp_path}")
-    assert environment.program("virsh") == real
+@pytest.mark.parametrize("name", ["", "..", ".", "a b", "organization/hardway/", "ä"])
+def test_invalid_names_are_refused(name: str) -> None:
+    with pytest.raises(HostError, match="not a valid stack name"):
+        short_stack_name(name)

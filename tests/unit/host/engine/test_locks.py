@@ -1,4 +1,4 @@
-"""A lock is taken away only where the engine that took it can't be running any more."""
+"""Locks are removed only if their engine cannot be running."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ def lock(state: Path, pid: int, host: str | None = None, stack: str = "dev") -> 
 
 @pytest.fixture
 def ended() -> int:
-    """The id of a process that has ended."""
+    """Return the PID of a process that has ended."""
     with subprocess.Popen(["true"]) as process:
         process.wait()
     return process.pid
 
 
-def test_the_lock_of_an_engine_that_was_killed_is_removed(tmp_path: Path, ended: int) -> None:
+def test_the_lock_of_a_killed_engine_is_removed(tmp_path: Path, ended: int) -> None:
     path = lock(tmp_path, ended)
     assert locks.release(tmp_path, "dev") == 1
     assert list(path.parent.iterdir()) == []
     assert locks.release(tmp_path, "dev") == 0
 
 
-def test_the_lock_of_an_engine_that_runs_stays(tmp_path: Path) -> None:
+def test_the_lock_of_a_running_engine_stays(tmp_path: Path) -> None:
     path = lock(tmp_path, os.getpid())
     assert locks.release(tmp_path, "dev") == 0
     assert path.exists()
@@ -56,14 +56,14 @@ def test_the_lock_of_another_stack_stays(tmp_path: Path, ended: int) -> None:
     assert path.exists()
 
 
-def test_a_recycled_process_id_does_not_keep_a_lock(tmp_path: Path) -> None:
+def test_a_reused_pid_does_not_keep_a_lock(tmp_path: Path) -> None:
     path = lock(tmp_path, os.getpid())
     before_this_process = time.time() - 10**6
     os.utime(path, (before_this_process, before_this_process))
     assert locks.release(tmp_path, "dev") == 1
 
 
-def test_a_lock_that_cannot_be_read_stays(tmp_path: Path) -> None:
+def test_an_unreadable_lock_stays(tmp_path: Path) -> None:
     path = lock(tmp_path, 1)
     path.write_text("{")
     assert locks.release(tmp_path, "dev") == 0

@@ -1,4 +1,4 @@
-"""What counts as left by a killed engine, and that `pulumi` of `.lab/bin` settles that and nothing else."""
+"""Recovery from a killed engine: what it left, and when `pulumi` in `.lab/bin` removes it."""
 
 from __future__ import annotations
 
@@ -40,44 +40,44 @@ def deployment(resources: list[dict[str, Any]], *pending: tuple[str, dict[str, A
     return {"resources": [provider, *resources], "pending_operations": operations}
 
 
-def test_what_was_being_made_is_left_over() -> None:
+def test_an_interrupted_creation_is_unfinished() -> None:
     volume = resource(VOLUME, "disk", pool="lab")
     assert recovery.unfinished(deployment([], ("creating", volume))) == [LibvirtObject(VOLUME, "disk", "lab", URI)]
 
 
-def test_what_was_being_taken_away_is_left_over() -> None:
+def test_an_interrupted_deletion_is_unfinished() -> None:
     domain = resource(DOMAIN, "node")
     found = recovery.unfinished(deployment([domain], ("deleting", domain)))
     assert found == [LibvirtObject(DOMAIN, "node", "", URI)]
 
 
-def test_what_a_later_run_has_made_is_not_left_over() -> None:
+def test_a_creation_finished_later_is_not_unfinished() -> None:
     domain = resource(DOMAIN, "node")
     assert recovery.unfinished(deployment([domain], ("creating", domain))) == []
 
 
-def test_the_same_name_in_another_pool_is_another_volume() -> None:
-    made, left = resource(VOLUME, "disk", pool="one"), resource(VOLUME, "disk", pool="two")
-    assert [each.pool for each in recovery.unfinished(deployment([made], ("creating", left)))] == ["two"]
+def test_pools_tell_volumes_apart() -> None:
+    existing, interrupted = resource(VOLUME, "disk", pool="one"), resource(VOLUME, "disk", pool="two")
+    assert [each.pool for each in recovery.unfinished(deployment([existing], ("creating", interrupted)))] == ["two"]
 
 
 @pytest.mark.parametrize("operation", ["updating", "reading", "importing"])
-def test_what_was_neither_made_nor_taken_away_is_not_left_over(operation: str) -> None:
+def test_other_operations_leave_nothing(operation: str) -> None:
     domain = resource(DOMAIN, "node")
     assert recovery.unfinished(deployment([domain], (operation, domain))) == []
 
 
 @pytest.mark.parametrize("type_", ["command:remote:Command", "tls:index/privateKey:PrivateKey", "aws:ec2:Instance"])
-def test_what_is_not_of_libvirt_is_not_left_over(type_: str) -> None:
+def test_other_resources_leave_nothing(type_: str) -> None:
     assert recovery.unfinished(deployment([], ("creating", resource(type_, "node")))) == []
 
 
-def test_a_whole_and_an_empty_stack_have_nothing_left_over() -> None:
+def test_complete_stacks_have_nothing_unfinished() -> None:
     assert recovery.unfinished(deployment([resource(DOMAIN, "node")])) == []
     assert recovery.unfinished({}) == []
 
 
-def test_a_service_that_was_being_changed_or_removed_waits_to_be_set_right() -> None:
+def test_interrupted_services_are_recorded_as_drift() -> None:
     machines = [resource("hardway:machine:Machine", name) for name in ("node", "node-1")]
     commands = {
         name: resource("command:remote:Command", name) for name in ("node-kubelet", "node-1-kube-proxy", "node-etcd")
@@ -88,21 +88,21 @@ def test_a_service_that_was_being_changed_or_removed_waits_to_be_set_right() -> 
         ("creating", commands["node-etcd"]),
         ("updating", resource(DOMAIN, "node-1-domain")),
     ]
-    found = recovery.half_done(deployment([*machines, *commands.values()], *pending))
+    found = recovery.interrupted(deployment([*machines, *commands.values()], *pending))
     assert found == [("node", "kubelet"), ("node-1", "kube-proxy")]
 
 
-def test_what_uses_another_is_taken_away_before_it() -> None:
+def test_users_are_deleted_before_what_they_use() -> None:
     pending = [("creating", resource(type_, "x", pool="lab")) for type_ in reversed(list(KINDS))]
-    kinds = [KINDS[each.type].what for each in recovery.unfinished(deployment([], *pending))]
+    kinds = [KINDS[each.type].title for each in recovery.unfinished(deployment([], *pending))]
     assert kinds == ["domain", "volume", "volume", "network", "pool"]
 
 
-def test_every_kind_that_the_program_makes_is_known() -> None:
+def test_every_kind_of_the_program_is_known() -> None:
     source = (CHECKOUT / "components/hypervisor.py").read_text()
-    made = set(re.findall(r"libvirt\.(\w+)\(\n", source)) - {"Provider"}
-    nested = {name for name in made if name.endswith("Args")}
-    assert made - nested == {type_.rpartition(":")[2] for type_ in KINDS}
+    created = set(re.findall(r"libvirt\.(\w+)\(\n", source)) - {"Provider"}
+    nested = {name for name in created if name.endswith("Args")}
+    assert created - nested == {type_.rpartition(":")[2] for type_ in KINDS}
 
 
 VIRSH = """\
@@ -119,7 +119,7 @@ esac
 
 @pytest.fixture
 def virsh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a virsh that lists what files say, has nothing any more after a removal, and writes down calls."""
+    """Return the folder of a fake virsh: it lists what files contain, empties them on deletion, and records calls."""
     (tmp_path / "virsh").write_text(VIRSH)
     (tmp_path / "virsh").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
@@ -147,53 +147,53 @@ def changing(virsh: Path) -> list[str]:
         (POOL, "pool-list", ["pool-destroy x", "pool-delete x", "pool-undefine x"]),
     ],
 )
-def test_an_object_that_is_there_is_taken_away(virsh: Path, kind: str, listing: str, expected: list[str]) -> None:
+def test_an_existing_object_is_deleted(virsh: Path, kind: str, listing: str, expected: list[str]) -> None:
     (virsh / listing).write_text("other\nx\n")
     (virsh / "vol-list").write_text("")
-    assert "was taken away" in LibvirtObject(kind, "x", "", URI).take_away()
+    assert "was deleted" in LibvirtObject(kind, "x", "", URI).delete()
     assert changing(virsh) == expected
 
 
-def test_a_volume_is_taken_from_its_pool(virsh: Path) -> None:
+def test_a_volume_is_deleted_from_its_pool(virsh: Path) -> None:
     (virsh / "pool-list").write_text("lab\n")
     (virsh / "vol-list").write_text(" Name   Path\n-------------\n x      /images/x\n\n")
-    assert "volume x in pool lab was taken away" in LibvirtObject(VOLUME, "x", "lab", URI).take_away()
+    assert "volume x in pool lab was deleted" in LibvirtObject(VOLUME, "x", "lab", URI).delete()
     assert changing(virsh) == ["vol-delete x --pool lab"]
 
 
-def test_a_volume_whose_pool_is_gone_is_gone(virsh: Path) -> None:
+def test_without_its_pool_a_volume_does_not_exist(virsh: Path) -> None:
     (virsh / "pool-list").write_text("other\n")
-    assert "was not there" in LibvirtObject(VOLUME, "x", "lab", URI).take_away()
+    assert "did not exist" in LibvirtObject(VOLUME, "x", "lab", URI).delete()
 
 
-def test_an_object_that_is_not_there_is_no_reason_to_change_anything(virsh: Path) -> None:
+def test_a_missing_object_changes_nothing(virsh: Path) -> None:
     (virsh / "list").write_text("another-x\nx-2\n")
-    assert "was not there" in LibvirtObject(DOMAIN, "x", "", URI).take_away()
+    assert "did not exist" in LibvirtObject(DOMAIN, "x", "", URI).delete()
     assert changing(virsh) == []
 
 
-def test_a_pool_that_has_volumes_is_left_as_it_is(virsh: Path) -> None:
+def test_a_pool_with_volumes_stays(virsh: Path) -> None:
     (virsh / "pool-list").write_text("x\n")
     (virsh / "vol-list").write_text(" Name   Path\n-------------\n mine   /images/mine\n\n")
-    assert "left as it is, because it has mine" in LibvirtObject(POOL, "x", "", URI).take_away()
+    assert "stays, because it has mine" in LibvirtObject(POOL, "x", "", URI).delete()
     assert changing(virsh) == []
 
 
-def test_an_object_that_stays_is_named_with_the_reason(virsh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_deletion_is_reported(virsh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (virsh / "list").write_text("x\n")
     (virsh / "stays").touch()
-    monkeypatch.setattr(objects, "_PATIENCE", 0.0)
+    monkeypatch.setattr(objects, "_DELETE_TIMEOUT", 0.0)
     with pytest.raises(HostError, match=r"domain x .* in use"):
-        LibvirtObject(DOMAIN, "x", "", URI).take_away()
+        LibvirtObject(DOMAIN, "x", "", URI).delete()
 
 
-def test_a_libvirt_that_does_not_answer_is_not_taken_for_one_that_has_nothing(virsh: Path) -> None:
+def test_an_unreachable_libvirt_is_an_error(virsh: Path) -> None:
     with pytest.raises(HostError, match="no connection"):
-        LibvirtObject(DOMAIN, "x", "", URI).take_away()
+        LibvirtObject(DOMAIN, "x", "", URI).delete()
     assert changing(virsh) == []
 
 
-def test_a_stack_is_held_by_a_lock_that_an_engine_sees(tmp_path: Path) -> None:
+def test_a_held_stack_has_an_engine_lock(tmp_path: Path) -> None:
     with locks.held(tmp_path, "hardway", "dev") as held:
         assert held
         (lock,) = (tmp_path / ".pulumi/locks/organization/hardway/dev").iterdir()
@@ -201,7 +201,7 @@ def test_a_stack_is_held_by_a_lock_that_an_engine_sees(tmp_path: Path) -> None:
     assert list(lock.parent.iterdir()) == []
 
 
-def test_a_stack_that_an_engine_works_on_is_not_held(tmp_path: Path) -> None:
+def test_a_stack_with_a_running_engine_is_not_held(tmp_path: Path) -> None:
     other = tmp_path / ".pulumi/locks/organization/hardway/dev/other.json"
     other.parent.mkdir(parents=True)
     other.write_text(json.dumps({"pid": os.getpid(), "hostname": socket.gethostname()}))
@@ -220,7 +220,7 @@ echo "$HARDWAY_ENGINE" >"$0.run"
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
-    """A prepared checkout with a stack, the lock of an engine that was killed, and a program for an engine."""
+    """Return a prepared checkout with a stack, the lock of a killed engine, and a fake engine."""
     workspace = Workspace(tmp_path / "my lab's $HOME")
     workspace.checkout.mkdir()
     program = workspace.checkout / "engine"
@@ -242,36 +242,36 @@ def lock(workspace: Workspace) -> Path:
 
 
 def pulumi(workspace: Workspace, *arguments: str, backend: str = "") -> list[str]:
-    """Runs `pulumi` of .lab/bin; the calls of the engine that came of it."""
+    """Run `pulumi` of .lab/bin and return the calls of the engine."""
     variables = os.environ | {"PULUMI_BACKEND_URL": backend or workspace.state.as_uri()}
     subprocess.run([workspace.bin / "pulumi", *arguments], env=variables, check=True)
     return (workspace.checkout / "engine.calls").read_text().splitlines()
 
 
 @pytest.mark.parametrize("command", ["up", "destroy", "refresh"])
-def test_a_run_that_changes_the_stack_finds_no_abandoned_lock(workspace: Workspace, command: str) -> None:
+def test_a_changing_run_finds_no_abandoned_lock(workspace: Workspace, command: str) -> None:
     assert pulumi(workspace, command, "--yes") == ["stack export --stack dev", f"{command} --yes"]
     assert not lock(workspace).exists()
 
 
-def test_a_run_that_only_looks_settles_nothing(workspace: Workspace) -> None:
+def test_a_reading_run_recovers_nothing(workspace: Workspace) -> None:
     assert pulumi(workspace, "stack", "output") == ["stack output"]
     assert lock(workspace).exists()
 
 
-def test_a_run_in_a_backend_of_the_users_own_settles_nothing(workspace: Workspace) -> None:
+def test_other_backends_are_left_alone(workspace: Workspace) -> None:
     assert pulumi(workspace, "up", backend="file:///elsewhere") == ["up"]
     assert lock(workspace).exists()
 
 
-def test_where_nothing_was_left_the_engine_is_all_that_runs(workspace: Workspace) -> None:
+def test_without_leftovers_only_the_engine_runs(workspace: Workspace) -> None:
     lock(workspace).unlink()
     assert pulumi(workspace, "up") == ["up"]
 
 
 @pytest.mark.parametrize("arguments", [("stack", "select", "--create", "dev"), ("stack", "init", "dev"), ("cancel",)])
 @pytest.mark.parametrize("content", [None, '{"pid":'])
-def test_a_stack_whose_making_was_cut_short_can_be_made(
+def test_an_interrupted_stack_can_be_created(
     workspace: Workspace, arguments: tuple[str, ...], content: str | None
 ) -> None:
     shutil.rmtree(workspace.state / ".pulumi/stacks")
@@ -284,11 +284,11 @@ def test_a_stack_whose_making_was_cut_short_can_be_made(
     assert not left.exists()
 
 
-def test_making_a_stack_settles_no_other(workspace: Workspace) -> None:
+def test_creating_a_stack_recovers_no_other(workspace: Workspace) -> None:
     assert pulumi(workspace, "stack", "select", "--create", "mine") == ["stack select --create mine"]
 
 
-def test_a_torn_file_of_the_whole_backend_stops_no_command(workspace: Workspace) -> None:
+def test_a_torn_backend_file_stops_no_command(workspace: Workspace) -> None:
     attributes = workspace.state / ".pulumi/meta.yaml.attrs"
     attributes.touch()
     assert pulumi(workspace, "stack", "ls") == ["stack ls"]
@@ -296,7 +296,7 @@ def test_a_torn_file_of_the_whole_backend_stops_no_command(workspace: Workspace)
 
 
 @pytest.mark.parametrize("arguments", [("stack", "ls"), ("stack", "select", "dev"), ("up",)])
-def test_a_torn_file_of_the_state_stops_no_command(workspace: Workspace, arguments: tuple[str, ...]) -> None:
+def test_a_torn_state_file_stops_no_command(workspace: Workspace, arguments: tuple[str, ...]) -> None:
     lock(workspace).unlink()
     attributes = workspace.state / ".pulumi/stacks/hardway/dev.json.attrs"
     attributes.touch()
@@ -304,7 +304,7 @@ def test_a_torn_file_of_the_state_stops_no_command(workspace: Workspace, argumen
     assert not attributes.exists()
 
 
-def test_a_file_that_a_running_engine_is_writing_is_left_alone(workspace: Workspace) -> None:
+def test_files_of_a_running_engine_stay(workspace: Workspace) -> None:
     lock(workspace).write_text(json.dumps({"pid": os.getpid(), "hostname": socket.gethostname()}))
     attributes = workspace.state / ".pulumi/stacks/hardway/dev.json.attrs"
     attributes.touch()
@@ -312,7 +312,7 @@ def test_a_file_that_a_running_engine_is_writing_is_left_alone(workspace: Worksp
     assert attributes.exists()
 
 
-def test_a_whole_file_of_the_state_and_one_of_another_project_are_left_alone(workspace: Workspace) -> None:
+def test_complete_and_foreign_files_stay(workspace: Workspace) -> None:
     whole = workspace.state / ".pulumi/stacks/hardway/dev.json.attrs"
     whole.write_text("{}")
     other = workspace.state / ".pulumi/stacks/other/dev.json.attrs"
@@ -323,7 +323,7 @@ def test_a_whole_file_of_the_state_and_one_of_another_project_are_left_alone(wor
     assert other.exists()
 
 
-def test_the_draft_of_a_killed_engines_lock_is_removed(workspace: Workspace) -> None:
+def test_a_killed_engines_draft_is_removed(workspace: Workspace) -> None:
     draft = lock(workspace).with_name("lock.json.18ea.tmp")
     lock(workspace).rename(draft)
     pulumi(workspace, "up")
@@ -331,9 +331,7 @@ def test_the_draft_of_a_killed_engines_lock_is_removed(workspace: Workspace) -> 
 
 
 @pytest.mark.parametrize(("age", "stays"), [(0, True), (60, False)])
-def test_a_draft_that_was_cut_short_is_removed_once_nobody_can_be_writing_it(
-    workspace: Workspace, age: int, stays: bool
-) -> None:
+def test_an_incomplete_draft_is_removed_later(workspace: Workspace, age: int, stays: bool) -> None:
     lock(workspace).unlink()
     draft = lock(workspace).with_name("lock.json.18ea.tmp")
     draft.write_text('{"pid":')
@@ -342,14 +340,14 @@ def test_a_draft_that_was_cut_short_is_removed_once_nobody_can_be_writing_it(
     assert draft.exists() == stays
 
 
-def test_a_pending_operation_without_a_lock_is_settled_as_well(workspace: Workspace) -> None:
+def test_pending_operations_are_recovered_without_a_lock(workspace: Workspace) -> None:
     lock(workspace).unlink()
     stack = workspace.state / ".pulumi/stacks/hardway/dev.json"
     stack.write_text('{"checkpoint":{"latest":{"pending_operations":[{"type":"creating"}]}}}')
     assert pulumi(workspace, "up") == ["stack export --stack dev", "up"]
 
 
-def test_a_process_of_a_killed_engine_is_ended_and_one_of_a_running_engine_is_not(workspace: Workspace) -> None:
+def test_only_processes_of_a_killed_engine_are_ended(workspace: Workspace) -> None:
     backend = workspace.state.as_uri()
     pulumi(workspace, "version")
     ended = (workspace.checkout / "engine.run").read_text().strip()
@@ -357,15 +355,15 @@ def test_a_process_of_a_killed_engine_is_ended_and_one_of_a_running_engine_is_no
     sleepers = {
         name: subprocess.Popen(["sleep", "600"], env=os.environ | variables)
         for name, variables in {
-            "of the killed one": {"HARDWAY_ENGINE": ended, "PULUMI_BACKEND_URL": backend},
-            "of a running one": {"HARDWAY_ENGINE": running, "PULUMI_BACKEND_URL": backend},
+            "of the killed engine": {"HARDWAY_ENGINE": ended, "PULUMI_BACKEND_URL": backend},
+            "of a running engine": {"HARDWAY_ENGINE": running, "PULUMI_BACKEND_URL": backend},
             "of another lab": {"HARDWAY_ENGINE": ended, "PULUMI_BACKEND_URL": "file:///elsewhere"},
-            "of nobody": {"PULUMI_BACKEND_URL": backend},
+            "of no engine": {"PULUMI_BACKEND_URL": backend},
         }.items()
     }
     try:
         pulumi(workspace, "up")
-        assert {name for name, each in sleepers.items() if each.poll() is not None} == {"of the killed one"}
+        assert {name for name, each in sleepers.items() if each.poll() is not None} == {"of the killed engine"}
     finally:
         for each in sleepers.values():
             each.kill()

@@ -1,4 +1,4 @@
-"""How the engine is run for a stack: with the lab's environment, and left to end in its own way."""
+"""The engine runs for a stack in the lab's environment, and ends by itself."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 from host import environment
-from host.engine.stack import EXISTING, Stack, carriers, deployed
+from host.engine.stack import EXISTING_MACHINES, Stack, deployed, locations
 from host.workspace import Workspace
+from system import console
 from system.errors import HostError
 from system.files import CHECKOUT
 
-# Stands for an engine that, told to stop, still has to write its state.
+# An engine that takes a while to write its state after a signal.
 SLOW_TO_STOP = """\
 #!/bin/sh
 [ "$1" = preview ] || exit 0
@@ -27,7 +28,7 @@ while :; do sleep 0.05; done
 
 
 def prepared(checkout: Path, engine: str, *, private: bool = False) -> Workspace:
-    """A checkout that is prepared, with the given program for an engine."""
+    """Return a prepared checkout with a fake engine."""
     workspace = Workspace(checkout)
     program = checkout / "engine"
     program.write_text(engine)
@@ -36,7 +37,7 @@ def prepared(checkout: Path, engine: str, *, private: bool = False) -> Workspace
     return workspace
 
 
-def test_a_machine_that_is_not_prepared_is_said_so(tmp_path: Path) -> None:
+def test_an_unprepared_machine_is_reported(tmp_path: Path) -> None:
     with pytest.raises(HostError, match="make prepare"):
         Stack(Workspace(tmp_path), "dev")
 
@@ -46,17 +47,21 @@ def test_only_stacks_with_resources_are_deployed(tmp_path: Path) -> None:
     assert deployed(prepared(tmp_path, f"#!/bin/sh\necho '{listed}'\n")) == ["dev"]
 
 
-NODES = {name: {"address": f"10.0.0.{last}", "podCidr": "10.1.0.0/24"} for last, name in enumerate(("a", "b"))}
+NODE = {"role": "worker", "kubernetesVersion": "v1.36.3", "ssh": "ssh"}
+NODES = {name: {**NODE, "address": f"10.0.0.{last}", "podCidr": "10.1.0.0/24"} for last, name in enumerate(("a", "b"))}
 OUTPUTS = {
+    "apiEndpoint": "https://10.0.0.9:6443",
+    "certificateAuthority": "",
+    "services": {},
     "kubeconfig": "secret",
     "sshKey": "secret",
     "knownHosts": "",
-    "nodes": {**NODES, "c": {"address": "10.0.0.9"}},
+    "nodes": {**NODES, "c": {**NODE, "address": "10.0.0.9"}},
 }
 
 
-def brought_up(checkout: Path, kubectl: str) -> None:
-    """Brings up a stack in which nothing is to be done, with the given shell program for kubectl."""
+def bring_up(checkout: Path, kubectl: str) -> None:
+    """Bring up a stack without changes, with a shell program as kubectl."""
     workspace = prepared(checkout, f"#!/bin/sh\ncase \"$*\" in *output*) echo '{json.dumps(OUTPUTS)}' ;; esac\n")
     program = workspace.bin / "kubectl"
     program.write_text(f"#!/bin/sh\n{kubectl}\n")
@@ -64,8 +69,8 @@ def brought_up(checkout: Path, kubectl: str) -> None:
     Stack(workspace, "dev").up()
 
 
-def told(**ready: str) -> str:
-    """What kubectl prints of nodes, to whether they are Ready."""
+def node_list(**ready: str) -> str:
+    """Return kubectl's output about nodes, with their Ready conditions."""
     items = [
         {"metadata": {"name": name}, "status": {"conditions": [{"type": "Ready", "status": status}]}}
         for name, status in ready.items()
@@ -73,29 +78,30 @@ def told(**ready: str) -> str:
     return json.dumps({"items": items})
 
 
-def test_up_ends_once_its_nodes_are_ready_even_where_nothing_was_changed(
+def test_up_waits_until_nodes_are_ready(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("host.engine.stack._PAUSE", 0)
+    monkeypatch.setattr("host.engine.stack._POLL_INTERVAL", 0)
     kubectl = f"""
 case "$*" in *wide*) echo the table; exit ;; esac
-echo asked >>asked
-case $(wc -l <asked) in
+echo call >>calls
+case $(wc -l <calls) in
     1) echo no route to host >&2; exit 1 ;;
-    2) echo '{told(a="True", b="Unknown", other="False")}' ;;
-    *) echo '{told(a="True", b="True", other="False")}' ;;
+    2) echo '{node_list(a="True", b="Unknown", other="False")}' ;;
+    *) echo '{node_list(a="True", b="True", other="False")}' ;;
 esac"""
-    brought_up(tmp_path, kubectl)
+    bring_up(tmp_path, kubectl)
     printed = capfd.readouterr()
-    assert "Waiting until a and b is Ready.\nthe table\n" in printed.out
+    assert "waiting until a and b are Ready" in printed.err
+    assert "the table\n" in printed.out
     assert "no route" not in printed.err
-    assert (tmp_path / "asked").read_text() == "asked\n" * 3
+    assert (tmp_path / "calls").read_text() == "call\n" * 3
 
 
-def test_up_says_which_node_is_not_ready_and_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("host.engine.stack._PATIENCE", -1)
-    with pytest.raises(HostError, match=r"^b did not become Ready .*make verify"):
-        brought_up(tmp_path, f"echo '{told(a='True', b='False')}'")
+def test_up_names_the_node_that_is_not_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("host.engine.stack._READY_TIMEOUT", -1)
+    with pytest.raises(HostError, match=r"^b did not become Ready .*hardway verify"):
+        bring_up(tmp_path, f"echo '{node_list(a='True', b='False')}'")
 
 
 LIBVIRT = {"urn": "libvirt", "type": "pulumi:providers:libvirt", "inputs": {"uri": "qemu:///system"}}
@@ -111,33 +117,33 @@ INSIDE = {**PREPARED, "deletedWith": "domain"}
         ([LIBVIRT, MACHINE, DOMAIN, INSIDE], [], {"qemu:///system"}),
         ([LIBVIRT, MACHINE], [DOMAIN], {"qemu:///system"}),
         ([LIBVIRT | {"inputs": {"uri": "qemu+ssh://there/system"}}, MACHINE], [], {"qemu+ssh://there/system"}),
-        ([MACHINE, PREPARED], [], {EXISTING}),
-        ([LIBVIRT, MACHINE], [PREPARED], {"qemu:///system", EXISTING}),
+        ([MACHINE, PREPARED], [], {EXISTING_MACHINES}),
+        ([LIBVIRT, MACHINE], [PREPARED], {"qemu:///system", EXISTING_MACHINES}),
         ([MACHINE], [], set()),
     ],
-    ids=["a VM", "a VM being made", "elsewhere", "a machine", "a machine being taken", "nothing yet"],
+    ids=["a VM", "a VM being created", "elsewhere", "a machine", "a machine being set up", "nothing yet"],
 )
-def test_a_stack_is_carried_by_libvirt_and_by_the_machines_that_it_took(
+def test_locations_are_libvirts_and_existing_machines(
     tmp_path: Path, resources: list[dict[str, object]], pending: list[dict[str, object]], expected: set[str]
 ) -> None:
     operations = [{"type": "creating", "resource": resource} for resource in pending]
     exported = json.dumps({"deployment": {"resources": resources, "pending_operations": operations}})
-    assert carriers(prepared(tmp_path, f"#!/bin/sh\necho '{exported}'\n"), "dev") == expected
+    assert locations(prepared(tmp_path, f"#!/bin/sh\necho '{exported}'\n"), "dev") == expected
 
 
-def test_what_stacks_there_are_is_known_where_the_hypervisor_cannot_be_started(tmp_path: Path) -> None:
+def test_deployed_stacks_need_no_hypervisor(tmp_path: Path) -> None:
     workspace = prepared(tmp_path, "#!/bin/sh\necho '[]'\n", private=True)
     workspace.hypervisor.write_text("no folder")
     assert deployed(workspace) == []
 
 
-def test_an_engine_that_fails_is_named_with_its_exit_code(tmp_path: Path) -> None:
+def test_a_failed_engine_is_named_with_its_exit_code(tmp_path: Path) -> None:
     with pytest.raises(HostError, match=r"`pulumi stack` failed \(exit code 4\)"):
         Stack(prepared(tmp_path, "#!/bin/sh\nexit 4\n"), "dev").preview()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_waits_for_the_engine_to_write_its_state(tmp_path: Path, number: signal.Signals) -> None:
+def test_an_interrupted_run_waits_for_the_engine(tmp_path: Path, number: signal.Signals) -> None:
     prepared(tmp_path, SLOW_TO_STOP)
     program = "import sys; from pathlib import Path; from host import workspace; from host.engine.stack import Stack"
     program += "; Stack(workspace.Workspace(Path(sys.argv[1])), 'dev').preview()"
@@ -154,3 +160,20 @@ def test_an_interrupted_run_waits_for_the_engine_to_write_its_state(tmp_path: Pa
             process.send_signal(number)
         assert process.stdout.read() == "state written\n"
         assert process.wait() != 0
+
+
+@pytest.mark.parametrize("exit_code", [0, 4])
+def test_quiet_shows_progress_only_on_failure(
+    exit_code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(console.VERBOSITY_VARIABLE, "quiet")
+    listed = json.dumps([{"name": "organization/hardway/dev", "resourceCount": 1}])
+    engine = f"#!/bin/sh\ncase \"$*\" in *ls*) echo '{listed}' ;; *) echo deleting; exit {exit_code} ;; esac\n"
+    stack = Stack(prepared(tmp_path, engine), "organization/hardway/dev")
+    if exit_code == 0:
+        stack.destroy()
+        assert "deleting" not in "".join(capfd.readouterr())
+    else:
+        with pytest.raises(HostError, match="`pulumi destroy` failed"):
+            stack.destroy()
+        assert "deleting" in capfd.readouterr().err

@@ -1,4 +1,4 @@
-"""A stack file keeps its text, and its salt stays out of Git."""
+"""Stack files keep their text, and Git does not see the salt."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_the_salt_does_not_show_as_a_change(checkout: Path) -> None:
     assert git(checkout, "diff") == ""
 
 
-def test_a_change_of_the_users_own_shows_as_usual(checkout: Path) -> None:
+def test_other_changes_show_as_usual(checkout: Path) -> None:
     stack_file.set_up_filter(checkout)
     (checkout / "Pulumi.dev.yaml").write_text(f"{TEXT}  hardway:third: c\n{SALT}\n")
     diff = git(checkout, "diff")
@@ -54,14 +54,14 @@ def test_a_change_of_the_users_own_shows_as_usual(checkout: Path) -> None:
     assert "encryptionsalt" not in diff
 
 
-def test_a_change_of_the_users_own_is_not_staged(checkout: Path) -> None:
+def test_other_changes_are_not_staged(checkout: Path) -> None:
     stack_file.set_up_filter(checkout)
     (checkout / "Pulumi.dev.yaml").write_text(f"{TEXT}  hardway:third: c\n{SALT}\n")
     stack_file.tell_git(checkout / "Pulumi.dev.yaml")
     assert git(checkout, "status", "--porcelain") == " M Pulumi.dev.yaml\n"
 
 
-def test_a_file_that_git_does_not_know_stays_unknown(checkout: Path) -> None:
+def test_an_untracked_file_stays_untracked(checkout: Path) -> None:
     (checkout / "Pulumi.mine.yaml").write_text(SALT)
     stack_file.tell_git(checkout / "Pulumi.mine.yaml")
     assert git(checkout, "status", "--porcelain") == "?? Pulumi.mine.yaml\n"
@@ -81,12 +81,12 @@ def test_setting_up_the_filter_again_changes_nothing(checkout: Path) -> None:
     assert (checkout / ".git/config").read_text() == before
 
 
-def test_where_there_is_no_git_nothing_is_set_up(tmp_path: Path) -> None:
+def test_without_a_git_checkout_nothing_is_set_up(tmp_path: Path) -> None:
     assert not stack_file.set_up_filter(tmp_path)
 
 
 @pytest.mark.parametrize("refusal", [None, 'echo "fatal: detected dubious ownership" >&2; exit 128'])
-def test_where_git_is_missing_or_refuses_that_is_said_and_no_more(
+def test_a_missing_or_refusing_git_is_reported(
     checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], refusal: str | None
 ) -> None:
     programs = checkout / "bin"
@@ -95,11 +95,11 @@ def test_where_git_is_missing_or_refuses_that_is_said_and_no_more(
         put(programs, "git", refusal)
     monkeypatch.setenv("PATH", str(programs))
     assert not stack_file.set_up_filter(checkout)
-    assert ("dubious ownership" if refusal else "there is no git") in capsys.readouterr().out
+    assert ("dubious ownership" if refusal else "There is no Git") in capsys.readouterr().err
     stack_file.tell_git(checkout / "Pulumi.dev.yaml")
 
 
-def test_the_text_is_kept_when_the_engine_writes_the_file_in_its_own_form(tmp_path: Path) -> None:
+def test_the_text_survives_the_engines_format(tmp_path: Path) -> None:
     file = tmp_path / "Pulumi.dev.yaml"
     file.write_text(TEXT)
     with stack_file.text_kept(file):
@@ -107,7 +107,7 @@ def test_the_text_is_kept_when_the_engine_writes_the_file_in_its_own_form(tmp_pa
     assert file.read_text() == f"{TEXT}{SALT}\n"
 
 
-def test_a_new_salt_takes_the_place_of_the_old(tmp_path: Path) -> None:
+def test_a_new_salt_replaces_the_old_one(tmp_path: Path) -> None:
     file = tmp_path / "Pulumi.dev.yaml"
     file.write_text(f"encryptionsalt: v1:old\n{TEXT}")
     with stack_file.text_kept(file):
@@ -115,7 +115,7 @@ def test_a_new_salt_takes_the_place_of_the_old(tmp_path: Path) -> None:
     assert file.read_text() == f"{TEXT}{SALT}\n"
 
 
-def test_a_file_that_the_engine_left_alone_is_left_alone(tmp_path: Path) -> None:
+def test_an_unchanged_file_stays_unchanged(tmp_path: Path) -> None:
     file = tmp_path / "Pulumi.dev.yaml"
     file.write_text(f"{SALT}\n{TEXT}")
     before = file.stat().st_mtime_ns
@@ -124,14 +124,14 @@ def test_a_file_that_the_engine_left_alone_is_left_alone(tmp_path: Path) -> None
     assert (file.read_text(), file.stat().st_mtime_ns) == (f"{SALT}\n{TEXT}", before)
 
 
-def test_a_file_that_the_engine_made_is_the_engines(tmp_path: Path) -> None:
+def test_a_new_file_keeps_the_engines_text(tmp_path: Path) -> None:
     file = tmp_path / "Pulumi.new.yaml"
     with stack_file.text_kept(file):
         file.write_text(SALT)
     assert file.read_text() == SALT
 
 
-def test_the_salt_of_a_lost_passphrase_is_forgotten(checkout: Path) -> None:
+def test_an_unused_salt_is_removed(checkout: Path) -> None:
     stack_file.set_up_filter(checkout)
     file = checkout / "Pulumi.dev.yaml"
     file.write_text(f"{TEXT}{SALT}\n")
@@ -140,7 +140,7 @@ def test_the_salt_of_a_lost_passphrase_is_forgotten(checkout: Path) -> None:
     assert git(checkout, "status", "--porcelain") == ""
 
 
-def test_the_salt_stays_while_a_value_is_encrypted_by_it(checkout: Path) -> None:
+def test_a_used_salt_stays(checkout: Path) -> None:
     file = checkout / "Pulumi.dev.yaml"
     file.write_text(text := f"{TEXT}  hardway:key:\n    secure: v1:abc\n{SALT}\n")
     stack_file.forget_salts(checkout)

@@ -1,4 +1,4 @@
-"""This machine is prepared for VMs only where a stack has some that run here."""
+"""The machine that runs a stack's VMs."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ VM = "{name: b, address: 10.0.0.2}"
 JOIN = "hardway:join: {endpoint: 'https://10.0.0.9:6443', caKey: {secure: v1:y}}"
 
 STACK_FILES = {
-    "machines alone": (f"config:\n  {JOIN}\n  hardway:workers: [{MACHINE}]", VmPlacement.NONE),
-    "machines alone, said without a namespace": (
+    "only machines": (f"config:\n  {JOIN}\n  hardway:workers: [{MACHINE}]", VmPlacement.NONE),
+    "only machines, without a namespace": (
         f"config:\n  {JOIN.partition(':')[2]}\n  workers: [{MACHINE}]",
         VmPlacement.NONE,
     ),
@@ -33,7 +33,7 @@ STACK_FILES = {
 
 
 @pytest.mark.parametrize(("text", "expected"), STACK_FILES.values(), ids=STACK_FILES)
-def test_what_carries_the_vms_is_told_by_the_stack_file(tmp_path: Path, text: str, expected: VmPlacement) -> None:
+def test_the_stack_file_decides_the_placement(tmp_path: Path, text: str, expected: VmPlacement) -> None:
     file = tmp_path / "Pulumi.some.yaml"
     file.write_text(text)
     assert placement_of(file) == expected
@@ -43,16 +43,16 @@ def test_a_stack_without_a_file_is_the_default_lab(tmp_path: Path) -> None:
     assert placement_of(tmp_path / "Pulumi.none.yaml") == VmPlacement.THIS_MACHINE
 
 
-def test_it_is_read_by_the_labs_own_python(tmp_path: Path) -> None:
+def test_the_labs_own_python_reads_it(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
-    (tmp_path / "Pulumi.mine.yaml").write_text(STACK_FILES["machines alone"][0])
+    (tmp_path / "Pulumi.mine.yaml").write_text(STACK_FILES["only machines"][0])
     workspace.lab.mkdir()
     workspace.venv.symlink_to(Workspace(CHECKOUT).venv)
     assert placement(workspace, "mine") == VmPlacement.NONE
 
 
-def test_a_checkout_with_a_private_hypervisor_stays_with_it(tmp_path: Path) -> None:
+def test_a_checkout_stays_with_its_private_libvirt(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
-    (tmp_path / "Pulumi.mine.yaml").write_text(STACK_FILES["machines alone"][0])
+    (tmp_path / "Pulumi.mine.yaml").write_text(STACK_FILES["only machines"][0])
     workspace.hypervisor.mkdir(parents=True)
     assert placement(workspace, "mine") == VmPlacement.THIS_MACHINE

@@ -1,4 +1,4 @@
-"""Whether KVM serves is found out once a boot, by what a guest says."""
+"""KVM is tried once per boot, with a guest."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.fake_programs import put
 
 @pytest.fixture
 def probes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
-    """Puts a QEMU on PATH and a device in place, and notes each boot that is tried, all of which succeed."""
+    """Provide a QEMU and a device, and return the list of attempted boots. All of them succeed."""
     tried: list[str] = []
 
     def boots(_kernel: Path, accelerator: str, _cpu: str, as_root: Sequence[str]) -> bool:
@@ -29,7 +29,7 @@ def probes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
 
 
 def fake_qemu(folder: Path, monkeypatch: pytest.MonkeyPatch, version: str, says: str = "", then: str = "") -> None:
-    """Puts a program in QEMU's place that tells a version, or writes what a guest would."""
+    """Put a program in QEMU's place that prints a version, or the output of a guest."""
     (folder / "bin").mkdir(exist_ok=True)
     program = folder / "bin" / "qemu-system-x86_64"
     program.write_text(f'#!/bin/sh\n[ "$1" = --version ] && echo "QEMU {version}" && exit\necho "{says}"\n{then}\n')
@@ -41,76 +41,74 @@ def test_without_the_device_nothing_is_tried(
     probes: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(kvm, "DEVICE", tmp_path / "none")
-    assert not kvm.serves(tmp_path / "kernel", tmp_path / "cache")
+    assert not kvm.works(tmp_path / "kernel", tmp_path / "cache")
     assert probes == []
 
 
-def test_without_a_qemu_it_does_not_serve(probes: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_qemu_kvm_does_not_work(probes: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert not kvm.serves(tmp_path / "kernel", tmp_path / "cache")
+    assert not kvm.works(tmp_path / "kernel", tmp_path / "cache")
     assert probes == []
 
 
-def test_where_only_root_may_use_the_device_it_is_tried_as_root(
-    probes: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_device_of_root_is_tried_as_root(probes: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     allowed = os.access
     monkeypatch.setattr(os, "access", lambda path, *others: path != kvm.DEVICE and allowed(path, *others))
-    assert not kvm.serves(tmp_path / "kernel", tmp_path / "cache")
-    assert not kvm.serves(tmp_path / "kernel", tmp_path / "cache", as_root=["false"])
-    assert kvm.serves(tmp_path / "kernel", tmp_path / "cache", as_root=["env"])
+    assert not kvm.works(tmp_path / "kernel", tmp_path / "cache")
+    assert not kvm.works(tmp_path / "kernel", tmp_path / "cache", as_root=["false"])
+    assert kvm.works(tmp_path / "kernel", tmp_path / "cache", as_root=["env"])
     assert probes == ["env kvm"]
 
 
-def test_it_is_tried_once_a_boot(probes: list[str], tmp_path: Path) -> None:
-    assert kvm.serves(tmp_path / "kernel", tmp_path / "cache")
-    assert kvm.serves(tmp_path / "kernel", tmp_path / "cache")
+def test_kvm_is_tried_once_per_boot(probes: list[str], tmp_path: Path) -> None:
+    assert kvm.works(tmp_path / "kernel", tmp_path / "cache")
+    assert kvm.works(tmp_path / "kernel", tmp_path / "cache")
     assert probes == ["kvm"]
 
 
 @pytest.mark.usefixtures("probes")
-def test_that_it_does_not_serve_is_kept_as_well(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_failure_is_remembered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(kvm, "boots", lambda *_, **__: False)
-    assert not kvm.serves(tmp_path / "kernel", tmp_path / "cache")
+    assert not kvm.works(tmp_path / "kernel", tmp_path / "cache")
     monkeypatch.setattr(kvm, "boots", lambda *_, **__: True)
-    assert not kvm.serves(tmp_path / "kernel", tmp_path / "cache")
+    assert not kvm.works(tmp_path / "kernel", tmp_path / "cache")
 
 
-def test_it_is_tried_again_after_a_reboot(probes: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    kvm.serves(tmp_path / "kernel", tmp_path / "cache")
+def test_kvm_is_tried_again_after_a_reboot(probes: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    kvm.works(tmp_path / "kernel", tmp_path / "cache")
     monkeypatch.setattr(kvm, "boot_id", lambda: "another boot")
-    kvm.serves(tmp_path / "kernel", tmp_path / "cache")
+    kvm.works(tmp_path / "kernel", tmp_path / "cache")
     assert probes == ["kvm", "kvm"]
 
 
-def test_it_is_tried_again_with_another_qemu(
+def test_kvm_is_tried_again_with_another_qemu(
     probes: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    kvm.serves(tmp_path / "kernel", tmp_path / "cache")
+    kvm.works(tmp_path / "kernel", tmp_path / "cache")
     fake_qemu(tmp_path, monkeypatch, version="2")
-    kvm.serves(tmp_path / "kernel", tmp_path / "cache")
+    kvm.works(tmp_path / "kernel", tmp_path / "cache")
     assert probes == ["kvm", "kvm"]
 
 
-def test_a_guest_that_hangs_is_ended_by_who_started_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_hanging_guest_is_killed_as_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     fake_qemu(tmp_path, monkeypatch, version="1", then="exec sleep 1000")
     put(tmp_path / "bin", "become-root", f'echo "$1" >"{tmp_path}/started"; exec "$@"')
-    assert not kvm.boots(tmp_path / "kernel", "kvm", "host", bound=0.5, as_root=["become-root"])
+    assert not kvm.boots(tmp_path / "kernel", "kvm", "host", timeout=0.5, as_root=["become-root"])
     assert (tmp_path / "started").read_text() == "timeout\n"
 
 
 @pytest.mark.parametrize(
-    ("says", "then", "well"),
+    ("says", "then", "boots"),
     [
         ("Linux version 6.1\nKernel panic - not syncing: VFS: Unable to mount root fs", "", True),
         ("Linux version 6.1", "", False),
         ("", "exit 134", False),
         ("Linux version 6.1", "exec sleep 1000", False),
     ],
-    ids=["gets through", "stops early", "QEMU fails", "hangs"],
+    ids=["boots", "stops early", "QEMU fails", "hangs"],
 )
-def test_only_a_guest_that_gets_through_its_start_counts(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, says: str, then: str, well: bool
+def test_only_a_guest_that_boots_counts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, says: str, then: str, boots: bool
 ) -> None:
     fake_qemu(tmp_path, monkeypatch, version="1", says=says, then=then)
-    assert kvm.boots(tmp_path / "kernel", "kvm", "host", bound=0.5) is well
+    assert kvm.boots(tmp_path / "kernel", "kvm", "host", timeout=0.5) is boots

@@ -1,4 +1,4 @@
-"""How fast the machine's counter counts is known from what its kernel says of the first CPU."""
+"""The counter's frequency, as the kernel reports it for the first CPU."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from host.machine.tsc import counter_mhz
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("report", "expected"),
     [
         ("processor\t: 0\ncpu MHz\t\t: 1196.122\nbogomips\t: 5192.24\n\nprocessor\t: 1\nbogomips\t: 5190.00\n", 2596),
         ("processor\t: 0\nbogomips\t: 4788.99\n", 2394),
@@ -16,27 +16,25 @@ from host.machine.tsc import counter_mhz
         ("", None),
     ],
 )
-def test_the_counter_runs_at_half_the_bogomips_of_the_first_cpu(
-    tmp_path: Path, said: str, expected: int | None
-) -> None:
+def test_the_frequency_is_half_the_bogomips(tmp_path: Path, report: str, expected: int | None) -> None:
     cpuinfo = tmp_path / "cpuinfo"
-    cpuinfo.write_text(said)
+    cpuinfo.write_text(report)
     assert counter_mhz(cpuinfo, tmp_path / "record") == expected
 
 
-def test_what_was_found_first_holds_for_as_long_as_the_counter_is_the_same(tmp_path: Path) -> None:
+def test_the_first_result_holds_for_the_same_counter(tmp_path: Path) -> None:
     cpuinfo, record = tmp_path / "cpuinfo", tmp_path / "new" / "record"
 
-    def found(bogomips: str) -> int | None:
+    def measure(bogomips: str) -> int | None:
         cpuinfo.write_text(f"bogomips\t: {bogomips}\n")
         return counter_mhz(cpuinfo, record)
 
-    # By itself, each of these would be rounded to another number.
-    assert [found("5189.00"), found("5189.02"), found("5188.98")] == [2594, 2594, 2594]
-    assert [found("4788.99"), found("4788.99")] == [2394, 2394], "on another CPU it is another counter"
+    # Rounded separately, these would give different numbers.
+    assert [measure("5189.00"), measure("5189.02"), measure("5188.98")] == [2594, 2594, 2594]
+    assert [measure("4788.99"), measure("4788.99")] == [2394, 2394], "another CPU has another counter"
 
 
-def test_a_record_that_was_cut_short_is_made_anew(tmp_path: Path) -> None:
+def test_an_empty_record_is_written_again(tmp_path: Path) -> None:
     cpuinfo, record = tmp_path / "cpuinfo", tmp_path / "record"
     cpuinfo.write_text("bogomips\t: 5189.02\n")
     record.touch()

@@ -1,4 +1,4 @@
-"""A private hypervisor: libvirt's real daemons and a real (empty) VM in namespaces of their own. Needs root."""
+"""A private libvirt: real daemons and a real (empty) VM in their own namespaces. Needs root."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ import pytest
 
 from host import environment
 from host.access import access_files
+from host.libvirt import private
 from host.libvirt.private import PrivateLibvirt, sweep
 from host.workspace import Workspace
 from system import processes
 from system.errors import HostError
 from tests.support.inside import NETWORK, define, run, virsh
 
-# A machine that finds nothing to boot from runs as well as any for what is asked here.
+# A VM without anything to boot from is enough here.
 DOMAIN = """\
 <domain type="qemu">
   <name>empty</name>
@@ -33,7 +34,7 @@ DOMAIN = """\
 """
 
 
-def make_autostarted_vm(hypervisor: PrivateLibvirt) -> None:
+def define_autostarted_vm(hypervisor: PrivateLibvirt) -> None:
     define(hypervisor, "net-", NETWORK)
     define(hypervisor, "", DOMAIN)
     virsh(hypervisor, "net-autostart", "lab")
@@ -43,7 +44,7 @@ def make_autostarted_vm(hypervisor: PrivateLibvirt) -> None:
 
 
 def process_named(hypervisor: PrivateLibvirt, name: str) -> int:
-    """The one process of this program in the hypervisor's network namespace."""
+    """Return the only process of a program in the private libvirt's network namespace."""
     network = run(hypervisor, "readlink", "/proc/self/ns/net")
     found = [pid for pid in inside(network) if Path(f"/proc/{pid}/comm").read_text().strip() == name]
     assert len(found) == 1, found
@@ -51,10 +52,10 @@ def process_named(hypervisor: PrivateLibvirt, name: str) -> int:
 
 
 def inside(network: str) -> list[int]:
-    """The processes in this network namespace."""
+    """Return the PIDs of all processes in a network namespace."""
     found = []
     for pid in processes.every():
-        with contextlib.suppress(OSError):  # it ended meanwhile, or may not be looked at
+        with contextlib.suppress(OSError):  # it has ended, or is not accessible
             if str(Path(f"/proc/{pid}/ns/net").readlink()) == network and processes.Process.of(pid):
                 found.append(pid)
     return found
@@ -73,11 +74,11 @@ def test_starting_again_changes_nothing(hypervisor: PrivateLibvirt) -> None:
     assert run(hypervisor, "readlink", "/proc/self/ns/net") == before
 
 
-def test_it_answers_as_the_systems_own_would(hypervisor: PrivateLibvirt) -> None:
+def test_it_answers_like_the_systems_libvirtd(hypervisor: PrivateLibvirt) -> None:
     assert virsh(hypervisor, "uri") == "qemu:///system"
 
 
-def test_its_network_is_ready_and_nobody_else_sees_it(hypervisor: PrivateLibvirt) -> None:
+def test_its_network_is_ready_and_private(hypervisor: PrivateLibvirt) -> None:
     define(hypervisor, "net-", NETWORK)
     virsh(hypervisor, "net-start", "lab")
     assert "10.99.0.1/24" in run(hypervisor, "ip", "-brief", "address", "show", "hw-test")
@@ -87,12 +88,12 @@ def test_its_network_is_ready_and_nobody_else_sees_it(hypervisor: PrivateLibvirt
     assert "hw-test" not in outside
 
 
-def test_its_mounts_are_not_seen_outside(hypervisor: PrivateLibvirt) -> None:
+def test_its_mounts_are_invisible_outside(hypervisor: PrivateLibvirt) -> None:
     assert str(hypervisor.instance) not in Path("/proc/self/mountinfo").read_text()
     assert Path("/sys/fs/cgroup").is_dir()
 
 
-def test_kvm_is_hidden_where_it_does_not_serve(hypervisor: PrivateLibvirt) -> None:
+def test_kvm_is_hidden_if_it_does_not_work(hypervisor: PrivateLibvirt) -> None:
     assert subprocess.run(hypervisor.enter(["sh", "-c", ": >>/dev/kvm"]), capture_output=True).returncode != 0 or (
         not Path("/dev/kvm").exists()
     )
@@ -116,8 +117,8 @@ def test_a_command_inside_can_use_the_machines_own_network(hypervisor: PrivateLi
     assert inside == str(Path("/proc/self/ns/net").readlink())
 
 
-def test_what_is_defined_with_autostart_comes_up_again_after_a_reboot(hypervisor: PrivateLibvirt) -> None:
-    make_autostarted_vm(hypervisor)
+def test_autostart_works_after_a_reboot(hypervisor: PrivateLibvirt) -> None:
+    define_autostarted_vm(hypervisor)
     hypervisor.stop()
     assert not hypervisor.running()
     hypervisor.start()
@@ -125,10 +126,10 @@ def test_what_is_defined_with_autostart_comes_up_again_after_a_reboot(hypervisor
     assert "active:         yes" in virsh(hypervisor, "net-info", "lab").lower()
 
 
-def test_a_libvirtd_that_dies_comes_back_and_vms_go_on(hypervisor: PrivateLibvirt) -> None:
-    make_autostarted_vm(hypervisor)
+def test_a_killed_libvirtd_restarts_and_vms_continue(hypervisor: PrivateLibvirt) -> None:
+    define_autostarted_vm(hypervisor)
     machine, daemon = process_named(hypervisor, "qemu-system-x86"), process_named(hypervisor, "libvirtd")
-    # A daemon that ends within seconds of its start counts as one that can't work here.
+    # If it ended within seconds of its start, it would count as one that cannot work here.
     process = processes.Process.of(daemon)
     assert process is not None
     wait_until(lambda: process.age() > 6, "libvirtd has run for a while")
@@ -142,8 +143,8 @@ def test_a_libvirtd_that_dies_comes_back_and_vms_go_on(hypervisor: PrivateLibvir
     assert process_named(hypervisor, "qemu-system-x86") == machine
 
 
-def test_a_start_after_the_holder_was_killed_ends_what_it_left(hypervisor: PrivateLibvirt) -> None:
-    make_autostarted_vm(hypervisor)
+def test_a_start_ends_the_processes_of_a_killed_holder(hypervisor: PrivateLibvirt) -> None:
+    define_autostarted_vm(hypervisor)
     left = process_named(hypervisor, "qemu-system-x86")
     recorded = processes.read(hypervisor.instance / "holder")
     assert recorded is not None
@@ -155,7 +156,7 @@ def test_a_start_after_the_holder_was_killed_ends_what_it_left(hypervisor: Priva
     assert processes.Process.of(left) is None
 
 
-def test_a_recycled_process_id_is_not_taken_for_the_holder(hypervisor: PrivateLibvirt) -> None:
+def test_a_reused_pid_is_not_the_holder(hypervisor: PrivateLibvirt) -> None:
     recorded = processes.read(hypervisor.instance / "holder")
     assert recorded is not None
     own = processes.Process.of(os.getpid())
@@ -167,7 +168,7 @@ def test_a_recycled_process_id_is_not_taken_for_the_holder(hypervisor: PrivateLi
 
 
 def test_purging_ends_everything_and_leaves_nothing(hypervisor: PrivateLibvirt) -> None:
-    make_autostarted_vm(hypervisor)
+    define_autostarted_vm(hypervisor)
     lingering = subprocess.Popen(hypervisor.enter(["sleep", "1000"]))
     network = run(hypervisor, "readlink", "/proc/self/ns/net")
     assert len(inside(network)) > len(["libvirtd", "virtlogd", "holder", "dnsmasq", "qemu"])
@@ -186,7 +187,7 @@ def test_purging_one_leaves_another_alone(hypervisor: PrivateLibvirt, tmp_path: 
     assert virsh(hypervisor, "uri") == "qemu:///system"
 
 
-def test_a_sweep_purges_what_dead_owners_left_and_only_that(tmp_path: Path) -> None:
+def test_a_sweep_purges_only_abandoned_instances(tmp_path: Path) -> None:
     owner = subprocess.Popen(["sleep", "1000"])
     orphan, owned, kept = (PrivateLibvirt(tmp_path / name) for name in ("orphan", "owned", "kept"))
     try:
@@ -206,9 +207,9 @@ def test_a_sweep_purges_what_dead_owners_left_and_only_that(tmp_path: Path) -> N
             hypervisor.purge()
 
 
-def test_a_hypervisor_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = PrivateLibvirt(tmp_path / "broken")
-    monkeypatch.setitem(__import__("host.libvirt.private").hypervisor._CONFIGURATION, "qemu.conf", "user = [nonsense\n")
+    monkeypatch.setitem(private._CONFIGURATION, "qemu.conf", "user = [nonsense\n")
     try:
         with pytest.raises(HostError, match=r"(?s)libvirtd.*qemu\.conf"):
             broken.start(owner=os.getpid())
@@ -218,7 +219,7 @@ def test_a_hypervisor_that_cannot_start_says_why(tmp_path: Path, monkeypatch: py
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Iterator[Workspace]:
-    """A prepared checkout with a private hypervisor that doesn't run yet, as after a reboot."""
+    """Yield a prepared checkout with a private libvirt that does not run yet, as after a reboot."""
     checkout = tmp_path / "my lab's checkout"
     checkout.mkdir()
     workspace = Workspace(checkout)
@@ -230,7 +231,7 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
     PrivateLibvirt(workspace.hypervisor).purge()
 
 
-def test_a_command_of_the_lab_starts_the_hypervisor_where_it_does_not_run(workspace: Workspace) -> None:
+def test_a_command_of_the_lab_starts_libvirt(workspace: Workspace) -> None:
     for _ in range(2):
         result = subprocess.run([workspace.bin / "virsh", "uri"], capture_output=True, text=True, check=True)
         assert result.stdout.strip() == "qemu:///system"
@@ -242,7 +243,7 @@ def test_a_command_of_the_lab_keeps_directory_input_and_exit_code(workspace: Wor
     assert (result.stdout, result.returncode) == (f"{workspace.checkout}\ninput\na  b\n", 7)
 
 
-def test_a_command_of_the_lab_is_itself_what_signals_reach(workspace: Workspace) -> None:
+def test_a_command_of_the_lab_receives_signals(workspace: Workspace) -> None:
     script = 'trap "echo interrupted; exit 3" INT; echo ready; while :; do sleep 0.05; done'
     command = [str(workspace.bin / "in-lab"), "sh", "-c", script]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -284,7 +285,8 @@ def test_ssh_reaches_a_node_inside_and_pins_its_key(workspace: Workspace) -> Non
             "knownHosts": f"127.0.0.1 {known_host_key.read_text()}",
             "nodes": {"node-0": {"address": "127.0.0.1"}},
         }
-        access_files.write_into(workspace.access("dev"), outputs, sys.executable, workspace.bin / "in-lab")
+        details = access_files.AccessDetails.from_dict(outputs)
+        access_files.write_into(workspace.access("dev"), details, sys.executable, workspace.bin / "in-lab")
         command = ["ssh", "-F", str(workspace.access("dev") / "ssh_config"), "node-0", "readlink /proc/self/ns/net"]
         return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
 

@@ -1,4 +1,4 @@
-"""The way out of a private hypervisor's network: what is reached by it, what is not, and when it goes. Needs root."""
+"""Egress from a private libvirt's network: reachable and unreachable servers, start and end. Needs root."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from tests.support.inside import NETWORK, define, run, virsh
 from tests.support.waiting import wait_until
 
 NAME_SERVER = "127.53.53.53"
-"""An address of the machine's loopback, as systemd-resolved has one."""
+"""An address of the machine's loopback, such as that of systemd-resolved."""
 ANSWER = "192.0.2.53"
 READ = "import socket, sys; print(socket.create_connection((sys.argv[1], int(sys.argv[2])), 60).makefile().read())"
 
 
 class Greeter(socketserver.ThreadingTCPServer):
-    """A server that says where it is to everybody who connects, and counts them."""
+    """A server that sends its address to every client, and counts them."""
 
     def __init__(self, address: str) -> None:
         super().__init__((address, 0), Greeting)
@@ -39,35 +39,35 @@ class Greeter(socketserver.ThreadingTCPServer):
 
 
 class Greeting(socketserver.BaseRequestHandler):
-    """Says where the server is."""
+    """Sends the server's address."""
 
     server: Greeter
 
     def handle(self) -> None:
-        """Does so."""
+        """Send it."""
         self.server.served += 1
         self.request.sendall(f"at {self.server.address}".encode())
 
 
 class Naming(socketserver.BaseRequestHandler):
-    """Answers a question for any name's IPv4 address with ANSWER, and any other question with nothing."""
+    """A name server whose only answer is ANSWER, the IPv4 address of every name."""
 
     def handle(self) -> None:
-        """Does so; the form of questions and answers is that of RFC 1035, section 4."""
-        asked, socket = self.request
-        name_end = asked.index(0, 12) + 1
-        question, kind = asked[12 : name_end + 4], asked[name_end : name_end + 2]
+        """Answer a query in the format of RFC 1035, section 4."""
+        query, socket = self.request
+        name_end = query.index(0, 12) + 1
+        question, kind = query[12 : name_end + 4], query[name_end : name_end + 2]
         found = kind == b"\0\1"
         address = bytes(int(part) for part in ANSWER.split("."))
         record = b"\xc0\x0c\0\1\0\1\0\0\0\0\0\4" + address if found else b""
         socket.sendto(
-            asked[:2] + b"\x81\x80\0\1\0" + bytes([found]) + b"\0\0\0\0" + question + record, self.client_address
+            query[:2] + b"\x81\x80\0\1\0" + bytes([found]) + b"\0\0\0\0" + question + record, self.client_address
         )
 
 
 @contextmanager
 def serving(server: socketserver.BaseServer) -> Iterator[None]:
-    """Has the server serve, in the machine's own network, as long as the block runs."""
+    """Run a server in the machine's own network during the block."""
     with server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
@@ -78,8 +78,8 @@ def serving(server: socketserver.BaseServer) -> Iterator[None]:
             thread.join()
 
 
-def machines_own_address() -> str:
-    """One by which this machine is known to others."""
+def machine_address() -> str:
+    """Return an address of this machine that others can reach."""
     command = ["ip", "-json", "-4", "address", "show", "up", "scope", "global"]
     found: list[dict[str, Any]] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
     return str(next(address["local"] for device in found for address in device.get("addr_info", ())))
@@ -87,15 +87,13 @@ def machines_own_address() -> str:
 
 @contextmanager
 def on_the_network_of(hypervisor: PrivateLibvirt) -> Iterator[list[str]]:
-    """What to put before a command that a machine on the lab's network runs. A namespace stands in for a VM."""
-    # A bridge that looks for loops has a new port wait for seconds.
+    """Yield the words to put before commands on the lab's network. A namespace stands in for a VM."""
+    # With the spanning tree protocol, a new port of the bridge waits for seconds.
     define(hypervisor, "net-", NETWORK.replace("<bridge", '<bridge stp="off"'))
     virsh(hypervisor, "net-start", "lab")
     with subprocess.Popen(hypervisor.enter(["unshare", "--net", "sleep", "infinity"])) as machine:
         try:
-            wait_until(
-                lambda: Path(f"/proc/{machine.pid}/comm").read_text() == "sleep\n", "it has a network of its own"
-            )
+            wait_until(lambda: Path(f"/proc/{machine.pid}/comm").read_text() == "sleep\n", "it has its own network")
             enter = ["nsenter", f"--net=/proc/{machine.pid}/ns/net"]
             for command in (
                 f"ip link add port type veth peer name eth0 netns {machine.pid}",
@@ -111,8 +109,8 @@ def on_the_network_of(hypervisor: PrivateLibvirt) -> Iterator[list[str]]:
             machine.terminate()
 
 
-def asking(server: str, folder: Path) -> list[str]:
-    """What to put before a command that asks this server for names."""
+def use_name_server(server: str, folder: Path) -> list[str]:
+    """Return the words to put before a command that uses this name server."""
     file = folder / f"resolv.conf-{server}"
     file.write_text(f"nameserver {server}\n")
     script = 'mount --bind "$1" /etc/resolv.conf && shift && exec "$@"'
@@ -124,7 +122,7 @@ def output(command: Sequence[str]) -> str:
 
 
 def slirp_of(hypervisor: PrivateLibvirt) -> Process:
-    """The program that makes the connections."""
+    """Return the process that makes the connections."""
     holder = processes.read(hypervisor.instance / "holder")
     assert holder is not None
     children = Path(f"/proc/{holder.pid}/task/{holder.pid}/children").read_text().split()
@@ -134,16 +132,16 @@ def slirp_of(hypervisor: PrivateLibvirt) -> Process:
     return found[0]
 
 
-def test_vms_and_programs_reach_what_the_machine_reaches(hypervisor: PrivateLibvirt) -> None:
-    with serving(server := Greeter(machines_own_address())), on_the_network_of(hypervisor) as machine:
+def test_vms_and_programs_reach_the_machines_network(hypervisor: PrivateLibvirt) -> None:
+    with serving(server := Greeter(machine_address())), on_the_network_of(hypervisor) as machine:
         for prefix in (hypervisor.enter(), machine):
             assert output([*prefix, sys.executable, "-c", READ, server.address, server.port]) == f"at {server.address}"
 
 
-def test_nobody_inside_reaches_the_machines_loopback(hypervisor: PrivateLibvirt) -> None:
+def test_the_machines_loopback_is_unreachable(hypervisor: PrivateLibvirt) -> None:
     with serving(server := Greeter("127.0.0.1")), on_the_network_of(hypervisor) as machine:
         for prefix in (hypervisor.enter(), machine):
-            # The gateway, and the place where names are asked for, which both stand for the machine.
+            # Both 198.19.206.2 (gateway) and 198.19.206.3 (name server) lead to the machine.
             for address in ("127.0.0.1", "198.19.206.2", "198.19.206.3"):
                 command = [*prefix, sys.executable, "-c", READ, address, server.port]
                 assert subprocess.run(command, capture_output=True).returncode != 0
@@ -151,7 +149,7 @@ def test_nobody_inside_reaches_the_machines_loopback(hypervisor: PrivateLibvirt)
         assert output([sys.executable, "-c", READ, "127.0.0.1", server.port]) == "at 127.0.0.1"
 
 
-def test_names_are_found_inside_by_a_server_of_the_machines_loopback(tmp_path: Path) -> None:
+def test_a_name_server_on_loopback_works_inside(tmp_path: Path) -> None:
     hypervisor = PrivateLibvirt(tmp_path / "instance")
     start = (
         f"import pathlib; from host.libvirt.private import PrivateLibvirt; "
@@ -159,13 +157,13 @@ def test_names_are_found_inside_by_a_server_of_the_machines_loopback(tmp_path: P
     )
     ask = ["getent", "ahostsv4", "registry.example"]
     try:
-        output([*asking(NAME_SERVER, tmp_path), sys.executable, "-c", start])
+        output([*use_name_server(NAME_SERVER, tmp_path), sys.executable, "-c", start])
         with (
             serving(socketserver.ThreadingUDPServer((NAME_SERVER, 53), Naming)),
             on_the_network_of(hypervisor) as machine,
         ):
             assert run(hypervisor, *ask).split()[0] == ANSWER
-            assert output([*machine, *asking("10.99.0.1", tmp_path), *ask]).split()[0] == ANSWER
+            assert output([*machine, *use_name_server("10.99.0.1", tmp_path), *ask]).split()[0] == ANSWER
             assert (
                 run(hypervisor, "sh", "-c", f'nsenter --net="$HARDWAY_NAMESPACE" {" ".join(ask)}').split()[0] == ANSWER
             )
@@ -173,35 +171,35 @@ def test_names_are_found_inside_by_a_server_of_the_machines_loopback(tmp_path: P
         hypervisor.purge()
 
 
-def test_a_way_out_that_was_closed_is_opened_again(hypervisor: PrivateLibvirt) -> None:
+def test_a_killed_slirp4netns_is_restarted(hypervisor: PrivateLibvirt) -> None:
     closed = slirp_of(hypervisor)
-    # One that ends within seconds of its start counts as one that can't work here.
-    wait_until(lambda: closed.age() > 6, "it has been open for a while")
+    # If it ended within seconds of its start, it would count as one that cannot work here.
+    wait_until(lambda: closed.age() > 6, "it has run for a while")
     os.kill(closed.pid, signal.SIGKILL)
-    with serving(server := Greeter(machines_own_address())):
+    with serving(server := Greeter(machine_address())):
         command = hypervisor.enter([sys.executable, "-c", READ, server.address, server.port])
-        wait_until(lambda: subprocess.run(command, capture_output=True).returncode == 0, "it is open again")
+        wait_until(lambda: subprocess.run(command, capture_output=True).returncode == 0, "egress works again")
     assert slirp_of(hypervisor) != closed
 
 
-def test_it_is_closed_when_the_hypervisor_is_stopped(hypervisor: PrivateLibvirt) -> None:
+def test_stopping_libvirt_ends_egress(hypervisor: PrivateLibvirt) -> None:
     slirp = slirp_of(hypervisor)
     hypervisor.stop()
     assert not slirp.alive()
 
 
-def test_it_is_closed_where_the_holder_was_killed(hypervisor: PrivateLibvirt) -> None:
+def test_killing_the_holder_ends_egress(hypervisor: PrivateLibvirt) -> None:
     slirp = slirp_of(hypervisor)
     holder = processes.read(hypervisor.instance / "holder")
     assert holder is not None
     os.kill(holder.pid, signal.SIGKILL)
-    wait_until(lambda: not slirp.alive(), "the way out is closed")
+    wait_until(lambda: not slirp.alive(), "egress has ended")
     hypervisor.start(owner=os.getpid())
     assert slirp_of(hypervisor) != slirp
 
 
 @pytest.mark.parametrize("program", ["missing", "failing"])
-def test_a_hypervisor_without_a_way_out_says_why_and_works(
+def test_without_egress_libvirt_works_and_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], program: str
 ) -> None:
     programs = tmp_path / "programs"
@@ -217,10 +215,10 @@ def test_a_hypervisor_without_a_way_out_says_why_and_works(
     try:
         hypervisor.start(owner=os.getpid())
         reason = {"missing": "slirp4netns: No such file", "failing": "open(/dev/net/tun): No such file"}[program]
-        told = capsys.readouterr().out.splitlines()
-        assert len(told) == 1
-        assert "no way out" in told[0]
-        assert reason in told[0]
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) == 1
+        assert "no egress" in lines[0]
+        assert reason in lines[0]
         assert virsh(hypervisor, "uri") == "qemu:///system"
         assert run(hypervisor, "ip", "route") == ""
     finally:

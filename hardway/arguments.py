@@ -1,0 +1,151 @@
+"""The command line's words: the help text and the parser."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from host.workspace import short_stack_name
+from system.console import Verbosity
+from system.errors import HardwayError
+
+HELP = """\
+usage: hardway COMMAND [OPTIONS]
+
+Run a Kubernetes lab on this machine.
+
+The lab:
+  up [--smoke]        prepare this machine, create or update the lab, show its nodes
+  preview             show what `up` would change
+  destroy             delete everything that the stack created
+  status              show nodes, services, certificates, etcd and VMs
+  verify              compare every node with the stack
+  smoke               try pods, Services, names and logs on every node
+
+Look inside:
+  explain NODE [SERVICE [FIELD]]
+                      show which files, keys and defaults make up a service
+  render [NODE] DIR   write the files of the nodes into a folder; needs no running lab
+  access              write the kubeconfig and the SSH configuration again
+
+This machine:
+  prepare             install packages and programs, write .lab/env
+  prune               delete what the download cache has not used for 30 days
+  clean               delete .lab: state, private libvirt with its VMs, environment
+
+Options, the same for every command:
+  --stack NAME        the stack (default: dev)
+  --json              print the result as JSON (status, verify, smoke, explain, render)
+  --quiet             print only results and problems
+  --verbose           print more about each step
+  --help              show this text; after a command, its own options
+
+Before the first `up`, run `python3 -m hardway` or `make` instead of `hardway`.
+"""
+
+DEFAULT_STACK = "dev"
+
+_EXIT_CODES = {
+    "status": "Exit code: 0 if all is well, 1 if something is not, 2 if it could not be checked.",
+    "verify": "Exit code: 0 if nothing differs, 1 if something does, 2 if not everything could be checked.",
+    "smoke": "Exit code: 0 if all is well, 1 if something failed, 2 if it could not be tried.",
+}
+FORWARDED = {
+    "status": ("show nodes, services, certificates, etcd and VMs", "[--watch [SECONDS]]"),
+    "verify": ("compare every node with the stack", ""),
+    "smoke": ("try pods, Services, names and logs on every node; leaves nothing behind", ""),
+    "explain": ("show which files, keys and defaults make up a service", "NODE [SERVICE [FIELD]]"),
+    "render": ("write the files of the nodes into a folder; needs no running lab", "[NODE] DIR"),
+}
+"""Commands that a program of `ops` runs: description and arguments. It gets all words that are not common options."""
+WITH_JSON = tuple(FORWARDED)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose help is the text above."""
+
+    def format_help(self) -> str:
+        return HELP
+
+    def format_usage(self) -> str:
+        return "usage: hardway COMMAND [OPTIONS]\n"
+
+
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """Parse the words of a command line. Common options may be before or after the command.
+
+    Returns:
+        The options of the command, and `command`, `stack` (short name), `json`, `verbosity`, and `extra`: the words for
+        the program of `ops`.
+    """
+    parser = _parser()
+    options, extra = parser.parse_known_args(words)
+    options.command = _ALIASES.get(options.command, options.command)
+    if extra and options.command not in FORWARDED:
+        parser.error(f"unrecognized arguments: {' '.join(extra)}")
+    options.extra = extra
+    options.json = getattr(options, "json", False)
+    if options.json and options.command not in WITH_JSON:
+        parser.error(f"`{options.command}` has no JSON output; --json is for {', '.join(WITH_JSON)}")
+    quiet, verbose = getattr(options, "quiet", False), getattr(options, "verbose", False)
+    if quiet and verbose:
+        parser.error("--quiet and --verbose exclude each other")
+    options.verbosity = Verbosity.QUIET if quiet else Verbosity.VERBOSE if verbose else Verbosity.NORMAL
+    try:
+        options.stack = short_stack_name(getattr(options, "stack", DEFAULT_STACK))
+    except HardwayError as error:
+        parser.error(str(error))
+    return options
+
+
+_ALIASES = {"settle": "recover"}
+"""Earlier names of commands, which programs of earlier versions still call."""
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS, allow_abbrev=False)
+    common.add_argument("--stack", metavar="NAME", help=f"the stack (default: {DEFAULT_STACK})")
+    common.add_argument("--json", action="store_true", help="print the result as JSON")
+    common.add_argument("--quiet", action="store_true", help="print only results and problems")
+    common.add_argument("--verbose", action="store_true", help="print more about each step")
+    parser = _Parser(prog="hardway", parents=[common], allow_abbrev=False)
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="COMMAND", parser_class=argparse.ArgumentParser
+    )
+
+    def add(name: str, description: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, parents=[common], description=description, allow_abbrev=False)
+
+    up = add("up", "prepare this machine, create or update the lab, show its nodes")
+    up.add_argument("--smoke", action="store_true", help="try the lab out afterwards, as `hardway smoke` does")
+    add("preview", "show what `up` would change")
+    add("destroy", "delete everything that the stack created: VMs, network, volumes, files on existing machines")
+    add("access", "write the kubeconfig and the SSH configuration again; `up` does it, too")
+    add("prepare", "install packages and programs, write .lab/env")
+    add("prune", "delete what the download cache has not used for 30 days")
+    add("clean", "delete .lab: state, private libvirt with its VMs, environment")
+    for name, (description, arguments) in FORWARDED.items():
+        forwarded = add(name, description)
+        forwarded.usage = " ".join(word for word in (f"hardway {name}", arguments, "[OPTIONS]") if word)
+        forwarded.epilog = _EXIT_CODES.get(name)
+    _add_internal(add)
+    return parser
+
+
+def _add_internal(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
+    """Add the commands that programs of the lab call. The help text does not list them."""
+    for name in ("recover", "settle"):
+        recover = add(name, "remove what a killed engine left behind; `pulumi` in .lab/bin runs it")
+        recover.add_argument("checkout", type=Path, help="folder of Pulumi.yaml")
+        recover.add_argument("pulumi", type=Path, help="the engine")
+        recover.add_argument("--state-only", action="store_true", help="only repair the files of the state")
+    hypervisor = add("hypervisor", "start, stop or delete a private libvirt")
+    hypervisor.add_argument("action", choices=("start", "stop", "purge"))
+    hypervisor.add_argument("instance", type=Path, help="folder of the private libvirt")
+    hypervisor.add_argument(
+        "--kvm",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="show /dev/kvm to it or hide it (default: as in the last start)",
+    )
