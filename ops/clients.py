@@ -1,70 +1,168 @@
-"""The programs that are asked: pulumi, kubectl, ssh. Nothing else of this package leaves the process."""
+"""The programs that read a lab: pulumi, kubectl, ssh and virsh. Other modules of this package call them from here."""
 
 import json
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from host.access import ssh
+from host.access.ssh import Login, known_host
+from host.access.ssh import command as ssh_command
 from lab.node.paths import PROGRAMS
+from lab.outputs import StackOutputs
 
-PATIENCE = 900
-"""Seconds that one program may take: on an emulated node it reads some hundred MB of binaries."""
+TIMEOUT = 900
+"""Seconds that one program may take: verification reads some hundred MB of binaries, slowly on an emulated node."""
+
+KUBECTL_TIMEOUT = 120
+"""Seconds that a kubectl command may take. It makes several requests, each with a shorter time-out."""
 
 NOT_FOUND = 127
-"""The exit code of a shell for a program that is not there."""
+"""The exit code of a shell that does not find a program."""
 
 
 class CommandError(Exception):
-    """A program could not tell what it was asked. The message is its own reason."""
+    """A program failed or did not answer. The message is the reason that it printed.
+
+    Attributes:
+        exit_code: Exit code of the program. None if it did not run to its end.
+    """
 
     def __init__(self, reason: str, exit_code: int | None = None) -> None:
         super().__init__(reason)
         self.exit_code = exit_code
 
 
-class Commands:
-    """Asks pulumi, the API server and the nodes. Each method raises CommandError where there is no answer."""
+class OutputsError(Exception):
+    """The outputs of a stack do not describe a lab. The message says what to do."""
 
-    def selected_stack(self) -> str:
-        """The name of the stack that is selected."""
-        return output(["pulumi", "stack", "--show-name"]).strip()
+
+class Commands:
+    """Runs pulumi, kubectl, ssh and virsh. Each method raises CommandError if its program fails or does not answer."""
 
     def outputs(self, stack: str) -> Mapping[str, Any]:
-        """The outputs of a stack, its secrets included."""
-        answer: Mapping[str, Any] = json.loads(
-            output(["pulumi", "stack", "output", "--stack", stack, "--json", "--show-secrets"])
-        )
-        return answer
+        """Return the outputs of a stack, secrets in plain text."""
+        return _json(["pulumi", "stack", "output", "--stack", stack, "--json", "--show-secrets"])
 
-    def report(self, login: ssh.Login) -> str:
-        """What a node prints about itself."""
-        with tempfile.TemporaryDirectory(prefix="hardway-verify-") as folder:
-            try:
-                return output([*ssh.command(Path(folder), login), f"{PROGRAMS}/verify-node"])
-            except CommandError as error:
-                if error.exit_code == NOT_FOUND:
-                    raise CommandError("it was made by an older program; run pulumi up first") from None
-                raise
+    def configuration(self, stack: str) -> str:
+        """Return the configuration of a stack as JSON, secrets in plain text."""
+        return output(["pulumi", "config", "--stack", stack, "--json", "--show-secrets"])
+
+    def report(self, login: Login) -> str:
+        """Return the report of the node's own `verify-node` program."""
+        try:
+            return self.run(login, [f"{PROGRAMS}/verify-node"])
+        except CommandError as error:
+            if error.exit_code == NOT_FOUND:
+                raise CommandError("it was made by an older program; run pulumi up first") from None
+            raise
+
+    def run(
+        self,
+        login: Login,
+        command: Sequence[str],
+        *,
+        stdin: str = "",
+        timeout: float = TIMEOUT,
+        options: Sequence[str] = (),
+    ) -> str:
+        """Run a command as root on a node.
+
+        Args:
+            login: Address and credentials of the node.
+            command: Program and arguments; the shell of the node splits and expands them.
+            stdin: Standard input of the command.
+            timeout: Seconds that it may take.
+            options: Options of ssh that take precedence over the usual ones.
+
+        Returns:
+            Its standard output.
+        """
+        with tempfile.TemporaryDirectory(prefix="hardway-ssh-") as folder:
+            ssh, *arguments = ssh_command(Path(folder), login)
+            # ssh uses the first value that it gets for an option.
+            return output([ssh, *options, *arguments, *command], stdin=stdin, timeout=timeout)
 
     def nodes(self, kubeconfig: str | None) -> Mapping[str, Any]:
-        """The NodeList of the API server that a kubeconfig leads to."""
-        if kubeconfig is None:
-            raise CommandError("the stack has no administrator's kubeconfig")
-        with tempfile.NamedTemporaryFile("w", prefix="hardway-verify-") as file:
-            file.write(kubeconfig)
-            file.flush()
-            question = ["get", "nodes", "--output", "json", "--request-timeout", "30s"]
-            answer: Mapping[str, Any] = json.loads(output(["kubectl", "--kubeconfig", file.name, *question]))
-            return answer
+        """Return the API server's NodeList.
+
+        Args:
+            kubeconfig: Text of an administrator's kubeconfig, None if the stack has none.
+        """
+        with _kubeconfig_file(kubeconfig) as file:
+            arguments = ["get", "nodes", "--output", "json", "--request-timeout", "30s"]
+            return _json(["kubectl", "--kubeconfig", file, *arguments], timeout=KUBECTL_TIMEOUT)
+
+    def api_version(self, kubeconfig: str | None) -> str:
+        """Return the version of the API server, such as `v1.36.3`.
+
+        Args:
+            kubeconfig: Text of an administrator's kubeconfig, None if the stack has none.
+        """
+        with _kubeconfig_file(kubeconfig) as file:
+            arguments = ["get", "--raw", "/version", "--request-timeout", "30s"]
+            version = _json(["kubectl", "--kubeconfig", file, *arguments], timeout=KUBECTL_TIMEOUT)
+        return str(version["gitVersion"])
+
+    def vm_state(self, libvirt_uri: str, domain: str) -> str:
+        """Return the state of a VM in libvirt's words, such as `running` or `shut off`."""
+        command = ["env", "LC_ALL=C", "virsh", "--connect", libvirt_uri, "domstate", domain]
+        try:
+            return output(command, timeout=30).strip()
+        except CommandError as error:
+            raise CommandError("virsh is not on PATH" if error.exit_code == NOT_FOUND else str(error)) from None
 
 
-def output(command: Sequence[str], *, stdin: str = "", own_session: bool = False) -> str:
-    """A command's standard output; its last words on standard error are the reason where it fails.
+def read_outputs(commands: Commands, stack: str) -> StackOutputs[str]:
+    """Read the outputs of a stack.
 
-    own_session: out of reach of what is typed at the terminal.
+    Raises:
+        CommandError: The engine cannot read the stack.
+        OutputsError: Outputs are missing: the lab was never brought up, or by an older program.
+    """
+    try:
+        return StackOutputs.from_dict(commands.outputs(stack))
+    except KeyError as error:
+        raise OutputsError(f"the stack has no output {error.args[0]}; bring the lab up first: pulumi up") from None
+
+
+def logins(outputs: StackOutputs[str]) -> dict[str, Login]:
+    """Return the address and credentials of every node, by the node's name.
+
+    Raises:
+        OutputsError: The host key of a node is missing.
+    """
+    host_keys = dict(line.split(maxsplit=1) for line in outputs.known_hosts.splitlines() if line.strip())
+    result = {}
+    for name, node in outputs.nodes.items():
+        port = node.port or 22
+        host = known_host(node.address, port)
+        if host not in host_keys:
+            raise OutputsError(f"the stack's output knownHosts has no host key of {name}; run pulumi up")
+        result[name] = Login(
+            address=node.address,
+            key=outputs.machine_keys.get(name, outputs.ssh_key),
+            host_key=host_keys[host],
+            user=node.user or "root",
+            port=port,
+        )
+    return result
+
+
+def output(command: Sequence[str], *, stdin: str = "", own_session: bool = False, timeout: float = TIMEOUT) -> str:
+    """Run a program to its end and return its standard output.
+
+    Args:
+        command: Program and arguments.
+        stdin: Standard input of the program.
+        own_session: Run it in a separate session, so that Ctrl-C at the terminal does not reach it.
+        timeout: Seconds that it may take.
+
+    Raises:
+        CommandError: The program is missing, fails or takes too long. The reason is the last line that it printed on
+            standard error. Standard output may hold secrets and is never quoted.
     """
     try:
         result = subprocess.run(
@@ -72,16 +170,37 @@ def output(command: Sequence[str], *, stdin: str = "", own_session: bool = False
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            errors="replace",
+            timeout=timeout,
             check=False,
             start_new_session=own_session,
         )
     except FileNotFoundError:
         raise CommandError(f"{command[0]} is not on PATH; have . ./.lab/env in this shell") from None
     except subprocess.TimeoutExpired:
-        raise CommandError(f"{command[0]} had no answer after {PATIENCE} s") from None
+        raise CommandError(f"{command[0]} had no answer after {timeout:g} s") from None
     if result.returncode != 0:
-        words = [line.strip() for line in result.stderr.splitlines() if line.strip()]
-        reason = words[-1] if words else f"{command[0]} ended with exit code {result.returncode}"
+        lines = [line.strip() for line in result.stderr.splitlines() if line.strip()]
+        reason = lines[-1] if lines else f"{command[0]} ended with exit code {result.returncode}"
         raise CommandError(reason.removeprefix("error: "), result.returncode)
     return result.stdout
+
+
+def _json(command: Sequence[str], *, timeout: float = TIMEOUT) -> Mapping[str, Any]:
+    text = output(command, timeout=timeout)
+    try:
+        answer: Mapping[str, Any] = json.loads(text)
+    except ValueError:
+        raise CommandError(f"{command[0]} printed no JSON document") from None
+    return answer
+
+
+@contextmanager
+def _kubeconfig_file(kubeconfig: str | None) -> Iterator[str]:
+    """Provide the path of a kubeconfig that only this user can read, until the block ends."""
+    if kubeconfig is None:
+        raise CommandError("the stack has no administrator's kubeconfig")
+    with tempfile.NamedTemporaryFile("w", prefix="hardway-kubeconfig-") as file:
+        file.write(kubeconfig)
+        file.flush()
+        yield file.name

@@ -1,5 +1,21 @@
-"""Tries out what a cluster is for on a stack that is up: `python3 -m ops.smoke --help`.
+"""Tests the basic functions of a running cluster: `python3 -m ops.smoke --help`.
 
-Pods on every node that runs any, from pod to pod, Services by address and by name, logs and commands in pods: all by
-kubectl alone, as a user has it. `verify` compares the nodes with the stack; this asks whether they work.
+It starts pods on every node that runs pods, then tests pod-to-pod connections, Services by address and by name, logs,
+and commands in pods. It only uses kubectl, as a user does, and deletes everything that it created. `verify` compares
+the nodes with the stack; `smoke` tests that they work.
+
+`--json` prints:
+
+    {
+      "rows": [
+        {
+          "check": "pod to pod",
+          "from": "pod on node-0",      empty if the check has no source
+          "to": "pod on node-1",
+          "result": "ok",               or "failed", "skipped"
+          "seconds": 0.25,              null if nothing was measured
+          "reason": ""                  reason for a result other than ok
+        }
+      ]
+    }
 """

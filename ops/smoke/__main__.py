@@ -1,9 +1,8 @@
-"""Tries out what a cluster is for on a stack that is up, prints how each try went, and leaves nothing behind.
+"""Tests the basic functions of a running cluster, prints a row for each check, and deletes everything it created.
 
-Its exit code: 0 where all is well, 1 where something failed, 2 where it could not be tried.
+Exit code: 0 if all checks succeeded, 1 if one failed, 2 if the cluster could not be tested.
 """
 
-import argparse
 import contextlib
 import secrets
 import signal
@@ -13,19 +12,23 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from host.workspace import Workspace
-from ops.clients import CommandError, Commands
+from ops.clients import CommandError, Commands, OutputsError, read_outputs
+from ops.command_line import parser, report_error, report_progress
 from ops.smoke.cluster import Cluster
 from ops.smoke.objects import manifest
-from ops.smoke.rows import Result, Row, Verdict
-from ops.smoke.trial import try_out
+from ops.smoke.rows import Result, Row, SmokeReport
+from ops.smoke.trial import run_checks
 from system.files import CHECKOUT
 
-LAYOUT = Workspace(CHECKOUT)
+WORKSPACE = Workspace(CHECKOUT)
 INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+Progress = Callable[[str], None]
+"""Receives a line when a step starts."""
 
 
 class NotUpError(Exception):
-    """The stack has no cluster that could be tried. The message says what to do."""
+    """The stack has no cluster to test. The message says what to do."""
 
 
 def main(
@@ -33,83 +36,88 @@ def main(
     commands: Commands | None = None,
     cluster_of: Callable[[Path, str], Cluster] = Cluster,
 ) -> int:
-    """Tries it all out and returns the exit code.
+    """Test the cluster and return the exit code.
 
-    commands: what the stack is asked through. cluster_of: gives the cluster of a kubeconfig, seen through a namespace.
-    Raises KeyboardInterrupt where it was interrupted, once nothing of it is left.
+    Args:
+        arguments: Command line. None for that of this process.
+        commands: Reads the stack.
+        cluster_of: Returns the cluster of a kubeconfig, limited to a namespace.
+
+    Raises:
+        KeyboardInterrupt: The test was interrupted. Everything that it created has been deleted.
     """
-    parser = argparse.ArgumentParser(
-        prog="python3 -m ops.smoke",
-        description="Tries pods on every node, Services, names, logs and commands in pods; leaves nothing behind.",
-        epilog="Exit code: 0 all is well, 1 something failed, 2 it could not be tried.",
-    )
-    parser.add_argument("--stack", help="the stack (default: the one selected)")
-    parser.add_argument("--json", action="store_true", help="print a JSON document")
-    options = parser.parse_args(arguments)
+    options = parser(
+        "smoke",
+        "Tests pods on every node, Services, names, logs and commands in pods; leaves nothing behind.",
+        "Exit code: 0 all checks succeeded, 1 a check failed, 2 the cluster could not be tested.",
+    ).parse_args(arguments)
+    progress: Progress = _ignore if options.quiet else report_progress
     try:
-        stack, nodes = _stack(commands or Commands(), options.stack)
-        cluster = cluster_of(_kubeconfig(stack), f"hardway-smoke-{secrets.token_hex(4)}")
-        verdict = _try_out(cluster, nodes)
-    except (CommandError, NotUpError) as error:
-        print(f"hardway: the cluster could not be tried: {error}", file=sys.stderr)
-        return 2
-    print(verdict.json() if options.json else verdict.text())
-    return verdict.exit_code
+        nodes = _nodes_with_pods(commands or Commands(), options.stack)
+        cluster = cluster_of(_kubeconfig(options.stack), f"hardway-smoke-{secrets.token_hex(4)}")
+        report = _test(cluster, nodes, progress)
+    except (CommandError, OutputsError, NotUpError) as error:
+        return report_error(f"the cluster could not be tested: {error}")
+    text = report.json() if options.json else report.text(quiet=options.quiet)
+    if text:
+        print(text)
+    return report.exit_code
 
 
-def _stack(commands: Commands, given: str | None) -> tuple[str, list[str]]:
-    """The name of the stack, and the nodes of it that run pods."""
-    name = given or commands.selected_stack()
-    outputs = commands.outputs(name)
-    nodes = [node for node, said in outputs.get("nodes", {}).items() if "podCidr" in said]
+def _nodes_with_pods(commands: Commands, stack: str) -> list[str]:
+    """Return the nodes of the stack that run pods."""
+    nodes = [name for name, node in read_outputs(commands, stack).nodes.items() if node.pod_cidr is not None]
     if not nodes:
-        raise NotUpError(f"stack {name} has no node that runs pods; bring it up first: make up STACK={name}")
-    return name, nodes
+        raise NotUpError(f"stack {stack} has no node that runs pods; bring it up first: make up STACK={stack}")
+    return nodes
 
 
 def _kubeconfig(stack: str) -> Path:
     name = stack.rpartition("/")[2]
-    path = LAYOUT.kubeconfig(name)
+    path = WORKSPACE.kubeconfig(name)
     if not path.exists():
-        raise NotUpError(f"{path} is not there; have it written: make access STACK={name}")
+        raise NotUpError(f"{path} does not exist; create it: make access STACK={name}")
     return path
 
 
-def _try_out(cluster: Cluster, nodes: Sequence[str]) -> Verdict:
-    """Makes what it takes, tries it, and takes it away again, whatever happens."""
+def _test(cluster: Cluster, nodes: Sequence[str], progress: Progress) -> SmokeReport:
+    """Create the objects, run the checks, and delete the objects, whatever happens."""
     with _interruptible():
         try:
-            _say(f"making namespace {cluster.namespace}")
+            progress(f"creating namespace {cluster.namespace}")
             cluster.create(manifest(cluster.namespace, nodes))
-            rows = try_out(cluster, nodes, _say)
+            rows = run_checks(cluster, nodes, progress)
         finally:
             with _uninterruptible():
-                removal = _removed(cluster)
-    return Verdict((*rows, removal))
+                removal = _remove(cluster, progress)
+    return SmokeReport((*rows, removal))
 
 
-def _removed(cluster: Cluster) -> Row:
-    """How the namespace went. Where it did not, that is said at once too: there may be no table."""
-    _say(f"removing namespace {cluster.namespace}")
+def _remove(cluster: Cluster, progress: Progress) -> Row:
+    """Delete the namespace and return the row about it.
+
+    A failure is also printed at once, because after an interruption there is no table.
+    """
+    progress(f"deleting namespace {cluster.namespace}")
     began, target = time.monotonic(), f"namespace {cluster.namespace}"
     try:
         cluster.remove()
     except CommandError as error:
-        _say(f"{target} may still be there: {error}")
+        report_progress(f"{target} may still exist: {error}")
         return Row(check="removal", target=target, result=Result.FAILED, reason=str(error))
     return Row(check="removal", target=target, seconds=time.monotonic() - began)
 
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """Has every signal that asks for an end raise KeyboardInterrupt, as that of Ctrl-C does."""
+    """Have every signal that asks for an end raise KeyboardInterrupt, as Ctrl-C does."""
     with _handled(signal.default_int_handler):
         yield
 
 
 @contextlib.contextmanager
 def _uninterruptible() -> Iterator[None]:
-    """Passes over the signals that ask for an end: what is under way is the way there."""
+    """Ignore the signals that ask for an end, because the cleanup must finish."""
     with _handled(signal.SIG_IGN):
         yield
 
@@ -124,9 +132,8 @@ def _handled(handler: Callable[..., None] | signal.Handlers) -> Iterator[None]:
             signal.signal(number, previous)
 
 
-def _say(what: str) -> None:
-    """Tells of progress, beside what a program reads."""
-    print(f"hardway: {what}", file=sys.stderr, flush=True)
+def _ignore(_: str) -> None:
+    """Drop a progress line."""
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The cluster as kubectl shows it. Nothing else of this package asks it anything."""
+"""The cluster, reached by kubectl. No other module of this package calls kubectl."""
 
 import json
 from collections.abc import Sequence
@@ -8,51 +8,56 @@ from typing import Any
 
 from ops.clients import output
 
-PATIENCE = 600
-"""Seconds that pods may take to start and a namespace to go: an emulated node is slow, and images may still come in."""
+TIMEOUT = 600
+"""Seconds that pods may take to start and a namespace to disappear: an emulated node is slow, and may still import
+images."""
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """The cluster that a kubeconfig leads to, seen through one namespace of it.
+    """A cluster, limited to one namespace.
 
-    Each method is one call of kubectl and raises CommandError where that fails.
+    Each method runs kubectl once and raises CommandError if that fails.
+
+    Attributes:
+        kubeconfig: Path of the kubeconfig.
+        namespace: Namespace of all objects.
     """
 
     kubeconfig: Path
     namespace: str
 
     def create(self, manifest: str) -> None:
-        """Makes the objects of a manifest."""
+        """Create the objects of a manifest."""
         self._kubectl("create", "--filename=-", stdin=manifest)
 
     def wait_for_daemon_set(self, name: str) -> None:
-        """Returns once a DaemonSet has a ready pod on every node that it is for."""
-        self._kubectl("rollout", "status", f"daemonset/{name}", f"--timeout={PATIENCE}s")
+        """Wait until a DaemonSet has a ready pod on each of its nodes."""
+        self._kubectl("rollout", "status", f"daemonset/{name}", f"--timeout={TIMEOUT}s")
 
     def pods_and_services(self) -> list[dict[str, Any]]:
-        """The pods and Services of the namespace, as the API has them."""
+        """Return the pods and Services of the namespace, as in the API."""
         items: list[dict[str, Any]] = json.loads(self._kubectl("get", "pods,services", "--output=json"))["items"]
         return items
 
     def has_dns(self) -> bool:
-        """Whether there is a Service for DNS."""
-        question = ("get", "service", "kube-dns", "--ignore-not-found", "--output=name")
-        return self._kubectl(*question, namespace="kube-system").strip() != ""
+        """Return whether the cluster has a DNS Service."""
+        arguments = ("get", "service", "kube-dns", "--ignore-not-found", "--output=name")
+        return self._kubectl(*arguments, namespace="kube-system").strip() != ""
 
     def execute(self, pod: str, command: Sequence[str]) -> str:
-        """What a command prints in a pod."""
+        """Run a command in a pod and return its output."""
         return self._kubectl("exec", pod, "--", *command)
 
     def logs(self, app: str) -> str:
-        """What all pods of an app have written, each line after `[pod/NAME/CONTAINER] `; nothing of those that fail."""
+        """Return the logs of all pods of an app, each line after `[pod/NAME/CONTAINER] `. Failing pods are left out."""
         return self._kubectl("logs", f"--selector=app={app}", "--prefix", "--tail=-1", "--ignore-errors")
 
     def remove(self) -> None:
-        """Deletes the namespace, be it there or not, and returns once all of it is gone."""
-        self._kubectl("delete", "namespace", self.namespace, "--ignore-not-found", f"--timeout={PATIENCE}s")
+        """Delete the namespace if it exists, and wait until all of it is gone."""
+        self._kubectl("delete", "namespace", self.namespace, "--ignore-not-found", f"--timeout={TIMEOUT}s")
 
     def _kubectl(self, *arguments: str, stdin: str = "", namespace: str = "") -> str:
         command = ("kubectl", f"--kubeconfig={self.kubeconfig}", f"--namespace={namespace or self.namespace}")
-        # In a session of its own a Ctrl-C, which is for this process to act upon, does not reach it.
+        # In a separate session Ctrl-C does not reach kubectl: this process handles it and cleans up.
         return output([*command, *arguments], stdin=stdin, own_session=True)

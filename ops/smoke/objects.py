@@ -1,4 +1,4 @@
-"""What is made in the cluster to try it out: a namespace with a web server on every node, and Services over them."""
+"""The objects of the test: a namespace with a web server on every node, and Services over the servers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,23 +8,25 @@ import yaml
 from lab.versions import image_reference
 
 WEB = "web"
-"""The web servers, in the pod network; also the Service over them."""
+"""Name of the web servers, which are in the pod network, and of the Service over them."""
 
 OWN = "own"
-"""The Service that leads a pod to the web server on its own node: to itself."""
+"""Name of the Service that leads a pod to the web server on its own node, which is the pod itself."""
 
 HOST = "host"
-"""The pods in the network of their node, which see it as the node itself does."""
+"""Name of the pods in the host network, which have the same view of the network as the node."""
 
 PORT = 8080
 SERVING = "serving as"
-"""What a web server says first in its log, before its pod's name."""
+"""Start of the first line in a web server's log. The pod's name follows."""
 
 
 def manifest(namespace: str, nodes: Sequence[str]) -> str:
-    """All of it as YAML, the namespace first.
+    """Return the objects as YAML, the namespace first.
 
-    nodes: those that get pods. A cluster may have others, that another lab answers for.
+    Args:
+        namespace: Name of the namespace.
+        nodes: Nodes that get pods. The cluster may have other nodes, which belong to another lab.
     """
     objects = (
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}},
@@ -43,7 +45,7 @@ def manifest(namespace: str, nodes: Sequence[str]) -> str:
 
 
 def _service(namespace: str, name: str, **spec: Any) -> dict[str, Any]:
-    """A Service over the web servers."""
+    """Return a Service over the web servers."""
     return {
         "apiVersion": "v1",
         "kind": "Service",
@@ -55,9 +57,9 @@ def _service(namespace: str, name: str, **spec: Any) -> dict[str, Any]:
 def _daemon_set(
     namespace: str, nodes: Sequence[str], name: str, script: str, container: dict[str, Any], **pod: Any
 ) -> dict[str, Any]:
-    """A pod on each of the nodes, tainted or not, that runs a shell script."""
+    """Return a DaemonSet whose pods run a shell script on each of the nodes, tainted or not."""
     labels = {"app": name}
-    # A field is matched against one value alone, and of the terms any may hold.
+    # A field selector accepts only one value. Terms are alternatives, so there is one term per node.
     terms = [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]} for node in nodes]
     affinity = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}}
     return {
@@ -78,7 +80,7 @@ def _daemon_set(
                         {
                             "name": name,
                             "image": image_reference("busybox"),
-                            # The nodes were given it, and no registry may be reachable.
+                            # The image is already on the nodes, and no registry may be reachable.
                             "imagePullPolicy": "IfNotPresent",
                             "command": ["sh", "-c", script],
                             "env": [{"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],

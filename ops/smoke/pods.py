@@ -1,4 +1,4 @@
-"""The pods as the API server tells them: which there are, and what the others lack."""
+"""The pods of the test, as the API server describes them."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,12 +9,21 @@ from ops.smoke.objects import HOST, WEB
 from ops.smoke.rows import Result, Row
 
 PLACES = {WEB: "pod on {}", HOST: "host network of {}"}
-"""How the place of an app's pod on a node is called."""
+"""Description of the place of an app's pod on a node."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pod:
-    """app: which DaemonSet's. trouble: why it does not serve; empty where it does. seconds: how long it took to."""
+    """A pod of the test.
+
+    Attributes:
+        app: Name of its DaemonSet.
+        node: Node that it is meant for.
+        name: Name of the pod. Empty if there is none.
+        address: IP address.
+        seconds: Time from its creation until it was ready. None if it is not ready.
+        trouble: Reason why it is not ready. Empty if it is ready.
+    """
 
     app: str
     node: str
@@ -25,20 +34,22 @@ class Pod:
 
     @property
     def place(self) -> str:
-        """Where it is, in words."""
+        """Description of its place, such as `pod on node-0`."""
         return PLACES[self.app].format(self.node)
 
     @property
     def row(self) -> Row:
-        """How its start went."""
+        """The row about its start."""
         result = Result.FAILED if self.trouble else Result.OK
         return Row(check="pod starts", target=self.place, result=result, seconds=self.seconds, reason=self.trouble)
 
 
 def pods_of(items: Iterable[Mapping[str, Any]], nodes: Iterable[str]) -> dict[tuple[str, str], Pod]:
-    """App and node to the pod there, for each of these nodes, also where there is none.
+    """Return the pod of each app on each node, by app and node. A missing pod has an entry too.
 
-    items: as the API has them, other kinds of objects among them.
+    Args:
+        items: Objects of the API, of any kind.
+        nodes: Nodes that must have pods.
     """
     found = {(app, node): Pod(app=app, node=node, trouble="there is no pod") for node in nodes for app in PLACES}
     for item in items:
@@ -50,7 +61,7 @@ def pods_of(items: Iterable[Mapping[str, Any]], nodes: Iterable[str]) -> dict[tu
 
 
 def _node(spec: Mapping[str, Any]) -> str:
-    """The node that a pod of a DaemonSet is for, be it on it already or not."""
+    """Return the node that a pod of a DaemonSet is meant for, whether it is scheduled already or not."""
     if "nodeName" in spec:
         return str(spec["nodeName"])
     [term] = spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
@@ -73,7 +84,7 @@ def _pod(app: str, node: str, item: Mapping[str, Any]) -> Pod:
 
 
 def _trouble(status: Mapping[str, Any]) -> str:
-    """What a container waits for, else what the pod says of itself."""
+    """Return the reason why a container waits, else the messages of the pod's conditions."""
     for container in status.get("containerStatuses", ()):
         waiting = container.get("state", {}).get("waiting")
         if waiting:

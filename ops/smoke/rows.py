@@ -1,12 +1,14 @@
-"""What was tried and how it went, as a row each, and how that is told: to people, to programs, and by the exit code."""
+"""The results of the checks, one row each, and the report of them: as a table, as JSON and as an exit code."""
 
 import json
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ops.tables import plain_table
+
 
 class Result(StrEnum):
-    """How a try went. What could not be tried because of another row, or is switched off, is skipped."""
+    """The result of a check. A check is skipped if another failure prevents it, or its feature is switched off."""
 
     OK = "ok"
     FAILED = "failed"
@@ -15,10 +17,15 @@ class Result(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One try.
+    """A check and its result.
 
-    source, target: from where to where; empty where it has no such end.
-    seconds: None where nothing was measured. reason: why it was not ok.
+    Attributes:
+        check: Name of the check.
+        source: Place where it starts. Empty if it has none.
+        target: Place that it reaches. Empty if it has none.
+        result: Result.
+        seconds: Duration. None if nothing was measured.
+        reason: Reason for a result other than ok.
     """
 
     check: str
@@ -30,7 +37,7 @@ class Row:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The row as the table has it."""
+        """The cells of the row in the table."""
         seconds = "" if self.seconds is None else f"{self.seconds:.1f}"
         return (self.check, self.source, self.target, self.result, seconds, self.reason)
 
@@ -39,28 +46,30 @@ HEADINGS = ("CHECK", "FROM", "TO", "RESULT", "SECONDS", "")
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """All that was tried."""
+class SmokeReport:
+    """The results of all checks."""
 
     rows: tuple[Row, ...]
 
     @property
     def exit_code(self) -> int:
-        """0 where nothing failed, else 1."""
+        """0 if no check failed, else 1."""
         return 1 if any(row.result is Result.FAILED for row in self.rows) else 0
 
-    def text(self) -> str:
-        """A table, and the count."""
-        lines = [HEADINGS, *(row.columns for row in self.rows)]
-        widths = [max(len(line[column]) for line in lines) for column in range(len(HEADINGS))]
-        table = [
-            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-        ]
+    def text(self, *, quiet: bool = False) -> str:
+        """Return a table and the count.
+
+        Args:
+            quiet: Only the rows of failed checks, without headings and count.
+        """
+        if quiet:
+            return plain_table((), [row.columns for row in self.rows if row.result is Result.FAILED])
+        table = plain_table(HEADINGS, [row.columns for row in self.rows])
         counts = (f"{sum(row.result is result for row in self.rows)} {result}" for result in Result)
-        return "\n".join([*table, f"{len(self.rows)} checks: {', '.join(counts)}"])
+        return f"{table}\n{len(self.rows)} checks: {', '.join(counts)}"
 
     def json(self) -> str:
-        """The same as a JSON document."""
+        """Return the report as a JSON document; see the package for its shape."""
         rows = [
             {
                 "check": row.check,

@@ -1,4 +1,4 @@
-"""What is tried with the pods, from where and to where."""
+"""The checks: each pod fetches from the others and from the Services, and its logs are read."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,27 +13,32 @@ from ops.smoke.objects import HOST, OWN, PORT, SERVING, WEB
 from ops.smoke.pods import Pod, pods_of
 from ops.smoke.rows import Result, Row
 
-FETCH_PATIENCE = 180
-"""Seconds for all that one pod fetches: each node's kube-proxy and the DNS hear of the Service in their own time."""
+FETCH_TIMEOUT = 180
+"""Seconds for all URLs of one pod: kube-proxy and the DNS learn about the Service with a delay on each node."""
 
-FETCH = ("sh", "-c", Path(__file__).with_name("fetch").read_text(), "fetch", str(FETCH_PATIENCE))
-"""The command that fetches the URLs after it, in a pod."""
+FETCH = ("sh", "-c", Path(__file__).with_name("fetch").read_text(), "fetch", str(FETCH_TIMEOUT))
+"""Command that fetches URLs in a pod. The URLs are appended."""
 
 NO_POD = "no pod serves there"
-"""Why something is skipped whose reason another row tells."""
+"""Reason for skipping a check because of a pod that has a failed row already."""
 
-EVERY_PAIR = 4
-"""Up to so many nodes every pair of them is tried; beyond, each with the next."""
+MAX_NODES_FOR_ALL_PAIRS = 4
+"""With more nodes than this, each pod only fetches from the next node's pod, not from all."""
 
-SIMULTANEOUS = 8
-"""Calls of kubectl at the same time."""
+MAX_KUBECTL_CALLS = 8
+"""Number of kubectl processes at the same time."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fetch:
-    """Something to be fetched from a place, and the answers that are right: the names of the pods that serve it.
+    """A URL that a pod fetches.
 
-    skipped: why it is not tried; empty where it is.
+    Attributes:
+        check: Name of the check.
+        target: Description of the place that the URL leads to.
+        url: The URL.
+        answers: Correct answers, which are the names of the pods behind the URL.
+        skipped: Reason for skipping it. Empty if it is fetched.
     """
 
     check: str
@@ -43,45 +48,55 @@ class Fetch:
     skipped: str = ""
 
 
-def try_out(cluster: Cluster, nodes: Sequence[str], say: Callable[[str], None]) -> list[Row]:
-    """Waits for the pods on these nodes and tries all that they are for.
+def run_checks(cluster: Cluster, nodes: Sequence[str], progress: Callable[[str], None]) -> list[Row]:
+    """Wait for the pods, run all checks, and return a row for each.
 
-    say: is told what is being done. Raises CommandError where the cluster does not even say what it has.
+    Args:
+        cluster: The cluster with the objects of `ops.smoke.objects`.
+        nodes: Nodes that have pods.
+        progress: Receives a line when a step starts.
+
+    Raises:
+        CommandError: The cluster does not list its pods and Services.
     """
-    pool = ThreadPoolExecutor(max_workers=SIMULTANEOUS)
+    pool = ThreadPoolExecutor(max_workers=MAX_KUBECTL_CALLS)
     try:
-        say(f"waiting for the pods on {', '.join(nodes)}")
-        # One that does not come to be ready is told by what the cluster says of it afterwards.
+        progress(f"waiting for the pods on {', '.join(nodes)}")
+        # A failed wait needs no row: the state of each pod is read below.
         for waiting in [pool.submit(cluster.wait_for_daemon_set, app) for app in (WEB, HOST)]:
             waiting.exception()
         has_dns = pool.submit(cluster.has_dns)
         items = cluster.pods_and_services()
         pods, services = pods_of(items, nodes), _service_addresses(items)
         fetches = {pod: list(_fetches(pod, pods, services, has_dns.result())) for pod in pods.values()}
-        say("fetching from every pod, every node and the Service")
-        rows = {pod: pool.submit(_fetched, cluster, pod, wanted) for pod, wanted in fetches.items()}
-        logs = pool.submit(_logged, cluster, [pod for pod in pods.values() if pod.app == WEB])
+        progress("fetching from every pod, every node and the Service")
+        rows = {pod: pool.submit(_fetch_all, cluster, pod, each) for pod, each in fetches.items()}
+        logs = pool.submit(_check_logs, cluster, [pod for pod in pods.values() if pod.app == WEB])
         found = [pod.row for pod in pods.values()]
         found += [row for each in rows.values() for row in each.result()] + logs.result()
     finally:
-        # Not waited for where this was interrupted: what is under way ends when the pods do.
+        # After an interruption nothing waits for running commands: they end when the pods are deleted.
         pool.shutdown(wait=False, cancel_futures=True)
-    # By check, not by pod, is how one reads it; sorting keeps the order within a check.
+    # Group the rows by check. Sorting keeps the order within a check.
     checks = list(dict.fromkeys(row.check for row in found))
     return sorted(found, key=lambda row: checks.index(row.check))
 
 
 def _service_addresses(items: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Name of each Service to its address."""
+    """Return the address of each Service, by its name."""
     return {item["metadata"]["name"]: item["spec"]["clusterIP"] for item in items if item["kind"] == "Service"}
 
 
 def _fetches(
     pod: Pod, pods: Mapping[tuple[str, str], Pod], services: Mapping[str, str], has_dns: bool
 ) -> Iterator[Fetch]:
-    """What a pod is to fetch.
+    """Yield the URLs that a pod fetches.
 
-    services: name to address.
+    Args:
+        pod: The pod.
+        pods: All pods by app and node.
+        services: Address of each Service by its name.
+        has_dns: Whether the cluster resolves names.
     """
     servers = [each for (app, _), each in pods.items() if app == WEB]
     serving = frozenset(each.name for each in servers if not each.trouble)
@@ -104,7 +119,7 @@ def _fetches(
         skipped=skipped,
     )
     if in_pod_network:
-        # Where a bridge sends nothing back to where it came from, such a connection hangs.
+        # Without hairpin mode on the bridge, such a connection hangs.
         yield Fetch(
             check="pod to itself",
             target=f"Service {services[OWN]}",
@@ -121,14 +136,14 @@ def _fetches(
 
 
 def _others(pod: Pod, servers: Sequence[Pod]) -> list[Pod]:
-    """The servers on other nodes that a pod is to reach."""
+    """Return the servers on other nodes that a pod fetches from."""
     here = servers.index(pod)
     others = [*servers[here + 1 :], *servers[:here]]
-    return others if len(servers) <= EVERY_PAIR else others[:1]
+    return others if len(servers) <= MAX_NODES_FOR_ALL_PAIRS else others[:1]
 
 
-def _fetched(cluster: Cluster, pod: Pod, fetches: Sequence[Fetch]) -> list[Row]:
-    """What came of all that a pod was to fetch, by one command in it."""
+def _fetch_all(cluster: Cluster, pod: Pod, fetches: Sequence[Fetch]) -> list[Row]:
+    """Fetch all URLs of a pod by one command, and return a row for each."""
     if pod.trouble:
         fetches = [replace(fetch, skipped=NO_POD) for fetch in fetches]
     urls = [fetch.url for fetch in fetches if not fetch.skipped]
@@ -149,7 +164,7 @@ def _fetched(cluster: Cluster, pod: Pod, fetches: Sequence[Fetch]) -> list[Row]:
 
 
 def _row(pod: Pod, fetch: Fetch, seconds: float | None, answer: str) -> Row:
-    """How one fetch went."""
+    """Return the row about a URL."""
     result, reason = Result.OK, ""
     if fetch.skipped:
         result, reason, seconds = Result.SKIPPED, fetch.skipped, None
@@ -159,13 +174,13 @@ def _row(pod: Pod, fetch: Fetch, seconds: float | None, answer: str) -> Row:
 
 
 def _answers(text: str) -> dict[str, tuple[float, str]]:
-    """URL to seconds and answer, of what `fetch` prints."""
+    """Parse the output of `fetch`: seconds and answer by URL."""
     lines = [line.split("\t", maxsplit=2) for line in text.splitlines() if line.count("\t") >= 2]
     return {url: (int(hundredths) / 100, answer) for url, hundredths, answer in lines}
 
 
-def _logged(cluster: Cluster, servers: Sequence[Pod]) -> list[Row]:
-    """Whether the log of each server begins as it is written there, all of them by one command."""
+def _check_logs(cluster: Cluster, servers: Sequence[Pod]) -> list[Row]:
+    """Read the logs of all servers by one command, and check that each contains the line that the server wrote."""
     began = time.monotonic()
     try:
         text, trouble = cluster.logs(WEB), ""
@@ -179,7 +194,7 @@ def _logged(cluster: Cluster, servers: Sequence[Pod]) -> list[Row]:
         if pod.trouble:
             result, reason = Result.SKIPPED, NO_POD
         elif f"[pod/{pod.name}/{WEB}] {SERVING} {pod.name}" not in lines:
-            result, reason = Result.FAILED, trouble or "what the pod wrote is not in it"
+            result, reason = Result.FAILED, trouble or "the line that the pod wrote is missing"
         seconds = None if pod.trouble else took
         rows.append(Row(check="logs", target=pod.place, result=result, seconds=seconds, reason=reason))
     return rows

@@ -1,6 +1,21 @@
-"""Compares each node with what the stack says: `python3 -m ops.verify --help`.
+"""Compares each node with the stack: `python3 -m ops.verify --help`.
 
-A package of its own, for it makes nothing exist, as `components/` does, and decides nothing about a node, as `lab/`
-does: it looks, and says what differs. How a node is reached stands in `host.access.ssh`; what is looked at there, in
-`assets/node/verify-node`; what `pulumi up` makes of the findings, in `host.engine.drift`.
+It changes nothing. `host.access.ssh` reaches the nodes, `assets/node/verify-node` compares a node with its last applied
+state, and `host.engine.drift` has the next `pulumi up` correct the differences.
+
+`--json` prints:
+
+    {
+      "nodes": 3,                       number of nodes that were compared
+      "services": 9,                    number of their services
+      "differences": [
+        {
+          "node": "node-1",
+          "service": "kubelet",         empty if no service of the stack can correct it
+          "subject": "/etc/...",        file, unit or image; empty for the service itself
+          "difference": "content differs"
+        }
+      ],
+      "unseen": {"node-0": "No route to host"}     parts that did not answer, and the reason
+    }
 """

@@ -1,84 +1,112 @@
-"""Compares each node of a stack with what the stack says, prints what differs, and has `pulumi up` set that right.
+"""Compares each node of a stack with the stack, prints the differences, and has `pulumi up` correct them.
 
-Its exit code: 0 where nothing differs, 1 where something does, 2 where not all could be looked at.
+Exit code: 0 if nothing differs, 1 if something differs, 2 if not everything could be compared.
 """
 
-import argparse
 import sys
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from datetime import UTC, datetime
 
+from host.access.ssh import Login
 from host.engine.drift import record_repairs
-from ops.clients import CommandError, Commands
-from ops.verify import cluster, node, stack
-from ops.verify.findings import Finding, Verdict
+from lab.outputs import StackOutputs
+from ops.clients import CommandError, Commands, OutputsError, logins, read_outputs
+from ops.command_line import parser, report_error, report_progress
+from ops.verify import cluster, node
+from ops.verify.differences import Difference, VerifyReport
 
 API_SERVER = "the API server"
 
 
 def main(arguments: Sequence[str] | None = None, commands: Commands | None = None) -> int:
-    """Runs the comparison and returns the exit code.
+    """Compare a stack and return the exit code.
 
-    commands: what the stack, the nodes and the API server are asked through.
+    Args:
+        arguments: Command line. None for that of this process.
+        commands: Reads the stack, the nodes and the API server.
     """
-    parser = argparse.ArgumentParser(
-        prog="python3 -m ops.verify",
-        description="Compares each node of the lab with what the stack says, and prints what differs.",
-        epilog="Exit code: 0 nothing differs, 1 something does, 2 not all could be looked at.",
-    )
-    parser.add_argument("--stack", help="the stack (default: the one selected)")
-    parser.add_argument("--json", action="store_true", help="print a JSON document")
-    options = parser.parse_args(arguments)
+    options = parser(
+        "verify",
+        "Compares each node of the lab with the stack, and prints the differences.",
+        "Exit code: 0 nothing differs, 1 something differs, 2 not everything could be compared.",
+    ).parse_args(arguments)
     commands = commands or Commands()
     try:
-        name = options.stack or commands.selected_stack()
-        expected = stack.parse(commands.outputs(name))
-    except (CommandError, stack.StackError) as error:
-        print(f"hardway: the stack could not be read: {error}", file=sys.stderr)
-        return 2
-    verdict = look(expected, commands)
-    print(verdict.json() if options.json else verdict.text())
-    record_repairs(name.rpartition("/")[2], repairable(verdict.findings, expected), datetime.now(UTC))
-    return verdict.exit_code
+        outputs = read_outputs(commands, options.stack)
+        reached_by = logins(outputs)
+    except (CommandError, OutputsError) as error:
+        return report_error(f"the stack could not be read: {error}")
+    report = compare(outputs, reached_by, commands, _ignore if options.quiet else report_progress)
+    text = report.json() if options.json else report.text(quiet=options.quiet)
+    if text:
+        print(text)
+    record_repairs(options.stack.rpartition("/")[2], correctable(report.differences, outputs), datetime.now(UTC))
+    return report.exit_code
 
 
-def look(expected: stack.Stack, commands: Commands) -> Verdict:
-    """Compares the nodes, side by side, and the cluster with what is expected."""
-    findings: list[Finding] = []
+def compare(
+    outputs: StackOutputs[str],
+    reached_by: dict[str, Login],
+    commands: Commands,
+    progress: Callable[[str], None],
+) -> VerifyReport:
+    """Compare the nodes and the cluster with the stack, all nodes at the same time.
+
+    Args:
+        outputs: Outputs of the stack.
+        reached_by: Login of each node.
+        commands: Reads the nodes and the API server.
+        progress: Receives a line for every part that was compared.
+    """
+    found: dict[str, list[Difference]] = {}
     unseen: dict[str, str] = {}
-    seen: list[str] = []
-    with ThreadPoolExecutor(max_workers=len(expected.nodes) + 1) as pool:
-        listed = pool.submit(commands.nodes, expected.kubeconfig)
-        reports = {name: pool.submit(commands.report, each.login) for name, each in expected.nodes.items()}
-        for name, report in reports.items():
+    began = time.monotonic()
+    with ThreadPoolExecutor(max_workers=len(reached_by) + 1) as pool:
+        parts: dict[Future[list[Difference]], str] = {
+            pool.submit(_node_differences, name, login, outputs, commands): name for name, login in reached_by.items()
+        }
+        parts[pool.submit(_cluster_differences, outputs, commands)] = API_SERVER
+        for count, part in enumerate(as_completed(parts), start=1):
+            name = parts[part]
             try:
-                told = node.parse(report.result())
+                found[name] = part.result()
+                outcome = f"{len(found[name])} differences" if found[name] else "no difference"
             except (CommandError, node.ReportError) as error:
                 unseen[name] = str(error)
-            else:
-                findings += node.differences(name, expected.nodes[name].services, told)
-                seen.append(name)
-        try:
-            findings += cluster.differences(expected.nodes, listed.result())
-        except CommandError as error:
-            unseen[API_SERVER] = str(error)
-    return Verdict(
-        nodes=len(seen),
-        services=sum(len(expected.nodes[name].services) for name in seen),
-        findings=tuple(sorted(findings)),
-        unseen=unseen,
+                outcome = f"could not be looked at: {error}"
+            progress(f"{name}: {outcome} ({count} of {len(parts)}, after {time.monotonic() - began:.0f} s)")
+    compared = found.keys() - {API_SERVER}
+    return VerifyReport(
+        nodes=len(compared),
+        services=sum(len(outputs.services.get(name, {})) for name in compared),
+        differences=tuple(sorted(difference for each in found.values() for difference in each)),
+        unseen={name: unseen[name] for name in parts.values() if name in unseen},
     )
 
 
-def repairable(findings: Iterable[Finding], expected: stack.Stack) -> dict[tuple[str, str], list[str]]:
-    """What `pulumi up` can set right: node and service to what was found there."""
+def correctable(differences: Iterable[Difference], outputs: StackOutputs[str]) -> dict[tuple[str, str], list[str]]:
+    """Return the differences that `pulumi up` can correct, as text, by node and service."""
     found: dict[tuple[str, str], list[str]] = {}
-    for finding in findings:
-        services = expected.nodes[finding.node].services if finding.node in expected.nodes else ()
-        if finding.service in services or (services and finding.service == cluster.MEMBERSHIP):
-            found.setdefault((finding.node, finding.service), []).append(str(finding))
+    for difference in differences:
+        services = outputs.services.get(difference.node, {})
+        if difference.service in services or (services and difference.service == cluster.MEMBERSHIP):
+            found.setdefault((difference.node, difference.service), []).append(str(difference))
     return found
+
+
+def _node_differences(name: str, login: Login, outputs: StackOutputs[str], commands: Commands) -> list[Difference]:
+    report = node.parse(commands.report(login))
+    return list(node.differences(name, outputs.services.get(name, {}), report))
+
+
+def _cluster_differences(outputs: StackOutputs[str], commands: Commands) -> list[Difference]:
+    return list(cluster.differences(outputs, commands.nodes(outputs.kubeconfig)))
+
+
+def _ignore(_: str) -> None:
+    """Drop a progress line."""
 
 
 if __name__ == "__main__":

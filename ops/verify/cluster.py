@@ -1,61 +1,63 @@
-"""The nodes as the API server knows them, against what the stack says."""
+"""The nodes in the API server, compared with the stack."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lab.spec import Taint, TaintEffect
-from ops.verify.findings import Finding
-from ops.verify.stack import Node
+from lab.outputs import NodeOutputs, StackOutputs
+from lab.spec import Role, Taint, TaintEffect
+from ops.verify.differences import Difference
 
 KUBELET = "kubelet"
 MEMBERSHIP = "membership"
 ROLE_LABEL = "node-role.kubernetes.io/"
-CONTROL_PLANE = "control-plane"
 
 
-def differences(nodes: Mapping[str, Node], listed: Mapping[str, Any]) -> Iterator[Finding]:
-    """How the cluster's nodes differ from the stack's, of which those with a kubelet are to be there.
+def differences(outputs: StackOutputs[str], node_list: Mapping[str, Any]) -> Iterator[Difference]:
+    """Yield the differences between the cluster's nodes and the stack's.
 
-    In a cluster whose control planes are not the stack's, other nodes are whoever's it is.
+    Every node of the stack with a kubelet must be in the cluster. Other nodes are a difference only if the stack has
+    the control planes: a cluster that the lab joined has nodes of other owners. So are labels and taints that the
+    stack does not set.
 
-    listed: the API's NodeList. Labels and taints that the stack does not speak of are whoever's set them.
+    Args:
+        outputs: Outputs of the stack.
+        node_list: NodeList of the API server.
     """
-    there = {item["metadata"]["name"]: item for item in listed["items"]}
-    for name, node in nodes.items():
-        if KUBELET not in node.services:
+    items = {item["metadata"]["name"]: item for item in node_list["items"]}
+    for name, node in outputs.nodes.items():
+        if KUBELET not in outputs.services.get(name, {}):
             continue
-        if name in there:
-            yield from _differences(name, node, there[name])
+        if name in items:
+            yield from _node_differences(name, node, items[name])
         else:
-            yield Finding(name, KUBELET, "node", "is not in the cluster")
-    own = any(node.role == CONTROL_PLANE for node in nodes.values())
-    for name in there:
-        if own and name not in nodes:
-            yield Finding(name, "", "node", "is in the cluster, but not in the stack")
+            yield Difference(name, KUBELET, "node", "is not in the cluster")
+    if any(node.role == Role.CONTROL_PLANE for node in outputs.nodes.values()):
+        for name in items.keys() - outputs.nodes.keys():
+            yield Difference(name, "", "node", "is in the cluster, but not in the stack")
 
 
-def _differences(name: str, node: Node, item: Mapping[str, Any]) -> Iterator[Finding]:
+def _node_differences(name: str, node: NodeOutputs, item: Mapping[str, Any]) -> Iterator[Difference]:
     conditions = {condition["type"]: condition for condition in item["status"].get("conditions", [])}
     ready = conditions.get("Ready", {})
     if ready.get("status") != "True":
-        yield Finding(name, KUBELET, "node", f"is not Ready: {ready.get('message', 'it never said so')}")
+        yield Difference(name, KUBELET, "node", f"is not Ready: {ready.get('message', 'it never said so')}")
     version = item["status"]["nodeInfo"]["kubeletVersion"]
     if node.kubernetes_version and version.removeprefix("v") != node.kubernetes_version.removeprefix("v"):
-        yield Finding(name, KUBELET, "node", f"runs {version}, not {node.kubernetes_version}")
+        yield Difference(name, KUBELET, "node", f"runs {version}, not {node.kubernetes_version}")
     labels = item["metadata"].get("labels", {})
     role = f"{ROLE_LABEL}{node.role}"
     if role not in labels:
-        yield Finding(name, MEMBERSHIP, f"label {role}", "missing")
+        yield Difference(name, MEMBERSHIP, f"label {role}", "missing")
     for label, value in node.labels.items():
         if label not in labels:
-            yield Finding(name, MEMBERSHIP, f"label {label}", "missing")
+            yield Difference(name, MEMBERSHIP, f"label {label}", "missing")
         elif labels[label] != value:
-            yield Finding(name, MEMBERSHIP, f"label {label}", f"is {labels[label]!r}, not {value!r}")
-    there = {str(_taint(taint)) for taint in item.get("spec", {}).get("taints", [])}
+            yield Difference(name, MEMBERSHIP, f"label {label}", f"is {labels[label]!r}, not {value!r}")
+    taints = {str(_taint(taint)) for taint in item.get("spec", {}).get("taints", [])}
     for taint in node.taints:
-        if taint not in there:
-            yield Finding(name, MEMBERSHIP, f"taint {taint}", "missing")
+        if taint not in taints:
+            yield Difference(name, MEMBERSHIP, f"taint {taint}", "missing")
 
 
-def _taint(told: Mapping[str, str]) -> Taint:
-    return Taint(key=told["key"], value=told.get("value", ""), effect=TaintEffect(told["effect"]))
+def _taint(values: Mapping[str, str]) -> Taint:
+    return Taint(key=values["key"], value=values.get("value", ""), effect=TaintEffect(values["effect"]))

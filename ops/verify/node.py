@@ -1,20 +1,22 @@
-"""What a node says about itself, as `assets/node/verify-node` prints it, against what the stack says."""
+"""The report of `assets/node/verify-node` on a node, compared with the stack."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from ops.verify.findings import Finding
+from ops.verify.differences import Difference
 
 
 class ReportError(Exception):
-    """What a node printed is not a whole report."""
+    """The output of a node is not a complete report."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """applied: the SHA-256 of the manifest that was applied last, by service.
+    """The report of a node.
 
-    differences: service, subject and difference of each thing that is no longer as it was applied.
+    Attributes:
+        applied: SHA-256 of the manifest that was applied last, by service.
+        differences: Service, subject and description of everything that changed since it was applied.
     """
 
     applied: Mapping[str, str]
@@ -22,7 +24,11 @@ class Report:
 
 
 def parse(text: str) -> Report:
-    """The report in what a node printed. Raises ReportError where it is cut off or something else."""
+    """Parse the output of a node.
+
+    Raises:
+        ReportError: The report is cut off, or the output is something else.
+    """
     lines = text.splitlines()
     if not lines or lines.pop() != "end":
         raise ReportError("its report is cut off")
@@ -34,21 +40,24 @@ def parse(text: str) -> Report:
             case ["difference", service, subject, difference]:
                 differences.append((service, subject, difference))
             case _:
-                raise ReportError(f"its report has a line that is none: {line!r}")
+                raise ReportError(f"its report has an invalid line: {line!r}")
     return Report(applied=applied, differences=tuple(differences))
 
 
-def differences(name: str, services: Mapping[str, str], report: Report) -> Iterator[Finding]:
-    """How a node differs from the stack.
+def differences(name: str, services: Mapping[str, str], report: Report) -> Iterator[Difference]:
+    """Yield the differences between a node and the stack.
 
-    services: the SHA-256 of the manifest that the stack has for each service of the node.
+    Args:
+        name: Name of the node.
+        services: SHA-256 of the manifest that the stack has for each service of the node.
+        report: Report of the node.
     """
     for service, digest in services.items():
         if service not in report.applied:
-            yield Finding(name, service, "", "is not on the node")
+            yield Difference(name, service, "", "is not on the node")
         elif report.applied[service] != digest:
-            yield Finding(name, service, "", "was last applied in another version than the stack's")
-    for service in report.applied.keys() - services.keys():
-        yield Finding(name, service, "", "is on the node, but not in the stack")
+            yield Difference(name, service, "", "was last applied in another version than the stack's")
+    for service in sorted(report.applied.keys() - services.keys()):
+        yield Difference(name, service, "", "is on the node, but not in the stack")
     for difference in report.differences:
-        yield Finding(name, *difference)
+        yield Difference(name, *difference)

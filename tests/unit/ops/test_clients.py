@@ -1,4 +1,4 @@
-"""How the programs that `python3 -m ops.verify` asks are called, and what becomes of their errors."""
+"""The command lines of pulumi, kubectl, ssh and virsh, and the errors that become of their failures."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tests.support.fake_programs import put
 LOGIN = Login(address="10.0.0.20", key="private key\n", host_key="ssh-ed25519 key")
 
 
-def test_a_node_is_asked_with_its_key_and_its_host_key_and_neither_stays(programs: Path) -> None:
+def test_ssh_leaves_no_keys_behind(programs: Path) -> None:
     put(
         programs,
         "ssh",
@@ -27,52 +27,88 @@ esac; done""",
     assert not Path((programs / "key").read_text().strip()).exists()
 
 
-def test_the_last_words_of_a_program_are_the_reason(programs: Path) -> None:
+def test_last_line_of_a_program_is_the_reason(programs: Path) -> None:
     put(programs, "ssh", "echo '@@@@@' >&2; echo 'Host key verification failed.' >&2; exit 255")
     with pytest.raises(CommandError, match=r"^Host key verification failed\.$"):
         Commands().report(LOGIN)
 
 
-def test_a_program_without_last_words_is_told_by_its_exit_code(programs: Path) -> None:
+def test_silent_failure_names_the_exit_code(programs: Path) -> None:
     put(programs, "ssh", "exit 3")
     with pytest.raises(CommandError, match=r"^ssh ended with exit code 3$"):
         Commands().report(LOGIN)
 
 
-def test_a_node_without_the_program_needs_an_up(programs: Path) -> None:
+def test_node_without_the_program_needs_an_up(programs: Path) -> None:
     put(programs, "ssh", "echo 'bash: line 1: /usr/local/lib/hardway/verify-node: No such file' >&2; exit 127")
     with pytest.raises(CommandError, match="run pulumi up first"):
         Commands().report(LOGIN)
 
 
-def test_a_reason_of_the_engine_comes_without_its_prefix(programs: Path) -> None:
+def test_engine_error_loses_its_prefix(programs: Path) -> None:
     put(programs, "pulumi", "echo \"error: no stack named 'dev' found\" >&2; exit 255")
     with pytest.raises(CommandError, match=r"^no stack named 'dev' found$"):
         Commands().outputs("dev")
 
 
-def test_what_a_failing_program_printed_is_not_told(programs: Path) -> None:
+def test_standard_output_is_never_quoted(programs: Path) -> None:
     put(programs, "pulumi", "echo secret; exit 1")
     with pytest.raises(CommandError) as error:
         Commands().outputs("dev")
     assert "secret" not in str(error.value)
 
 
-def test_a_program_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_program_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(CommandError, match="pulumi is not on PATH"):
         Commands().outputs("dev")
 
 
-def test_the_api_server_is_asked_by_the_kubeconfig_of_the_stack(programs: Path) -> None:
+def test_kubectl_uses_the_kubeconfig_of_the_stack(programs: Path) -> None:
     put(programs, "kubectl", f"""cp "$2" {programs}/used; echo "$2" >{programs}/path; echo '{{"items": []}}'""")
     assert Commands().nodes("kubeconfig of the stack") == {"items": []}
     assert (programs / "used").read_text() == "kubeconfig of the stack"
     assert not Path((programs / "path").read_text().strip()).exists()
 
 
-def test_without_an_administrator_the_api_server_is_not_asked(programs: Path) -> None:
+def test_without_administrator_kubectl_does_not_run(programs: Path) -> None:
     put(programs, "kubectl", f"touch {programs}/asked")
     with pytest.raises(CommandError, match="no administrator's kubeconfig"):
         Commands().nodes(None)
     assert not (programs / "asked").exists()
+
+
+def test_other_output_than_json_is_an_error(programs: Path) -> None:
+    put(programs, "pulumi", "echo Welcome")
+    with pytest.raises(CommandError, match=r"^pulumi printed no JSON document$"):
+        Commands().outputs("dev")
+
+
+def test_slow_program_is_given_up(programs: Path) -> None:
+    put(programs, "ssh", "exec sleep 60")
+    with pytest.raises(CommandError, match=r"^ssh had no answer after 0\.1 s$"):
+        Commands().run(LOGIN, ["true"], timeout=0.1)
+
+
+def test_script_is_sent_through_standard_input(programs: Path) -> None:
+    put(programs, "ssh", f'echo "$@" >{programs}/asked; cat')
+    assert Commands().run(LOGIN, ["bash", "-s"], stdin="the script") == "the script"
+    assert (programs / "asked").read_text().endswith("root@10.0.0.20 bash -s\n")
+
+
+def test_api_version(programs: Path) -> None:
+    put(programs, "kubectl", """case $* in *--raw*) echo '{"gitVersion": "v1.36.3"}' ;; esac""")
+    assert Commands().api_version("kubeconfig") == "v1.36.3"
+
+
+def test_vm_state(programs: Path) -> None:
+    put(programs, "virsh", f'echo "$LC_ALL $*" >{programs}/asked; printf "shut off\\n\\n"')
+    assert Commands().vm_state("qemu:///system", "hardway-node-0") == "shut off"
+    assert (programs / "asked").read_text() == "C --connect qemu:///system domstate hardway-node-0\n"
+
+
+def test_missing_virsh_is_named(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (programs / "env").symlink_to("/usr/bin/env")
+    monkeypatch.setenv("PATH", str(programs))
+    with pytest.raises(CommandError, match=r"^virsh is not on PATH$"):
+        Commands().vm_state("qemu:///system", "hardway-node-0")

@@ -1,4 +1,4 @@
-"""What `python3 -m ops.verify` finds, says, records and ends with, the programs that it asks replaced."""
+"""The differences that `python3 -m ops.verify` finds, prints and records, with fake pulumi, kubectl and ssh."""
 
 import json
 from collections.abc import Mapping
@@ -11,8 +11,9 @@ import pytest
 from host.access.ssh import Login
 from host.engine import drift
 from host.engine.drift import record_repairs, recorded_repairs
-from ops.clients import CommandError, Commands
-from ops.verify import cluster, node, stack
+from lab.outputs import StackOutputs
+from ops.clients import CommandError, Commands, logins
+from ops.verify import cluster, node
 from ops.verify.__main__ import main
 
 ADDRESSES = {"server": "10.0.0.10", "node-0": "10.0.0.20", "node-1": "10.0.0.21"}
@@ -25,12 +26,19 @@ DRIFT = "difference\tkubelet\t/var/lib/kubelet/kubelet-config.yaml\tcontent diff
 
 
 def outputs() -> dict[str, Any]:
-    """What the stack of a server and two workers says."""
+    """Return the outputs of a stack with a server and two workers."""
     return {
         "nodes": {
-            name: {"address": address, "role": "control-plane" if name == "server" else "worker"}
+            name: {
+                "address": address,
+                "role": "control-plane" if name == "server" else "worker",
+                "kubernetesVersion": "v1.36.3",
+                "ssh": f"ssh {name}",
+            }
             for name, address in ADDRESSES.items()
         },
+        "apiEndpoint": "https://10.0.0.10:6443",
+        "certificateAuthority": "certificate",
         "services": SERVICES,
         "sshKey": "private",
         "knownHosts": "".join(f"{address} ssh-ed25519 key-of-{name}\n" for name, address in ADDRESSES.items()),
@@ -39,13 +47,13 @@ def outputs() -> dict[str, Any]:
 
 
 def report(name: str, *lines: str) -> str:
-    """A node's report: what the stack says was applied, and the given lines."""
+    """Return a node's report: the services as the stack applied them, and the given lines."""
     applied = [f"applied\t{service}\t{digest}" for service, digest in SERVICES[name].items()]
     return "\n".join([*applied, *lines, "end\n"])
 
 
 def api_node(name: str, **changes: Any) -> dict[str, Any]:
-    """A Ready worker as the API server tells it."""
+    """Return a Ready worker as the API server describes it."""
     details = {"ready": "True", "message": "", "version": "v1.36.3", "labels": {"node-role.kubernetes.io/worker": ""}}
     details |= changes
     return {
@@ -61,19 +69,16 @@ Answer = TypeVar("Answer")
 
 
 class Answers(Commands):
-    """A lab that is as the stack says, but for what a test puts in its place; an error is raised."""
+    """A lab without differences. A test replaces an answer, by an error if it should fail."""
 
     def __init__(self) -> None:
-        self.said: Mapping[str, Any] | CommandError = outputs()
+        self.stack: Mapping[str, Any] | CommandError = outputs()
         self.reports: dict[str, str | CommandError] = {name: report(name) for name in SERVICES}
-        self.listed: Mapping[str, Any] | CommandError = {"items": [api_node("node-0"), api_node("node-1")]}
-
-    def selected_stack(self) -> str:
-        return "selected"
+        self.node_list: Mapping[str, Any] | CommandError = {"items": [api_node("node-0"), api_node("node-1")]}
 
     def outputs(self, stack: str) -> Mapping[str, Any]:
-        assert stack.rpartition("/")[2] in ("dev", "selected")
-        return _answer(self.said)
+        assert stack.rpartition("/")[2] == "dev"
+        return _answer(self.stack)
 
     def report(self, login: Login) -> str:
         [name] = [name for name, address in ADDRESSES.items() if address == login.address]
@@ -82,7 +87,7 @@ class Answers(Commands):
 
     def nodes(self, kubeconfig: str | None) -> Mapping[str, Any]:
         assert kubeconfig == "kubeconfig"
-        return _answer(self.listed)
+        return _answer(self.node_list)
 
 
 def _answer(answer: Answer | CommandError) -> Answer:
@@ -93,18 +98,18 @@ def _answer(answer: Answer | CommandError) -> Answer:
 
 @pytest.fixture
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Answers:
-    """A lab where nothing differs, its records in a folder of the test's own."""
+    """Return a lab without differences, whose records are in the test's own folder."""
     monkeypatch.setattr(drift, "RECORDS", tmp_path)
     return Answers()
 
 
-def test_nothing_differs_in_a_lab_that_is_as_the_stack_says(lab: Answers, capsys: pytest.CaptureFixture[str]) -> None:
+def test_lab_without_differences(lab: Answers, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--stack", "dev"], lab) == 0
     assert capsys.readouterr().out == "3 nodes, 5 services, 0 differences\n"
     assert not drift.record_of("dev").exists()
 
 
-def test_a_difference_is_told_by_node_service_and_file(lab: Answers, capsys: pytest.CaptureFixture[str]) -> None:
+def test_difference_names_node_service_and_file(lab: Answers, capsys: pytest.CaptureFixture[str]) -> None:
     lab.reports["node-1"] = report("node-1", DRIFT)
     assert main(["--stack", "dev"], lab) == 1
     assert capsys.readouterr().out.splitlines() == [
@@ -113,7 +118,7 @@ def test_a_difference_is_told_by_node_service_and_file(lab: Answers, capsys: pyt
     ]
 
 
-def test_a_program_is_told_the_same_as_json(lab: Answers, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_report(lab: Answers, capsys: pytest.CaptureFixture[str]) -> None:
     lab.reports["node-1"] = report("node-1", DRIFT)
     lab.reports["node-0"] = CommandError("No route to host")
     assert main(["--stack", "dev", "--json"], lab) == 2
@@ -132,9 +137,7 @@ def test_a_program_is_told_the_same_as_json(lab: Answers, capsys: pytest.Capture
     }
 
 
-def test_a_node_that_does_not_answer_is_named_and_the_others_are_still_told(
-    lab: Answers, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_silent_node_does_not_hide_the_others(lab: Answers, capsys: pytest.CaptureFixture[str]) -> None:
     lab.reports["node-0"] = CommandError("ssh: connect to host 10.0.0.20 port 22: No route to host", 255)
     lab.reports["node-1"] = report("node-1", DRIFT)
     assert main(["--stack", "dev"], lab) == 2
@@ -146,120 +149,142 @@ def test_a_node_that_does_not_answer_is_named_and_the_others_are_still_told(
     assert recorded_repairs("dev").keys() == {("node-1", "kubelet")}
 
 
-@pytest.mark.parametrize("said", ["", "applied\tkubelet\t" + "d" * 64 + "\n", "Welcome!\nend\n"])
-def test_a_report_that_is_not_whole_counts_as_no_answer(
-    lab: Answers, capsys: pytest.CaptureFixture[str], said: str
-) -> None:
-    lab.reports["node-1"] = said
+@pytest.mark.parametrize("printed", ["", "applied\tkubelet\t" + "d" * 64 + "\n", "Welcome!\nend\n"])
+def test_incomplete_report_is_no_answer(lab: Answers, capsys: pytest.CaptureFixture[str], printed: str) -> None:
+    lab.reports["node-1"] = printed
     assert main(["--stack", "dev"], lab) == 2
     assert "node-1  could not be looked at: its report" in capsys.readouterr().out
 
 
-def test_an_api_server_that_does_not_answer_is_named(lab: Answers, capsys: pytest.CaptureFixture[str]) -> None:
-    lab.listed = CommandError("connection refused")
+def test_silent_api_server_is_named(lab: Answers, capsys: pytest.CaptureFixture[str]) -> None:
+    lab.node_list = CommandError("connection refused")
     assert main(["--stack", "dev"], lab) == 2
     assert "the API server  could not be looked at: connection refused" in capsys.readouterr().out
 
 
-def test_a_stack_that_cannot_be_read_ends_with_a_sentence(lab: Answers, capsys: pytest.CaptureFixture[str]) -> None:
-    lab.said = CommandError("no stack named 'dev' found")
+def test_unreadable_stack_ends_with_a_sentence(lab: Answers, capsys: pytest.CaptureFixture[str]) -> None:
+    lab.stack = CommandError("no stack named 'dev' found")
     assert main(["--stack", "dev"], lab) == 2
     assert capsys.readouterr().err == "hardway: the stack could not be read: no stack named 'dev' found\n"
 
 
 @pytest.mark.parametrize("name", ["nodes", "services", "sshKey", "knownHosts"])
-def test_a_stack_that_was_never_brought_up_ends_with_a_sentence(
+def test_stack_never_brought_up_ends_with_a_sentence(
     lab: Answers, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    lab.said = {output: value for output, value in outputs().items() if output != name}
+    lab.stack = {output: value for output, value in outputs().items() if output != name}
     assert main(["--stack", "dev"], lab) == 2
     assert f"the stack has no output {name}; bring the lab up first" in capsys.readouterr().err
 
 
-def test_without_a_name_the_selected_stack_is_meant(lab: Answers) -> None:
+def test_quiet_prints_only_differences(lab: Answers, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--quiet"], lab) == 0
+    assert capsys.readouterr() == ("", "")
+    lab.reports["node-1"] = report("node-1", DRIFT)
+    assert main(["--quiet"], lab) == 1
+    captured = capsys.readouterr()
+    assert captured.out == "node-1  kubelet  /var/lib/kubelet/kubelet-config.yaml: content differs\n"
+    assert captured.err == ""
+
+
+def test_progress_names_each_compared_part(lab: Answers, capsys: pytest.CaptureFixture[str]) -> None:
+    lab.reports["node-0"] = CommandError("No route to host")
+    assert main([], lab) == 2
+    lines = capsys.readouterr().err.splitlines()
+    parts = {line.removeprefix("hardway: ").partition(" (")[0] for line in lines}
+    assert parts == {
+        "server: no difference",
+        "node-0: could not be looked at: No route to host",
+        "node-1: no difference",
+        "the API server: no difference",
+    }
+    assert "(4 of 4, after" in lines[-1]
+
+
+def test_dev_is_the_default_stack(lab: Answers) -> None:
     lab.reports["node-1"] = report("node-1", DRIFT)
     assert main([], lab) == 1
-    assert recorded_repairs("selected")
+    assert recorded_repairs("dev")
 
 
-def test_what_a_stack_says_shows_no_key() -> None:
-    assert "private" not in repr(stack.parse(outputs()).nodes)
+def test_logins_show_no_key() -> None:
+    assert "private" not in repr(logins(StackOutputs.from_dict(outputs())))
 
 
-def test_a_service_that_is_only_in_the_stack_or_only_on_the_node_differs() -> None:
+def test_service_missing_on_either_side_differs() -> None:
     found = node.differences(
         "node-1",
         {"kubelet": "d" * 64, "kube-proxy": "e" * 64},
         node.parse(f"applied\tkubelet\t{'d' * 64}\napplied\tetcd\t{'f' * 64}\nend\n"),
     )
-    assert [str(finding) for finding in found] == [
+    assert [str(difference) for difference in found] == [
         "node-1  kube-proxy  is not on the node",
         "node-1  etcd  is on the node, but not in the stack",
     ]
 
 
-def test_a_service_that_was_applied_in_another_version_differs() -> None:
+def test_service_applied_in_another_version_differs() -> None:
     found = node.differences("node-1", {"kubelet": "d" * 64}, node.parse(f"applied\tkubelet\t{'e' * 64}\nend\n"))
-    assert [str(finding) for finding in found] == [
+    assert [str(difference) for difference in found] == [
         "node-1  kubelet  was last applied in another version than the stack's"
     ]
 
 
-def cluster_differences(*items: Mapping[str, Any], **said: Any) -> list[str]:
-    """What is found of a stack's one worker, of which the stack says this besides, in a cluster of these nodes."""
+def cluster_differences(*items: Mapping[str, Any], **values: Any) -> list[str]:
+    """Compare a cluster of these nodes with a stack that has one worker, with these outputs."""
     document = outputs()
-    document["nodes"] = {"server": document["nodes"]["server"], "node-0": document["nodes"]["node-0"] | said}
-    return [str(finding) for finding in cluster.differences(stack.parse(document).nodes, {"items": items})]
+    document["nodes"] = {"server": document["nodes"]["server"], "node-0": document["nodes"]["node-0"] | values}
+    return [str(each) for each in cluster.differences(StackOutputs.from_dict(document), {"items": items})]
 
 
-def test_a_control_plane_without_a_kubelet_needs_no_node_in_the_cluster() -> None:
+def test_control_plane_without_kubelet_is_no_node() -> None:
     assert cluster_differences(api_node("node-0")) == []
 
 
-def test_a_worker_that_is_not_in_the_cluster_differs() -> None:
+def test_missing_worker_differs() -> None:
     assert cluster_differences() == ["node-0  kubelet  node: is not in the cluster"]
 
 
-def test_a_node_that_the_stack_does_not_know_differs() -> None:
+def test_unknown_node_differs() -> None:
     assert cluster_differences(api_node("node-0"), api_node("node-9")) == [
         "node-9  -  node: is in the cluster, but not in the stack"
     ]
 
 
-def test_in_a_cluster_that_was_joined_other_nodes_are_whoevers_it_is() -> None:
+def test_joined_cluster_may_have_other_nodes() -> None:
     document = outputs()
     del document["nodes"]["server"]
-    listed = {"items": [api_node(name) for name in ("node-0", "node-1", "node-9")]}
-    assert list(cluster.differences(stack.parse(document).nodes, listed)) == []
+    node_list = {"items": [api_node(name) for name in ("node-0", "node-1", "node-9")]}
+    assert list(cluster.differences(StackOutputs.from_dict(document), node_list)) == []
 
 
 @pytest.mark.parametrize("ready", ["False", "Unknown"])
-def test_a_node_that_is_not_ready_differs_and_says_why(ready: str) -> None:
+def test_node_that_is_not_ready_differs(ready: str) -> None:
     assert cluster_differences(api_node("node-0", ready=ready, message="no network")) == [
         "node-0  kubelet  node: is not Ready: no network"
     ]
 
 
-def test_a_node_that_was_never_ready_differs() -> None:
+def test_node_that_was_never_ready_differs() -> None:
     item = api_node("node-0")
     del item["status"]["conditions"]
     assert cluster_differences(item) == ["node-0  kubelet  node: is not Ready: it never said so"]
 
 
-def test_a_node_of_another_version_differs() -> None:
+def test_node_of_another_version_differs() -> None:
     assert cluster_differences(api_node("node-0", version="v1.35.4"), kubernetesVersion="v1.36.3") == [
         "node-0  kubelet  node: runs v1.35.4, not v1.36.3"
     ]
     assert cluster_differences(api_node("node-0"), kubernetesVersion="1.36.3") == []
 
 
-def test_a_lost_role_differs() -> None:
+def test_lost_role_differs() -> None:
     assert cluster_differences(api_node("node-0", labels={})) == [
         "node-0  membership  label node-role.kubernetes.io/worker: missing"
     ]
 
 
-def test_a_label_of_the_stack_that_is_lost_or_changed_differs_and_others_do_not() -> None:
+def test_only_labels_of_the_stack_are_compared() -> None:
     role = {"node-role.kubernetes.io/worker": ""}
     item = api_node("node-0", labels=role | {"disk": "slow", "somebody": "else"})
     assert cluster_differences(item, labels={"disk": "fast", "rack": "3"}) == [
@@ -268,7 +293,7 @@ def test_a_label_of_the_stack_that_is_lost_or_changed_differs_and_others_do_not(
     ]
 
 
-def test_a_taint_of_the_stack_that_is_lost_or_changed_differs_and_others_do_not() -> None:
+def test_only_taints_of_the_stack_are_compared() -> None:
     item = api_node("node-0")
     item["spec"] = {
         "taints": [
@@ -283,27 +308,27 @@ def test_a_taint_of_the_stack_that_is_lost_or_changed_differs_and_others_do_not(
     ]
 
 
-def test_only_what_up_can_set_right_is_recorded(lab: Answers) -> None:
+def test_only_correctable_differences_are_recorded(lab: Answers) -> None:
     lab.reports["node-1"] = report(
         "node-1", f"applied\tetcd\t{'f' * 64}", "difference\tetcd\t/bin/etcd\tmissing", DRIFT
     )
-    lab.listed = {"items": [api_node("node-0", labels={}), api_node("node-1"), api_node("node-9")]}
+    lab.node_list = {"items": [api_node("node-0", labels={}), api_node("node-1"), api_node("node-9")]}
     assert main(["--stack", "dev"], lab) == 1
     assert recorded_repairs("dev").keys() == {("node-1", "kubelet"), ("node-0", "membership")}
 
 
-def test_the_record_of_a_stack_in_an_organization_has_the_name_that_the_program_sees(lab: Answers) -> None:
+def test_record_has_the_short_stack_name(lab: Answers) -> None:
     lab.reports["node-1"] = report("node-1", DRIFT)
     main(["--stack", "somebody/hardway/dev"], lab)
     assert recorded_repairs("dev")
 
 
 def at(minute: int) -> datetime:
-    """A time of a look."""
+    """Return the time of a comparison."""
     return datetime(2026, 1, 2, 3, minute, tzinfo=UTC)
 
 
-def test_a_look_that_finds_nothing_leaves_the_record_as_it_is(lab: Answers) -> None:
+def test_nothing_found_keeps_the_record(lab: Answers) -> None:
     record_repairs("dev", {("node-1", "kubelet"): ["content differs"]}, at(0))
     before = drift.record_of("dev").read_bytes()
     assert main(["--stack", "dev"], lab) == 0
@@ -311,7 +336,7 @@ def test_a_look_that_finds_nothing_leaves_the_record_as_it_is(lab: Answers) -> N
 
 
 @pytest.mark.usefixtures("lab")
-def test_only_the_pair_where_something_was_found_gets_a_new_token() -> None:
+def test_only_new_differences_get_a_new_token() -> None:
     pairs = [("node-0", "kubelet"), ("node-1", "kubelet"), ("node-1", "containerd")]
     record_repairs("dev", {pair: ["content differs"] for pair in pairs}, at(0))
     before = recorded_repairs("dev")
@@ -322,7 +347,7 @@ def test_only_the_pair_where_something_was_found_gets_a_new_token() -> None:
 
 
 @pytest.mark.usefixtures("lab")
-def test_the_same_difference_found_again_later_is_repaired_again() -> None:
+def test_difference_found_again_gets_a_new_token() -> None:
     pair = ("node-1", "kubelet")
     record_repairs("dev", {pair: ["content differs"]}, at(0))
     before = recorded_repairs("dev")[pair]
@@ -331,19 +356,19 @@ def test_the_same_difference_found_again_later_is_repaired_again() -> None:
 
 
 @pytest.mark.usefixtures("lab")
-def test_a_token_is_one_word() -> None:
+def test_token_is_one_word() -> None:
     record_repairs("dev", {("node-1", "kubelet"): ["content differs"]}, at(0))
     [token] = recorded_repairs("dev").values()
     assert token.split() == [token]
 
 
-def test_a_machine_of_somebody_elses_is_looked_at_in_its_own_way() -> None:
-    said = outputs()
-    said["nodes"]["node-1"] |= {"user": "debian", "port": 2222}
-    said["machineKeys"] = {"node-1": "its key"}
-    said["knownHosts"] = said["knownHosts"].replace(ADDRESSES["node-1"], f"[{ADDRESSES['node-1']}]:2222")
-    nodes = stack.parse(said).nodes
-    assert nodes["node-1"].login == Login(
+def test_existing_machine_has_its_own_login() -> None:
+    document = outputs()
+    document["nodes"]["node-1"] |= {"user": "debian", "port": 2222}
+    document["machineKeys"] = {"node-1": "its key"}
+    document["knownHosts"] = document["knownHosts"].replace(ADDRESSES["node-1"], f"[{ADDRESSES['node-1']}]:2222")
+    reached_by = logins(StackOutputs.from_dict(document))
+    assert reached_by["node-1"] == Login(
         address=ADDRESSES["node-1"], key="its key", host_key="ssh-ed25519 key-of-node-1", user="debian", port=2222
     )
-    assert nodes["node-0"].login.key == "private"
+    assert reached_by["node-0"].key == "private"

@@ -1,0 +1,89 @@
+"""A stack's configuration, read from its stack file without a running lab."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from host.workspace import Workspace
+from lab.config.parse import ConfigurationError, parse
+from lab.config.schema import project
+from lab.spec import Spec
+from ops.clients import CommandError, Commands
+from system.files import CHECKOUT
+
+
+class StackFileError(Exception):
+    """A stack's configuration cannot be read. The message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class StackConfiguration:
+    """The configuration of a stack.
+
+    Attributes:
+        values: Configuration keys without the project's namespace to values as YAML reads them.
+        spec: The lab that they describe.
+    """
+
+    values: Mapping[str, Any]
+    spec: Spec
+
+
+def read_stack(stack: str, checkout: Path = CHECKOUT, commands: Commands | None = None) -> StackConfiguration:
+    """Read and check a stack's configuration.
+
+    Only a stack file with encrypted values needs the engine, which decrypts them.
+
+    Args:
+        stack: Name of the stack, with or without its organization and project.
+        checkout: Folder of the stack files.
+        commands: Runs the engine.
+
+    Raises:
+        StackFileError: The file is missing, unreadable or wrong, or its encrypted values cannot be decrypted.
+    """
+    name = stack.rpartition("/")[2]
+    path = Workspace(checkout).stack_file(name)
+    if not path.exists():
+        known = ", ".join(stack_names(checkout))
+        raise StackFileError(f"There is no stack file {path.name}. Existing stacks: {known}. Choose one with --stack.")
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        configured = document.get("config") or {}
+        values = {str(key).removeprefix(f"{project().name}:"): value for key, value in configured.items()}
+    except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
+        raise StackFileError(f"The stack file {path.name} cannot be read: {error}") from None
+    if _is_encrypted(values):
+        values = _decrypted(stack, path.name, commands or Commands())
+    try:
+        return StackConfiguration(values, parse(values))
+    except ConfigurationError as error:
+        raise StackFileError(f"{path.name}: {error}") from None
+
+
+def stack_names(checkout: Path = CHECKOUT) -> list[str]:
+    """Return the names of the stacks that have a stack file."""
+    return sorted(file.name.removeprefix("Pulumi.").removesuffix(".yaml") for file in checkout.glob("Pulumi.*.yaml"))
+
+
+def _is_encrypted(value: Any) -> bool:
+    """Return whether the engine has encrypted a value or a part of it."""
+    if isinstance(value, dict):
+        return value.keys() == {"secure"} or any(map(_is_encrypted, value.values()))
+    return isinstance(value, list) and any(map(_is_encrypted, value))
+
+
+def _decrypted(stack: str, file: str, commands: Commands) -> dict[str, Any]:
+    try:
+        answer = json.loads(commands.configuration(stack))
+    except (CommandError, ValueError) as error:
+        raise StackFileError(f"{file} has encrypted values, and the engine cannot decrypt them: {error}") from None
+    return {
+        key.partition(":")[2]: entry.get("objectValue", entry.get("value"))
+        for key, entry in answer.items()
+        if key.startswith(f"{project().name}:")
+    }

@@ -1,0 +1,226 @@
+"""The state of one node, as `node-state` in this folder prints it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from host.access.ssh import Login
+from lab.config.x509 import certificates
+from ops.clients import CommandError, Commands
+
+PROGRAM = Path(__file__).with_name("node-state").read_text()
+TIMEOUT = 90
+"""Seconds for a whole node: its health programs, which run at the same time, may take 30."""
+
+CONNECT = ("-oConnectTimeout=10", "-oConnectionAttempts=1")
+"""Options of ssh_config(5): a silent node must not delay the others for long."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceState:
+    """The state of a service.
+
+    Attributes:
+        name: Name of the service.
+        unit: Its unit, None for a service without one.
+        active: The unit's state in systemd's words; None without a unit.
+        since: Time when the unit became active.
+        healthy: Result of its health program. None if that did not run, because the unit is not active.
+        reason: Reason why it is not healthy.
+    """
+
+    name: str
+    unit: str | None
+    active: str | None
+    since: datetime | None
+    healthy: bool | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CertificateState:
+    """A certificate on a node.
+
+    Attributes:
+        service: Service whose file it is.
+        path: Path of the file.
+        common_name: Common name of its subject.
+        end: Time when it expires.
+    """
+
+    service: str
+    path: str
+    common_name: str
+    end: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class EtcdStatus:
+    """The state of a member of etcd, as it reports it itself.
+
+    Attributes:
+        id: Number of the member.
+        leader: Number of the leader, 0 if there is none.
+        learner: Whether it has no vote yet.
+        version: Version such as `3.6.16`.
+        database_bytes: Size of its database.
+        errors: Problems that it reports, such as alarms.
+    """
+
+    id: int
+    leader: int
+    learner: bool
+    version: str
+    database_bytes: int
+    errors: tuple[str, ...] = ()
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "EtcdStatus":
+        """Return the status in the output of `etcdctl endpoint status --write-out json`."""
+        return cls(
+            id=int(values["header"]["member_id"]),
+            leader=int(values.get("leader", 0)),
+            learner=bool(values.get("isLearner")),
+            version=str(values["version"]),
+            database_bytes=int(values.get("dbSize", 0)),
+            errors=tuple(map(str, values.get("errors") or ())),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EtcdMember:
+    """A member in the member list of etcd.
+
+    Attributes:
+        id: Number of the member.
+        name: Its name. Empty until it has started for the first time.
+        peer_urls: URLs at which the other members reach it.
+        learner: Whether it has no vote yet.
+    """
+
+    id: int
+    name: str
+    peer_urls: tuple[str, ...]
+    learner: bool
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "EtcdMember":
+        """Return a member in the output of `etcdctl member list --write-out json`."""
+        return cls(
+            id=int(values["ID"]),
+            name=str(values.get("name", "")),
+            peer_urls=tuple(values.get("peerURLs") or ()),
+            learner=bool(values.get("isLearner")),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EtcdAnswer:
+    """The answer of a node's etcd member.
+
+    Attributes:
+        status: State of the member. None if it did not answer.
+        members: Member list as this member knows it.
+        failure: Reason why it did not answer. Empty if it did, or if `missing`.
+        missing: Reason why it could not be asked. Empty if it could.
+    """
+
+    status: EtcdStatus | None = None
+    members: tuple[EtcdMember, ...] = ()
+    failure: str = ""
+    missing: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeState:
+    """The state of a node.
+
+    Attributes:
+        services: Services by name.
+        certificates: All certificates in its files.
+        unreadable: Paths whose certificates cannot be read.
+        etcd: Answer of its etcd member. None if it has none.
+    """
+
+    services: Mapping[str, ServiceState]
+    certificates: tuple[CertificateState, ...]
+    unreadable: tuple[str, ...]
+    etcd: EtcdAnswer | None
+
+
+def read_node(commands: Commands, login: Login, now: datetime) -> NodeState:
+    """Read the state of a node.
+
+    Raises:
+        CommandError: The node does not answer, or not completely.
+    """
+    return parse(commands.run(login, ["bash", "-s"], stdin=PROGRAM, timeout=TIMEOUT, options=CONNECT), now)
+
+
+def parse(text: str, now: datetime) -> NodeState:
+    """Parse the output of `node-state`.
+
+    Args:
+        text: The output.
+        now: Time of the output.
+
+    Raises:
+        CommandError: The output is cut off, or something else.
+    """
+    # Not splitlines(), which also splits at rare characters that a reason may contain.
+    lines = text.removesuffix("\n").split("\n")
+    if lines.pop() != "end":
+        raise CommandError("its answer is cut off")
+    services: dict[str, dict[str, Any]] = {}
+    found: list[CertificateState] = []
+    unreadable: list[str] = []
+    etcd: dict[str, Any] | None = None
+    for line in lines:
+        match line.split("\t"):
+            case ["service", name, unit, active, seconds]:
+                services.setdefault(name, {}).update(
+                    unit=None if unit == "-" else unit,
+                    active=active or None,
+                    since=now - timedelta(seconds=int(seconds)) if seconds else None,
+                )
+            case ["health", name, result, reason]:
+                services.setdefault(name, {}).update(healthy=result == "ok", reason=reason)
+            case ["certificate", name, path, pem]:
+                try:
+                    found += _certificates(name, path, pem.replace("|", "\n"))
+                except ValueError:
+                    unreadable.append(path)
+            case ["etcd", kind, value]:
+                etcd = (etcd or {}) | _etcd(kind, value)
+            case _:
+                raise CommandError(f"its answer has an invalid line: {line[:80]!r}")
+    return NodeState(
+        services={name: ServiceState(name=name, **values) for name, values in services.items() if "unit" in values},
+        certificates=tuple(found),
+        unreadable=tuple(unreadable),
+        etcd=None if etcd is None else EtcdAnswer(**etcd),
+    )
+
+
+def _certificates(service: str, path: str, text: str) -> list[CertificateState]:
+    return [
+        CertificateState(service=service, path=path, common_name=each.common_name, end=each.not_after)
+        for each in certificates(text)
+    ]
+
+
+def _etcd(kind: str, value: str) -> dict[str, Any]:
+    if kind == "failed":
+        return {"failure": value or "etcdctl failed"}
+    if kind == "missing":
+        return {"missing": value}
+    try:
+        document = json.loads(value)
+        if kind == "status":
+            return {"status": EtcdStatus.from_dict(document[0]["Status"])}
+        return {"members": tuple(map(EtcdMember.from_dict, document["members"]))}
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return {"failure": f"etcdctl printed no {kind} document"}

@@ -1,0 +1,81 @@
+"""Differences between a lab and its stack, and the report of them: as text, as JSON and as an exit code."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ops.command_line import NOT_CHECKED, OK, PROBLEM
+
+
+@dataclass(frozen=True, order=True)
+class Difference:
+    """A difference between a node and the stack.
+
+    Attributes:
+        node: Name of the node.
+        service: Service that it belongs to. Empty if no service of the stack can correct it.
+        subject: File, unit or image that differs. Empty if it is the service itself.
+        difference: Description, such as `content differs`.
+    """
+
+    node: str
+    service: str
+    subject: str
+    difference: str
+
+    def __str__(self) -> str:
+        description = f"{self.subject}: {self.difference}" if self.subject else self.difference
+        return f"{self.node}  {self.service or '-'}  {description}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyReport:
+    """The result of comparing a lab with its stack.
+
+    Attributes:
+        nodes: Number of nodes that were compared.
+        services: Number of services on these nodes.
+        differences: All differences, sorted.
+        unseen: Reason for each part that could not be compared, by its name.
+    """
+
+    nodes: int
+    services: int
+    differences: tuple[Difference, ...]
+    unseen: Mapping[str, str]
+
+    @property
+    def exit_code(self) -> int:
+        """0 if nothing differs, 1 if something differs, 2 if not everything could be compared."""
+        if self.unseen:
+            return NOT_CHECKED
+        return PROBLEM if self.differences else OK
+
+    def text(self, *, quiet: bool = False) -> str:
+        """Return a line for each difference and for each part that did not answer, and the count.
+
+        Args:
+            quiet: Leave out the count.
+        """
+        lines = [str(difference) for difference in self.differences]
+        lines += [f"{name}  could not be looked at: {reason}" for name, reason in self.unseen.items()]
+        counts = (
+            _count(self.nodes, "node"),
+            _count(self.services, "service"),
+            _count(len(self.differences), "difference"),
+        )
+        return "\n".join([*lines, *([] if quiet else [", ".join(counts)])])
+
+    def json(self) -> str:
+        """Return the report as a JSON document; see the package for its shape."""
+        document = {
+            "nodes": self.nodes,
+            "services": self.services,
+            "differences": [vars(difference) for difference in self.differences],
+            "unseen": dict(self.unseen),
+        }
+        return json.dumps(document, indent=2)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,435 @@
+"""The state that `python3 -m ops.status` shows, with fake pulumi, kubectl, ssh and virsh."""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from host.access.ssh import Login
+from ops.clients import CommandError, Commands
+from ops.status.__main__ import main
+from tests.support.certificates import pair
+
+ADDRESSES = {"server": "10.240.0.10", "node-0": "10.240.0.20", "node-1": "10.240.0.21"}
+SERVICES = {"server": ["etcd", "kube-apiserver"], "node-0": ["kubelet"], "node-1": ["kubelet"]}
+ETCD_STATUS = {"header": {"member_id": 255}, "leader": 255, "version": "3.6.16", "dbSize": 2097152}
+ETCD_MEMBERS = {"members": [{"ID": 255, "name": "server", "peerURLs": ["https://10.240.0.10:2380"]}]}
+
+
+def certificate(days: float) -> str:
+    """Return a certificate that expires in some days, as a node prints it."""
+    now = datetime.now(UTC)
+    text, _ = pair("system:node:node-0", valid=(now - timedelta(days=1), now + timedelta(days=days, minutes=5)))
+    return text.replace("\n", "|")
+
+
+class Lab(Commands):
+    """A lab where all is well. A test replaces an answer, by an error if it should fail."""
+
+    def __init__(self) -> None:
+        self.stack: dict[str, Any] | CommandError = {
+            "apiEndpoint": "https://10.240.0.10:6443",
+            "certificateAuthority": "certificate",
+            "nodes": {
+                name: {
+                    "role": "control-plane" if name == "server" else "worker",
+                    "address": address,
+                    "kubernetesVersion": "v1.36.3",
+                    "ssh": f"ssh {name}",
+                    **({} if name == "server" else {"podCidr": "10.200.0.0/24"}),
+                }
+                for name, address in ADDRESSES.items()
+            },
+            "services": {name: dict.fromkeys(services, "digest") for name, services in SERVICES.items()},
+            "sshKey": "private",
+            "knownHosts": "".join(f"{address} ssh-ed25519 key\n" for address in ADDRESSES.values()),
+            "kubeconfig": "kubeconfig",
+        }
+        self.lines: dict[str, list[str] | CommandError] = {
+            name: [
+                *(f"service\t{service}\t{service}.service\tactive\t3600" for service in services),
+                *(f"health\t{service}\tok\t" for service in services),
+            ]
+            for name, services in SERVICES.items()
+        }
+        self.add("server", f"etcd\tstatus\t{json.dumps([{'Status': ETCD_STATUS}])}")
+        self.add("server", f"etcd\tmembers\t{json.dumps(ETCD_MEMBERS)}")
+        self.add("node-0", f"certificate\tkubelet\t/var/lib/kubelet/kubelet.crt\t{certificate(90)}")
+        self.items: list[dict[str, Any]] | CommandError = [
+            {
+                "metadata": {"name": name},
+                "status": {
+                    "conditions": [{"type": "Ready", "status": "True"}],
+                    "nodeInfo": {"kubeletVersion": "v1.36.3", "containerRuntimeVersion": "containerd://2.4.2"},
+                },
+            }
+            for name in ("node-0", "node-1")
+        ]
+        self.vms: dict[str, str | CommandError] = dict.fromkeys(ADDRESSES, "running")
+
+    def add(self, node: str, line: str) -> None:
+        """Add a line to the answer of a node."""
+        lines = self.lines[node]
+        assert isinstance(lines, list)
+        lines.append(line)
+
+    def replace(self, node: str, old: str, new: str) -> None:
+        """Replace a text in the answer of a node."""
+        lines = self.lines[node]
+        assert isinstance(lines, list)
+        assert any(old in line for line in lines)
+        self.lines[node] = [line.replace(old, new) for line in lines]
+
+    def outputs(self, stack: str) -> Mapping[str, Any]:
+        assert stack == "dev"
+        if isinstance(self.stack, CommandError):
+            raise self.stack
+        return self.stack
+
+    def run(
+        self,
+        login: Login,
+        command: Sequence[str],
+        *,
+        stdin: str = "",
+        timeout: float = 900,
+        options: Sequence[str] = (),
+    ) -> str:
+        assert command == ["bash", "-s"]
+        assert stdin.startswith("#!/bin/bash")
+        assert timeout <= 120
+        assert options
+        [name] = [name for name, address in ADDRESSES.items() if address == login.address]
+        lines = self.lines[name]
+        if isinstance(lines, CommandError):
+            raise lines
+        return "\n".join([*lines, "end\n"])
+
+    def nodes(self, kubeconfig: str | None) -> Mapping[str, Any]:
+        assert kubeconfig == "kubeconfig"
+        if isinstance(self.items, CommandError):
+            raise self.items
+        return {"items": self.items}
+
+    def api_version(self, kubeconfig: str | None) -> str:
+        assert kubeconfig == "kubeconfig"
+        if isinstance(self.items, CommandError):
+            raise self.items
+        return "v1.36.3"
+
+    def vm_state(self, libvirt_uri: str, domain: str) -> str:
+        assert libvirt_uri == "qemu:///system"
+        answer = self.vms[domain.removeprefix("hardway-")]
+        if isinstance(answer, CommandError):
+            raise answer
+        return answer
+
+
+@pytest.fixture
+def lab() -> Lab:
+    """Return a lab where all is well."""
+    return Lab()
+
+
+Problems = Callable[[Lab], list[str]]
+
+
+@pytest.fixture
+def problems(capsys: pytest.CaptureFixture[str]) -> Problems:
+    """Return a function that returns the problems of a lab."""
+
+    def run(lab: Lab) -> list[str]:
+        code = main(["--json"], lab)
+        document = json.loads(capsys.readouterr().out)
+        assert code == (1 if document["problems"] else 0)
+        assert document["well"] is (code == 0)
+        return [f"{each['part']}: {each['problem']}" for each in document["problems"]]
+
+    return run
+
+
+def document(lab: Lab, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Run the command and return its JSON document."""
+    main(["--json"], lab)
+    return json.loads(capsys.readouterr().out)
+
+
+def test_json_shape(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    found = document(lab, capsys)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", found.pop("time"))
+    [etcd, _, kubelet, _] = found.pop("services")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", etcd.pop("since"))
+    assert kubelet["node"] == "node-0"
+    assert etcd == {
+        "node": "server",
+        "service": "etcd",
+        "unit": "etcd.service",
+        "active": "active",
+        "healthy": True,
+        "reason": "",
+    }
+    [certificate] = found.pop("certificates")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", certificate.pop("end"))
+    assert certificate == {
+        "node": "node-0",
+        "service": "kubelet",
+        "path": "/var/lib/kubelet/kubelet.crt",
+        "commonName": "system:node:node-0",
+        "daysLeft": 90.0,
+        "expiring": False,
+    }
+    [server, node, _] = found.pop("nodes")
+    assert server["ready"] is None
+    assert node == {
+        "name": "node-0",
+        "role": "worker",
+        "address": "10.240.0.20",
+        "podCidr": "10.200.0.0/24",
+        "version": "v1.36.3",
+        "runtime": "containerd://2.4.2",
+        "ready": True,
+        "reachable": True,
+        "vm": "running",
+    }
+    assert found == {
+        "stack": "dev",
+        "well": True,
+        "problems": [],
+        "notes": [],
+        "versions": {"kubernetes": ["v1.36.3"], "apiServer": "v1.36.3", "etcd": ["3.6.16"]},
+        "etcd": [
+            {
+                "member": "server",
+                "id": "ff",
+                "leader": True,
+                "learner": False,
+                "version": "3.6.16",
+                "databaseBytes": 2097152,
+            }
+        ],
+    }
+
+
+def test_text_of_a_healthy_lab(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([], lab) == 0
+    lines = [re.sub("  +", "  ", line) for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == ("Stack dev at https://10.240.0.10:6443: API server v1.36.3, nodes v1.36.3, etcd 3.6.16")
+    assert "node-0  worker  yes  v1.36.3  10.240.0.20  10.200.0.0/24  running" in lines
+    assert "server  control-plane  -  v1.36.3  10.240.0.10  -  running" in lines
+    assert "node-1  kubelet  active  yes  1h 0m" in lines
+    assert "server  ff  yes  3.6.16  2.0 MiB" in lines
+    assert any(line.startswith("node-0  kubelet  90  ") for line in lines)
+    assert lines[-1] == "All is well."
+
+
+def test_quiet_prints_only_problems(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--quiet"], lab) == 0
+    assert capsys.readouterr().out == ""
+    lab.lines["node-0"] = CommandError("No route to host")
+    assert main(["--quiet"], lab) == 1
+    assert capsys.readouterr().out == "PROBLEM  node-0: does not answer: No route to host\n"
+
+
+def test_silent_node_does_not_hide_the_others(lab: Lab, problems: Problems, capsys: pytest.CaptureFixture[str]) -> None:
+    lab.lines["node-0"] = CommandError("No route to host")
+    assert problems(lab) == ["node-0: does not answer: No route to host"]
+    found = document(lab, capsys)
+    assert [node["reachable"] for node in found["nodes"]] == [True, False, True]
+    assert {service["node"] for service in found["services"]} == {"server", "node-1"}
+
+
+def test_incomplete_answer_is_no_answer(lab: Lab, problems: Problems) -> None:
+    lab.add("node-0", "Welcome!")
+    assert problems(lab) == ["node-0: does not answer: its answer has an invalid line: 'Welcome!'"]
+
+
+def test_silent_api_server(lab: Lab, problems: Problems, capsys: pytest.CaptureFixture[str]) -> None:
+    lab.items = CommandError("connection refused")
+    assert problems(lab) == ["API server: does not answer: connection refused"]
+    found = document(lab, capsys)
+    assert found["versions"]["apiServer"] is None
+    assert {node["ready"] for node in found["nodes"]} == {None}
+
+
+def test_without_administrator_the_api_server_is_a_note(
+    lab: Lab, problems: Problems, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert isinstance(lab.stack, dict)
+    del lab.stack["kubeconfig"]
+    assert problems(lab) == []
+    assert [note["part"] for note in document(lab, capsys)["notes"]] == ["API server"]
+
+
+def test_node_that_is_not_ready(lab: Lab, problems: Problems) -> None:
+    assert isinstance(lab.items, list)
+    lab.items[0]["status"]["conditions"] = [{"type": "Ready", "status": "False", "message": "no network"}]
+    assert problems(lab) == ["node-0: is not Ready: no network"]
+
+
+def test_node_that_is_not_in_the_cluster(lab: Lab, problems: Problems) -> None:
+    assert isinstance(lab.items, list)
+    del lab.items[0]
+    assert problems(lab) == ["node-0: is not in the cluster"]
+
+
+def test_node_of_another_version(lab: Lab, problems: Problems) -> None:
+    assert isinstance(lab.items, list)
+    lab.items[0]["status"]["nodeInfo"]["kubeletVersion"] = "v1.35.4"
+    assert problems(lab) == ["node-0: its kubelet runs v1.35.4, not v1.36.3"]
+
+
+def test_inactive_service(lab: Lab, problems: Problems) -> None:
+    lab.replace("node-0", "active\t3600", "failed\t")
+    assert problems(lab) == ["node-0: kubelet is failed, not active"]
+
+
+def test_unhealthy_service(lab: Lab, problems: Problems) -> None:
+    lab.replace("node-0", "ok\t", "failed\tnot Ready")
+    assert problems(lab) == ["node-0: kubelet is not healthy: not Ready"]
+
+
+def test_missing_service(lab: Lab, problems: Problems) -> None:
+    lab.lines["node-0"] = []
+    assert problems(lab) == ["node-0: kubelet is not on the node"]
+
+
+@pytest.mark.parametrize(
+    ("days", "problem"),
+    [
+        (31, ""),
+        (29, "expires in 29.0 days; run pulumi up to renew it"),
+        (-0.5, "expired on "),
+    ],
+)
+def test_expiring_certificate(lab: Lab, problems: Problems, days: float, problem: str) -> None:
+    lab.add("node-1", f"certificate\tkubelet\t/kubelet.crt\t{certificate(days)}")
+    found = problems(lab)
+    assert bool(found) is bool(problem)
+    assert all(each.startswith(f"node-1: the certificate /kubelet.crt {problem}") for each in found)
+
+
+def test_unreadable_certificate(lab: Lab, problems: Problems) -> None:
+    lab.add("node-1", "certificate\tkubelet\t/kubelet.crt\t-----BEGIN CERTIFICATE-----|")
+    assert problems(lab) == ["node-1: the certificate in /kubelet.crt cannot be read"]
+
+
+def test_text_shows_only_certificates_that_matter(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    lab.add("node-0", f"certificate\tkubelet\t/later.crt\t{certificate(300)}")
+    main([], lab)
+    assert "/later.crt" not in capsys.readouterr().out
+    main(["--verbose"], lab)
+    assert "/later.crt" in capsys.readouterr().out
+
+
+def test_stopped_vm(lab: Lab, problems: Problems) -> None:
+    lab.vms["node-1"] = "shut off"
+    assert problems(lab) == ["node-1: its VM is shut off"]
+
+
+def test_silent_libvirt(lab: Lab, problems: Problems) -> None:
+    lab.vms["node-1"] = CommandError("virsh is not on PATH")
+    assert problems(lab) == ["node-1: the state of its VM is unknown: virsh is not on PATH"]
+
+
+def test_missing_etcdctl_is_a_note(lab: Lab, problems: Problems, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = lab.lines["server"]
+    assert isinstance(lines, list)
+    lab.lines["server"] = [*lines[:-2], "etcd\tmissing\tetcdctl is not on this node"]
+    assert problems(lab) == []
+    found = document(lab, capsys)
+    assert found["etcd"] == []
+    assert found["notes"] == [
+        {"part": "server", "problem": "the state of etcd is unknown: etcdctl is not on this node"}
+    ]
+
+
+def test_silent_etcd(lab: Lab, problems: Problems) -> None:
+    lines = lab.lines["server"]
+    assert isinstance(lines, list)
+    lab.lines["server"] = [*lines[:-2], "etcd\tfailed\tdeadline exceeded"]
+    assert problems(lab) == ["server: etcd does not answer: deadline exceeded"]
+
+
+def test_etcd_without_leader(lab: Lab, problems: Problems) -> None:
+    lab.replace("server", '"leader": 255', '"leader": 0')
+    assert problems(lab) == ["etcd: has no leader"]
+
+
+def test_etcd_alarm(lab: Lab, problems: Problems) -> None:
+    lab.replace("server", '"leader": 255', '"leader": 255, "errors": ["memberID:255 alarm:NOSPACE "]')
+    assert problems(lab) == ["server: etcd reports: memberID:255 alarm:NOSPACE "]
+
+
+def test_member_before_its_first_start_is_known_by_its_url(lab: Lab, problems: Problems) -> None:
+    lab.replace("server", '"name": "server", ', "")
+    assert problems(lab) == []
+
+
+def test_etcd_members_that_are_wrong(lab: Lab, problems: Problems, capsys: pytest.CaptureFixture[str]) -> None:
+    others = [{"ID": 16, "name": "old"}, {"ID": 17, "name": "new", "isLearner": True}]
+    lab.replace("server", json.dumps(ETCD_MEMBERS), json.dumps({"members": [*ETCD_MEMBERS["members"], *others]}))
+    assert problems(lab) == [
+        "etcd: member old is no control plane of the stack",
+        "etcd: member new is still a learner and has no vote",
+        "etcd: member new is no control plane of the stack",
+    ]
+    assert document(lab, capsys)["etcd"][1] == {
+        "member": "old",
+        "id": "10",
+        "leader": False,
+        "learner": False,
+        "version": None,
+        "databaseBytes": None,
+    }
+
+
+def test_control_plane_outside_of_etcd(lab: Lab, problems: Problems) -> None:
+    assert isinstance(lab.stack, dict)
+    lab.stack["nodes"]["node-1"]["role"] = "control-plane"
+    assert problems(lab) == ["etcd: control plane node-1 is no member"]
+
+
+def test_unreadable_configuration_is_a_problem(lab: Lab, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["--quiet"], lab, tmp_path) == 1
+    assert "configuration: cannot be read: There is no stack file" in capsys.readouterr().out
+
+
+def test_unreadable_stack(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    lab.stack = CommandError("no stack named 'dev' found")
+    assert main([], lab) == 2
+    assert capsys.readouterr().err == "hardway: the stack could not be read: no stack named 'dev' found\n"
+
+
+def test_stack_never_brought_up(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    lab.stack = {}
+    assert main([], lab) == 2
+    assert "bring the lab up first" in capsys.readouterr().err
+
+
+def test_watch_repeats_until_interrupted(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    waits: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        lab.vms["node-1"] = "paused"
+        if len(waits) == 2:
+            raise KeyboardInterrupt
+
+    assert main(["--json", "--watch", "7"], lab, sleep=sleep) == 1
+    assert waits == [7, 7]
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (first["well"], second["well"]) == (True, False)
+
+
+def test_terminal_gets_tables(lab: Lab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("rich")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    lab.vms["node-1"] = "paused"
+    assert main([], lab) == 1
+    printed = capsys.readouterr().out
+    assert "READY" in printed
+    assert "PROBLEM  node-1: its VM is paused" in printed
