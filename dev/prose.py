@@ -167,6 +167,11 @@ def check(checkout: Path, name: str) -> list[Finding]:
         return []
     lines = text.splitlines()
     findings = []
+    if path.suffix == ".py":
+        try:
+            ast.parse(text)
+        except SyntaxError as error:
+            return [Finding(name, error.lineno or 1, error.msg, "the file is not Python")]
     for passage in passages(path, text):
         rules = (START, *RULES) if passage.starts else RULES
         last = lines[min(passage.line - 1 + passage.text.count("\n"), len(lines) - 1)]

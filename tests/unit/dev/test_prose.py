@@ -93,6 +93,10 @@ def test_links_and_binaries_are_skipped(checkout: Path) -> None:
     assert prose.check(checkout, "link.md") == prose.check(checkout, "b.md") == []
 
 
+def test_a_syntax_error_is_a_finding(checkout: Path) -> None:
+    assert found(checkout, "a.py", "a = 1\n<<<<<<< HEAD\n") == [(2, "invalid syntax")]
+
+
 def test_findings_are_printed_with_advice(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (checkout / "docs").mkdir()
     (checkout / "docs" / "a.md").write_text("It is made anew.\n")
