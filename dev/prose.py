@@ -86,6 +86,9 @@ def _rule(pattern: str, advice: str, flags: int = re.IGNORECASE) -> Rule:
     return Rule(re.compile(pattern.replace(" ", r"\s+"), flags), advice)
 
 
+_AFTER = "and|as|at|because|but|by|for|has|if|in|is|of|on|or|so|than|that|to|when|where|which|while|with"
+"""Words after which `of its own` is the end of a phrase. Before a noun it is ordinary English."""
+
 START = _rule(
     r"\A\s*(what(ever)?|whether|how|where(ver)?|why|who(ever|se)?|those|that (which|of)|which)\b(?!')",
     'start with a verb or a noun: "Return …", "A service …", "If …"',
@@ -94,24 +97,30 @@ START = _rule(
 
 RULES = (
     _rule(r"\banew\b", "write again, or recreate, renew"),
-    _rule(r"(?<!\bleave\s)(?<!\bleaves\s)(?<!\bleft\s)(?<!\bstand-)\balone\b", "write only before the noun"),
+    _rule(
+        r"(?<!\bleave\s)(?<!\bleave\sit\s)(?<!\bleave\sthem\s)(?<!\bleft\s)(?<!\bstand-)\balone\b",
+        "write only before the noun",
+    ),
     _rule(r"\b(is|are|was|were|been|being) told\b", "write is given, is configured, or is recognised by"),
     _rule(r"\btold (apart )?by\b", "write recognised by"),
     _rule(r"\b(is|are|was|were|been) said\b", "write is reported, is printed, is configured"),
-    _rule(r"\b(says?|said|saying|tells?) (so|who|what|whether)\b", "write reports, prints or returns"),
+    _rule(r"\b(says?|said|saying|tells?) (so|who|whether|what(?! (to|is) ))\b", "write reports, prints or returns"),
     _rule(r"\bbe (it|they) \w+", "write whether A or B"),
     _rule(r"\b(is|are|was|were) there (already|before)\b", "write existing"),
-    _rule(r"\bof (its|their|his|her|your|our) own\b", "write separate, or its own before the noun"),
+    _rule(
+        rf"\bof (its|their|his|her|your|our) own\b(?! (?!(?:{_AFTER})\b)[a-z])",
+        "write separate, or its own before the noun",
+    ),
     _rule(r"\bstands? (in|there|at|beside|under|above|below|between)\b(?! for\b)", "write is, or lives"),
     _rule(r", for (it|they|there|he|she|we|this|that|these|those|nobody|nothing) ", "write because"),
     _rule(r"\b(is|are|was|were) to (be )?(?!(?:\d|the |a |an )\b)[a-z]+", "write must or will"),
-    _rule(r"\b(has|have|had|having) to\b", "write must, or needs to"),
+    _rule(r"\b(has|have|had|having) to\b(?! (it|them|each)\b)", "write must, or needs to"),
     _rule(r"\b(go|goes|went|going|come|comes|came) by\b", "write uses, reads, or is identified by"),
     _rule(r"\b(come|comes) to (?!(?:an end|a )\b)[a-z]+", "write becomes, reaches, or leave it out"),
     _rule(r"\bput(s|ting)? (\w+ ){0,2}?back\b", "write roll back or restore"),
     _rule(r"\b(take|takes|taken|took|taking) (\w+ )?(away|back)\b", "write remove, delete or undo"),
     _rule(r"\blook(s|ed|ing)? anew\b", "write check or query again"),
-    _rule(r"\b(who|whom|what|which|where)(so)?ever\b", "name the thing, or write any"),
+    _rule(r"\b(who|whom|what|which|where)(so)?ever\b(?! happens)", "name the thing, or write any"),
     _rule(r"\b(that|those|this) which\b", "name the thing"),
     _rule(r"\bnone but\b|\bnothing but\b|\bno \w+ but the\b|\ball but\b|\bbut for\b", "write only, except or without"),
     _rule(r"\bin vain\b", "write timed out, or without success"),
@@ -119,7 +128,7 @@ RULES = (
     _rule(r"\b(hence|thereby|whereby|wherein|thereof|hitherto|henceforth|lest|nought|naught)\b", "use a common word"),
     _rule(r"\bonce more\b", "write again"),
     _rule(r"\b(is|are|was|were|be|been) had\b", "write get, or is available"),
-    _rule(r"\bwhere (there|none|nothing|nobody|no)\b|\b(only|also|even|except) where\b", "write if"),
+    _rule(r"\bwhere (there|none|nothing|nobody)\b|\b(only|also|even|except) where\b", "write if"),
 )
 """Words and phrases to avoid everywhere, and what to write instead."""
 
@@ -167,6 +176,11 @@ def check(checkout: Path, name: str) -> list[Finding]:
         return []
     lines = text.splitlines()
     findings = []
+    if path.suffix == ".py":
+        try:
+            ast.parse(text)
+        except SyntaxError as error:
+            return [Finding(name, error.lineno or 1, error.msg, "the file is not Python")]
     for passage in passages(path, text):
         rules = (START, *RULES) if passage.starts else RULES
         last = lines[min(passage.line - 1 + passage.text.count("\n"), len(lines) - 1)]

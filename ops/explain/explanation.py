@@ -170,16 +170,17 @@ def _part(entry: Entry, service: Service, services: Iterable[Service], provenanc
     if entry.kind in ("file", "binary", "tool"):
         text = provenance.texts[entry.path]
         by_line = {field.line: field for field in reversed(fields(entry.path, text))} if readable else {}
+        names = frozenset(field.path[-1] for field in by_line.values() if field.path)
         for index, content in enumerate(text.splitlines()):
             field = by_line.get(index)
             origins = provenance.lines.get((entry.path, index), [])
             if not origins and re.search(r"\w", content):
                 version = Origin("source", VERSIONS)
-                origins = [find_source(service.name, entry.path, content, field) if readable else version]
+                origins = [find_source(service.name, entry.path, content, field, names) if readable else version]
             is_setting = key and field and _is_setting(key, content)
             reason = protected_reason(key, field.path) if is_setting and field else ""
-            names = override_names(node, key, field.path) if is_setting and field and not reason else ()
-            lines.append(Line(index + 1, content, field, tuple(origins), reason, tuple(names)))
+            overrides = override_names(node, key, field.path) if is_setting and field and not reason else ()
+            lines.append(Line(index + 1, content, field, tuple(origins), reason, tuple(overrides)))
     return Part(
         entry=entry,
         effect=_effect(entry, service),

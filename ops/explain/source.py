@@ -15,7 +15,7 @@ VERSIONS = "lab/versions.toml"
 COMMENT = re.compile(r"\s*#\s?(.*)")
 
 
-def find_source(service: str, path: str, line: str, field: Field | None) -> Origin:
+def find_source(service: str, path: str, line: str, field: Field | None, names: frozenset[str]) -> Origin:
     """Return the place that a line comes from: the unit file in `assets/units`, or a line of a module in `lab/node`.
 
     Args:
@@ -23,6 +23,7 @@ def find_source(service: str, path: str, line: str, field: Field | None) -> Orig
         path: Path of the file on the node.
         line: The line.
         field: The field on that line, None if there is none.
+        names: Names of all fields in the file. Of equal candidates, the module that has most of them is the best.
     """
     template = UNITS / Path(path).name
     if template.exists():
@@ -33,15 +34,15 @@ def find_source(service: str, path: str, line: str, field: Field | None) -> Orig
     if field is None:
         return Origin("source", _place(module))
     best: tuple[Path, int] | None = None
-    best_score = 0
+    best_score = 0.0
     for candidate in (module, *(other for other in _modules() if other != module)):
-        own = _own_lines(candidate, service)
+        own, affinity = _own_lines(candidate, service), _affinity(candidate, names)
         for number, line in enumerate(_lines(candidate)):
             score = _score(line, field)
             # The service's own module and function are the most likely places, so others must match better.
-            preferred = score and score + (candidate == module) + (number in own)
-            if preferred > best_score:
-                best, best_score = (candidate, number), preferred
+            total = score and score + (candidate == module) + (number in own) + affinity
+            if total > best_score:
+                best, best_score = (candidate, number), total
     if best is None:
         return Origin("source", _place(module))
     return Origin("source", _place(*best), _comment_above(*best))
@@ -66,6 +67,13 @@ def _comment_above(file: Path, number: int) -> str:
             break
         found.insert(0, comment[1])
     return " ".join(found)
+
+
+@cache
+def _affinity(module: Path, names: frozenset[str]) -> float:
+    """Return the share of field names that a module contains: less than 1, so that it only decides between equals."""
+    text = "\n".join(_lines(module))
+    return sum(f'"{name}"' in text for name in names) / (len(names) + 1)
 
 
 @cache

@@ -22,7 +22,8 @@ MAY_IMPORT = {
     "system": (),
     "lab": ("system",),
     "toolchain": ("system", "lab.versions"),
-    "host": ("system", "lab.versions", "toolchain"),
+    # The access files of a stack are written from its outputs.
+    "host": ("system", "lab.versions", "lab.outputs", "toolchain"),
     "components": ("system", "lab", "toolchain", "host"),
     "ops": ("system", "lab", "toolchain", "host", "components"),
     "hardway": ("system", "toolchain", "host"),

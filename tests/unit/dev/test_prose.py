@@ -40,6 +40,8 @@ def found(checkout: Path, name: str, text: str) -> list[tuple[int, str]]:
         ('raise ValueError(f"{name} is made anew")\n', [(1, "anew")]),
         ('raise ValueError(\n    "it has a folder "\n    "of its own"\n)\n', [(2, "of its own")]),
         ('A = "anew"\n', []),
+        ("# It uses the API server of its own node. Leave it alone, whatever happens.\n", []),
+        ("# The message says what to do. A node has a folder of its own in it.\n", [(1, "of its own")]),
         ('"""Return what the node has."""\n# If it runs, it stands in for the other.\n', []),
         ('"""A worker."""\nA = "is it whole again"\n', []),
     ],
@@ -91,6 +93,10 @@ def test_links_and_binaries_are_skipped(checkout: Path) -> None:
     (checkout / "link.md").symlink_to("nowhere")
     (checkout / "b.md").write_bytes(b"\xff anew")
     assert prose.check(checkout, "link.md") == prose.check(checkout, "b.md") == []
+
+
+def test_a_syntax_error_is_a_finding(checkout: Path) -> None:
+    assert found(checkout, "a.py", "a = 1\n<<<<<<< HEAD\n") == [(2, "invalid syntax")]
 
 
 def test_findings_are_printed_with_advice(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -76,6 +76,16 @@ def test_fixed_value_comes_from_a_source_line() -> None:
     assert "stub" in origin.reason
 
 
+def test_common_fields_come_from_the_module_of_the_file() -> None:
+    changed = stack()
+    node = changed.spec.workers[1]
+    [kubelet] = [each for each in node_services(changed.spec, node) if each.name == "kubelet"]
+    parts = explain(changed, node, kubelet)
+    [kubeconfig] = [part for part in parts if part.entry.path == "/var/lib/kubelet/kubeconfig"]
+    modules = {origin.name.partition(":")[0] for line in kubeconfig.lines for origin in line.origins}
+    assert {name for name in modules if name.startswith("lab/")} == {"lab/node/kubeconfig.py"}
+
+
 def test_flag_comes_from_the_address_of_the_node() -> None:
     assert origins(stack(), "node-1", "kubelet", "--node-ip") == [Origin("configuration", "hardway:workers[1].address")]
 
