@@ -268,7 +268,7 @@ def test_node_that_is_not_ready_differs(ready: str) -> None:
 def test_node_that_was_never_ready_differs() -> None:
     item = api_node("node-0")
     del item["status"]["conditions"]
-    assert cluster_differences(item) == ["node-0  kubelet  node: is not Ready: it never said so"]
+    assert cluster_differences(item) == ["node-0  kubelet  node: is not Ready: it never reported its state"]
 
 
 def test_node_of_another_version_differs() -> None:
