@@ -36,7 +36,7 @@ class CommandError(Exception):
 
 
 class OutputsError(Exception):
-    """The outputs of a stack do not describe a lab. The message says what to do."""
+    """The outputs of a stack do not describe a lab. The message names the next step."""
 
 
 class Commands:

@@ -28,7 +28,7 @@ Progress = Callable[[str], None]
 
 
 class NotUpError(Exception):
-    """The stack has no cluster to test. The message says what to do."""
+    """The stack has no cluster to test. The message names the next step."""
 
 
 def main(
@@ -81,7 +81,7 @@ def _kubeconfig(stack: str) -> Path:
 
 
 def _test(cluster: Cluster, nodes: Sequence[str], progress: Progress) -> SmokeReport:
-    """Create the objects, run the checks, and delete the objects, whatever happens."""
+    """Create the objects, run the checks, and delete the objects, also after a failure."""
     with _interruptible():
         try:
             progress(f"creating namespace {cluster.namespace}")

@@ -90,7 +90,7 @@ def _trouble(status: Mapping[str, Any]) -> str:
         if waiting:
             return ": ".join(filter(None, (waiting.get("reason"), waiting.get("message"))))
     messages = [condition["message"] for condition in status.get("conditions", ()) if condition.get("message")]
-    return f"is {status.get('phase', 'Pending')}, not ready: {'; '.join(messages) or 'it never said why'}"
+    return f"is {status.get('phase', 'Pending')}, not ready: {'; '.join(messages) or 'it gave no reason'}"
 
 
 def _seconds(began: str, ended: str) -> float:

@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None, commands: Commands | None = Non
     except (CommandError, OutputsError) as error:
         return report_error(f"the stack could not be read: {error}")
     report = compare(outputs, reached_by, commands, _ignore if options.quiet else report_progress)
-    text = report.json() if options.json else report.text(quiet=options.quiet)
+    text = report.json() if options.json else report.text(quiet=options.quiet, verbose=options.verbose)
     if text:
         print(text)
     record_repairs(options.stack.rpartition("/")[2], correctable(report.differences, outputs), datetime.now(UTC))
@@ -72,17 +72,23 @@ def compare(
             name = parts[part]
             try:
                 found[name] = part.result()
-                outcome = f"{len(found[name])} differences" if found[name] else "no difference"
+                number = len(found[name])
+                outcome = f"{number or 'no'} difference{'s' if number > 1 else ''}"
             except (CommandError, node.ReportError) as error:
                 unseen[name] = str(error)
                 outcome = f"could not be looked at: {error}"
             progress(f"{name}: {outcome} ({count} of {len(parts)}, after {time.monotonic() - began:.0f} s)")
     compared = found.keys() - {API_SERVER}
+    different = {(each.node, each.service) for differences in found.values() for each in differences}
+    services = [
+        (name, service) for name in outputs.nodes if name in compared for service in outputs.services.get(name, {})
+    ]
     return VerifyReport(
         nodes=len(compared),
-        services=sum(len(outputs.services.get(name, {})) for name in compared),
+        services=len(services),
         differences=tuple(sorted(difference for each in found.values() for difference in each)),
         unseen={name: unseen[name] for name in parts.values() if name in unseen},
+        unchanged=tuple(pair for pair in services if pair not in different),
     )
 
 

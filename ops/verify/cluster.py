@@ -40,7 +40,7 @@ def _node_differences(name: str, node: NodeOutputs, item: Mapping[str, Any]) -> 
     conditions = {condition["type"]: condition for condition in item["status"].get("conditions", [])}
     ready = conditions.get("Ready", {})
     if ready.get("status") != "True":
-        yield Difference(name, KUBELET, "node", f"is not Ready: {ready.get('message', 'it never said so')}")
+        yield Difference(name, KUBELET, "node", f"is not Ready: {ready.get('message', 'it never reported its state')}")
     version = item["status"]["nodeInfo"]["kubeletVersion"]
     if node.kubernetes_version and version.removeprefix("v") != node.kubernetes_version.removeprefix("v"):
         yield Difference(name, KUBELET, "node", f"runs {version}, not {node.kubernetes_version}")

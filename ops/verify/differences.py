@@ -37,12 +37,14 @@ class VerifyReport:
         services: Number of services on these nodes.
         differences: All differences, sorted.
         unseen: Reason for each part that could not be compared, by its name.
+        unchanged: Node and name of each service without a difference.
     """
 
     nodes: int
     services: int
     differences: tuple[Difference, ...]
     unseen: Mapping[str, str]
+    unchanged: tuple[tuple[str, str], ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -51,13 +53,15 @@ class VerifyReport:
             return NOT_CHECKED
         return PROBLEM if self.differences else OK
 
-    def text(self, *, quiet: bool = False) -> str:
+    def text(self, *, quiet: bool = False, verbose: bool = False) -> str:
         """Return a line for each difference and for each part that did not answer, and the count.
 
         Args:
             quiet: Leave out the count.
+            verbose: Add a line for each service without a difference.
         """
-        lines = [str(difference) for difference in self.differences]
+        lines = [f"{node}  {service}  does not differ" for node, service in self.unchanged] if verbose else []
+        lines += [str(difference) for difference in self.differences]
         lines += [f"{name}  could not be looked at: {reason}" for name, reason in self.unseen.items()]
         counts = (
             _count(self.nodes, "node"),

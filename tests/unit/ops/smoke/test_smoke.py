@@ -259,7 +259,7 @@ def test_without_dns_only_names_are_skipped(run: Run, capsys: pytest.CaptureFixt
             {"phase": "Pending", "conditions": [{"type": "Ready", "status": "False", "message": "no network"}]},
             "is Pending, not ready: no network",
         ),
-        ({}, "is Pending, not ready: it never said why"),
+        ({}, "is Pending, not ready: it gave no reason"),
     ],
 )
 def test_pod_that_is_not_ready_fails_with_its_reason(

@@ -187,6 +187,18 @@ def test_quiet_prints_only_differences(lab: Answers, capsys: pytest.CaptureFixtu
     assert captured.err == ""
 
 
+def test_verbose_lists_services_without_differences(lab: Answers, capsys: pytest.CaptureFixture[str]) -> None:
+    lab.reports["node-1"] = report("node-1", DRIFT)
+    assert main(["--verbose"], lab) == 1
+    assert capsys.readouterr().out.splitlines()[:5] == [
+        "server  kube-apiserver  does not differ",
+        "node-0  containerd  does not differ",
+        "node-0  kubelet  does not differ",
+        "node-1  containerd  does not differ",
+        "node-1  kubelet  /var/lib/kubelet/kubelet-config.yaml: content differs",
+    ]
+
+
 def test_progress_names_each_compared_part(lab: Answers, capsys: pytest.CaptureFixture[str]) -> None:
     lab.reports["node-0"] = CommandError("No route to host")
     assert main([], lab) == 2
@@ -268,7 +280,7 @@ def test_node_that_is_not_ready_differs(ready: str) -> None:
 def test_node_that_was_never_ready_differs() -> None:
     item = api_node("node-0")
     del item["status"]["conditions"]
-    assert cluster_differences(item) == ["node-0  kubelet  node: is not Ready: it never said so"]
+    assert cluster_differences(item) == ["node-0  kubelet  node: is not Ready: it never reported its state"]
 
 
 def test_node_of_another_version_differs() -> None:
