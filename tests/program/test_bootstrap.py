@@ -1,4 +1,4 @@
-"""The stack whose kubelets join by a bootstrap token: what it registers, in what order, and where tokens never show."""
+"""The stack whose kubelets use bootstrap tokens: its resources, their order, and the secrecy of the tokens."""
 
 import json
 
@@ -9,7 +9,7 @@ from lab.config.parse import load
 from lab.node.bootstrap import token, token_id
 from lab.spec import Spec
 from system.files import CHECKOUT
-from tests.program.test_structure import MOST_CONNECTIONS_OF_A_WORKER, MOST_RESOURCES_OF_A_WORKER
+from tests.program.test_structure import MAX_CONNECTIONS_OF_WORKER, MAX_RESOURCES_OF_WORKER
 from tests.support.changes import spec_of
 from tests.support.payload import files
 from tests.support.recording import Program, record
@@ -30,7 +30,7 @@ def run(spec: Spec) -> Program:
 
 @pytest.fixture(scope="module")
 def wider() -> Program:
-    """The stack with one worker more."""
+    """The stack with another worker."""
     declared = yaml.safe_load(STACK_FILE.read_text(encoding="utf-8"))["config"]
     values = {key.removeprefix("hardway:"): value for key, value in declared.items()}
     values["workers"].append(NEW_WORKER)
@@ -38,7 +38,7 @@ def wider() -> Program:
 
 
 def tokens(run: Program, spec: Spec) -> dict[str, str]:
-    """The token of each node, as the first control plane has it."""
+    """Return the token of each node from the payload of the first control plane."""
     admission = files(run.command("cp1-node-admission").inputs["stdin"])
     return {node.name: admission[f"root/var/lib/node-admission/{node.name}"] for node in spec.nodes}
 
@@ -46,8 +46,8 @@ def tokens(run: Program, spec: Spec) -> dict[str, str]:
 def test_worker_stays_within_limits(run: Program, wider: Program) -> None:
     added = wider.added_since(run)
     assert all(NEW_WORKER["name"] in name for name in added)
-    assert len(added) <= MOST_RESOURCES_OF_A_WORKER, sorted(added)
-    assert len([name for name in added if wider.by_identity[name].is_command]) <= MOST_CONNECTIONS_OF_A_WORKER
+    assert len(added) <= MAX_RESOURCES_OF_WORKER, sorted(added)
+    assert len([name for name in added if wider.by_identity[name].is_command]) <= MAX_CONNECTIONS_OF_WORKER
 
 
 def test_added_worker_changes_only_routes_and_tokens(run: Program, wider: Program, spec: Spec) -> None:

@@ -1,4 +1,4 @@
-"""Secrets: where private keys may be, and where they never are."""
+"""Places where private keys may and may not be."""
 
 import json
 
@@ -10,7 +10,7 @@ BETWEEN_CERTIFICATES = {"privateKeyPem", "caPrivateKeyPem"}
 
 
 def lines(key: str) -> list[str]:
-    """The lines of a key that tell it, without those that only say what it is."""
+    """Return the secret lines of a key, without its header and footer."""
     return [line for line in key.splitlines() if line and not line.startswith("-----")]
 
 
@@ -54,7 +54,7 @@ def test_service_shows_only_fingerprints_of_credentials(program: Program) -> Non
     services = program.of_type("hardway:service:NodeService")
     assert services
     for service in services:
-        assert service.shown == service.inputs, "what is secret cannot be shown in a preview"
+        assert service.shown == service.inputs, "a preview cannot show secrets"
         assert "-----BEGIN" not in json.dumps(service.shown)
         for fingerprint in service.shown.get("credentials", {}).values():
             assert fingerprint.startswith("SHA256:")
@@ -88,7 +88,7 @@ def test_access_input_is_secret(program: Program) -> None:
 
 
 def flattened(value: object, place: str = "") -> list[tuple[str, str]]:
-    """Every text of nested inputs, with the keys that lead to it; positions in lists left out."""
+    """Return every text in nested inputs with the path of keys to it, without positions in lists."""
     if isinstance(value, dict):
         return [found for key, item in value.items() for found in flattened(item, f"{place}.{key}".lstrip("."))]
     if isinstance(value, list):
