@@ -1,4 +1,4 @@
-"""What the program's tests share: one recorded run of the default stack, and ways to run changed ones."""
+"""Recorded runs of the default stack, which the program's tests share."""
 
 import pytest
 
@@ -21,11 +21,11 @@ def program(dev: Spec) -> Program:
 
 @pytest.fixture(scope="session")
 def wider() -> Program:
-    """A run of the default stack with one worker more."""
+    """A run of the default stack with another worker."""
     return record(changed(lambda values: values["workers"].append(NEW_WORKER)))
 
 
 @pytest.fixture(scope="session")
 def dev_addresses(dev: Spec) -> dict[str, str]:
-    """The nodes of the default stack: address to name."""
+    """Addresses of the default stack's nodes to their names."""
     return {str(node.address): node.name for node in dev.nodes}

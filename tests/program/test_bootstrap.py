@@ -1,4 +1,4 @@
-"""The stack whose kubelets join by a bootstrap token: what it registers, in what order, and where tokens never show."""
+"""The stack whose kubelets use bootstrap tokens: its resources, their order, and the secrecy of the tokens."""
 
 import json
 
@@ -30,7 +30,7 @@ def run(spec: Spec) -> Program:
 
 @pytest.fixture(scope="module")
 def wider() -> Program:
-    """The stack with one worker more."""
+    """The stack with another worker."""
     declared = yaml.safe_load(STACK_FILE.read_text(encoding="utf-8"))["config"]
     values = {key.removeprefix("hardway:"): value for key, value in declared.items()}
     values["workers"].append(NEW_WORKER)

@@ -1,4 +1,4 @@
-"""What an update changes: each row of the table of changes, as resources that get other inputs."""
+"""The resources that a change of the configuration changes."""
 
 import pytest
 
@@ -16,12 +16,12 @@ PUSH = "command:local:Command"
 
 
 def applied(*services: str) -> set[str]:
-    """The resources by which services such as `node-1-kubelet` are applied: what is shown, and what is run."""
+    """Return the resources that show and apply services such as `node-1-kubelet`."""
     return {f"{kind} {service}" for service in services for kind in (COMPONENT, COMMAND)}
 
 
 def pushed(*nodes: str) -> set[str]:
-    """The resources by which nodes get binaries."""
+    """Return the resources that push binaries to nodes."""
     return {f"{PUSH} {node}-binaries" for node in nodes}
 
 
@@ -77,7 +77,7 @@ def test_change_reaches_exactly_its_resources(row: str, program: Program) -> Non
 
 @pytest.mark.parametrize("name", [name for name, (_, expected) in ROWS.items() if expected])
 def test_preview_shows_every_applied_service(name: str, program: Program) -> None:
-    """A component's inputs are what a person sees; the command below it is what is done."""
+    # The inputs of a component are for people; the command beside it applies the change.
     run = record(changed(*ROWS[name][0]))
     touched = run.changed_since(program)
     shown = {identity.removeprefix(COMPONENT) for identity in touched if identity.startswith(COMPONENT)}
@@ -89,13 +89,13 @@ def test_preview_shows_every_applied_service(name: str, program: Program) -> Non
 def test_announced_restarts_match_the_spec(name: str, dev: Spec, program: Program) -> None:
     spec = changed(*ROWS[name][0])
     run = record(spec)
-    said = {
+    announced = {
         (node.name, service.name)
         for node in spec.nodes
         for service in services_of(spec, node)
         if "will restart" in describe_change(node.name, service, *(_shown(of, node, service) for of in (program, run)))
     }
-    assert said == predict(dev, spec)
+    assert announced == predict(dev, spec)
 
 
 def test_config_hash_is_that_of_the_payload(program: Program) -> None:
@@ -128,12 +128,12 @@ def test_only_the_added_worker_is_created(program: Program, wider: Program) -> N
 
 
 def second_control_plane(values: Values) -> None:
-    """Adds a control plane."""
+    """Add a control plane."""
     values["controlPlanes"].append({"name": "server-1", "address": "10.240.0.11"})
 
 
-def the_last_first(values: Values) -> None:
-    """Lists the control planes in another order."""
+def reversed_control_planes(values: Values) -> None:
+    """List the control planes in another order."""
     values["controlPlanes"].reverse()
 
 
@@ -175,7 +175,7 @@ def test_new_membership_applies_etcd_again() -> None:
     "changes",
     [
         ([], [second_control_plane]),
-        ([second_control_plane], [second_control_plane, the_last_first]),
+        ([second_control_plane], [second_control_plane, reversed_control_planes]),
         ([second_control_plane], []),
     ],
     ids=["one becomes two", "two in another order", "two become one"],
@@ -210,9 +210,9 @@ def test_renewed_shared_certificate_changes_every_reader(dev: Spec, program: Pro
 
 
 def test_rebuilt_binary_changes_services_that_run_it(dev: Spec, program: Program) -> None:
-    def digest(thing: Binary | Image) -> str:
-        built_anew = thing.name == "runc"
-        return sha256(f"{type(thing).__name__} {thing.name} {thing.version}{' again' if built_anew else ''}")
+    def digest(artifact: Binary | Image) -> str:
+        suffix = " rebuilt" if artifact.name == "runc" else ""
+        return sha256(f"{type(artifact).__name__} {artifact.name} {artifact.version}{suffix}")
 
     run = record(dev, digest=digest)
     assert run.changed_since(program) == pushed(*WORKERS) | applied("node-0-containerd", "node-1-containerd")

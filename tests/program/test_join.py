@@ -1,4 +1,4 @@
-"""The stack that joins a cluster: what it registers, where an administrator's work is done, what never shows."""
+"""The stack that joins a cluster: its resources, the place of the administrator's work, and secrecy."""
 
 import base64
 import json
@@ -30,7 +30,7 @@ NEW_WORKER = {"name": "guest-1", "address": "10.240.0.31", "podCidr": "10.200.31
 
 
 def joining(**changes: Any) -> Values:
-    """The stack's configuration with these credentials instead of its own."""
+    """Return the stack's configuration with other credentials."""
     values = configuration("join")
     del values["join"]["caKey"]
     values["join"] |= changes
@@ -39,19 +39,19 @@ def joining(**changes: Any) -> Values:
 
 @pytest.fixture(scope="module")
 def run() -> Program:
-    """The stack itself, which signs certificates by the authority's key."""
+    """The unchanged stack, which signs certificates with the authority's key."""
     return record(stack_spec("join"))
 
 
 @pytest.fixture(scope="module")
 def by_token() -> Program:
-    """A lab that has a token, kube-proxy's certificate, and no administrator."""
+    """A lab with a bootstrap token and kube-proxy's certificate, and without an administrator."""
     return record(parse(joining(bootstrapToken=TOKEN, certificates=GIVEN[:1])))
 
 
 @pytest.fixture(scope="module")
 def by_certificates() -> Program:
-    """A lab that is given all certificates, and an administrator's kubeconfig."""
+    """A lab with all certificates and an administrator's kubeconfig."""
     return record(parse(joining(certificates=GIVEN, kubeconfig=KUBECONFIG)))
 
 
@@ -183,11 +183,11 @@ def test_added_worker_stays_within_limits(run: Program) -> None:
     assert {name.partition(" ")[2] for name in wider.changed_since(run)} == {"access", "guest-0-node-setup"}
 
 
-# A worker on a machine that is already there
+# A worker on an existing machine
 
 
 def on_a_machine(**changes: Any) -> Program:
-    """The stack with its only worker on such a machine, and nothing of it on a network of VMs."""
+    """Return a run of the stack with its only worker on an existing machine."""
     values = configuration("join")
     del values["network"]
     machine = {"user": "debian", "privateKey": PRIVATE_KEY, "hostKey": HOST_KEY}
@@ -199,7 +199,7 @@ def on_a_machine(**changes: Any) -> Program:
 
 @pytest.fixture(scope="module")
 def machine() -> Program:
-    """The stack without any VM."""
+    """The stack without a VM."""
     return on_a_machine()
 
 
@@ -226,7 +226,7 @@ def test_machine_leaves_before_its_services_end(machine: Program) -> None:
 
 
 def test_moved_node_stays_in_the_cluster(machine: Program) -> None:
-    """What a replaced command would do at last: delete the Node that the other machine has by then."""
+    # A replaced command would finally delete the Node object, which the new machine has by then.
     moved = on_a_machine(address="192.168.9.10")
     for command in moved.of_type("command:remote:Command"):
         before = machine.command(command.name)

@@ -1,4 +1,4 @@
-"""A worker on a machine that is already there: no VM is made for it, and it is given back."""
+"""A worker on an existing machine, which the lab adopts and releases."""
 
 import json
 from typing import Any
@@ -16,7 +16,12 @@ NODE = NEW_WORKER["name"]
 
 
 def with_machine(*, lab: dict[str, Any] | None = None, **login: Any) -> Program:
-    """A run of the default stack, with keys of the lab's own, and with a worker more, on such a machine."""
+    """Return a run of the default stack with another worker on an existing machine.
+
+    Args:
+        lab: Additional keys of the configuration.
+        login: Additional keys of the machine.
+    """
     machine = {"privateKey": PRIVATE_KEY, "hostKey": HOST_KEY, **login}
     values = default_configuration() | (lab or {})
     values["workers"].append(NEW_WORKER | {"address": ADDRESS, "machine": machine})
@@ -25,12 +30,12 @@ def with_machine(*, lab: dict[str, Any] | None = None, **login: Any) -> Program:
 
 @pytest.fixture(scope="module")
 def run() -> Program:
-    """The default stack with such a worker, reached in the usual way."""
+    """The default stack with such a worker and the default login."""
     return with_machine()
 
 
 def remote(run: Program) -> list[Resource]:
-    """What is run on the machine."""
+    """Return the commands that run on the machine."""
     return [command for command in run.of_type("command:remote:Command") if command.address == ADDRESS]
 
 

@@ -1,4 +1,4 @@
-"""A worker whose name has a domain: the name goes whole wherever a node's name goes, and meets no other there."""
+"""A worker whose name has a domain: the whole name is used everywhere, and collides with no other."""
 
 import shlex
 from pathlib import Path
@@ -24,7 +24,7 @@ NETWORK = "libvirt:index/network:Network"
 
 
 def named(name: str, stack: str = "dev", **changes: Any) -> Spec:
-    """A stack whose last worker has another name."""
+    """Return the spec of a stack whose last worker has another name."""
     values: Values = configuration(stack) | changes
     values["workers"][-1]["name"] = name
     return spec_of(values)
@@ -32,13 +32,13 @@ def named(name: str, stack: str = "dev", **changes: Any) -> Spec:
 
 @pytest.fixture(scope="module")
 def spec() -> Spec:
-    """The default stack with such a worker."""
+    """The default stack with a worker whose name has a domain."""
     return named(NAME)
 
 
 @pytest.fixture(scope="module")
 def run(spec: Spec) -> Program:
-    """What is registered for it."""
+    """A run of that stack."""
     return record(spec)
 
 
@@ -60,12 +60,12 @@ def network(run: Program) -> Resource:
 
 
 def test_fqdn_is_the_host_name(run: Program) -> None:
-    told = user_data(run, NAME)
-    assert (told["hostname"], told["fqdn"], told["prefer_fqdn_over_hostname"]) == (NAME, NAME, True)
+    document = user_data(run, NAME)
+    assert (document["hostname"], document["fqdn"], document["prefer_fqdn_over_hostname"]) == (NAME, NAME, True)
 
 
 def test_vm_of_a_short_name_is_unchanged(run: Program, program: Program) -> None:
-    """Other user-data would make it anew, and another network all of them."""
+    # Changed user-data would replace the VM, and a changed network would replace all VMs.
     assert user_data(run, "node-0").keys() == user_data(program, "node-0").keys() == {
         "hostname", "disable_root", "ssh_pwauth", "users", "ssh_keys",
     }  # fmt: skip
@@ -79,7 +79,7 @@ def test_network_dns_knows_the_fqdn(run: Program) -> None:
 
 @pytest.mark.parametrize("other", ["node-0.example.com", "node-0-example-com.org"])
 def test_reserved_names_do_not_collide(other: str) -> None:
-    """dnsmasq takes a name up to its first dot, unless the rest is the domain of the network."""
+    # dnsmasq cuts a name at its first dot, unless the rest is the domain of the network.
     run = record(named(other))
     reserved = [interface(run, name)["hostname"].partition(".")[0] for name in ("server", "node-0", other)]
     assert len(set(reserved)) == len(reserved)

@@ -1,4 +1,4 @@
-"""What a person gets from `pulumi stack output`."""
+"""The outputs of the stack."""
 
 import base64
 import hashlib
@@ -44,8 +44,8 @@ def test_nodes_have_role_address_cidr_and_ssh(program: Program) -> None:
 
 
 def test_nodes_have_labels_and_taints() -> None:
-    told = record(changed(setting("labels", {"disk": "ssd"}, 1), setting("taints", ["lent:NoSchedule"], 1))).outputs
-    assert [(node["labels"], node["taints"]) for node in (told["nodes"]["node-0"], told["nodes"]["node-1"])] == [
+    outputs = record(changed(setting("labels", {"disk": "ssd"}, 1), setting("taints", ["lent:NoSchedule"], 1))).outputs
+    assert [(node["labels"], node["taints"]) for node in (outputs["nodes"]["node-0"], outputs["nodes"]["node-1"])] == [
         ({}, []),
         ({"disk": "ssd"}, ["lent:NoSchedule"]),
     ]
@@ -74,11 +74,11 @@ def test_ssh_key_is_the_accepted_key(program: Program) -> None:
 
 
 def test_services_have_manifest_digests(program: Program) -> None:
-    told = program.outputs["services"]
+    digests = program.outputs["services"]
     for component in program.of_type("hardway:service:NodeService"):
         command = program.command(component.name)
         service = command.inputs["create"].partition(" #")[0].rpartition(" ")[2]
         node = component.name.removesuffix(f"-{service}")
         manifest = files(command.inputs["stdin"])["manifest"]
-        assert told[node].pop(service) == hashlib.sha256(manifest.encode()).hexdigest()
-    assert not [services for services in told.values() if services]
+        assert digests[node].pop(service) == hashlib.sha256(manifest.encode()).hexdigest()
+    assert not [services for services in digests.values() if services]

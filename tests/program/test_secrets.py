@@ -1,4 +1,4 @@
-"""Secrets: where private keys may be, and where they never are."""
+"""Places where private keys may and may not be."""
 
 import json
 
@@ -47,7 +47,7 @@ def test_service_shows_only_fingerprints_of_credentials(program: Program) -> Non
     services = program.of_type("hardway:service:NodeService")
     assert services
     for service in services:
-        assert service.shown == service.inputs, "what is secret cannot be shown in a preview"
+        assert service.shown == service.inputs, "a preview cannot show secrets"
         assert "-----BEGIN" not in json.dumps(service.shown)
         for fingerprint in service.shown.get("credentials", {}).values():
             assert fingerprint.startswith("SHA256:")

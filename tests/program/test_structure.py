@@ -1,4 +1,4 @@
-"""The resources of a lab: how many, under what, in what order, and with which options."""
+"""The resources of a lab: number, parents, order and options."""
 
 import json
 import re
@@ -69,13 +69,13 @@ def test_commands_neither_replace_nor_log(program: Program) -> None:
 def test_push_uses_the_programs_python(program: Program) -> None:
     push = program.by_identity["command:local:Command node-0-binaries"]
     python = Path(shlex.split(push.inputs["create"])[0])
-    # Not resolved: of a virtual environment, the program is a link to the machine's.
+    # Not resolved, because the program in a virtual environment is a link to the machine's.
     assert (CHECKOUT / python).parent == Path(sys.prefix) / "bin"
     assert not python.is_absolute()
 
 
 def host_routes() -> Resource:
-    """What makes the routes of this machine to the pods of the lab."""
+    """Return the command that creates the routes from this machine to the pods."""
     run = record(changed(setting("hostRoutes", True)))
     return run.by_identity["command:local:Command hardway-host-routes"]
 
@@ -128,13 +128,13 @@ def test_every_node_has_its_own_host_key(program: Program, dev_addresses: dict[s
 
 
 def test_only_the_first_command_waits_for_boot(program: Program, dev_addresses: dict[str, str]) -> None:
-    patience = {command: command.inputs["connection"]["dialErrorLimit"] for command in remote(program)}
-    longest = max(patience.values())
-    patient = [command for command in patience if patience[command] == longest]
-    assert sorted(dev_addresses[command.address] for command in patient) == sorted(dev_addresses.values())
-    for command in set(patience) - set(patient):
-        assert patience[command] < longest
-        first = next(of.name for of in patient if of.address == command.address)
+    attempts = {command: command.inputs["connection"]["dialErrorLimit"] for command in remote(program)}
+    maximum = max(attempts.values())
+    first_commands = [command for command in attempts if attempts[command] == maximum]
+    assert sorted(dev_addresses[command.address] for command in first_commands) == sorted(dev_addresses.values())
+    for command in set(attempts) - set(first_commands):
+        assert attempts[command] < maximum
+        first = next(of.name for of in first_commands if of.address == command.address)
         assert first in program.needed_by(command), f"{command.name} does not wait for {first}"
 
 
@@ -251,16 +251,16 @@ def test_user_data_holds_only_constants(program: Program) -> None:
 
 
 def test_user_data_carries_the_node_identity(program: Program) -> None:
-    told = record(changed(setting("identityFromUserData", True)))
-    for name, said in (("node-1", {"name": "node-1", "pod-cidr": "10.200.1.0/24"}), ("server", None)):
+    run = record(changed(setting("identityFromUserData", True)))
+    for name, identity in (("node-1", {"name": "node-1", "pod-cidr": "10.200.1.0/24"}), ("server", None)):
         disk = f"libvirt:index/cloudInitDisk:CloudInitDisk {name}-cloud-init"
-        document = yaml.safe_load(told.by_identity[disk].inputs["userData"])
-        assert document.pop("hardway", None) == said
+        document = yaml.safe_load(run.by_identity[disk].inputs["userData"])
+        assert document.pop("hardway", None) == identity
         assert document.keys() == yaml.safe_load(program.by_identity[disk].inputs["userData"]).keys()
 
 
 def command_lines(*changes: Change) -> list[dict[str, str]]:
-    """What the kernels of all VMs are told."""
+    """Return the kernel command lines of all VMs."""
     run = record(changed(*changes))
     (lines,) = {json.dumps(domain.inputs["cmdlines"]) for domain in run.of_type(DOMAIN)}
     return list(json.loads(lines))
@@ -278,7 +278,7 @@ def test_only_emulated_kernels_get_extra_parameters(monkeypatch: pytest.MonkeyPa
         "tsc": "reliable",
         "tsc_early_khz": "2596000",
     }
-    # The provider reads words without a value back as an entry of their own, the last one.
+    # The provider reads words without a value as a separate entry, which is the last.
     assert flags == {"_": "no5lvl norandmaps"}
 
 
@@ -303,7 +303,7 @@ def test_newer_image_changes_no_vm(program: Program, dev: Spec) -> None:
     assert record(dev, image=newer).changed_since(program) == set()
 
 
-@pytest.mark.parametrize("before", [(), (setting("image", "older.qcow2"),)], ids=["the lab's own", "another"])
+@pytest.mark.parametrize("before", [(), (setting("image", "older.qcow2"),)], ids=["own image", "other image"])
 def test_configured_image_recreates_every_vm(before: tuple[Change, ...]) -> None:
     cloud = VmImage(disk=Path("cloud.qcow2"), key="cloud")
 

@@ -1,7 +1,7 @@
-"""Random changes of a configuration, and what restarts by them: said from the specs alone, without any rendering.
+"""Random changes of a configuration, and an oracle that predicts their restarts from the specs, without rendering.
 
-The table READS is what a person would say of each service: what of the spec it is told. Tests hold it against what is
-rendered, and against what restarts on real nodes.
+The table READS lists, for each service, the parts of the spec that it depends on, as a person would. Tests compare the
+prediction with the rendered services and with the restarts on real nodes.
 """
 
 from __future__ import annotations
@@ -21,23 +21,26 @@ from lab.versions import kubernetes_versions
 from system.files import CHECKOUT
 
 Values = dict[str, Any]
-"""A configuration: keys without their namespace to values as YAML has them."""
+"""A configuration: keys without their namespace to YAML values."""
 
 Keys = tuple[str, ...]
-"""The keys that lead to a field."""
+"""The path of keys to a field."""
 
 UNSET: Final = "(unset)"
-"""The default of a field that the lab leaves to the service."""
+"""The default of a field that the lab does not set."""
 
 GONE: Final = "(gone)"
-"""Stands for the removal of what was set."""
+"""Stands for the removal of a value."""
 
 
 @dataclass(frozen=True)
 class Field:
-    """A field that a change may set: what the lab sets by itself, and other values that every version takes.
+    """A field that a change may set.
 
-    optional: whether the service does without, so that null may take the default away.
+    Attributes:
+        default: Value that the lab sets.
+        others: Other values that every version accepts.
+        optional: Whether the service works without the field, so that null may remove the default.
     """
 
     default: Any
@@ -62,7 +65,7 @@ FIELDS: Mapping[str, Mapping[Keys, Field]] = {
         ("evictionHard", "memory.available"): Field(UNSET, ("50Mi", "80Mi")),
     },
     "kubeProxy": {
-        # Other modes are a kind of change of their own, for the kernel must have what they want.
+        # Other modes are a separate kind of change, because the kernel needs their modules.
         ("mode",): Field("iptables", ()),
         ("configSyncPeriod",): Field(UNSET, ("10m", "20m")),
         ("metricsBindAddress",): Field("127.0.0.1:10249", ("127.0.0.1:10349",)),
@@ -81,7 +84,7 @@ FIELDS: Mapping[str, Mapping[Keys, Field]] = {
         ("ipMasq",): Field(True, ()),
     },
 }
-"""For each key of fields, those that a change may set."""
+"""Fields that a change may set, by configuration key."""
 
 FLAGS: Mapping[str, Mapping[str, Field]] = {
     "etcdFlags": {
@@ -92,35 +95,35 @@ FLAGS: Mapping[str, Mapping[str, Field]] = {
     "controllerManagerFlags": {"v": Field("2", (1, 3)), "concurrent-deployment-syncs": Field(UNSET, (3, 6))},
     "schedulerFlags": {"v": Field("2", (1, 3)), "profiling": Field("false", (True,))},
 }
-"""For each key of flags, those that a change may set."""
+"""Flags that a change may set, by configuration key."""
 
 MODULES = {"iptables": "none", "nftables": "those of nftables", "ipvs": "those of ipvs"}
-"""What the modes of kube-proxy want of the kernel, besides what all of them want."""
+"""Additional kernel modules for each mode of kube-proxy."""
 
 
-# What restarts.
+# Restarts.
 
 Reads = Mapping[Role, Mapping[str, Callable[[Spec, Node], object]]]
-"""For each role and service, what of a spec that service is told."""
+"""For each role and service, a function that returns the parts of a spec that the service depends on."""
 
 
 def predict(old: Spec, new: Spec) -> set[tuple[str, str]]:
-    """The (node, service) pairs that restart when a lab goes from one spec to another, nodes of both alone."""
-    return _told_differently(old, new, READS)
+    """Return the (node, service) pairs that restart between two specs, only for nodes in both."""
+    return _differing(old, new, READS)
 
 
 def predict_reloads(old: Spec, new: Spec) -> set[tuple[str, str]]:
-    """The pairs that get a change by a reload, which restarts nothing."""
-    return _told_differently(old, new, RELOADS)
+    """Return the pairs that reload, which restarts nothing."""
+    return _differing(old, new, RELOADS)
 
 
-def _told_differently(old: Spec, new: Spec, reads: Reads) -> set[tuple[str, str]]:
-    """None is what a service is told that is not there."""
+def _differing(old: Spec, new: Spec, reads: Reads) -> set[tuple[str, str]]:
+    """Return the pairs whose parts differ. The parts of a service that does not exist are None."""
     before = {node.name: node for node in old.nodes}
     different = set()
     for node in new.nodes:
-        for service, told in {**reads[node.role], **(reads[Role.WORKER] if node.pod_cidr else {})}.items():
-            pair = (told(old, before[node.name]), told(new, node)) if node.name in before else (None, None)
+        for service, parts in {**reads[node.role], **(reads[Role.WORKER] if node.pod_cidr else {})}.items():
+            pair = (parts(old, before[node.name]), parts(new, node)) if node.name in before else (None, None)
             if None not in pair and pair[0] != pair[1]:
                 different.add((node.name, service))
     return different
@@ -129,9 +132,9 @@ def _told_differently(old: Spec, new: Spec, reads: Reads) -> set[tuple[str, str]
 def _kubelet(spec: Spec, node: Node) -> object:
     taints = [(taint.key, taint.value, taint.effect) for taint in node.taints]
     cluster = (spec.networks.cluster_dns, spec.networks.cluster_domain, _api_server(spec))
-    # Labels are the administrator's: a kubelet gives its node none after it is there.
+    # The administrator sets labels. A kubelet cannot change them on an existing Node.
     own = (effective("kubelet", node.kubelet), taints, node.kubernetes_version, node.address)
-    # One of v1.36 rereads its own certificate, but not that of the authority.
+    # Since v1.36 a kubelet reads its own certificate again, but not the authority's.
     rereads = node.kubernetes_version >= "v1.36"
     certificates = spec.certificates.authority_validity if rereads else _certificates(spec)
     return own, cluster, certificates, _places(spec, node, "binaries", "kubelet"), spec.tls_bootstrap
@@ -148,7 +151,7 @@ def _containerd(spec: Spec, node: Node) -> object:
 
 
 def _etcd(spec: Spec, node: Node) -> object:
-    # Of the others it knows by itself.
+    # A running etcd reads its members from its data directory.
     return node.address, _flags("etcdFlags", spec.flags.etcd), _certificates(spec)
 
 
@@ -171,7 +174,7 @@ def _scheduler(spec: Spec, node: Node) -> object:
 
 
 def _is_one_of_several(spec: Spec) -> bool:
-    """What a controller manager or scheduler has to know of the others: a single one elects no leader."""
+    """Return whether there are several control planes. A single controller manager or scheduler elects no leader."""
     return len(spec.control_planes) > 1
 
 
@@ -197,7 +200,7 @@ def _node_setup(spec: Spec, node: Node) -> object:
 
 
 def _places(spec: Spec, node: Node, *names: str) -> object:
-    """Where the layout has that whose names begin so; nothing of what only a bootstrap needs, where there is none."""
+    """Return the paths whose names start so, without those that only a TLS bootstrap uses if there is none."""
     unused = () if spec.tls_bootstrap else ("kubelet_bootstrap_kubeconfig", "kubelet_client_certificates")
     paths = spec.layout.of(node).paths
     return {name: path for name, path in paths.items() if name.startswith(names) and name not in unused}
@@ -212,7 +215,7 @@ def _members(spec: Spec) -> object:
 
 
 def _certificates(spec: Spec) -> object:
-    """When certificates are signed anew. When they are renewed is a matter of time alone."""
+    """Return the validity periods, whose change signs certificates again. The renewal window depends only on time."""
     return spec.certificates.authority_validity, spec.certificates.validity
 
 
@@ -227,14 +230,14 @@ READS: Reads = {
     },
     Role.WORKER: {"containerd": _containerd, "kubelet": _kubelet, "kube-proxy": _kube_proxy},
 }
-"""What each service is told, so that it restarts when that is another."""
+"""Parts of the spec whose change restarts a service."""
 
 RELOADS: Reads = {role: {"node-setup": _node_setup} for role in Role}
-"""The same for what is reloaded instead."""
+"""Parts of the spec whose change reloads a service."""
 
 
 def effective(key: str, overrides: Mapping[str, Any]) -> dict[Keys, Any]:
-    """What a service gets to see of the fields that changes are made of, and all else that is set: path to value."""
+    """Return the values that a service gets, with the lab's defaults, by path."""
     values = {path: field.default for path, field in FIELDS[key].items() if field.default != UNSET}
     for path, value in leaves(overrides):
         if value is None:
@@ -245,7 +248,7 @@ def effective(key: str, overrides: Mapping[str, Any]) -> dict[Keys, Any]:
 
 
 def leaves(fields: Mapping[str, Any], before: Keys = ()) -> Iterator[tuple[Keys, Any]]:
-    """The values in nested mappings, each with the keys that lead to it."""
+    """Yield the values in nested mappings with their paths."""
     for name, value in fields.items():
         if isinstance(value, Mapping):
             yield from leaves(value, (*before, name))
@@ -258,23 +261,24 @@ def _flags(key: str, given: Mapping[str, str]) -> dict[str, str]:
     return defaults | dict(given)
 
 
-# What changes.
+# Changes.
 
 
 def default_configuration() -> Values:
-    """The configuration of the default stack, to start from."""
+    """Return the configuration of the default stack."""
     declared = yaml.safe_load((CHECKOUT / "Pulumi.dev.yaml").read_text(encoding="utf-8"))["config"]
     return {key.removeprefix("hardway:"): value for key, value in declared.items()}
 
 
 Kind = Callable[[Values, random.Random], str]
-"""Edits a configuration in place and says what it did."""
+"""Edits a configuration in place and returns a description."""
 
 
 def spec_of(configuration: Values) -> Spec:
-    """The spec of a configuration as it comes through the engine, which sorts the keys of every mapping.
+    """Return the spec of a configuration as the engine passes it, with sorted keys in every mapping.
 
-    Raises ConfigurationError as lab.config.parse.parse does.
+    Raises:
+        ConfigurationError: The configuration is invalid.
     """
     return parse(
         {
@@ -285,9 +289,12 @@ def spec_of(configuration: Values) -> Spec:
 
 
 def draw(configuration: Values, rng: random.Random, kinds: Collection[str] | None = None) -> tuple[Values, str]:
-    """A configuration that differs by one change, and what that is. The one given stays as it is.
+    """Return a copy of a configuration with one valid change, and a description of the change.
 
-    kinds: which of KINDS to draw from; all unless given.
+    Args:
+        configuration: The configuration, which stays unchanged.
+        rng: Source of randomness.
+        kinds: Keys of KINDS to draw from; all by default.
     """
     table = [KINDS[name] for name in kinds or KINDS]
     while True:
@@ -303,7 +310,7 @@ def draw(configuration: Values, rng: random.Random, kinds: Collection[str] | Non
 
 
 def _field(key: str) -> Kind:
-    """A change of a field of a service, for all or for one worker."""
+    """Return a change of a field of a service, for all workers or for one."""
 
     def change(values: Values, rng: random.Random) -> str:
         holder, where = _holder(values, rng)
@@ -339,7 +346,7 @@ def _label(values: Values, rng: random.Random) -> str:
 
 def _taint(values: Values, rng: random.Random) -> str:
     worker = rng.choice(values["workers"])
-    # PreferNoSchedule: pods can still run wherever they must.
+    # PreferNoSchedule, so that pods can still run on every node.
     worker["taints"] = rng.sample(["purpose=build:PreferNoSchedule", "lent:PreferNoSchedule"], rng.randrange(3))
     return f"taints of {worker['name']}: {worker['taints']}"
 
@@ -383,7 +390,7 @@ def _control_plane(values: Values, rng: random.Random) -> str:
 
 
 def _moved(values: Values, rng: random.Random) -> str:
-    """The same said in another place: what stood for all workers now stands with each of them."""
+    """Move a field from the configuration of all workers to each worker, which changes nothing."""
     key = rng.choice(sorted(FIELDS))
     set_for_all = [path for path, _ in leaves(values.get(key, {}))]
     if not set_for_all:
@@ -398,7 +405,7 @@ def _moved(values: Values, rng: random.Random) -> str:
 
 
 def _one_of(choices: Mapping[str, tuple[Any, ...]]) -> Kind:
-    """A change of a key of the whole lab to one of its values."""
+    """Return a change of a key of the whole lab to one of its values."""
 
     def change(values: Values, rng: random.Random) -> str:
         key = rng.choice(sorted(choices))
@@ -449,7 +456,7 @@ KINDS: Mapping[str, Kind] = {
     "taint": _taint,
     "field moved": _moved,
     "DNS add-on": _one_of({"clusterDnsAddon": (True, False)}),
-    "no service's business": _one_of(
+    "no service": _one_of(
         {
             "maxUnavailable": ("1", "2", "50%"),
             "drainGracePeriodSeconds": (30, 5),
@@ -484,7 +491,7 @@ KINDS: Mapping[str, Kind] = {
         }
     ),
 }
-"""What a change can be."""
+"""Kinds of changes."""
 
 ON_A_RUNNING_LAB = (
     "kubelet field",
@@ -496,13 +503,13 @@ ON_A_RUNNING_LAB = (
     "taint",
     "field moved",
     "DNS add-on",
-    "no service's business",
+    "no service",
 )
-"""The kinds that a running lab takes without other machines or binaries, and after which its pods still work."""
+"""Kinds that a running lab accepts without new machines or binaries, and after which its pods still work."""
 
 
 def _holder(values: Values, rng: random.Random) -> tuple[Values, str]:
-    """Where to set a field: in the configuration of all workers or of one."""
+    """Choose where to set a field: in the configuration of all workers or of one."""
     worker = rng.choice([None, *values["workers"]])
     return (values, "of all workers") if worker is None else (worker, f"of {worker['name']}")
 
@@ -514,7 +521,7 @@ def _get(values: Values, path: Keys) -> Any:
 
 
 def _set(values: Values, path: Keys, value: Any) -> None:
-    """Sets a value in nested mappings, or removes it with all that is empty without it."""
+    """Set a value in nested mappings, or remove it together with mappings that become empty."""
     key, rest = path[0], path[1:]
     if rest:
         within = values.setdefault(key, {})

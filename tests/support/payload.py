@@ -1,4 +1,4 @@
-"""What travels to a node with a command, read back."""
+"""Reads the archives that travel to a node."""
 
 import base64
 import io
@@ -6,7 +6,7 @@ import tarfile
 
 
 def files(payload: str) -> dict[str, str]:
-    """Path to content of the files in a base64 gzipped tar; links are shown by their target."""
+    """Return path to content of the files in a base64 gzipped tar. The content of a link is its target."""
     with tarfile.open(fileobj=io.BytesIO(base64.b64decode(payload))) as tar:
         return {member.name: _text(tar, member) for member in tar if not member.isdir()}
 

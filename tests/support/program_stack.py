@@ -1,4 +1,4 @@
-"""The default stack, as it is and with changes."""
+"""The default stack, with and without changes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +16,7 @@ Change = Callable[[Values], object]
 
 
 def changed(*changes: Change) -> Spec:
-    """The default stack's spec with changes."""
+    """Return the default stack's spec with changes."""
     values = default_configuration()
     for change in changes:
         change(values)
@@ -24,7 +24,7 @@ def changed(*changes: Change) -> Spec:
 
 
 def setting(key: str, value: Any, node: int | None = None) -> Change:
-    """A change of one key, of the whole lab or of one worker."""
+    """Return a change of one key, of the whole lab or of one worker."""
 
     def change(values: Values) -> None:
         (values if node is None else values["workers"][node])[key] = value

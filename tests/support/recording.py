@@ -1,4 +1,4 @@
-"""Runs the program without engine, plugins or nodes, and records every resource that it registers."""
+"""Run the program without engine, plugins or nodes, and record every resource that it registers."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from lab.spec import Spec
 from toolchain.vm_image import VmImage
 
 SIGNATURE, SECRET = "4dabf18193072939515e22adb298388d", "1b47061264138c4ac30d75fd1eb44270"
-"""The key and the value by which the engine's protocol marks a secret (pulumi, sdk/proto, `resource.proto`)."""
+"""Key and value that mark a secret in the engine's protocol (pulumi, sdk/proto, `resource.proto`)."""
 
 HIDDEN = "[secret]"
 
 ACCESS = "command:local:Command access"
-"""What writes the files by which a person reaches the lab."""
+"""Identity of the command that writes the access files."""
 
 IMAGE = VmImage(
     disk=Path("disk.qcow2"),
@@ -43,10 +43,17 @@ Values = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Resource:
-    """A resource as the program asked the engine for it.
+    """A resource as the program registered it.
 
-    inputs: with secrets in the clear. shown: with secrets hidden, as an engine shows them.
-    other_types: types by which the engine knows it too. parent, dependencies, deleted_with, replace_with: URNs.
+    Attributes:
+        inputs: Inputs with secrets in plain text.
+        shown: Inputs with secrets hidden, as the engine shows them.
+        other_types: Types of its aliases.
+        other_names: Names of its aliases.
+        parent: URN.
+        dependencies: URNs.
+        deleted_with: URN.
+        replace_with: URNs.
     """
 
     urn: str
@@ -68,17 +75,17 @@ class Resource:
 
     @property
     def identity(self) -> str:
-        """Type and name: what tells it apart, whatever its parents are."""
+        """Type and name, which identify the resource whatever its parents are."""
         return f"{self.type} {self.name}"
 
     @property
     def is_command(self) -> bool:
-        """Whether it runs something, here or on a node."""
+        """Whether it runs something, on this machine or on a node."""
         return self.type.startswith("command:")
 
     @property
     def of_node(self) -> str:
-        """What a command tells its node by: the address, or the name where it runs here; empty for other resources."""
+        """The node of a command: its address, or its name if it runs here. Empty for other resources."""
         return self.address or str(self.inputs.get("environment", {}).get("HARDWAY_NODE", ""))
 
     @property
@@ -89,7 +96,14 @@ class Resource:
 
 @dataclass(frozen=True, eq=False)
 class Program:
-    """All that one run of the program registered. private: every private key that was made in it."""
+    """Everything that one run of the program registered.
+
+    Attributes:
+        resources: Resources by URN.
+        outputs: Outputs of the stack with secrets in plain text.
+        shown_outputs: Outputs of the stack with secrets hidden.
+        private: Every private key that was created.
+    """
 
     resources: Mapping[str, Resource]
     outputs: Values
@@ -106,24 +120,24 @@ class Program:
 
     @property
     def commands(self) -> list[Resource]:
-        """Everything that is run for a node, here or there."""
+        """Commands for a node, on this machine or on the node."""
         return [resource for resource in self if resource.is_command and resource.of_node]
 
     @property
     def pushes(self) -> list[Resource]:
-        """Everything that is run here for a node."""
+        """Commands for a node that run on this machine."""
         return [command for command in self.commands if not command.address]
 
     def command(self, name: str) -> Resource:
-        """The remote command of that name."""
+        """Return the remote command with a name."""
         return self.by_identity[f"command:remote:Command {name}"]
 
     def of_type(self, type_: str) -> list[Resource]:
-        """The resources of a type."""
+        """Return the resources of a type."""
         return [resource for resource in self if resource.type == type_]
 
     def needed_by(self, resource: Resource) -> set[str]:
-        """The names of all commands and machines that are made before a resource, directly or by way of others."""
+        """Return the names of all resources that must exist before a resource, directly or indirectly."""
         seen: set[str] = set()
         waiting = [resource.urn]
         while waiting:
@@ -133,12 +147,12 @@ class Program:
         return {self.resources[urn].name for urn in seen}
 
     def changed_since(self, earlier: Program) -> set[str]:
-        """Type and name of what an engine would change, having made the earlier program."""
+        """Return the identities of resources whose inputs differ from those of an earlier program."""
         both = self.by_identity.keys() & earlier.by_identity.keys()
         return {name for name in both if _compared(self.by_identity[name]) != _compared(earlier.by_identity[name])}
 
     def added_since(self, earlier: Program) -> set[str]:
-        """Type and name of what an engine would make, having made the earlier program."""
+        """Return the identities of resources that an earlier program does not have."""
         return self.by_identity.keys() - earlier.by_identity.keys()
 
 
@@ -154,12 +168,16 @@ def record(
     repairs: Mapping[tuple[str, str], str] | None = None,
     renewed: Collection[str] = (),
 ) -> Program:
-    """What the program registers for a spec.
+    """Return everything that the program registers for a spec.
 
-    digest: that of a binary or image; one that follows from its name and version unless given.
-    renewed: names of certificates that are signed anew.
+    Args:
+        spec: The lab.
+        image: Image that VMs start from.
+        digest: Returns the SHA-256 of a binary or image. By default it is derived from name and version.
+        repairs: Node and service to a value that changes when the service was found to differ.
+        renewed: Names of certificates that are signed again.
     """
-    digest = digest or (lambda thing: sha256(f"{type(thing).__name__} {thing.name} {thing.version}"))
+    digest = digest or (lambda artifact: sha256(f"{type(artifact).__name__} {artifact.name} {artifact.version}"))
     asyncio.set_event_loop(asyncio.new_event_loop())
     monitor = Monitor(renewed)
     mocks.set_mocks(monitor.mocks, project="hardway", stack="test", preview=False, monitor=monitor)
@@ -181,36 +199,36 @@ def _run(name: str, args: LabArgs) -> None:
 
 
 def sha256(text: str) -> str:
-    """The SHA-256 of a text, in hexadecimal."""
+    """Return the SHA-256 of a text, in hexadecimal."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 class Hooks:
-    """Stands for the server by which an engine calls hooks."""
+    """Stands for the server that the engine calls hooks on."""
 
     def register_resource_hook(self, hook: pulumi.ResourceHook) -> None:
-        """Takes a hook that nobody will call."""
+        """Accept a hook that is never called."""
 
     def register_error_hook(self, hook: pulumi.ErrorHook) -> None:
-        """Takes a hook that nobody will call."""
+        """Accept a hook that is never called."""
 
 
 class Provider(mocks.Mocks):
-    """The plugins: what a resource of each type would have come to. Equal inputs come to equal outputs."""
+    """Stands for the plugins. Equal inputs give equal outputs."""
 
     def __init__(self, renewed: Collection[str]) -> None:
         self._renewed = renewed
         self.private: set[str] = set()
 
     def call(self, args: mocks.MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]] | None]:
-        """The program calls no function of a plugin."""
+        """Fail, because the program calls no function of a plugin."""
         raise AssertionError(f"unexpected call of {args.token}")
 
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[Any, Any]]:
-        """The id and the outputs of a resource."""
-        return f"{args.name}-id", args.inputs | self._made(args)
+        """Return the ID and the outputs of a resource."""
+        return f"{args.name}-id", args.inputs | self._outputs(args)
 
-    def _made(self, args: mocks.MockResourceArgs) -> Values:
+    def _outputs(self, args: mocks.MockResourceArgs) -> Values:
         if args.typ == "tls:index/privateKey:PrivateKey":
             return self._key(args.name)
         if args.typ == "tls:index/certRequest:CertRequest":
@@ -234,7 +252,7 @@ class Provider(mocks.Mocks):
 
 
 def pem(kind: str, text: str) -> str:
-    """Something that looks like PEM and follows from a text."""
+    """Return something that looks like PEM and is derived from a text."""
     return f"-----BEGIN {kind}-----\n{base64.b64encode(sha256(text).encode()).decode()}\n-----END {kind}-----\n"
 
 
@@ -243,7 +261,7 @@ def _text(inputs: Values) -> str:
 
 
 class Monitor(mocks.MockMonitor):
-    """The engine's side of the protocol. Unlike the SDK's own mock it keeps secret what an engine would."""
+    """The engine's side of the protocol. Unlike the SDK's mock, it keeps secrets secret, as the engine does."""
 
     def __init__(self, renewed: Collection[str]) -> None:
         self._provider = Provider(renewed)
@@ -252,7 +270,7 @@ class Monitor(mocks.MockMonitor):
         self._outputs: dict[str, struct_pb2.Struct] = {}
 
     def program(self) -> Program:
-        """What was registered."""
+        """Return everything that was registered."""
         lab = next(resource for resource in self._registered.values() if resource.type == "hardway:lab:Lab")
         outputs = _plain(self._outputs[lab.urn])
         return Program(
@@ -265,7 +283,7 @@ class Monitor(mocks.MockMonitor):
     def RegisterResource(  # noqa: N802 - the protocol's name
         self, request: resource_pb2.RegisterResourceRequest
     ) -> resource_pb2.RegisterResourceResponse:
-        """Records a resource and answers with what it came to."""
+        """Record a resource and return its outputs."""
         response: resource_pb2.RegisterResourceResponse = super().RegisterResource(request)  # type: ignore[no-untyped-call]
         if request.type == "pulumi:pulumi:Stack":
             return response
@@ -310,7 +328,7 @@ class Monitor(mocks.MockMonitor):
     def RegisterResourceOutputs(  # noqa: N802 - the protocol's name
         self, request: resource_pb2.RegisterResourceOutputsRequest
     ) -> Any:
-        """Records the outputs of a component."""
+        """Record the outputs of a component."""
         self._outputs[request.urn] = request.outputs
         return super().RegisterResourceOutputs(request)  # type: ignore[no-untyped-call]
 
@@ -324,7 +342,7 @@ def _as_secret(value: Any) -> Values:
 
 
 def _without_secrets(value: Any, *, reveal: bool = True) -> Any:
-    """A value whose secrets are put in the clear, or hidden."""
+    """Return a value with its secrets in plain text, or hidden."""
     if isinstance(value, dict):
         if value.get(SIGNATURE) == SECRET:
             return _without_secrets(value["value"], reveal=reveal) if reveal else HIDDEN

@@ -1,4 +1,4 @@
-"""What the SDK logs of a run of the program."""
+"""Debug messages of the Pulumi SDK."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -10,13 +10,13 @@ from components import debug_log
 
 
 def test_sdk_debug_messages_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[Any] = []
-    monkeypatch.setattr("pulumi.log.get_engine", lambda: SimpleNamespace(Log=told.append))
-    # Put back afterwards.
+    messages: list[Any] = []
+    monkeypatch.setattr("pulumi.log.get_engine", lambda: SimpleNamespace(Log=messages.append))
+    # Restores the SDK's function at the end.
     monkeypatch.setattr("pulumi.log.debug", pulumi.log.debug)
     pulumi.log.debug("register resource outputs prepared: props={'key': 'secret'}")
-    assert told.pop()
+    assert messages.pop()
     debug_log.silence()
     pulumi.log.debug("register resource outputs prepared: props={'key': 'secret'}")
     pulumi.log.info("kubelet on node-1 will restart")
-    assert [request.message for request in told] == ["kubelet on node-1 will restart"]
+    assert [request.message for request in messages] == ["kubelet on node-1 will restart"]

@@ -1,4 +1,4 @@
-"""How many workers at a time may restart a service."""
+"""The number of workers that change a service at the same time."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -16,7 +16,7 @@ from lab.spec import Spec
 
 @pytest.fixture(autouse=True)
 def _no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An engine is told of a hook when it is made; there is none here."""
+    """Register no hooks, because there is no engine."""
     for kind in ("resource", "error"):
         monkeypatch.setattr(f"pulumi.resource_hooks.register_{kind}_hook", lambda _: None)
 
@@ -26,7 +26,7 @@ Gate = Callable[[], Awaitable[Any]]
 
 @dataclass
 class Gates:
-    """What a node's change of a service passes before and after it, and when it fails."""
+    """Hooks before and after a node's change of a service, and after its failure."""
 
     before: Gate
     after: Gate
@@ -34,40 +34,40 @@ class Gates:
 
 
 def gates(rollout: Rollout, node: str, service: str) -> Gates:
-    """The gates as an engine calls them: with the name of the resource whose turn it is."""
+    """Return the hooks as the engine calls them, with the name of the resource."""
     binding = rollout.hooks(f"{node}-{service}", node, service)
     called_with = cast(Any, SimpleNamespace(name=f"{node}-{service}"))
     [before], [after], [failed] = binding.before_update or [], binding.after_update or [], binding.on_error or []
     return Gates(*(partial(cast(Any, hook), called_with) for hook in (before, after, failed)))
 
 
-async def at_once(rollout: Rollout, services: list[str]) -> int:
-    """How many of workers that change at the same time were ever at it together."""
-    working = most = 0
+async def simultaneous_changes(rollout: Rollout, services: list[str]) -> int:
+    """Let one worker for each service change it, and return how many did so at the same time."""
+    working = maximum = 0
 
     async def change(number: int, service: str) -> None:
-        nonlocal working, most
+        nonlocal working, maximum
         passed = gates(rollout, f"node-{number}", service)
         await passed.before()
         working += 1
-        most = max(most, working)
-        # Everybody else gets as far as they are let.
+        maximum = max(maximum, working)
+        # Let all others run until they wait.
         for _ in range(10 * len(services)):
             await asyncio.sleep(0)
         working -= 1
         await passed.after()
 
     await asyncio.gather(*(change(*each) for each in enumerate(services)))
-    return most
+    return maximum
 
 
 @pytest.mark.parametrize("simultaneous", [1, 2, 5])
 def test_only_the_limit_changes_at_once(simultaneous: int) -> None:
-    assert asyncio.run(at_once(Rollout("workers", simultaneous), ["kubelet"] * 5)) == simultaneous
+    assert asyncio.run(simultaneous_changes(Rollout("workers", simultaneous), ["kubelet"] * 5)) == simultaneous
 
 
 def test_services_do_not_wait_for_each_other() -> None:
-    assert asyncio.run(at_once(Rollout("workers", 1), ["kubelet", "kube-proxy", "containerd"])) == 3
+    assert asyncio.run(simultaneous_changes(Rollout("workers", 1), ["kubelet", "kube-proxy", "containerd"])) == 3
 
 
 def test_unfinished_worker_blocks_the_others() -> None:

@@ -1,4 +1,4 @@
-"""Which services restart by a change: what the oracle says from the specs, against what is rendered from them."""
+"""The restarts that the oracle predicts from two specs, compared with those of the rendered services."""
 
 import random
 from collections.abc import Callable
@@ -15,14 +15,14 @@ from tests.support.changes import KINDS, Values, default_configuration, draw, pr
 
 DRAWS = 600
 STEPS_BACK = 7
-"""How many changes the larger of the compared steps consists of."""
+"""Number of changes in the larger of the compared steps."""
 
 Pairs = set[tuple[str, str]]
 Rendered = dict[tuple[str, str], tuple[Service, str]]
 
 
 def credentials(spec: Spec) -> Callable[[Credential], str]:
-    """Stands for the PKI: equal certificates have equal texts, and a key stays while its name does."""
+    """Stands for the PKI. Equal certificates have equal texts, and a key depends only on its name."""
     table = identities(spec)
     authority, signed = spec.certificates.authority_validity, spec.certificates.validity
 
@@ -36,13 +36,13 @@ def credentials(spec: Spec) -> Callable[[Credential], str]:
     return text
 
 
-def binary_digest(thing: Binary | Image) -> str:
-    """Stands for a toolchain: another version is another file."""
-    return digest(f"{thing.name} {thing.version}")
+def binary_digest(artifact: Binary | Image) -> str:
+    """Stands for the toolchain. Each version is another file."""
+    return digest(f"{artifact.name} {artifact.version}")
 
 
 def rendered(spec: Spec) -> Rendered:
-    """Each service of each node, with its config hash."""
+    """Return each service of each node with its config hash."""
     text = credentials(spec)
     return {
         (node.name, service.name): (service, config_hash(manifest(service, text, binary_digest)))
@@ -51,8 +51,8 @@ def rendered(spec: Spec) -> Rendered:
     }
 
 
-def found(before: Rendered, after: Rendered) -> tuple[Pairs, Pairs]:
-    """What restarts and what reloads when one rendering is followed by another."""
+def compare(before: Rendered, after: Rendered) -> tuple[Pairs, Pairs]:
+    """Return the services that restart and those that reload between two renderings."""
     different = {pair for pair in before.keys() & after.keys() if before[pair][1] != after[pair][1]}
     restarts = {pair for pair in different if after[pair][0].unit and after[pair][0].activation == "restart"}
     return restarts, different - restarts
@@ -63,16 +63,16 @@ def test_rendered_restarts_match_the_spec(seed: int) -> None:
     rng = random.Random(seed)
     values = default_configuration()
     history = [(spec_of(values), rendered(spec_of(values)))]
-    told: list[str] = []
+    descriptions: list[str] = []
     for _ in range(DRAWS // 3):
         values, description = draw(values, rng)
         new = spec_of(values)
         history.append((new, rendered(new)))
-        told.append(description)
+        descriptions.append(description)
         for steps in (1, STEPS_BACK):
-            old, before = history[-1 - min(steps, len(told))]
+            old, before = history[-1 - min(steps, len(descriptions))]
             expected = predict(old, new), predict_reloads(old, new)
-            assert found(before, history[-1][1]) == expected, f"seed {seed}: {'; then '.join(told[-steps:])}"
+            assert compare(before, history[-1][1]) == expected, f"seed {seed}: {'; then '.join(descriptions[-steps:])}"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -83,7 +83,7 @@ def test_every_kind_of_change_can_be_drawn(kind: str) -> None:
     changed, description = draw(values, rng, [kind])
     assert changed != values
     assert description
-    assert start == default_configuration(), "the configuration that is drawn from stays as it is"
+    assert start == default_configuration(), "drawing must not change its input"
 
 
 def test_equal_seeds_draw_equal_changes() -> None:
@@ -142,7 +142,7 @@ ROWS: dict[str, tuple[Callable[[Values], object], Pairs]] = {
     "a worker added": (lambda values: values["workers"].append(NODE_2), NO_ROW),
     "a worker removed": (lambda values: values["workers"].pop(), NO_ROW),
 }
-"""The table of what restarts, as the design has it."""
+"""The design's table of restarts."""
 
 
 @pytest.mark.parametrize("row", ROWS)
@@ -151,7 +151,7 @@ def test_table_of_restarts_holds(row: str) -> None:
     values = default_configuration()
     change(values)
     old, new = spec_of(default_configuration()), spec_of(values)
-    assert found(rendered(old), rendered(new))[0] == expected
+    assert compare(rendered(old), rendered(new))[0] == expected
     assert predict(old, new) == expected
 
 
@@ -160,24 +160,24 @@ def test_routes_are_reloaded() -> None:
     values["workers"].append(NODE_2)
     old, new = spec_of(default_configuration()), spec_of(values)
     everywhere = {(node, "node-setup") for node in ("server", *WORKERS)}
-    assert found(rendered(old), rendered(new))[1] == predict_reloads(old, new) == everywhere
+    assert compare(rendered(old), rendered(new))[1] == predict_reloads(old, new) == everywhere
 
 
 def test_comparison_notices_an_unexpected_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The comparison can fail: here containerd is told a field of the kubelet."""
-    right = worker.pod_services
+    # containerd gets a field of the kubelet, so the comparison must fail.
+    original = worker.pod_services
 
-    def wrong(spec: Spec, node: Node) -> tuple[Service, ...]:
+    def leaking(spec: Spec, node: Node) -> tuple[Service, ...]:
         services = []
-        for service in right(spec, node):
+        for service in original(spec, node):
             if service.name == "containerd":
                 leak = File(content=str(node.kubelet.get("maxPods")))
                 service = replace(service, files={**service.files, "/etc/containerd/pods": leak})
             services.append(service)
         return tuple(services)
 
-    monkeypatch.setattr(render, "pod_services", wrong)
+    monkeypatch.setattr(render, "pod_services", leaking)
     values = default_configuration()
     values["kubelet"] = {"maxPods": 50}
     old, new = spec_of(default_configuration()), spec_of(values)
-    assert found(rendered(old), rendered(new))[0] - predict(old, new) == {(node, "containerd") for node in WORKERS}
+    assert compare(rendered(old), rendered(new))[0] - predict(old, new) == {(node, "containerd") for node in WORKERS}
