@@ -15,7 +15,7 @@ Text = TypeVar("Text")
 
 @dataclass(frozen=True, kw_only=True)
 class NodeOutputs:
-    """What the outputs say of a node.
+    """The outputs of a node.
 
     Attributes:
         role: `control-plane` or `worker`.

@@ -93,7 +93,8 @@ def test_announced_restarts_match_the_spec(name: str, dev: Spec, program: Progra
         (node.name, service.name)
         for node in spec.nodes
         for service in services_of(spec, node)
-        if "will restart" in describe_change(node.name, service, *(_shown(of, node, service) for of in (program, run)))
+        if "will restart"
+        in describe_change(node.name, service, *(_shown(each, node, service) for each in (program, run)))
     }
     assert announced == predict(dev, spec)
 
@@ -183,7 +184,7 @@ def test_new_membership_applies_etcd_again() -> None:
 def test_etcd_membership_lasts_as_long_as_control_plane(
     changes: tuple[list[Change], list[Change]],
 ) -> None:
-    before, after = (changed(*of) for of in changes)
+    before, after = (changed(*edits) for edits in changes)
     both = {node.name for node in before.control_planes} & {node.name for node in after.control_planes}
     made = [{record(spec).command(f"{name}-etcd-membership").urn for name in both} for spec in (before, after)]
     assert made[0] == made[1]

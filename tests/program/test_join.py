@@ -158,7 +158,9 @@ def test_only_the_authority_owner_exports_its_key(run: Program, program: Program
 @pytest.mark.parametrize("way", ["run", "by_token", "by_certificates"])
 def test_given_secrets_travel_only_on_standard_input(way: str, request: pytest.FixtureRequest) -> None:
     program: Program = request.getfixturevalue(way)
-    secrets = [line for key in (AUTHORITY_KEY, *(of["key"] for of in GIVEN), *program.private) for line in lines(key)]
+    secrets = [
+        line for key in (AUTHORITY_KEY, *(given["key"] for given in GIVEN), *program.private) for line in lines(key)
+    ]
     secrets += [TOKEN, TOKEN.partition(".")[2], "the token of someone"]
     assert not [secret for secret in secrets if secret in json.dumps(program.shown_outputs)]
     for resource in program:

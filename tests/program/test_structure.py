@@ -134,7 +134,7 @@ def test_only_the_first_command_waits_for_boot(program: Program, dev_addresses: 
     assert sorted(dev_addresses[command.address] for command in first_commands) == sorted(dev_addresses.values())
     for command in set(attempts) - set(first_commands):
         assert attempts[command] < maximum
-        first = next(of.name for of in first_commands if of.address == command.address)
+        first = next(each.name for each in first_commands if each.address == command.address)
         assert first in program.needed_by(command), f"{command.name} does not wait for {first}"
 
 
@@ -194,7 +194,7 @@ def test_workers_do_not_wait_for_each_other(program: Program) -> None:
 def test_worker_services_are_ordered(program: Program) -> None:
     order = ["node-0-prepared", "node-0-binaries", "node-0-node-setup", "node-0-containerd", "node-0-kubelet"]
     for before, after in zip(order, [*order[1:], "node-0-kube-proxy"], strict=True):
-        after_resource = next(of for of in program.commands if of.name == after)
+        after_resource = next(each for each in program.commands if each.name == after)
         assert before in program.needed_by(after_resource), f"{after} does not wait for {before}"
 
 
@@ -214,8 +214,8 @@ def test_services_survive_a_change_of_role() -> None:
     before = record(spec_of(values))
     values["workers"].append(values["controlPlanes"].pop())
     after = record(spec_of(values))
-    [control_plane] = [of for of in before.of_type("hardway:node:ControlPlane") if of.name == "control2"]
-    [worker] = [of for of in after.of_type("hardway:node:Worker") if of.name == "control2"]
+    [control_plane] = [each for each in before.of_type("hardway:node:ControlPlane") if each.name == "control2"]
+    [worker] = [each for each in after.of_type("hardway:node:Worker") if each.name == "control2"]
     assert worker.other_types == {control_plane.type}
     assert control_plane.other_types == {worker.type}
 

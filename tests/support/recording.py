@@ -80,7 +80,7 @@ class Resource:
 
     @property
     def is_command(self) -> bool:
-        """Whether it runs something, on this machine or on a node."""
+        """True for a command, on this machine or on a node."""
         return self.type.startswith("command:")
 
     @property
@@ -299,7 +299,7 @@ class Monitor(mocks.MockMonitor):
             other_names=frozenset(alias.spec.name for alias in request.aliases if alias.spec.name),
             parent=request.parent,
             dependencies=frozenset(request.dependencies)
-            | {urn for of in request.propertyDependencies.values() for urn in of.urns},
+            | {urn for dependencies in request.propertyDependencies.values() for urn in dependencies.urns},
             deleted_with=request.deletedWith,
             ignore_changes=frozenset(request.ignoreChanges),
             delete_before_replace=request.deleteBeforeReplace,

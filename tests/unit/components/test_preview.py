@@ -116,8 +116,8 @@ def test_file_with_two_changes_is_named_once() -> None:
 def test_restart_outweighs_other_changes() -> None:
     new = changed("files", CONFIGURATION, "maxPods: 50\n") | {"images": {"pause": "3.11 SHA256:ff"}}
     for old in (OLD, INPUTS):
-        said = describe_change("node-1", KUBELET, old, new | {CONFIG_HASH: "new"})
-        assert said.startswith("kubelet on node-1 will restart: ")
+        description = describe_change("node-1", KUBELET, old, new | {CONFIG_HASH: "new"})
+        assert description.startswith("kubelet on node-1 will restart: ")
 
 
 def test_repair_restarts_only_if_needed() -> None:
