@@ -137,7 +137,7 @@ def test_prepare_numbers_all_of_its_steps(
         (prepare, "required_packages", {}),
         (engine, "install", Path("/cache/engine")),
         (binaries, "ensure", {("kubectl", version): kubectl}),
-        (vm_image, "seed_of", None),
+        (vm_image, "store_files", None),
         (vm_image, "ensure_vm_image", SimpleNamespace(kernel=None)),
         (prepare, "system_libvirt_answers", False),
         (packages, "has_systemd", False),
