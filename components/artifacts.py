@@ -40,7 +40,7 @@ def base_image(spec: Spec) -> VmImage | None:
     """Return the image that the lab's VMs start from; None for a lab without VMs.
 
     It is the image that the configuration names, or the lab's own. The lab's own image contains the binaries of the
-    default versions, whatever versions the spec has. Other versions are pushed, so that a new version needs no new
+    default versions, independent of the versions in the spec. Other versions are pushed, so a new version needs no new
     image.
 
     Raises:

@@ -40,7 +40,7 @@ def etcd_membership(name: str, args: EtcdMembershipArgs, opts: pulumi.ResourceOp
             update="true",
             # If an interrupted run continues, this may already be another machine, without the program.
             delete=f"test ! -e {PROGRAMS}/etcd-member || {args.membership.leave}",
-            # The cluster remembers the member, whichever machine replaces an existing machine.
+            # The cluster remembers the member, also when another machine replaces an existing one.
             outlives_machine=args.executor.domain is None,
         ),
         pulumi.ResourceOptions.merge(

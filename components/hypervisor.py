@@ -57,7 +57,7 @@ def emulated_clock(libvirt_uri: str) -> dict[str, str]:
 def virtualization(spec: Spec, image: VmImage) -> Virtualization:
     """Return the configured mode, else the one in the environment, else the result of a test of KVM.
 
-    KVM on another machine cannot be tested. A machine whose purpose is to run VMs has it.
+    KVM on another machine cannot be tested. A machine that runs VMs normally has it.
     """
     if spec.virtualization is not Virtualization.AUTO:
         return spec.virtualization

@@ -20,7 +20,7 @@ class NodeRegistrationArgs:
         connection: Connection to the node that does the administrator's work: the first control plane, or the node
             itself if the lab joins a cluster.
         kubeconfig: Administrator's kubeconfig if the lab joins a cluster; secret. None if the control plane has one.
-        drain_grace_period: Seconds that pods have to end when the node leaves.
+        drain_grace_period: Seconds in which pods can end when the node leaves.
         repair: A new value registers the node again, because its labels or taints differ.
         depends_on: Resources that must exist before the node is registered.
     """

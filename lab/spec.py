@@ -357,8 +357,8 @@ class Spec:
         flags: The flags of control plane services.
         max_unavailable: The number of workers that may restart a service at the same time, or a percentage of the
             workers such as "25%".
-        drain_grace_period: The seconds that pods have to terminate when their node is removed.
-        health_timeout: The seconds that a service has to become healthy.
+        drain_grace_period: The seconds in which pods can terminate when their node is removed.
+        health_timeout: The seconds in which a service must become healthy.
         virtualization: The type of the VMs.
         libvirt_uri: The URI of the libvirt daemon.
         image: The URL or path of a cloud image for the VMs; None for the image that the lab builds.

@@ -248,7 +248,7 @@ class _Bars:
                 self._display = None
 
     def print(self, text: str) -> bool:
-        """Print a line above the bars. Returns False where there are none."""
+        """Print a line above the bars. Return False if there are none."""
         with self._lock:
             if self._display is None:
                 return False

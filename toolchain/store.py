@@ -1,7 +1,7 @@
 """The source of every artifact with an official release: the cache, then the release, then a build from Go modules.
 
-A release and a build of the same artifact have different keys in the cache. `ArtifactStore` uses whichever exists, so
-that a lab keeps its binaries when a release host becomes reachable or unreachable.
+A release and a build of the same artifact have different keys in the cache. `ArtifactStore` uses the one that exists,
+so a lab keeps its binaries when a release host becomes reachable or unreachable.
 """
 
 from __future__ import annotations

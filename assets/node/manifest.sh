@@ -19,7 +19,7 @@ for_each_artifact() {
   while IFS=$'\t' read -r -a fields; do "${@:2}" "${fields[@]}"; done <"$1"
 }
 
-# Whether a manifest lists a path. Matches text instead of calling a function for each line, because `service` searches
+# Succeeds if a manifest lists a path. Matches text instead of calling a function for each line, because `service` searches
 # the manifests of all services.
 #
 #   manifest_lists MANIFEST PATH

@@ -1,4 +1,4 @@
-"""Which documents have generated parts, and what these parts contain."""
+"""The generated parts of the documentation."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -26,7 +26,7 @@ FILES: Mapping[str, Callable[[], str]] = {
 
 
 def outdated() -> dict[str, str]:
-    """Return the text that each document should have, for those that have another one."""
+    """Return the text that each document should have, if it is out of date."""
     documents = {path: generate() for path, generate in FILES.items()}
     for path, sections in SECTIONS.items():
         text = (CHECKOUT / path).read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ from lab.config.schema import REQUIRED, SchemaKey
 
 
 def tables(namespace: str, keys: Mapping[str, SchemaKey]) -> str:
-    """Return a table of the stack's keys, then one table for each key that has keys of its own."""
+    """Return a table of the stack's keys, then one table for each key that contains keys."""
     return "\n".join([_table(keys, f"{namespace}:"), *_nested_tables(keys, f"{namespace}:")])
 
 

@@ -7,7 +7,7 @@ An engine that ends by itself, also a cancelled one, leaves none of this. A kill
 - libvirt objects that were being created or deleted: the state has them as pending operations and not as resources, so
   the next run finds their names in use, or resources without objects;
 - a half-applied change of a service: the state still has the old one, so a configuration that returns to it would show
-  no change, whatever the node runs. It is recorded as drift, which the next run repairs;
+  no change, although the node may run the old or the new state. It is recorded as drift, which the next run repairs;
 - a torn file: the state itself is written as a draft and renamed, so it is complete. But the library below the engine
   writes the file's attributes into `NAME.attrs` in place. If that file is empty, every command fails ("failed to load
   checkpoint: EOF"). If it is missing, everything works (gocloud.dev/blob/fileblob, getAttrs).

@@ -41,7 +41,7 @@ CLAIM_REASONS: Mapping[Claim, str] = {
     Claim.ORGANIZATION: "API servers identify the kubelet of a node by this group",
     Claim.NAME: "API servers connect to a kubelet by its name or by its address, depending on their flags",
 }
-"""Why a certificate needs each claim."""
+"""The reason for each claim that a certificate needs."""
 
 
 def _endpoint(text: str) -> str:

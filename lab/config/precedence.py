@@ -1,4 +1,4 @@
-"""Which value applies on a node: the node's own before the lab's, and the lab's before the default."""
+"""The value that applies on a node: the node's value before the lab's, and the lab's before the default."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, overload

@@ -38,7 +38,7 @@ TYPE_DESCRIPTIONS = {
     "array": "a list",
     "object": "a mapping of keys to values",
 }
-"""How messages describe each type."""
+"""The description of each type in messages."""
 
 Converter = Callable[[Any], Any]
 """Converts a value of the declared type into what the spec holds. Raises ValueError with an explanation."""

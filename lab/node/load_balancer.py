@@ -115,7 +115,7 @@ backend api-servers
     balance roundrobin
     option httpchk GET /readyz
     http-check expect status 200
-{servers}"""
+{servers}"""  # prose: allow (nodes compare this text)
     return Service(
         name="haproxy",
         unit="haproxy.service",

@@ -237,7 +237,7 @@ def test_a_command_of_the_lab_starts_libvirt(workspace: Workspace) -> None:
         assert result.stdout.strip() == "qemu:///system"
 
 
-def test_a_command_of_the_lab_keeps_directory_input_and_exit_code(workspace: Workspace) -> None:
+def test_commands_keep_directory_input_and_exit_code(workspace: Workspace) -> None:
     command = [str(workspace.bin / "in-lab"), "sh", "-c", 'pwd; cat; echo "$1"; exit 7', "sh", "a  b"]
     result = subprocess.run(command, cwd=workspace.checkout, input="input\n", capture_output=True, text=True)
     assert (result.stdout, result.returncode) == (f"{workspace.checkout}\ninput\na  b\n", 7)

@@ -75,7 +75,7 @@ class Resource:
 
     @property
     def identity(self) -> str:
-        """Type and name, which identify the resource whatever its parents are."""
+        """Type and name, which identify the resource independent of its parents."""
         return f"{self.type} {self.name}"
 
     @property

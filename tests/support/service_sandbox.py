@@ -73,7 +73,7 @@ class Run:
 
     @property
     def killed(self) -> bool:
-        """Whether the run was killed at the chosen call."""
+        """True if the run was killed at the chosen call."""
         return self.code < 0
 
 

@@ -28,7 +28,7 @@ chroot "$root" systemctl mask \
     getty.target getty@tty1.service serial-getty@ttyS0.service \
     ipvsadm.service systemd-binfmt.service systemd-pstore.service systemd-update-utmp.service \
     systemd-update-utmp-runlevel.service
-# The lab starts these services only where it needs them, with its own units.
+# The lab starts these services if it needs them, with its own units.
 chroot "$root" systemctl disable haproxy.service keepalived.service
 # kube-proxy and the CNI plugins create their own rules, and this unit would flush them.
 chroot "$root" systemctl mask nftables.service

@@ -1,4 +1,4 @@
-"""What the documentation names exists: commands, options, links, files, keys."""
+"""The documentation names only things that exist: commands, options, links, files, keys."""
 
 import re
 import shlex

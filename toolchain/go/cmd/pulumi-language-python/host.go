@@ -24,7 +24,7 @@ import (
 const (
 	// exitedAfterShowingError is the executor's exit code after it has shown the error to the user.
 	exitedAfterShowingError = 32
-	// terminationGrace is the time that a cancelled program has to end by itself.
+	// terminationGrace is the time in which a cancelled program can end by itself.
 	terminationGrace = 5 * time.Second
 )
 

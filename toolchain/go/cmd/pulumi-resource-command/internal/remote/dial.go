@@ -35,7 +35,7 @@ type client struct {
 	stop    func() bool // stops watching the context
 
 	mutex sync.Mutex
-	cause error // why this side closed the connection
+	cause error // reason why this side closed the connection
 }
 
 // dial connects to the machine, through the jump host if there is one.

@@ -22,7 +22,7 @@ const (
 	previousStderr = "PULUMI_COMMAND_STDERR"
 )
 
-// signalGrace is the time that the server has to deliver the signal to a cancelled command.
+// signalGrace is the time in which the server can deliver the signal to a cancelled command.
 const signalGrace = 2 * time.Second
 
 // run runs a command on the machine. If ctx is cancelled, it sends the command a signal and closes the connection.
