@@ -21,6 +21,7 @@ class Block:
         language: First word after the fence, such as `sh`.
         covered_by: File that runs these commands; empty if the end-to-end tests run them from here.
         text: Content.
+        output: Content of the `text` block that follows before the next commands; empty without one.
     """
 
     document: str
@@ -28,6 +29,7 @@ class Block:
     language: str
     covered_by: str
     text: str
+    output: str = ""
 
     @property
     def commands(self) -> list[str]:
@@ -35,6 +37,16 @@ class Block:
         joined = re.sub(r"(\\|\|)\n\s*", lambda match: "| " if match[1] == "|" else "", self.text)
         lines = (re.sub(r"(^|\s+)# .*", "", line) for line in joined.splitlines())
         return [line for line in lines if line.strip()]
+
+    def missing_output(self, printed: str) -> list[str]:
+        """Return the documented lines that were not printed. `…` stands for any text, and blanks count as one."""
+        lines = [" ".join(line.split()) for line in printed.splitlines()]
+        missing = []
+        for line in filter(None, map(str.split, self.output.splitlines())):
+            pattern = re.compile(r".*".join(map(re.escape, " ".join(line).split("…"))))
+            if not any(pattern.search(candidate) for candidate in lines):
+                missing.append(" ".join(line))
+        return missing
 
     def __str__(self) -> str:
         return f"{self.document}:{self.line}"
@@ -46,12 +58,15 @@ def blocks(language: str) -> Iterator[Block]:
         text = document.read_text(encoding="utf-8")
         fences = rf"^```{language}(?: covered-by=(\S+))?\n(.*?)^```$"
         for match in re.finditer(fences, text, re.DOTALL | re.MULTILINE):
+            following = text[match.end() :].partition("\n```sh")[0]
+            output = re.search(r"^```text\n(.*?)^```$", following, re.DOTALL | re.MULTILINE)
             yield Block(
                 document=str(document.relative_to(CHECKOUT)),
                 line=text.count("\n", 0, match.start()) + 2,
                 language=language,
                 covered_by=match[1] or "",
                 text=match[2],
+                output=output[1] if output else "",
             )
 
 
