@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 
 from dev.bench import measuring
 from dev.bench.machine import load, machine, used_versions
@@ -29,35 +28,39 @@ def main() -> int:
     lab = RunningLab.clone(default_folder() / "bench")
     try:
         about, figures, failures = _measure(lab)
+        large_preview, preview_failures = _table_of("dev.bench.large_preview", lab)
     finally:
         lab.purge()
-    scale, scale_failures = _scale()
-    failures += scale_failures
+    scale, scale_failures = _table_of("dev.bench.scale")
+    failures += preview_failures + scale_failures
     for name, values in about.items():
         print(f"{name}: {', '.join(f'{key} {value}' for key, value in values.items())}")
     print(f"\n{table(figures)}")
-    if scale:
-        print(f"\nThe program with many workers, without a lab:\n\n{scale}")
+    print(f"\nThe program with many workers, without the engine:\n\n{scale}")
+    print(f"\nPreviews of many new workers:\n\n{large_preview}")
     for failure in failures:
         print(f"\nNOT MEASURED: {failure}")
     report = Workspace(CHECKOUT).lab / "reports" / "bench.json"
     report.parent.mkdir(parents=True, exist_ok=True)
-    report.write_text(json.dumps(document(figures, failures, **about) | {"scale": scale.splitlines()}, indent=2) + "\n")
+    tables = {"scale": scale.splitlines(), "large previews": large_preview.splitlines()}
+    report.write_text(json.dumps(document(figures, failures, **about) | tables, indent=2) + "\n")
     return 1 if failures else 0
 
 
-def _scale() -> tuple[str, list[str]]:
-    """Run dev/bench/scale.py, which measures the program with many workers, and return its table and failures.
+def _table_of(module: str, lab: RunningLab | None = None) -> tuple[str, list[str]]:
+    """Run another benchmark in a separate process, in the lab's environment if there is one.
 
-    It is a separate process because it replaces the engine by mocks for the whole process.
+    Returns:
+        The table that it prints, and the failures.
     """
-    if not Path(__file__).with_name("scale.py").exists():
-        return "", []
-    _step("Scale")
-    command = [sys.executable, "-m", "dev.bench.scale"]
-    result = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    _step(module)
+    command = [sys.executable, "-m", module]
+    if lab:
+        result = lab.run("in-lab", *command, check=False)
+    else:
+        result = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
     if result.returncode != 0:
-        return "", [f"Scale\n{result.stdout}{result.stderr}"]
+        return "", [f"{module}\n{result.stdout}{result.stderr}"]
     return result.stdout.rstrip(), []
 
 

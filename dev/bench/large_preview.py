@@ -1,8 +1,8 @@
 """Measure where the time of a preview of many new workers goes: the program, the engine or the plugins.
 
-Run as `python -m dev.bench.large_preview [--checkout FOLDER] [WORKERS ...]`; by default 10, 100 and 1000 workers. The
-real engine and plugins take part, but no node, because a preview of a new lab connects to nothing. CPU time counts:
-the machine may have other work. `--checkout` measures another version of the project beside this one.
+Run as `in-lab python -m dev.bench.large_preview [--checkout FOLDER] [WORKERS ...]`, by default with 10, 100 and 1000.
+The real engine, plugins and libvirt take part, but no node. CPU time is measured, because the machine may have other
+work. `--checkout` measures another version of the project beside this one.
 """
 
 import argparse
