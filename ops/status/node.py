@@ -9,9 +9,19 @@ from typing import Any
 
 from host.access.ssh import Login
 from lab.config.x509 import certificates
+from lab.node.paths import NODE_ENVIRONMENT
+from lab.node.units import ASSETS
 from ops.clients import CommandError, Commands
 
-PROGRAM = Path(__file__).with_name("node-state").read_text()
+PROGRAM = "".join(
+    (
+        NODE_ENVIRONMENT,
+        (ASSETS / "node" / "manifest.sh").read_text(),
+        Path(__file__).with_name("node-state").read_text(),
+    )
+)
+"""The shell program that is sent to a node: `node-state` after the constants and the functions that it uses."""
+
 TIMEOUT = 90
 """Seconds for a whole node: its health programs, which run at the same time, may take 30."""
 
