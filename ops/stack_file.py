@@ -13,10 +13,11 @@ from lab.config.parse import ConfigurationError, parse
 from lab.config.schema import project
 from lab.spec import Spec
 from ops.clients import CommandError, Commands
+from system.errors import HardwayError
 from system.files import CHECKOUT
 
 
-class StackFileError(Exception):
+class StackFileError(HardwayError):
     """A stack's configuration cannot be read. The message says why and what to do."""
 
 

@@ -14,6 +14,7 @@ import yaml
 
 from dev.bench import hypervisor, timeline
 from dev.bench.report import Figure, median_of, ratio
+from system.errors import HardwayError
 from tests.support.running_lab import UNITS, Outcome, RunningLab
 
 MIB = 1024**2
@@ -56,7 +57,7 @@ echo $((${EPOCHREALTIME/./} - started))
 """
 
 
-class BenchError(Exception):
+class BenchError(HardwayError):
     """Something could not be measured. The message names it and the reason."""
 
 

@@ -22,8 +22,9 @@ from ops.explain.explanation import (
 )
 from ops.explain.provenance import node_path, override_names
 from ops.rendering import node_services
-from ops.stack_file import StackConfiguration, StackFileError, read_stack
+from ops.stack_file import StackConfiguration, read_stack
 from ops.tables import plain_table
+from system.errors import HardwayError
 from system.files import CHECKOUT
 
 MAX_TEXT_WIDTH = 64
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None, checkout: Path = CHECKOUT) -> i
     options = options_parser.parse_args(arguments)
     try:
         stack = read_stack(options.stack, checkout)
-    except StackFileError as error:
+    except HardwayError as error:
         return report_error(str(error))
     nodes = {node.name: node for node in stack.spec.nodes}
     if options.node not in nodes:

@@ -9,6 +9,7 @@ from typing import Any
 from lab.node.paths import PROGRAMS, PROGRAMS_ENVIRONMENT, node_environment
 from lab.node.service import Credential, File, Service
 from lab.versions import image_reference
+from system.errors import HardwayError
 from system.files import CHECKOUT
 
 MARKER = ".hardway-render"
@@ -20,7 +21,7 @@ LISTING = "services"
 NODE_PROGRAMS = CHECKOUT / "assets" / "node"
 
 
-class FolderError(Exception):
+class FolderError(HardwayError):
     """The folder cannot be written. The message says why and what to do."""
 
 

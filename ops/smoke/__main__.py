@@ -11,13 +11,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from host.workspace import Workspace
-from ops.clients import CommandError, Commands, OutputsError, read_outputs
+from host.workspace import Workspace, command_line
+from ops.clients import CommandError, Commands, read_outputs
 from ops.command_line import parser, report_error, report_progress
 from ops.smoke.cluster import Cluster
 from ops.smoke.objects import manifest
 from ops.smoke.rows import Result, Row, SmokeReport
 from ops.smoke.trial import run_checks
+from system.errors import HardwayError
 from system.files import CHECKOUT
 
 WORKSPACE = Workspace(CHECKOUT)
@@ -27,7 +28,7 @@ Progress = Callable[[str], None]
 """Receives a line when a step starts."""
 
 
-class NotUpError(Exception):
+class NotUpError(HardwayError):
     """The stack has no cluster to test. The message names the next step."""
 
 
@@ -56,7 +57,7 @@ def main(
         nodes = _nodes_with_pods(commands or Commands(), options.stack)
         cluster = cluster_of(_kubeconfig(options.stack), f"hardway-smoke-{secrets.token_hex(4)}")
         report = _test(cluster, nodes, progress)
-    except (CommandError, OutputsError, NotUpError) as error:
+    except HardwayError as error:
         return report_error(f"the cluster could not be tested: {error}")
     text = report.json() if options.json else report.text(quiet=options.quiet)
     if text:
@@ -68,7 +69,7 @@ def _nodes_with_pods(commands: Commands, stack: str) -> list[str]:
     """Return the nodes of the stack that run pods."""
     nodes = [name for name, node in read_outputs(commands, stack).nodes.items() if node.pod_cidr is not None]
     if not nodes:
-        raise NotUpError(f"stack {stack} has no node that runs pods; bring it up first: make up STACK={stack}")
+        raise NotUpError(f"stack {stack} has no node that runs pods. Bring it up first: {command_line('up', stack)}")
     return nodes
 
 
@@ -76,7 +77,7 @@ def _kubeconfig(stack: str) -> Path:
     name = stack.rpartition("/")[2]
     path = WORKSPACE.kubeconfig(name)
     if not path.exists():
-        raise NotUpError(f"{path} does not exist; create it: make access STACK={name}")
+        raise NotUpError(f"{path} does not exist. Create it: {command_line('access', name)}")
     return path
 
 

@@ -10,12 +10,13 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ops.clients import CommandError, Commands, OutputsError, read_outputs
+from ops.clients import Commands, read_outputs
 from ops.command_line import parser, report_error
 from ops.stack_file import StackFileError, read_stack
 from ops.status.probes import read_status
 from ops.status.report import StatusReport, conclusion, heading, sections
 from ops.tables import plain_table, rich_table
+from system.errors import HardwayError
 from system.files import CHECKOUT
 
 INTERVAL = 5.0
@@ -55,7 +56,7 @@ def main(
     def show() -> int:
         try:
             report = _read(options.stack, commands, checkout)
-        except (CommandError, OutputsError) as error:
+        except HardwayError as error:
             return report_error(f"the stack could not be read: {error}")
         if options.json:
             print(json.dumps(report.document(), indent=None if options.watch is not None else 2), flush=True)

@@ -187,7 +187,9 @@ class _Status:
                 self._found(name, f"the certificate {each.path} expired on {each.end:%Y-%m-%d}")
             elif left <= window:
                 days = left / SECONDS_PER_DAY
-                self._found(name, f"the certificate {each.path} expires in {days:.1f} days; run pulumi up to renew it")
+                self._found(
+                    name, f"the certificate {each.path} expires in {days:.1f} days; run `hardway up` to renew it"
+                )
             yield CertificateRow(
                 node=name,
                 service=each.service,

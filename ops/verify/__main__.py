@@ -12,10 +12,11 @@ from datetime import UTC, datetime
 from host.access.ssh import Login
 from host.engine.drift import REGISTRATION, record_drift
 from lab.outputs import StackOutputs
-from ops.clients import CommandError, Commands, OutputsError, logins, read_outputs
+from ops.clients import Commands, logins, read_outputs
 from ops.command_line import parser, report_error, report_progress
 from ops.verify import cluster, node
 from ops.verify.differences import Difference, VerifyReport
+from system.errors import HardwayError
 
 API_SERVER = "the API server"
 
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None, commands: Commands | None = Non
     try:
         outputs = read_outputs(commands, options.stack)
         reached_by = logins(outputs)
-    except (CommandError, OutputsError) as error:
+    except HardwayError as error:
         return report_error(f"the stack could not be read: {error}")
     report = compare(outputs, reached_by, commands, _ignore if options.quiet else report_progress)
     text = report.json() if options.json else report.text(quiet=options.quiet, verbose=options.verbose)
@@ -74,9 +75,9 @@ def compare(
                 found[name] = part.result()
                 number = len(found[name])
                 outcome = f"{number or 'no'} difference{'s' if number > 1 else ''}"
-            except (CommandError, node.ReportError) as error:
+            except HardwayError as error:
                 unseen[name] = str(error)
-                outcome = f"could not be looked at: {error}"
+                outcome = f"could not be compared: {error}"
             progress(f"{name}: {outcome} ({count} of {len(parts)}, after {time.monotonic() - began:.0f} s)")
     compared = found.keys() - {API_SERVER}
     different = {(each.node, each.service) for differences in found.values() for each in differences}

@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ops.verify.differences import Difference
+from system.errors import HardwayError
 
 
-class ReportError(Exception):
+class ReportError(HardwayError):
     """The output of a node is not a complete report."""
 
 

@@ -143,7 +143,7 @@ def test_silent_node_does_not_hide_the_others(lab: Answers, capsys: pytest.Captu
     assert main(["--stack", "dev"], lab) == 2
     assert capsys.readouterr().out.splitlines() == [
         "node-1  kubelet  /var/lib/kubelet/kubelet-config.yaml: content differs",
-        "node-0  could not be looked at: ssh: connect to host 10.0.0.20 port 22: No route to host",
+        "node-0  could not be compared: ssh: connect to host 10.0.0.20 port 22: No route to host",
         "2 nodes, 3 services, 1 difference",
     ]
     assert recorded_drift("dev").keys() == {("node-1", "kubelet")}
@@ -153,13 +153,13 @@ def test_silent_node_does_not_hide_the_others(lab: Answers, capsys: pytest.Captu
 def test_incomplete_report_is_no_answer(lab: Answers, capsys: pytest.CaptureFixture[str], printed: str) -> None:
     lab.reports["node-1"] = printed
     assert main(["--stack", "dev"], lab) == 2
-    assert "node-1  could not be looked at: its report" in capsys.readouterr().out
+    assert "node-1  could not be compared: its report" in capsys.readouterr().out
 
 
 def test_silent_api_server_is_named(lab: Answers, capsys: pytest.CaptureFixture[str]) -> None:
     lab.node_list = CommandError("connection refused")
     assert main(["--stack", "dev"], lab) == 2
-    assert "the API server  could not be looked at: connection refused" in capsys.readouterr().out
+    assert "the API server  could not be compared: connection refused" in capsys.readouterr().out
 
 
 def test_unreadable_stack_ends_with_a_sentence(lab: Answers, capsys: pytest.CaptureFixture[str]) -> None:
@@ -206,7 +206,7 @@ def test_progress_names_each_compared_part(lab: Answers, capsys: pytest.CaptureF
     parts = {line.removeprefix("hardway: ").partition(" (")[0] for line in lines}
     assert parts == {
         "server: no difference",
-        "node-0: could not be looked at: No route to host",
+        "node-0: could not be compared: No route to host",
         "node-1: no difference",
         "the API server: no difference",
     }
