@@ -4,7 +4,6 @@ It prints the figures and writes them to .lab/reports/bench.json.
 """
 
 import json
-import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from dev.bench.machine import load, machine, used_versions
 from dev.bench.measuring import BenchError
 from dev.bench.report import Figure, document, table
 from host.workspace import Workspace
+from system.commands import attempt
 from system.files import CHECKOUT
 from tests.support.running_lab import RunningLab
 from toolchain.cache import default_folder
@@ -52,7 +52,7 @@ def _scale() -> tuple[str, list[str]]:
     """
     _step("Scale")
     command = [sys.executable, "-m", "dev.bench.scale"]
-    result = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    result = attempt(command, folder=CHECKOUT)
     if result.returncode != 0:
         return "", [f"Scale\n{result.stdout}{result.stderr}"]
     return result.stdout.rstrip(), []

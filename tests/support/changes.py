@@ -365,8 +365,8 @@ def _version(values: Values, rng: random.Random) -> str:
 
 
 def _worker_added(values: Values, rng: random.Random) -> str:
-    taken = {worker["name"] for worker in values["workers"]}
-    number = rng.choice([number for number in range(6) if f"node-{number}" not in taken] or [0])
+    used = {worker["name"] for worker in values["workers"]}
+    number = rng.choice([number for number in range(6) if f"node-{number}" not in used] or [0])
     worker = {
         "name": f"node-{number}",
         "address": f"10.240.0.{20 + number}",
