@@ -50,7 +50,7 @@ def push(command: list[str], files: Mapping[str, Path], *, verify: bool) -> int:
     Args:
         command: SSH client, which runs the words after it on the node.
         files: SHA-256 to file.
-        verify: Whether the node reads every file in its store, rather than trust that it is still intact.
+        verify: True if the node reads every file in its store, rather than trust that it is still intact.
 
     Raises:
         PushError: The node or the SSH client failed. The message is theirs.

@@ -71,7 +71,7 @@ class Measurement:
 
 
 class NoPlugins(mocks.Mocks):
-    """Stands for the plugins, which are never asked."""
+    """Stands for the plugins, which are never called."""
 
     def call(self, args: mocks.MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]] | None]:
         """Fail, because the program calls no function of a plugin."""

@@ -9,7 +9,7 @@ from typing import Any
 from lab.config.schema import suggestion
 from lab.node.service import Service
 from lab.spec import Node
-from ops.command_line import OK, PROBLEM, parser, report_error
+from ops.command_line import OK, PROBLEM, parse, parser, report_error
 from ops.explain.explanation import (
     ExplainedPart,
     Line,
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None, checkout: Path = CHECKOUT) -> i
     options_parser.add_argument("node", metavar="NODE", help="the node")
     options_parser.add_argument("service", metavar="SERVICE", nargs="?", help="a service of it, such as kubelet")
     options_parser.add_argument("field", metavar="FIELD", nargs="?", help="a field or flag, such as maxPods or node-ip")
-    options = options_parser.parse_args(arguments)
+    options = parse(options_parser, arguments)
     try:
         stack = read_stack(options.stack, checkout)
     except HardwayError as error:

@@ -194,7 +194,7 @@ def _part(
 
 
 def _is_setting(key: str, line: str) -> bool:
-    """Return whether a line of an overridden file can be set: of a unit only its flags."""
+    """Return True if a line of an overridden file can be set: of a unit only its flags."""
     return key not in LAB_WIDE_FLAGS or line.lstrip().startswith("--")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lab.config.schema import suggestion
-from ops.command_line import OK, parser, report_error
+from ops.command_line import OK, parse, parser, report_error
 from ops.render.tree import describe, listing, write
 from ops.rendering import rendered_services
 from ops.stack_file import read_stack
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None, checkout: Path = CHECKOUT) -> i
     )
     options_parser.add_argument("node", nargs="?", help="write only this node (default: all nodes)")
     options_parser.add_argument("folder", metavar="DIR", type=Path, help="new, empty, or written by render before")
-    options = options_parser.parse_args(arguments)
+    options = parse(options_parser, arguments)
     try:
         nodes = rendered_services(read_stack(options.stack, checkout).spec)
         if options.node is not None:

@@ -13,19 +13,17 @@ from pathlib import Path
 
 from host.workspace import Workspace, command_line
 from ops.clients import CommandError, Commands, read_outputs
-from ops.command_line import parser, report_error, report_progress
+from ops.command_line import parse, parser, report_error
 from ops.smoke.cluster import Cluster
 from ops.smoke.objects import manifest
 from ops.smoke.rows import Result, Row, SmokeReport
 from ops.smoke.trial import run_checks
+from system import console
 from system.errors import HardwayError
 from system.files import CHECKOUT
 
 WORKSPACE = Workspace(CHECKOUT)
 INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-Progress = Callable[[str], None]
-"""Receives a line when a step starts."""
 
 
 class NotUpError(HardwayError):
@@ -47,16 +45,16 @@ def main(
     Raises:
         KeyboardInterrupt: The test was interrupted. Everything that it created has been deleted.
     """
-    options = parser(
+    options_parser = parser(
         "smoke",
         "Tests pods on every node, Services, names, logs and commands in pods; leaves nothing behind.",
         "Exit code: 0 all checks succeeded, 1 a check failed, 2 the cluster could not be tested.",
-    ).parse_args(arguments)
-    progress: Progress = _ignore if options.quiet else report_progress
+    )
+    options = parse(options_parser, arguments)
     try:
         nodes = _nodes_with_pods(commands or Commands(), options.stack)
         cluster = cluster_of(_kubeconfig(options.stack), f"hardway-smoke-{secrets.token_hex(4)}")
-        report = _test(cluster, nodes, progress)
+        report = _test(cluster, nodes)
     except HardwayError as error:
         return report_error(f"the cluster could not be tested: {error}")
     text = report.json() if options.json else report.text(quiet=options.quiet)
@@ -81,30 +79,30 @@ def _kubeconfig(stack: str) -> Path:
     return path
 
 
-def _test(cluster: Cluster, nodes: Sequence[str], progress: Progress) -> SmokeReport:
+def _test(cluster: Cluster, nodes: Sequence[str]) -> SmokeReport:
     """Create the objects, run the checks, and delete the objects, also after a failure."""
     with _interruptible():
         try:
-            progress(f"creating namespace {cluster.namespace}")
+            console.say(f"creating namespace {cluster.namespace}")
             cluster.create(manifest(cluster.namespace, nodes))
-            rows = run_checks(cluster, nodes, progress)
+            rows = run_checks(cluster, nodes)
         finally:
             with _uninterruptible():
-                removal = _remove(cluster, progress)
+                removal = _remove(cluster)
     return SmokeReport((*rows, removal))
 
 
-def _remove(cluster: Cluster, progress: Progress) -> Row:
+def _remove(cluster: Cluster) -> Row:
     """Delete the namespace and return the row about it.
 
     A failure is also printed at once, because after an interruption there is no table.
     """
-    progress(f"deleting namespace {cluster.namespace}")
+    console.say(f"deleting namespace {cluster.namespace}")
     began, target = time.monotonic(), f"namespace {cluster.namespace}"
     try:
         cluster.remove()
     except CommandError as error:
-        report_progress(f"{target} may still exist: {error}")
+        console.warn(f"hardway: {target} may still exist: {error}")
         return Row(check="removal", target=target, result=Result.FAILED, reason=str(error))
     return Row(check="removal", target=target, seconds=time.monotonic() - began)
 
@@ -131,10 +129,6 @@ def _handled(handler: Callable[..., None] | signal.Handlers) -> Iterator[None]:
     finally:
         for number, previous in before.items():
             signal.signal(number, previous)
-
-
-def _ignore(_: str) -> None:
-    """Drop a progress line."""
 
 
 if __name__ == "__main__":

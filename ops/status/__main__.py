@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ops.clients import Commands, read_outputs
-from ops.command_line import parser, report_error
+from ops.command_line import parse, parser, report_error
 from ops.stack_file import StackFileError, read_stack
 from ops.status.probes import read_status
 from ops.status.report import StatusReport, conclusion, heading, sections
@@ -50,7 +50,7 @@ def main(
         metavar="SECONDS",
         help=f"refresh until interrupted (default: every {INTERVAL:g} seconds)",
     )
-    options = options_parser.parse_args(arguments)
+    options = parse(options_parser, arguments)
     commands = commands or Commands()
 
     def show() -> int:

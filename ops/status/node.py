@@ -74,7 +74,7 @@ class EtcdStatus:
     Attributes:
         id: Number of the member.
         leader: Number of the leader, 0 if there is none.
-        learner: Whether it has no vote yet.
+        learner: True if it has no vote yet.
         version: Version such as `3.6.16`.
         database_bytes: Size of its database.
         errors: Problems that it reports, such as alarms.
@@ -108,7 +108,7 @@ class EtcdMember:
         id: Number of the member.
         name: Its name. Empty until it has started for the first time.
         peer_urls: URLs at which the other members reach it.
-        learner: Whether it has no vote yet.
+        learner: True if it has no vote yet.
     """
 
     id: int
@@ -135,7 +135,7 @@ class EtcdAnswer:
         status: State of the member. None if it did not answer.
         members: Member list as this member knows it.
         failure: Reason why it did not answer. Empty if it did, or if `missing`.
-        missing: Reason why it could not be asked. Empty if it could.
+        missing: Reason why it could not be queried. Empty if it could.
     """
 
     status: EtcdStatus | None = None

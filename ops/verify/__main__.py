@@ -4,8 +4,7 @@ Exit code: 0 if nothing differs, 1 if something differs, 2 if not everything cou
 """
 
 import sys
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from datetime import UTC, datetime
 
@@ -13,9 +12,10 @@ from host.access.ssh import Login
 from host.engine.drift import REGISTRATION, record_drift
 from lab.outputs import StackOutputs
 from ops.clients import Commands, logins, read_outputs
-from ops.command_line import parser, report_error, report_progress
+from ops.command_line import parse, parser, report_error
 from ops.verify import cluster, node
 from ops.verify.differences import Difference, VerifyReport
+from system import console
 from system.errors import HardwayError
 
 API_SERVER = "the API server"
@@ -28,18 +28,19 @@ def main(arguments: Sequence[str] | None = None, commands: Commands | None = Non
         arguments: Command line. None for that of this process.
         commands: Reads the stack, the nodes and the API server.
     """
-    options = parser(
+    options_parser = parser(
         "verify",
         "Compares each node of the lab with the stack, and prints the differences.",
         "Exit code: 0 nothing differs, 1 something differs, 2 not everything could be compared.",
-    ).parse_args(arguments)
+    )
+    options = parse(options_parser, arguments)
     commands = commands or Commands()
     try:
         outputs = read_outputs(commands, options.stack)
         reached_by = logins(outputs)
     except HardwayError as error:
         return report_error(f"the stack could not be read: {error}")
-    report = compare(outputs, reached_by, commands, _ignore if options.quiet else report_progress)
+    report = compare(outputs, reached_by, commands)
     text = report.json() if options.json else report.text(quiet=options.quiet, verbose=options.verbose)
     if text:
         print(text)
@@ -51,7 +52,6 @@ def compare(
     outputs: StackOutputs[str],
     reached_by: dict[str, Login],
     commands: Commands,
-    progress: Callable[[str], None],
 ) -> VerifyReport:
     """Compare the nodes and the cluster with the stack, all nodes at the same time.
 
@@ -59,11 +59,9 @@ def compare(
         outputs: Outputs of the stack.
         reached_by: Login of each node.
         commands: Reads the nodes and the API server.
-        progress: Receives a line for every part that was compared.
     """
     found: dict[str, list[Difference]] = {}
     unseen: dict[str, str] = {}
-    began = time.monotonic()
     with ThreadPoolExecutor(max_workers=len(reached_by) + 1) as pool:
         parts: dict[Future[list[Difference]], str] = {
             pool.submit(_node_differences, name, login, outputs, commands): name for name, login in reached_by.items()
@@ -78,7 +76,7 @@ def compare(
             except HardwayError as error:
                 unseen[name] = str(error)
                 outcome = f"could not be compared: {error}"
-            progress(f"{name}: {outcome} ({count} of {len(parts)}, after {time.monotonic() - began:.0f} s)")
+            console.say(f"{name}: {outcome} ({count} of {len(parts)})")
     compared = found.keys() - {API_SERVER}
     different = {(each.node, each.service) for differences in found.values() for each in differences}
     services = [
@@ -110,10 +108,6 @@ def _node_differences(name: str, login: Login, outputs: StackOutputs[str], comma
 
 def _cluster_differences(outputs: StackOutputs[str], commands: Commands) -> list[Difference]:
     return list(cluster.differences(outputs, commands.nodes(outputs.kubeconfig)))
-
-
-def _ignore(_: str) -> None:
-    """Drop a progress line."""
 
 
 if __name__ == "__main__":
