@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lab.config.overrides import PROTECTED_FIELDS, PROTECTED_FLAGS
+from lab.node import paths
 from lab.node.service import Service
 from lab.spec import Node
 from ops.explain.fields import Field, fields
@@ -19,14 +20,14 @@ from ops.stack_file import StackConfiguration
 PKI = Origin("source", "lab/pki.py", "The lab creates its keys and certificates.")
 
 FOLDER_READERS = (
-    ("/etc/systemd/system/", "systemd"),
-    ("/etc/cni/net.d/", "containerd, which watches this folder"),
+    (f"{paths.UNITS}/", "systemd"),
+    (f"{paths.CNI_CONFIGURATION}/", "containerd, which watches this folder"),
     ("/etc/sysctl.d/", "systemd-sysctl at boot, and node-setup"),
     ("/etc/modules-load.d/", "systemd-modules-load at boot, and node-setup"),
     ("/etc/sysusers.d/", "systemd-sysusers at boot, and node-setup"),
     ("/etc/tmpfiles.d/", "systemd-tmpfiles at boot, and node-setup"),
-    ("/etc/crictl.yaml", "crictl"),
-    ("/etc/etcd/members", "etcd-member, the program that joins etcd's members"),
+    (paths.CRICTL_CONFIGURATION, "crictl"),
+    (paths.ETCD_MEMBERS, "etcd-member, the program that joins etcd's members"),
 )
 """Readers of files that no other file names."""
 
