@@ -67,9 +67,9 @@ class ConnectionArgs:
 
     Attributes:
         login: Address and credentials.
-        machine: VM that carries the node. When it is deleted, no `delete` on it needs to run. None for an existing
+        machine: VM of the node. When it is deleted, no `delete` on it needs to run. None for an existing
             machine.
-        claim: Arguments of `assets/node/machine take` for an existing machine. The node releases the machine at the
+        claim: Arguments of `assets/node/machine claim` for an existing machine. The node releases the machine at the
             end. Empty for a VM.
         packages: Debian packages that the node needs in addition to those of every node.
     """

@@ -1,4 +1,4 @@
-"""Routes to the pods, on the machine that carries the lab."""
+"""Routes to the pods, on the machine that runs the lab's VMs."""
 
 import os
 import shlex

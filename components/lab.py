@@ -18,6 +18,7 @@ from components.pki import Pki, PkiArgs
 from components.preview import RestartAnnouncement
 from components.rollout import Rollout
 from components.stack_outputs import StackOutputsArgs, stack_outputs
+from host.engine.drift import REGISTRATION
 from lab.node.render import RenderedLab
 from lab.node.service import Binary, Image
 from lab.spec import Node, Spec
@@ -35,14 +36,14 @@ class LabArgs:
         rendered: Everything that its nodes get.
         image: Image that VMs start from; None for a lab without VMs.
         digests: SHA-256 of each binary and image that the nodes need.
-        repairs: Node and service to a value that changes when the service was found to differ on the node.
+        drift: Node and service to a value that changes when the service was found to differ on the node.
     """
 
     spec: Spec
     rendered: RenderedLab
     image: VmImage | None
     digests: Mapping[Binary | Image, str]
-    repairs: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    drift: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
 class Lab(pulumi.ComponentResource):
@@ -130,7 +131,7 @@ class Lab(pulumi.ComponentResource):
             rollout=rollout,
             waits_for=waits_for,
             etcd_membership=etcd_membership,
-            repairs={service: repair for (name, service), repair in self._args.repairs.items() if name == node.name},
+            drift={service: token for (name, service), token in self._args.drift.items() if name == node.name},
         )
         self._nodes[node.name] = NodeServices(node.name, args, self._child)
         return self._nodes[node.name]
@@ -153,7 +154,7 @@ class Lab(pulumi.ComponentResource):
         )
 
     def _register(self, node: Node, kubeconfig: pulumi.Output[str]) -> None:
-        spec, services, repairs = self._args.spec, self._nodes[node.name], self._args.repairs
+        spec, services, drift = self._args.spec, self._nodes[node.name], self._args.drift
         executor = node if spec.join else spec.control_planes[0]
         depends_on = [services.command("kube-proxy")]
         if not spec.join:
@@ -163,7 +164,8 @@ class Lab(pulumi.ComponentResource):
             connection=self._machines[executor.name].connection,
             kubeconfig=kubeconfig if spec.join else None,
             drain_grace_period=spec.drain_grace_period,
-            repair=repairs.get((node.name, "node-registration"), repairs.get((node.name, "membership"), "")),
+            # Records of the version before have the former name.
+            repair=drift.get((node.name, REGISTRATION), drift.get((node.name, "membership"), "")),
             depends_on=depends_on,
         )
-        node_registration(f"{node.name}-registration", args, pulumi.ResourceOptions(parent=services))
+        node_registration(f"{node.name}-{REGISTRATION}", args, pulumi.ResourceOptions(parent=services))

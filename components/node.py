@@ -22,7 +22,7 @@ class NodeArgs:
 
     Attributes:
         node: The node.
-        machine: Machine that carries the node.
+        machine: Machine of the node.
         pki: Gives the credentials of the services.
         digests: SHA-256 of each binary and image.
         health_timeout: Seconds within which a service must be healthy.
@@ -30,7 +30,7 @@ class NodeArgs:
         rollout: Limits how many nodes restart a service at a time; None for no limit.
         waits_for: Service name to resources on other nodes that must exist before the service is applied.
         etcd_membership: Membership of the node's etcd; None for a worker.
-        repairs: Service name to a value that changes when the service was found to differ on the node.
+        drift: Service name to a value that changes when the service was found to differ on the node.
     """
 
     node: RenderedNode
@@ -42,7 +42,7 @@ class NodeArgs:
     rollout: Rollout | None = None
     waits_for: Mapping[str, Sequence[pulumi.Resource]] = field(default_factory=dict)
     etcd_membership: EtcdMembershipArgs | None = None
-    repairs: Mapping[str, str] = field(default_factory=dict)
+    drift: Mapping[str, str] = field(default_factory=dict)
 
 
 class NodeServices(pulumi.ComponentResource):
@@ -66,7 +66,7 @@ class NodeServices(pulumi.ComponentResource):
             f"{name}-binaries",
             {artifact: args.digests[artifact] for artifact in artifacts},
             child,
-            repair=" ".join(f"{service}={repair}" for service, repair in sorted(args.repairs.items())),
+            repair=" ".join(f"{service}={token}" for service, token in sorted(args.drift.items())),
         )
         run_before: dict[str, pulumi.CustomResource] = {}
         if args.etcd_membership:
@@ -85,7 +85,7 @@ class NodeServices(pulumi.ComponentResource):
                     timeout=args.health_timeout,
                     announcement=args.announcement,
                     rollout=args.rollout,
-                    repair=args.repairs.get(service.name, ""),
+                    repair=args.drift.get(service.name, ""),
                     after=run_before.get(service.name),
                     depends_on=[binaries, *needed, *args.waits_for.get(service.name, ())],
                 ),

@@ -31,7 +31,7 @@ class PkiArgs:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Key:
+class Secret:
     """A private key or another secret.
 
     Attributes:
@@ -52,7 +52,7 @@ class Pki(pulumi.ComponentResource):
     def __init__(self, name: str, args: PkiArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("hardway:pki:Pki", name, None, opts)
         self._spec = args.spec
-        self._keys: dict[str, Key] = {}
+        self._keys: dict[str, Secret] = {}
         self._certificates: dict[str, pulumi.Output[str]] = {}
         self._signing_certificates: dict[str, pulumi.Output[str]] = {}
         self._fingerprints: dict[str, pulumi.Output[str]] = {}
@@ -120,10 +120,10 @@ class Pki(pulumi.ComponentResource):
         self._certificates[name] = pulumi.Output.from_input(pem_bundle(pair.chain))
         self._keys[name] = _given_key(pair.key)
 
-    def _create_key(self, name: str) -> Key:
+    def _create_key(self, name: str) -> Secret:
         key = tls.PrivateKey(name, algorithm="ECDSA", ecdsa_curve=CURVE, opts=pulumi.ResourceOptions(parent=self))
         fingerprint = pulumi.Output.unsecret(key.public_key_fingerprint_sha256)
-        self._keys[name] = Key(text=key.private_key_pem, fingerprint=fingerprint)
+        self._keys[name] = Secret(text=key.private_key_pem, fingerprint=fingerprint)
         return self._keys[name]
 
     def _create_authority(self, authority: Authority) -> None:
@@ -168,13 +168,13 @@ class Pki(pulumi.ComponentResource):
         self._certificates[name] = certificate.cert_pem
 
 
-def _given_key(key: PrivateKey) -> Key:
+def _given_key(key: PrivateKey) -> Secret:
     return _given_secret(key.text, key.public_key)
 
 
-def _given_secret(text: str, public: bytes) -> Key:
+def _given_secret(text: str, public: bytes) -> Secret:
     fingerprint = f"SHA256:{hashlib.sha256(public).hexdigest()}"
-    return Key(text=pulumi.Output.secret(text), fingerprint=pulumi.Output.from_input(fingerprint))
+    return Secret(text=pulumi.Output.secret(text), fingerprint=pulumi.Output.from_input(fingerprint))
 
 
 def _fingerprint_of_pem(text: str) -> str:

@@ -25,7 +25,7 @@ from toolchain.cache import Cache
 ATTEMPTS = 3
 
 
-class PushError(Exception):
+class PushError(HardwayError):
     """The node did not get all artifacts. The message says why."""
 
 
@@ -50,7 +50,7 @@ def push(command: list[str], files: Mapping[str, Path], *, verify: bool) -> int:
     Args:
         command: SSH client, which runs the words after it on the node.
         files: SHA-256 to file.
-        verify: Whether the node reads every file in its store, rather than trust that it is still intact.
+        verify: True if the node reads every file in its store, rather than trust that it is still intact.
 
     Raises:
         PushError: The node or the SSH client failed. The message is theirs.
@@ -93,7 +93,7 @@ def main() -> int:
     node, login = os.environ["HARDWAY_NODE"], ssh.Login(**json.load(sys.stdin))
     try:
         files = wanted(os.environ["HARDWAY_BINARIES"])
-    except (PushError, HardwayError) as error:
+    except HardwayError as error:
         print(f"binaries for {node} are not available on this machine: {error}", file=sys.stderr)
         return 1
     with tempfile.TemporaryDirectory(prefix="hardway-push-") as folder:
@@ -101,8 +101,8 @@ def main() -> int:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 sent = push(command, files, verify="HARDWAY_REPAIR" in os.environ)
-            except (PushError, HardwayError) as error:
-                if attempt == ATTEMPTS or isinstance(error, HardwayError):
+            except HardwayError as error:
+                if attempt == ATTEMPTS or not isinstance(error, PushError):
                     print(f"binaries could not be brought to {node}: {error}", file=sys.stderr)
                     return 1
             else:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dev import checks
 from host.prepare import prepare_tools
 from host.workspace import Workspace
-from system.errors import HardwayError
+from system.errors import exit_code_of
 from system.files import CHECKOUT
 
 
@@ -55,17 +55,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def run() -> int:
     """Run the command of this process, and report problems without a traceback."""
-    try:
-        return main()
-    except HardwayError as error:
-        print(f"hardway: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        text = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        print(f"hardway: {text}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    return exit_code_of(main)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pathlib import Path
 from host.prepare import Tools
 from host.workspace import Workspace
 from lab import versions
+from system.commands import run as run_program
 from system.errors import HostError
 from toolchain import golang
 
@@ -75,7 +76,7 @@ def ensure_allowed(names: Sequence[str]) -> None:
 def run(workspace: Workspace, tools: Tools, names: Sequence[str], *, thorough: bool = False) -> bool:
     """Run checks, also those after one that fails.
 
-    The last line printed is the number of tests, if any test was asked for.
+    The last line printed is the number of tests, if any tests ran.
 
     Args:
         workspace: The checkout to check.
@@ -151,10 +152,10 @@ def tracked_files(checkout: Path) -> list[str]:
     Raises:
         HostError: Git cannot list the files.
     """
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=checkout, capture_output=True, text=True, check=False)
-    if listed.returncode != 0:
-        raise HostError(f"`git ls-files` in {checkout} failed:\n{listed.stderr.strip()}")
-    return [name for name in listed.stdout.split("\0") if name]
+    listed = run_program(
+        ["git", "ls-files", "-z"], why=f"listing the files of {checkout}", folder=checkout, error=HostError
+    )
+    return [name for name in listed.split("\0") if name]
 
 
 def is_shell_program(path: Path) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from hardway import commands
 from hardway.arguments import HELP, parse
 from system.console import Verbosity, set_verbosity
-from system.errors import HardwayError
+from system.errors import exit_code_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,17 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run() -> int:
     """Run the command of this process, and report problems without a traceback."""
-    try:
-        return main()
-    except HardwayError as error:
-        print(f"hardway: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        text = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        print(f"hardway: {text}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    return exit_code_of(main)
 
 
 if __name__ == "__main__":

@@ -81,7 +81,6 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     """
     parser = _parser()
     options, extra = parser.parse_known_args(words)
-    options.command = _ALIASES.get(options.command, options.command)
     if extra and options.command not in FORWARDED:
         parser.error(f"unrecognized arguments: {' '.join(extra)}")
     options.extra = extra
@@ -97,10 +96,6 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     except HardwayError as error:
         parser.error(str(error))
     return options
-
-
-_ALIASES = {"settle": "recover"}
-"""Earlier names of commands, which programs of earlier versions still call."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -135,11 +130,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_internal(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
     """Add the commands that programs of the lab call. The help text does not list them."""
-    for name in ("recover", "settle"):
-        recover = add(name, "remove what a killed engine left behind; `pulumi` in .lab/bin runs it")
-        recover.add_argument("checkout", type=Path, help="folder of Pulumi.yaml")
-        recover.add_argument("pulumi", type=Path, help="the engine")
-        recover.add_argument("--state-only", action="store_true", help="only repair the files of the state")
+    recover = add("recover", "remove what a killed engine left behind; `pulumi` in .lab/bin runs it")
+    recover.add_argument("checkout", type=Path, help="folder of Pulumi.yaml")
+    recover.add_argument("pulumi", type=Path, help="the engine")
+    recover.add_argument("--state-only", action="store_true", help="only repair the files of the state")
     hypervisor = add("hypervisor", "start, stop or delete a private libvirt")
     hypervisor.add_argument("action", choices=("start", "stop", "purge"))
     hypervisor.add_argument("instance", type=Path, help="folder of the private libvirt")

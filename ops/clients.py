@@ -12,6 +12,8 @@ from host.access.ssh import Login, known_host
 from host.access.ssh import command as ssh_command
 from lab.node.paths import PROGRAMS
 from lab.outputs import StackOutputs
+from system.commands import attempt
+from system.errors import HardwayError
 
 TIMEOUT = 900
 """Seconds that one program may take: verification reads some hundred MB of binaries, slowly on an emulated node."""
@@ -23,7 +25,7 @@ NOT_FOUND = 127
 """The exit code of a shell that does not find a program."""
 
 
-class CommandError(Exception):
+class CommandError(HardwayError):
     """A program failed or did not answer. The message is the reason that it printed.
 
     Attributes:
@@ -35,7 +37,7 @@ class CommandError(Exception):
         self.exit_code = exit_code
 
 
-class OutputsError(Exception):
+class OutputsError(HardwayError):
     """The outputs of a stack do not describe a lab. The message names the next step."""
 
 
@@ -56,7 +58,7 @@ class Commands:
             return self.run(login, [f"{PROGRAMS}/verify-node"])
         except CommandError as error:
             if error.exit_code == NOT_FOUND:
-                raise CommandError("it was made by an older program; run pulumi up first") from None
+                raise CommandError("it was set up by an older version; run `hardway up` first") from None
             raise
 
     def run(
@@ -125,7 +127,7 @@ def read_outputs(commands: Commands, stack: str) -> StackOutputs[str]:
     try:
         return StackOutputs.from_dict(commands.outputs(stack))
     except KeyError as error:
-        raise OutputsError(f"the stack has no output {error.args[0]}; bring the lab up first: pulumi up") from None
+        raise OutputsError(f"the stack has no output {error.args[0]}; bring the lab up first: `hardway up`") from None
 
 
 def logins(outputs: StackOutputs[str]) -> dict[str, Login]:
@@ -140,7 +142,7 @@ def logins(outputs: StackOutputs[str]) -> dict[str, Login]:
         port = node.port or 22
         host = known_host(node.address, port)
         if host not in host_keys:
-            raise OutputsError(f"the stack's output knownHosts has no host key of {name}; run pulumi up")
+            raise OutputsError(f"the stack's output knownHosts has no host key of {name}; run `hardway up`")
         result[name] = Login(
             address=node.address,
             key=outputs.machine_keys.get(name, outputs.ssh_key),
@@ -165,18 +167,9 @@ def output(command: Sequence[str], *, stdin: str = "", own_session: bool = False
             standard error. Standard output may hold secrets and is never quoted.
     """
     try:
-        result = subprocess.run(
-            command,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=timeout,
-            check=False,
-            start_new_session=own_session,
-        )
+        result = attempt(command, stdin=stdin, own_session=own_session, timeout=timeout)
     except FileNotFoundError:
-        raise CommandError(f"{command[0]} is not on PATH; have . ./.lab/env in this shell") from None
+        raise CommandError(f"{command[0]} is not on PATH; run `. ./.lab/env` in this shell") from None
     except subprocess.TimeoutExpired:
         raise CommandError(f"{command[0]} had no answer after {timeout:g} s") from None
     if result.returncode != 0:

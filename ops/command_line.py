@@ -2,6 +2,9 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
+
+from system.console import Verbosity, set_verbosity
 
 DEFAULT_STACK = "dev"
 
@@ -15,11 +18,11 @@ def parser(program: str, description: str, epilog: str) -> argparse.ArgumentPars
     """Return a parser with the shared options.
 
     Args:
-        program: Name of the module below `ops`.
+        program: Name of the command, which is also that of the module below `ops`.
         description: The first paragraph of the help text.
         epilog: The last paragraph, which lists the exit codes.
     """
-    result = argparse.ArgumentParser(prog=f"python3 -m ops.{program}", description=description, epilog=epilog)
+    result = argparse.ArgumentParser(prog=f"hardway {program}", description=description, epilog=epilog)
     result.add_argument("--stack", default=DEFAULT_STACK, help=f"the stack (default: {DEFAULT_STACK})")
     result.add_argument("--json", action="store_true", help="print a JSON document")
     amount = result.add_mutually_exclusive_group()
@@ -28,9 +31,16 @@ def parser(program: str, description: str, epilog: str) -> argparse.ArgumentPars
     return result
 
 
-def report_progress(text: str) -> None:
-    """Print a line about the progress on standard error, because standard output is for results."""
-    print(f"hardway: {text}", file=sys.stderr, flush=True)
+def parse(options_parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Parse a command line, and set the verbosity of this process.
+
+    Args:
+        options_parser: A result of `parser`.
+        arguments: Command line. None for that of this process.
+    """
+    options = options_parser.parse_args(arguments)
+    set_verbosity(Verbosity.QUIET if options.quiet else Verbosity.VERBOSE if options.verbose else Verbosity.NORMAL)
+    return options
 
 
 def report_error(text: str) -> int:

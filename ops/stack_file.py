@@ -13,10 +13,11 @@ from lab.config.parse import ConfigurationError, parse
 from lab.config.schema import project
 from lab.spec import Spec
 from ops.clients import CommandError, Commands
+from system.errors import HardwayError
 from system.files import CHECKOUT
 
 
-class StackFileError(Exception):
+class StackFileError(HardwayError):
     """A stack's configuration cannot be read. The message says why and what to do."""
 
 
@@ -71,7 +72,7 @@ def stack_names(checkout: Path = CHECKOUT) -> list[str]:
 
 
 def _is_encrypted(value: Any) -> bool:
-    """Return whether the engine has encrypted a value or a part of it."""
+    """Return True if the engine has encrypted a value or a part of it."""
     if isinstance(value, dict):
         return value.keys() == {"secure"} or any(map(_is_encrypted, value.values()))
     return isinstance(value, list) and any(map(_is_encrypted, value))

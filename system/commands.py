@@ -100,6 +100,7 @@ def attempt(
     environment: Mapping[str, str] | None = None,
     stdin: str | None = None,
     timeout: float | None = None,
+    own_session: bool = False,
 ) -> subprocess.CompletedProcess[str]:
     """Run a program whose failure is an answer, too. Its output is captured and nothing is printed.
 
@@ -109,6 +110,7 @@ def attempt(
         environment: Variables to set in addition to those of this process.
         stdin: Standard input. Default: empty.
         timeout: Seconds after which the program is killed.
+        own_session: Run the program in a separate session, so that Ctrl-C at the terminal does not reach it.
 
     Raises:
         OSError: The program cannot be started.
@@ -124,6 +126,7 @@ def attempt(
         errors="replace",
         timeout=timeout,
         check=False,
+        start_new_session=own_session,
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lab.versions import default_kubernetes_version, images
-from system.errors import HardwayError
+from system.errors import exit_code_of
 from toolchain import binaries, engine, packages, vm_image
 from toolchain import images as image_archives
 from toolchain.cache import DAY, UNUSED_AFTER, Cache
@@ -22,18 +22,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
     options = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], None] = options.command
-    try:
+
+    def run() -> int:
         command(options)
-    except HardwayError as error:
-        print(f"toolchain: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"toolchain: {error.filename or 'this machine'}: {error.strerror or error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("toolchain: interrupted; run the same command again to continue", file=sys.stderr)
-        return 130
-    return 0
+        return 0
+
+    return exit_code_of(run, "toolchain", interrupted="interrupted; run the same command again to continue")
 
 
 def _engine(options: argparse.Namespace) -> None:

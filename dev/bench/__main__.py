@@ -4,7 +4,6 @@ It prints the figures and writes them to .lab/reports/bench.json.
 """
 
 import json
-import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from dev.bench.machine import load, machine, used_versions
 from dev.bench.measuring import BenchError
 from dev.bench.report import Figure, document, table
 from host.workspace import Workspace
+from system.commands import attempt
 from system.files import CHECKOUT
 from tests.support.running_lab import RunningLab
 from toolchain.cache import default_folder
@@ -55,10 +55,7 @@ def _table_of(module: str, lab: RunningLab | None = None) -> tuple[str, list[str
     """
     _step(module)
     command = [sys.executable, "-m", module]
-    if lab:
-        result = lab.run("in-lab", *command, check=False)
-    else:
-        result = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    result = lab.run("in-lab", *command, check=False) if lab else attempt(command, folder=CHECKOUT)
     if result.returncode != 0:
         return "", [f"{module}\n{result.stdout}{result.stderr}"]
     return result.stdout.rstrip(), []
@@ -75,7 +72,7 @@ def _measure(lab: RunningLab) -> tuple[dict[str, dict[str, str]], list[Figure], 
     _step(_title(measuring.from_nothing))
     figures = measuring.from_nothing(lab)
     failures: list[str] = []
-    lab.settle()
+    lab.wait_until_idle()
     for measure in (measuring.previews, measuring.transaction, measuring.changed_field):
         _step(f"{_title(measure)} (load {load()})")
         try:

@@ -14,6 +14,8 @@ import yaml
 
 from dev.bench import hypervisor, timeline
 from dev.bench.report import Figure, median_of, ratio
+from lab.node.paths import PROGRAMS, SERVICES
+from system.errors import HardwayError
 from tests.support.running_lab import UNITS, Outcome, RunningLab
 
 MIB = 1024**2
@@ -46,17 +48,17 @@ for number in range({others}):
     pulumi_tls.PrivateKey(f"key-{{number}}", algorithm="ED25519")
 """
 # Polls as often as `service apply` does at first.
-_RESTART_MANUALLY = """\
+_RESTART_MANUALLY = f"""\
 set -eu
-health=$(cat /var/lib/hardway/services/kubelet/applied/health)
-started=${EPOCHREALTIME/./}
+health=$(cat {SERVICES}/kubelet/applied/health)
+started=${{EPOCHREALTIME/./}}
 systemctl restart kubelet
 until bash -c "$health" >/dev/null 2>&1; do sleep 1; done
-echo $((${EPOCHREALTIME/./} - started))
+echo $((${{EPOCHREALTIME/./}} - started))
 """
 
 
-class BenchError(Exception):
+class BenchError(HardwayError):
     """Something could not be measured. The message names it and the reason."""
 
 
@@ -121,7 +123,7 @@ def transaction(lab: RunningLab) -> list[Figure]:
     outcomes = []
 
     def apply() -> None:
-        outcomes.append(_on_node(lab, worker, "/usr/local/lib/hardway/service apply kubelet", payload))
+        outcomes.append(_on_node(lab, worker, f"{PROGRAMS}/service apply kubelet", payload))
 
     applied, nothing = _interleaved(apply, lambda: _on_node(lab, worker, "true"))
     if any(outcome.strip() != "kubelet: unchanged" for outcome in outcomes):

@@ -8,7 +8,6 @@ have other work.
 import gc
 import json
 import resource
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from dev.bench.report import Figure, ratio, table
 from lab.config.parse import parse
 from lab.node.render import RenderedLab, render
 from lab.spec import Spec
+from system.commands import run
 from system.files import CHECKOUT
 from toolchain.vm_image import VmImage
 
@@ -71,7 +71,7 @@ class Measurement:
 
 
 class NoPlugins(mocks.Mocks):
-    """Stands for the plugins, which are never asked."""
+    """Stands for the plugins, which are never called."""
 
     def call(self, args: mocks.MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]] | None]:
         """Fail, because the program calls no function of a plugin."""
@@ -156,8 +156,8 @@ def _create(spec: Spec, rendered: RenderedLab) -> None:
 def _measure_apart(mode: str, workers: int) -> Measurement:
     """Return the cost of a run in a separate process."""
     command = [sys.executable, "-m", "dev.bench.scale", mode, str(workers)]
-    result = subprocess.run(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True, check=True)
-    return Measurement(**json.loads(result.stdout))
+    printed = run(command, why=f"measuring {workers} workers", folder=CHECKOUT)
+    return Measurement(**json.loads(printed))
 
 
 def figures(results: dict[tuple[str, int], Measurement]) -> list[Figure]:

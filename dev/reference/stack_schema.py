@@ -63,7 +63,7 @@ def _value(key: SchemaKey) -> dict[str, Any]:
 
 def _required(key: SchemaKey) -> dict[str, list[str]]:
     required = [name for name, field in key.properties.items() if field.default is REQUIRED]
-    # An empty object is how an optional one says that it is absent.
+    # An empty object is how an optional one is absent.
     return {} if key.is_optional_object or not required else {"required": required}
 
 

@@ -10,6 +10,8 @@ from system.files import CHECKOUT, write_atomically
 
 RECORDS = CHECKOUT / ".lab" / "stacks"
 """Folder of all records. Each stack has a folder in it."""
+REGISTRATION = "registration"
+"""The name in a record of a node's registration in the cluster, which is no service: role, labels and taints."""
 _FILE = "repairs.json"
 """Name of the record. Earlier versions wrote it under the same name."""
 
@@ -56,9 +58,3 @@ def record_drift(stack: str, found: Mapping[tuple[str, str], Sequence[str]], whe
     path = record_path(stack)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps(record, indent=2) + "\n")
-
-
-# Earlier names.
-record_of = record_path
-recorded_repairs = recorded_drift
-record_repairs = record_drift

@@ -40,7 +40,7 @@ def works(kernel: Path, cache: Path, as_root: Sequence[str] = ()) -> bool:
         return False
     if shutil.which(_QEMU) is None:
         return False
-    version = run([_QEMU, "--version"], why="asking QEMU for its version", error=HostError).splitlines()[0]
+    version = run([_QEMU, "--version"], why="reading the version of QEMU", error=HostError).splitlines()[0]
     key = f"{boot_id()} {version}"
     record = cache / "kvm"
     if record.exists():

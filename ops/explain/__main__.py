@@ -9,10 +9,10 @@ from typing import Any
 from lab.config.schema import suggestion
 from lab.node.service import Service
 from lab.spec import Node
-from ops.command_line import OK, PROBLEM, parser, report_error
+from ops.command_line import OK, PROBLEM, parse, parser, report_error
 from ops.explain.explanation import (
+    ExplainedPart,
     Line,
-    Part,
     explain,
     field_names,
     matching_lines,
@@ -22,8 +22,9 @@ from ops.explain.explanation import (
 )
 from ops.explain.provenance import node_path, override_names
 from ops.rendering import node_services
-from ops.stack_file import StackConfiguration, StackFileError, read_stack
+from ops.stack_file import StackConfiguration, read_stack
 from ops.tables import plain_table
+from system.errors import HardwayError
 from system.files import CHECKOUT
 
 MAX_TEXT_WIDTH = 64
@@ -46,10 +47,10 @@ def main(arguments: Sequence[str] | None = None, checkout: Path = CHECKOUT) -> i
     options_parser.add_argument("node", metavar="NODE", help="the node")
     options_parser.add_argument("service", metavar="SERVICE", nargs="?", help="a service of it, such as kubelet")
     options_parser.add_argument("field", metavar="FIELD", nargs="?", help="a field or flag, such as maxPods or node-ip")
-    options = options_parser.parse_args(arguments)
+    options = parse(options_parser, arguments)
     try:
         stack = read_stack(options.stack, checkout)
-    except StackFileError as error:
+    except HardwayError as error:
         return report_error(str(error))
     nodes = {node.name: node for node in stack.spec.nodes}
     if options.node not in nodes:
@@ -114,7 +115,9 @@ def _node_text(node: Node, services: dict[str, Service]) -> str:
     return f"{heading}\n\n{table}\n\nMore about a service: hardway explain {node.name} SERVICE [FIELD]"
 
 
-def _service_text(node: Node, service: Service, parts: list[Part], *, with_lines: bool, with_reasons: bool) -> str:
+def _service_text(
+    node: Node, service: Service, parts: list[ExplainedPart], *, with_lines: bool, with_reasons: bool
+) -> str:
     unit = f"unit {service.unit}" if service.unit else "no unit"
     needs = f"; starts after {', '.join(service.needs)}" if service.needs else ""
     blocks = [f"{service.name} on {node.name}: {purpose(service)}\n{unit}{needs}"]
@@ -131,7 +134,7 @@ def _service_text(node: Node, service: Service, parts: list[Part], *, with_lines
     return "\n\n".join(blocks)
 
 
-def _part_notes(part: Part) -> list[str]:
+def _part_notes(part: ExplainedPart) -> list[str]:
     notes = []
     if part.readers:
         notes.append(f"Read by {'; '.join(part.readers)}.")
@@ -143,7 +146,7 @@ def _part_notes(part: Part) -> list[str]:
     return notes
 
 
-def _file_lines(part: Part, with_reasons: bool) -> list[str]:
+def _file_lines(part: ExplainedPart, with_reasons: bool) -> list[str]:
     width = min(MAX_TEXT_WIDTH, max((len(line.text) for line in part.lines), default=0))
     lines = []
     for line in part.lines:
@@ -165,7 +168,7 @@ def _explain_field(
     heading: dict[str, str],
     stack: StackConfiguration,
     node: Node,
-    parts: list[Part],
+    parts: list[ExplainedPart],
     name: str,
     *,
     as_json: bool,
@@ -194,7 +197,7 @@ def _explain_field(
     return PROBLEM
 
 
-def _free_key(parts: list[Part]) -> str:
+def _free_key(parts: list[ExplainedPart]) -> str:
     """Return the configuration key that is laid over the service's file, such as `kubelet`; empty if there is none."""
     names = service_override_keys(parts)
     return names[-1].rpartition(":")[2] if names else ""
@@ -205,7 +208,7 @@ def _only_near(similar: str) -> str:
     return similar if "did you mean" in similar else "."
 
 
-def _field_text(part: Part, line: Line) -> str:
+def _field_text(part: ExplainedPart, line: Line) -> str:
     lines = [
         line.text.strip().removesuffix(" \\"),
         f"  File:       {part.entry.path}, line {line.number}",

@@ -6,27 +6,28 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lab.config.overrides import PROTECTED_FIELDS, PROTECTED_FLAGS
+from lab.node import paths
 from lab.node.service import Service
 from lab.spec import Node
 from ops.explain.fields import Field, fields
 from ops.explain.provenance import LAB_WIDE_FLAGS, Origin, Provenance, find_origins, node_path, override_names, texts_of
 from ops.explain.source import VERSIONS, find_source
-from ops.explain.variation import Path
-from ops.render.tree import Entry, entries
+from ops.explain.variation import KeyPath
+from ops.render.tree import ServicePart, entries
 from ops.rendering import node_services
 from ops.stack_file import StackConfiguration
 
 PKI = Origin("source", "lab/pki.py", "The lab creates its keys and certificates.")
 
 FOLDER_READERS = (
-    ("/etc/systemd/system/", "systemd"),
-    ("/etc/cni/net.d/", "containerd, which watches this folder"),
+    (f"{paths.UNITS}/", "systemd"),
+    (f"{paths.CNI_CONFIGURATION}/", "containerd, which watches this folder"),
     ("/etc/sysctl.d/", "systemd-sysctl at boot, and node-setup"),
     ("/etc/modules-load.d/", "systemd-modules-load at boot, and node-setup"),
     ("/etc/sysusers.d/", "systemd-sysusers at boot, and node-setup"),
     ("/etc/tmpfiles.d/", "systemd-tmpfiles at boot, and node-setup"),
-    ("/etc/crictl.yaml", "crictl"),
-    ("/etc/etcd/members", "etcd-member, the program that joins etcd's members"),
+    (paths.CRICTL_CONFIGURATION, "crictl"),
+    (paths.ETCD_MEMBERS, "etcd-member, the program that joins etcd's members"),
 )
 """Readers of files that no other file names."""
 
@@ -64,7 +65,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Part:
+class ExplainedPart:
     """A file, program or image of a service.
 
     Attributes:
@@ -76,7 +77,7 @@ class Part:
         lines: Lines of the file. Empty for a credential or an image; one line with the version for a program.
     """
 
-    entry: Entry
+    entry: ServicePart
     effect: str
     readers: tuple[str, ...]
     path_origins: tuple[Origin, ...]
@@ -107,7 +108,7 @@ def purpose(service: Service) -> str:
     return ", ".join(service.files)
 
 
-def explain(stack: StackConfiguration, node: Node, service: Service) -> list[Part]:
+def explain(stack: StackConfiguration, node: Node, service: Service) -> list[ExplainedPart]:
     """Explain every part of a service on a node."""
     provenance = find_origins(stack, node, service)
     services = node_services(stack.spec, node)
@@ -129,12 +130,12 @@ def protected_reason(key: str, field_path: tuple[str, ...]) -> str:
     return all_fields.get(key, {}).get(field_path, "")
 
 
-def service_override_keys(provenance: Iterable[Part]) -> list[str]:
+def service_override_keys(parts: Iterable[ExplainedPart]) -> list[str]:
     """Return the configuration keys that are laid over any file of a service."""
-    return list(dict.fromkeys(key for part in provenance for key in part.override_keys))
+    return list(dict.fromkeys(key for part in parts for key in part.override_keys))
 
 
-def matching_lines(parts: Iterable[Part], name: str) -> list[tuple[Part, Line]]:
+def matching_lines(parts: Iterable[ExplainedPart], name: str) -> list[tuple[ExplainedPart, Line]]:
     """Return the lines of a field and of the fields in it.
 
     A field matches by its whole name, or else by the end of it: `enabled` matches `webhook.enabled`.
@@ -147,7 +148,7 @@ def matching_lines(parts: Iterable[Part], name: str) -> list[tuple[Part, Line]]:
     return []
 
 
-def field_names(parts: Iterable[Part]) -> list[str]:
+def field_names(parts: Iterable[ExplainedPart]) -> list[str]:
     """Return the names of all fields in the files of a service."""
     return list(dict.fromkeys(line.field.name for part in parts for line in part.lines if line.field))
 
@@ -160,7 +161,9 @@ def _ends_with(field: str, wanted: str) -> bool:
     return field.endswith(f".{wanted}") or f".{wanted}." in f".{field}."
 
 
-def _part(entry: Entry, service: Service, services: Iterable[Service], provenance: Provenance, node: Path) -> Part:
+def _part(
+    entry: ServicePart, service: Service, services: Iterable[Service], provenance: Provenance, node: KeyPath
+) -> ExplainedPart:
     key = provenance.override_keys.get(entry.path, "")
     path_origins = provenance.paths.get(entry.path, [])
     if entry.kind == "credential":
@@ -181,7 +184,7 @@ def _part(entry: Entry, service: Service, services: Iterable[Service], provenanc
             reason = protected_reason(key, field.path) if is_setting and field else ""
             overrides = override_names(node, key, field.path) if is_setting and field and not reason else ()
             lines.append(Line(index + 1, content, field, tuple(origins), reason, tuple(overrides)))
-    return Part(
+    return ExplainedPart(
         entry=entry,
         effect=_effect(entry, service),
         readers=tuple(_readers(entry, service, services)) if entry.kind in ("file", "credential") else (),
@@ -192,11 +195,11 @@ def _part(entry: Entry, service: Service, services: Iterable[Service], provenanc
 
 
 def _is_setting(key: str, line: str) -> bool:
-    """Return whether a line of an overridden file can be set: of a unit only its flags."""
+    """Return True if a line of an overridden file can be set: of a unit only its flags."""
     return key not in LAB_WIDE_FLAGS or line.lstrip().startswith("--")
 
 
-def _effect(entry: Entry, service: Service) -> str:
+def _effect(entry: ServicePart, service: Service) -> str:
     if entry.effect == "transient":
         return "restarts nothing: the file exists only until the service is healthy"
     if entry.effect == "keep":
@@ -206,7 +209,7 @@ def _effect(entry: Entry, service: Service) -> str:
     return f"{'reloads' if service.activation == 'reload' else 'restarts'} {service.name}"
 
 
-def _readers(entry: Entry, owner: Service, services: Iterable[Service]) -> Iterator[str]:
+def _readers(entry: ServicePart, owner: Service, services: Iterable[Service]) -> Iterator[str]:
     """Yield the services with a file that names a path, and the field that names it.
 
     If there is none, the reader is known by the folder, or else it is the owner of the file.

@@ -18,7 +18,7 @@ from lab.config.parse import ConfigurationError, parse
 from lab.config.schema import project
 from lab.node.service import Service
 from lab.spec import Node, Spec
-from ops.explain.variation import NODE_LISTS, Key, Path, alternatives, default_keys, key_name, set_keys, varied
+from ops.explain.variation import NODE_LISTS, KeyPath, VariedKey, alternatives, default_keys, key_name, set_keys, varied
 from ops.render.tree import text_of
 from ops.rendering import node_services
 from ops.stack_file import StackConfiguration
@@ -82,7 +82,7 @@ class Provenance:
     override_keys: dict[str, str] = field(default_factory=dict)
 
 
-def node_path(spec: Spec, node: Node) -> Path:
+def node_path(spec: Spec, node: Node) -> KeyPath:
     """Return the configuration path of a node, such as `("workers", 1)`."""
     siblings = [other for other in spec.nodes if other.role is node.role]
     return (NODE_LISTS[node.role], siblings.index(node))
@@ -129,7 +129,7 @@ class _Search:
         self._find_override_keys()
         return self._found
 
-    def _vary(self, key: Key, kind: str, besides: frozenset[Any] | set[Any] = frozenset()) -> None:
+    def _vary(self, key: VariedKey, kind: str, besides: frozenset[Any] | set[Any] = frozenset()) -> None:
         """Attribute the lines that the first effective other value of a key changes."""
         valid = 0
         for value in alternatives(key, self._spec):
@@ -169,7 +169,7 @@ class _Search:
                 varied_path = self._varied_path(path)
                 if varied_path and confirmed < MAX_CONFIRMED:
                     confirmed += 1
-                    self._vary(Key((*varied_path, name), str(value), is_set=True), kind)
+                    self._vary(VariedKey((*varied_path, name), str(value), is_set=True), kind)
                 else:
                     origin = Origin(kind, key_name((*path, name)))
                     for place in places:
@@ -200,18 +200,18 @@ class _Search:
             if path in self._found.texts
         }
 
-    def _kind(self, path: Path) -> str:
+    def _kind(self, path: KeyPath) -> str:
         """Return the kind of a set key: the nodes are a default too if the stack file does not list them."""
         return "configuration" if path[0] in self._stack.values else "default"
 
-    def _varied_path(self, path: Path) -> Path | None:
+    def _varied_path(self, path: KeyPath) -> KeyPath | None:
         """Return the path of a node in the varied configuration, None if it is not there."""
         kind, index = path
         if kind != "workers" or not isinstance(index, int):
             return path
         return (kind, self._workers.index(index)) if index in self._workers else None
 
-    def _name(self, path: Path) -> str:
+    def _name(self, path: KeyPath) -> str:
         """Return the name of a varied key, with the index that a worker has in the stack file."""
         match path:
             case ("workers", int(index), *others):
@@ -226,7 +226,7 @@ class _Search:
                 if path in self._found.texts and probe in text:
                     self._found.override_keys[path] = key
 
-    def _render(self, path: Path, value: Any) -> Texts | None:
+    def _render(self, path: KeyPath, value: Any) -> Texts | None:
         """Return the service's texts with another value at a configuration path, None if that is no valid lab."""
         try:
             spec = parse(varied(self._values, path, value))
@@ -270,7 +270,7 @@ def _matcher(text: str, other: str) -> difflib.SequenceMatcher[str]:
     return difflib.SequenceMatcher(None, lines, other_lines, autojunk=False)
 
 
-def override_names(node: Path, key: str, field_path: tuple[str, ...] = ()) -> list[str]:
+def override_names(node: KeyPath, key: str, field_path: tuple[str, ...] = ()) -> list[str]:
     """Return the configuration keys that override a field, the node's own first.
 
     Args:

@@ -11,7 +11,7 @@ from lab.config.schema import REQUIRED, SchemaKey, project
 from lab.spec import Role, Spec
 from lab.versions import kubernetes_versions
 
-Path = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 """Keys and list indexes that lead to a configuration value, such as `("workers", 1, "podCidr")`."""
 
 NODE_LISTS = {Role.CONTROL_PLANE: "controlPlanes", Role.WORKER: "workers"}
@@ -24,16 +24,16 @@ PROBE = "explain"
 
 
 @dataclass(frozen=True)
-class Key:
+class VariedKey:
     """A configuration value.
 
     Attributes:
         path: Keys that lead to it.
         value: Its value; for a key that is not set its default, or REQUIRED.
-        is_set: Whether the stack file sets it.
+        is_set: True if the stack file sets it.
     """
 
-    path: Path
+    path: KeyPath
     value: Any
     is_set: bool
 
@@ -43,7 +43,7 @@ class Key:
         return key_name(self.path)
 
 
-def key_name(path: Path) -> str:
+def key_name(path: KeyPath) -> str:
     """Return the spelling of a key, such as `hardway:workers[1].podCidr`."""
     first, *others = path
     name = f"{project().name}:{first}"
@@ -55,7 +55,7 @@ def key_name(path: Path) -> str:
     return name
 
 
-def set_keys(values: Mapping[str, Any], node: Path) -> list[Key]:
+def set_keys(values: Mapping[str, Any], node: KeyPath) -> list[VariedKey]:
     """Return the keys that the stack file sets for the lab and for one node.
 
     Args:
@@ -66,7 +66,7 @@ def set_keys(values: Mapping[str, Any], node: Path) -> list[Key]:
     return [*_leaves((), lab), *_leaves(node, values_at(values, node) or {})]
 
 
-def default_keys(values: Mapping[str, Any], node: Path) -> list[Key]:
+def default_keys(values: Mapping[str, Any], node: KeyPath) -> list[VariedKey]:
     """Return the keys with a default that the stack file does not set, for the lab and for one node."""
     settings = project().schema
     lab = {name: key for name, key in settings.items() if name not in NODE_LISTS.values()}
@@ -77,7 +77,7 @@ def default_keys(values: Mapping[str, Any], node: Path) -> list[Key]:
     return [*_unset((), lab, values), *_unset(node, node_settings, values_at(values, node) or {})]
 
 
-def values_at(values: Any, path: Path) -> Any:
+def values_at(values: Any, path: KeyPath) -> Any:
     """Return the value at a path, None if there is none."""
     for part in path:
         try:
@@ -87,7 +87,7 @@ def values_at(values: Any, path: Path) -> Any:
     return values
 
 
-def varied(values: Mapping[str, Any], path: Path, value: Any) -> dict[str, Any]:
+def varied(values: Mapping[str, Any], path: KeyPath, value: Any) -> dict[str, Any]:
     """Return a copy of a configuration with another value at a path, or without it for REMOVED."""
     result: dict[str, Any] = copy.deepcopy(dict(values))
     target: Any = result
@@ -102,7 +102,7 @@ def varied(values: Mapping[str, Any], path: Path, value: Any) -> dict[str, Any]:
     return result
 
 
-def alternatives(key: Key, spec: Spec) -> Iterator[Any]:
+def alternatives(key: VariedKey, spec: Spec) -> Iterator[Any]:
     """Yield other values of a key, the most plausible first. Not all of them are valid."""
     value = key.value
     if isinstance(value, bool):
@@ -121,7 +121,7 @@ def alternatives(key: Key, spec: Spec) -> Iterator[Any]:
         yield REMOVED
 
 
-def _leaves(path: Path, value: Any) -> Iterator[Key]:
+def _leaves(path: KeyPath, value: Any) -> Iterator[VariedKey]:
     if isinstance(value, Mapping) and value:
         for name, inner in value.items():
             yield from _leaves((*path, str(name)), inner)
@@ -129,16 +129,16 @@ def _leaves(path: Path, value: Any) -> Iterator[Key]:
         for index, item in enumerate(value):
             yield from _leaves((*path, index), item)
     elif path:
-        yield Key(path, value, is_set=True)
+        yield VariedKey(path, value, is_set=True)
 
 
-def _unset(path: Path, settings: Mapping[str, SchemaKey], values: Any) -> Iterator[Key]:
+def _unset(path: KeyPath, settings: Mapping[str, SchemaKey], values: Any) -> Iterator[VariedKey]:
     for name, key in settings.items():
         value = values.get(name, REQUIRED) if isinstance(values, Mapping) else REQUIRED
         if key.type == "object" and key.properties and not key.contains_secret:
             yield from _unset((*path, name), key.properties, {} if value is REQUIRED else value)
         elif value is REQUIRED and not key.contains_secret:
-            yield Key((*path, name), key.default, is_set=False)
+            yield VariedKey((*path, name), key.default, is_set=False)
 
 
 def _other_texts(value: str, spec: Spec) -> Iterator[str]:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lab.config.schema import suggestion
-from ops.command_line import OK, parser, report_error
-from ops.render.tree import FolderError, describe, listing, write
+from ops.command_line import OK, parse, parser, report_error
+from ops.render.tree import describe, listing, write
 from ops.rendering import rendered_services
-from ops.stack_file import StackFileError, read_stack
+from ops.stack_file import read_stack
+from system.errors import HardwayError
 from system.files import CHECKOUT
 
 
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str] | None = None, checkout: Path = CHECKOUT) -> i
     )
     options_parser.add_argument("node", nargs="?", help="write only this node (default: all nodes)")
     options_parser.add_argument("folder", metavar="DIR", type=Path, help="new, empty, or written by render before")
-    options = options_parser.parse_args(arguments)
+    options = parse(options_parser, arguments)
     try:
         nodes = rendered_services(read_stack(options.stack, checkout).spec)
         if options.node is not None:
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None, checkout: Path = CHECKOUT) -> i
                 return report_error(f"Stack {options.stack} has no node {options.node}{hint}")
             nodes = {options.node: nodes[options.node]}
         write(options.folder, nodes)
-    except (StackFileError, FolderError) as error:
+    except HardwayError as error:
         return report_error(str(error))
     if options.json:
         described = {name: {"services": list(map(describe, services))} for name, services in nodes.items()}

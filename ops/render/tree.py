@@ -9,6 +9,7 @@ from typing import Any
 from lab.node.paths import PROGRAMS, PROGRAMS_ENVIRONMENT, node_environment
 from lab.node.service import Credential, File, Service
 from lab.versions import image_reference
+from system.errors import HardwayError
 from system.files import CHECKOUT
 
 MARKER = ".hardway-render"
@@ -20,12 +21,12 @@ LISTING = "services"
 NODE_PROGRAMS = CHECKOUT / "assets" / "node"
 
 
-class FolderError(Exception):
+class FolderError(HardwayError):
     """The folder cannot be written. The message says why and what to do."""
 
 
 @dataclass(frozen=True)
-class Entry:
+class ServicePart:
     """A part of a service.
 
     Attributes:
@@ -45,18 +46,18 @@ class Entry:
     source: str = ""
 
 
-def entries(service: Service) -> Iterator[Entry]:
+def entries(service: Service) -> Iterator[ServicePart]:
     """Yield every file, binary, tool and image of a service."""
     for path, file in service.files.items():
         kind, source = "file", ""
         if isinstance(file.content, Credential):
             kind, source = "credential", f"{file.content.part} of {file.content.identity}"
-        yield Entry(kind, file.effect, f"{file.mode:04o}", file.owner, path, source)
+        yield ServicePart(kind, file.effect, f"{file.mode:04o}", file.owner, path, source)
     for kind, effect, programs in (("binary", "restart", service.binaries), ("tool", "keep", service.tools)):
         for path, binary in programs.items():
-            yield Entry(kind, effect, "0755", "root:root", path, f"{binary.name} {binary.version}")
+            yield ServicePart(kind, effect, "0755", "root:root", path, f"{binary.name} {binary.version}")
     for image in service.images:
-        yield Entry("image", "keep", "-", "-", image_reference(image.name), f"{image.name} {image.version}")
+        yield ServicePart("image", "keep", "-", "-", image_reference(image.name), f"{image.name} {image.version}")
 
 
 def describe(service: Service) -> dict[str, Any]:

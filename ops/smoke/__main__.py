@@ -11,23 +11,22 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from host.workspace import Workspace
-from ops.clients import CommandError, Commands, OutputsError, read_outputs
-from ops.command_line import parser, report_error, report_progress
+from host.workspace import Workspace, command_line
+from ops.clients import CommandError, Commands, read_outputs
+from ops.command_line import parse, parser, report_error
 from ops.smoke.cluster import Cluster
 from ops.smoke.objects import manifest
 from ops.smoke.rows import Result, Row, SmokeReport
 from ops.smoke.trial import run_checks
+from system import console
+from system.errors import HardwayError
 from system.files import CHECKOUT
 
 WORKSPACE = Workspace(CHECKOUT)
 INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-Progress = Callable[[str], None]
-"""Receives a line when a step starts."""
 
-
-class NotUpError(Exception):
+class NotUpError(HardwayError):
     """The stack has no cluster to test. The message names the next step."""
 
 
@@ -46,17 +45,17 @@ def main(
     Raises:
         KeyboardInterrupt: The test was interrupted. Everything that it created has been deleted.
     """
-    options = parser(
+    options_parser = parser(
         "smoke",
         "Tests pods on every node, Services, names, logs and commands in pods; leaves nothing behind.",
         "Exit code: 0 all checks succeeded, 1 a check failed, 2 the cluster could not be tested.",
-    ).parse_args(arguments)
-    progress: Progress = _ignore if options.quiet else report_progress
+    )
+    options = parse(options_parser, arguments)
     try:
         nodes = _nodes_with_pods(commands or Commands(), options.stack)
         cluster = cluster_of(_kubeconfig(options.stack), f"hardway-smoke-{secrets.token_hex(4)}")
-        report = _test(cluster, nodes, progress)
-    except (CommandError, OutputsError, NotUpError) as error:
+        report = _test(cluster, nodes)
+    except HardwayError as error:
         return report_error(f"the cluster could not be tested: {error}")
     text = report.json() if options.json else report.text(quiet=options.quiet)
     if text:
@@ -68,7 +67,7 @@ def _nodes_with_pods(commands: Commands, stack: str) -> list[str]:
     """Return the nodes of the stack that run pods."""
     nodes = [name for name, node in read_outputs(commands, stack).nodes.items() if node.pod_cidr is not None]
     if not nodes:
-        raise NotUpError(f"stack {stack} has no node that runs pods; bring it up first: make up STACK={stack}")
+        raise NotUpError(f"stack {stack} has no node that runs pods. Bring it up first: {command_line('up', stack)}")
     return nodes
 
 
@@ -76,34 +75,34 @@ def _kubeconfig(stack: str) -> Path:
     name = stack.rpartition("/")[2]
     path = WORKSPACE.kubeconfig(name)
     if not path.exists():
-        raise NotUpError(f"{path} does not exist; create it: make access STACK={name}")
+        raise NotUpError(f"{path} does not exist. Create it: {command_line('access', name)}")
     return path
 
 
-def _test(cluster: Cluster, nodes: Sequence[str], progress: Progress) -> SmokeReport:
+def _test(cluster: Cluster, nodes: Sequence[str]) -> SmokeReport:
     """Create the objects, run the checks, and delete the objects, also after a failure."""
     with _interruptible():
         try:
-            progress(f"creating namespace {cluster.namespace}")
+            console.say(f"creating namespace {cluster.namespace}")
             cluster.create(manifest(cluster.namespace, nodes))
-            rows = run_checks(cluster, nodes, progress)
+            rows = run_checks(cluster, nodes)
         finally:
             with _uninterruptible():
-                removal = _remove(cluster, progress)
+                removal = _remove(cluster)
     return SmokeReport((*rows, removal))
 
 
-def _remove(cluster: Cluster, progress: Progress) -> Row:
+def _remove(cluster: Cluster) -> Row:
     """Delete the namespace and return the row about it.
 
     A failure is also printed at once, because after an interruption there is no table.
     """
-    progress(f"deleting namespace {cluster.namespace}")
+    console.say(f"deleting namespace {cluster.namespace}")
     began, target = time.monotonic(), f"namespace {cluster.namespace}"
     try:
         cluster.remove()
     except CommandError as error:
-        report_progress(f"{target} may still exist: {error}")
+        console.warn(f"hardway: {target} may still exist: {error}")
         return Row(check="removal", target=target, result=Result.FAILED, reason=str(error))
     return Row(check="removal", target=target, seconds=time.monotonic() - began)
 
@@ -130,10 +129,6 @@ def _handled(handler: Callable[..., None] | signal.Handlers) -> Iterator[None]:
     finally:
         for number, previous in before.items():
             signal.signal(number, previous)
-
-
-def _ignore(_: str) -> None:
-    """Drop a progress line."""
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The checks: each pod fetches from the others and from the Services, and its logs are read."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +12,7 @@ from ops.smoke.cluster import Cluster
 from ops.smoke.objects import HOST, OWN, PORT, SERVING, WEB
 from ops.smoke.pods import Pod, pods_of
 from ops.smoke.rows import Result, Row
+from system import console
 
 FETCH_TIMEOUT = 180
 """Seconds for all URLs of one pod: kube-proxy and the DNS learn about the Service with a delay on each node."""
@@ -48,20 +49,19 @@ class Fetch:
     skipped: str = ""
 
 
-def run_checks(cluster: Cluster, nodes: Sequence[str], progress: Callable[[str], None]) -> list[Row]:
+def run_checks(cluster: Cluster, nodes: Sequence[str]) -> list[Row]:
     """Wait for the pods, run all checks, and return a row for each.
 
     Args:
         cluster: The cluster with the objects of `ops.smoke.objects`.
         nodes: Nodes that have pods.
-        progress: Receives a line when a step starts.
 
     Raises:
         CommandError: The cluster does not list its pods and Services.
     """
     pool = ThreadPoolExecutor(max_workers=MAX_KUBECTL_CALLS)
     try:
-        progress(f"waiting for the pods on {', '.join(nodes)}")
+        console.say(f"waiting for the pods on {', '.join(nodes)}")
         # A failed wait needs no row: the state of each pod is read below.
         for waiting in [pool.submit(cluster.wait_for_daemon_set, app) for app in (WEB, HOST)]:
             waiting.exception()
@@ -69,7 +69,7 @@ def run_checks(cluster: Cluster, nodes: Sequence[str], progress: Callable[[str],
         items = cluster.pods_and_services()
         pods, services = pods_of(items, nodes), _service_addresses(items)
         fetches = {pod: list(_fetches(pod, pods, services, has_dns.result())) for pod in pods.values()}
-        progress("fetching from every pod, every node and the Service")
+        console.say("fetching from every pod, every node and the Service")
         rows = {pod: pool.submit(_fetch_all, cluster, pod, each) for pod, each in fetches.items()}
         logs = pool.submit(_check_logs, cluster, [pod for pod in pods.values() if pod.app == WEB])
         found = [pod.row for pod in pods.values()]
@@ -96,7 +96,7 @@ def _fetches(
         pod: The pod.
         pods: All pods by app and node.
         services: Address of each Service by its name.
-        has_dns: Whether the cluster resolves names.
+        has_dns: True if the cluster resolves names.
     """
     servers = [each for (app, _), each in pods.items() if app == WEB]
     serving = frozenset(each.name for each in servers if not each.trouble)

@@ -10,12 +10,13 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ops.clients import CommandError, Commands, OutputsError, read_outputs
-from ops.command_line import parser, report_error
+from ops.clients import Commands, read_outputs
+from ops.command_line import parse, parser, report_error
 from ops.stack_file import StackFileError, read_stack
 from ops.status.probes import read_status
 from ops.status.report import StatusReport, conclusion, heading, sections
 from ops.tables import plain_table, rich_table
+from system.errors import HardwayError
 from system.files import CHECKOUT
 
 INTERVAL = 5.0
@@ -49,13 +50,13 @@ def main(
         metavar="SECONDS",
         help=f"refresh until interrupted (default: every {INTERVAL:g} seconds)",
     )
-    options = options_parser.parse_args(arguments)
+    options = parse(options_parser, arguments)
     commands = commands or Commands()
 
     def show() -> int:
         try:
             report = _read(options.stack, commands, checkout)
-        except (CommandError, OutputsError) as error:
+        except HardwayError as error:
             return report_error(f"the stack could not be read: {error}")
         if options.json:
             print(json.dumps(report.document(), indent=None if options.watch is not None else 2), flush=True)

@@ -9,11 +9,21 @@ from typing import Any
 
 from host.access.ssh import Login
 from lab.config.x509 import certificates
+from lab.node.paths import NODE_ENVIRONMENT
+from lab.node.units import ASSETS
 from ops.clients import CommandError, Commands
 
-PROGRAM = Path(__file__).with_name("node-state").read_text()
-TIMEOUT = 90
-"""Seconds for a whole node: its health programs, which run at the same time, may take 30."""
+PROGRAM = "".join(
+    (
+        NODE_ENVIRONMENT,
+        (ASSETS / "node" / "manifest.sh").read_text(),
+        Path(__file__).with_name("node-state").read_text(),
+    )
+)
+"""The shell program that is sent to a node: `node-state` after the constants and the functions that it uses."""
+
+TIMEOUT = 240
+"""Seconds for a whole node: its health programs run one after the other, and several may use their 30 seconds."""
 
 CONNECT = ("-oConnectTimeout=10", "-oConnectionAttempts=1")
 """Options of ssh_config(5): a silent node must not delay the others for long."""
@@ -64,7 +74,7 @@ class EtcdStatus:
     Attributes:
         id: Number of the member.
         leader: Number of the leader, 0 if there is none.
-        learner: Whether it has no vote yet.
+        learner: True if it has no vote yet.
         version: Version such as `3.6.16`.
         database_bytes: Size of its database.
         errors: Problems that it reports, such as alarms.
@@ -98,7 +108,7 @@ class EtcdMember:
         id: Number of the member.
         name: Its name. Empty until it has started for the first time.
         peer_urls: URLs at which the other members reach it.
-        learner: Whether it has no vote yet.
+        learner: True if it has no vote yet.
     """
 
     id: int
@@ -125,7 +135,7 @@ class EtcdAnswer:
         status: State of the member. None if it did not answer.
         members: Member list as this member knows it.
         failure: Reason why it did not answer. Empty if it did, or if `missing`.
-        missing: Reason why it could not be asked. Empty if it could.
+        missing: Reason why it could not be queried. Empty if it could.
     """
 
     status: EtcdStatus | None = None

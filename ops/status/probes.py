@@ -14,8 +14,8 @@ from ops.status.report import (
     CertificateRow,
     EtcdRow,
     NodeRow,
-    Problem,
     ServiceRow,
+    StatusProblem,
     StatusReport,
 )
 
@@ -58,8 +58,8 @@ class _Status:
         self._spec = spec
         self._commands = commands
         self._now = now
-        self._problems: list[Problem] = []
-        self._notes: list[Problem] = []
+        self._problems: list[StatusProblem] = []
+        self._notes: list[StatusProblem] = []
 
     def report(self) -> StatusReport:
         outputs, commands = self._outputs, self._commands
@@ -99,7 +99,7 @@ class _Status:
         )
 
     def _found(self, part: str, problem: str) -> None:
-        self._problems.append(Problem(part, problem))
+        self._problems.append(StatusProblem(part, problem))
 
     def _answer(self, part: str, failure: str, probe: Future[Answer]) -> Answer | None:
         try:
@@ -111,7 +111,9 @@ class _Status:
     def _node_items(self, probe: Future[Mapping[str, Any]] | None) -> dict[str, Mapping[str, Any]] | None:
         """Return the cluster's nodes by name, None if the API server does not tell."""
         if probe is None:
-            self._notes.append(Problem(API_SERVER, "was not read, because the stack has no administrator's kubeconfig"))
+            self._notes.append(
+                StatusProblem(API_SERVER, "was not read, because the stack has no administrator's kubeconfig")
+            )
             return None
         node_list = self._answer(API_SERVER, "does not answer", probe)
         return None if node_list is None else {item["metadata"]["name"]: item for item in node_list["items"]}
@@ -187,7 +189,9 @@ class _Status:
                 self._found(name, f"the certificate {each.path} expired on {each.end:%Y-%m-%d}")
             elif left <= window:
                 days = left / SECONDS_PER_DAY
-                self._found(name, f"the certificate {each.path} expires in {days:.1f} days; run pulumi up to renew it")
+                self._found(
+                    name, f"the certificate {each.path} expires in {days:.1f} days; run `hardway up` to renew it"
+                )
             yield CertificateRow(
                 node=name,
                 service=each.service,
@@ -203,7 +207,7 @@ class _Status:
         answers = {name: state.etcd for name, state in states.items() if state and state.etcd}
         for name, answer in answers.items():
             if answer.missing:
-                self._notes.append(Problem(name, f"the state of etcd is unknown: {answer.missing}"))
+                self._notes.append(StatusProblem(name, f"the state of etcd is unknown: {answer.missing}"))
             elif answer.failure:
                 self._found(name, f"etcd does not answer: {answer.failure}")
         statuses = {each.status.id: each.status for each in answers.values() if each.status}

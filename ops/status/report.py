@@ -11,7 +11,7 @@ SECONDS_PER_DAY = 24 * 3600
 
 
 @dataclass(frozen=True, order=True)
-class Problem:
+class StatusProblem:
     """A problem, or a note about missing information.
 
     Attributes:
@@ -106,8 +106,8 @@ class StatusReport:
     services: tuple[ServiceRow, ...]
     certificates: tuple[CertificateRow, ...]
     etcd: tuple[EtcdRow, ...]
-    problems: tuple[Problem, ...] = field(default=())
-    notes: tuple[Problem, ...] = field(default=())
+    problems: tuple[StatusProblem, ...] = field(default=())
+    notes: tuple[StatusProblem, ...] = field(default=())
 
     @property
     def exit_code(self) -> int:

@@ -4,18 +4,19 @@ Exit code: 0 if nothing differs, 1 if something differs, 2 if not everything cou
 """
 
 import sys
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from datetime import UTC, datetime
 
 from host.access.ssh import Login
-from host.engine.drift import record_repairs
+from host.engine.drift import REGISTRATION, record_drift
 from lab.outputs import StackOutputs
-from ops.clients import CommandError, Commands, OutputsError, logins, read_outputs
-from ops.command_line import parser, report_error, report_progress
+from ops.clients import Commands, logins, read_outputs
+from ops.command_line import parse, parser, report_error
 from ops.verify import cluster, node
 from ops.verify.differences import Difference, VerifyReport
+from system import console
+from system.errors import HardwayError
 
 API_SERVER = "the API server"
 
@@ -27,22 +28,23 @@ def main(arguments: Sequence[str] | None = None, commands: Commands | None = Non
         arguments: Command line. None for that of this process.
         commands: Reads the stack, the nodes and the API server.
     """
-    options = parser(
+    options_parser = parser(
         "verify",
         "Compares each node of the lab with the stack, and prints the differences.",
         "Exit code: 0 nothing differs, 1 something differs, 2 not everything could be compared.",
-    ).parse_args(arguments)
+    )
+    options = parse(options_parser, arguments)
     commands = commands or Commands()
     try:
         outputs = read_outputs(commands, options.stack)
         reached_by = logins(outputs)
-    except (CommandError, OutputsError) as error:
+    except HardwayError as error:
         return report_error(f"the stack could not be read: {error}")
-    report = compare(outputs, reached_by, commands, _ignore if options.quiet else report_progress)
+    report = compare(outputs, reached_by, commands)
     text = report.json() if options.json else report.text(quiet=options.quiet, verbose=options.verbose)
     if text:
         print(text)
-    record_repairs(options.stack.rpartition("/")[2], correctable(report.differences, outputs), datetime.now(UTC))
+    record_drift(options.stack.rpartition("/")[2], correctable(report.differences, outputs), datetime.now(UTC))
     return report.exit_code
 
 
@@ -50,7 +52,6 @@ def compare(
     outputs: StackOutputs[str],
     reached_by: dict[str, Login],
     commands: Commands,
-    progress: Callable[[str], None],
 ) -> VerifyReport:
     """Compare the nodes and the cluster with the stack, all nodes at the same time.
 
@@ -58,11 +59,9 @@ def compare(
         outputs: Outputs of the stack.
         reached_by: Login of each node.
         commands: Reads the nodes and the API server.
-        progress: Receives a line for every part that was compared.
     """
     found: dict[str, list[Difference]] = {}
     unseen: dict[str, str] = {}
-    began = time.monotonic()
     with ThreadPoolExecutor(max_workers=len(reached_by) + 1) as pool:
         parts: dict[Future[list[Difference]], str] = {
             pool.submit(_node_differences, name, login, outputs, commands): name for name, login in reached_by.items()
@@ -74,10 +73,10 @@ def compare(
                 found[name] = part.result()
                 number = len(found[name])
                 outcome = f"{number or 'no'} difference{'s' if number > 1 else ''}"
-            except (CommandError, node.ReportError) as error:
+            except HardwayError as error:
                 unseen[name] = str(error)
-                outcome = f"could not be looked at: {error}"
-            progress(f"{name}: {outcome} ({count} of {len(parts)}, after {time.monotonic() - began:.0f} s)")
+                outcome = f"could not be compared: {error}"
+            console.say(f"{name}: {outcome} ({count} of {len(parts)})")
     compared = found.keys() - {API_SERVER}
     different = {(each.node, each.service) for differences in found.values() for each in differences}
     services = [
@@ -97,7 +96,7 @@ def correctable(differences: Iterable[Difference], outputs: StackOutputs[str]) -
     found: dict[tuple[str, str], list[str]] = {}
     for difference in differences:
         services = outputs.services.get(difference.node, {})
-        if difference.service in services or (services and difference.service == cluster.MEMBERSHIP):
+        if difference.service in services or (services and difference.service == REGISTRATION):
             found.setdefault((difference.node, difference.service), []).append(str(difference))
     return found
 
@@ -109,10 +108,6 @@ def _node_differences(name: str, login: Login, outputs: StackOutputs[str], comma
 
 def _cluster_differences(outputs: StackOutputs[str], commands: Commands) -> list[Difference]:
     return list(cluster.differences(outputs, commands.nodes(outputs.kubeconfig)))
-
-
-def _ignore(_: str) -> None:
-    """Drop a progress line."""
 
 
 if __name__ == "__main__":

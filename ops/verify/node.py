@@ -4,14 +4,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ops.verify.differences import Difference
+from system.errors import HardwayError
 
 
-class ReportError(Exception):
+class ReportError(HardwayError):
     """The output of a node is not a complete report."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class NodeReport:
     """The report of a node.
 
     Attributes:
@@ -23,7 +24,7 @@ class Report:
     differences: tuple[tuple[str, str, str], ...]
 
 
-def parse(text: str) -> Report:
+def parse(text: str) -> NodeReport:
     """Parse the output of a node.
 
     Raises:
@@ -41,10 +42,10 @@ def parse(text: str) -> Report:
                 differences.append((service, subject, difference))
             case _:
                 raise ReportError(f"its report has an invalid line: {line!r}")
-    return Report(applied=applied, differences=tuple(differences))
+    return NodeReport(applied=applied, differences=tuple(differences))
 
 
-def differences(name: str, services: Mapping[str, str], report: Report) -> Iterator[Difference]:
+def differences(name: str, services: Mapping[str, str], report: NodeReport) -> Iterator[Difference]:
     """Yield the differences between a node and the stack.
 
     Args:

@@ -63,5 +63,5 @@ def first_up(clone: RunningLab) -> Outcome:
 def lab(clone: RunningLab, first_up: Outcome) -> RunningLab:
     """The lab after it is up and its own pods run."""
     assert first_up.succeeded
-    clone.settle()
+    clone.wait_until_idle()
     return clone

@@ -3,6 +3,7 @@
 import pytest
 
 from components.preview import describe_change
+from host.engine.drift import REGISTRATION
 from lab.node.render import services_of
 from lab.node.service import Binary, Image, Service, config_hash
 from lab.spec import Node, Spec
@@ -220,8 +221,14 @@ def test_rebuilt_binary_changes_services_that_run_it(dev: Spec, program: Program
 
 
 def test_repair_reaches_only_the_service_that_differs(dev: Spec, program: Program) -> None:
-    run = record(dev, repairs={("node-1", "kubelet"): "1"})
+    run = record(dev, drift={("node-1", "kubelet"): "1"})
     assert run.changed_since(program) == pushed("node-1") | applied("node-1-kubelet")
+
+
+@pytest.mark.parametrize("name", [REGISTRATION, "membership"])
+def test_drift_registers_a_node_again(dev: Spec, program: Program, name: str) -> None:
+    run = record(dev, drift={("node-1", name): "1"})
+    assert run.changed_since(program) == pushed("node-1") | {f"{COMMAND} node-1-registration"}
 
 
 def test_equal_configurations_register_equal_resources(dev: Spec, program: Program) -> None:

@@ -40,7 +40,7 @@ class Field:
     Attributes:
         default: Value that the lab sets.
         others: Other values that every version accepts.
-        optional: Whether the service works without the field, so that null may remove the default.
+        optional: True if the service works without the field, so that null may remove the default.
     """
 
     default: Any
@@ -174,7 +174,7 @@ def _scheduler(spec: Spec, node: Node) -> object:
 
 
 def _is_one_of_several(spec: Spec) -> bool:
-    """Return whether there are several control planes. A single controller manager or scheduler elects no leader."""
+    """Return True if there are several control planes. A single controller manager or scheduler elects no leader."""
     return len(spec.control_planes) > 1
 
 
@@ -365,8 +365,8 @@ def _version(values: Values, rng: random.Random) -> str:
 
 
 def _worker_added(values: Values, rng: random.Random) -> str:
-    taken = {worker["name"] for worker in values["workers"]}
-    number = rng.choice([number for number in range(6) if f"node-{number}" not in taken] or [0])
+    used = {worker["name"] for worker in values["workers"]}
+    number = rng.choice([number for number in range(6) if f"node-{number}" not in used] or [0])
     worker = {
         "name": f"node-{number}",
         "address": f"10.240.0.{20 + number}",

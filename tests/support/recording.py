@@ -165,7 +165,7 @@ def record(
     *,
     image: VmImage | None = IMAGE,
     digest: Callable[[Binary | Image], str] | None = None,
-    repairs: Mapping[tuple[str, str], str] | None = None,
+    drift: Mapping[tuple[str, str], str] | None = None,
     renewed: Collection[str] = (),
 ) -> Program:
     """Return everything that the program registers for a spec.
@@ -174,7 +174,7 @@ def record(
         spec: The lab.
         image: Image that VMs start from.
         digest: Returns the SHA-256 of a binary or image. By default it is derived from name and version.
-        repairs: Node and service to a value that changes when the service was found to differ.
+        drift: Node and service to a value that changes when the service was found to differ.
         renewed: Names of certificates that are signed again.
     """
     digest = digest or (lambda artifact: sha256(f"{type(artifact).__name__} {artifact.name} {artifact.version}"))
@@ -188,7 +188,7 @@ def record(
         rendered=rendered,
         image=image,
         digests={artifact: digest(artifact) for artifact in rendered.artifacts},
-        repairs=repairs or {},
+        drift=drift or {},
     )
     pulumi.runtime.test(lambda: _run(spec.name, args))()  # type: ignore[no-untyped-call]
     return monitor.program()

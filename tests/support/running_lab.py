@@ -294,7 +294,7 @@ class RunningLab:
 
         return {node: error for node in self.nodes if abs(error := error_of(node)) > CLOCK_TOLERANCE}
 
-    def settle(self) -> None:
+    def wait_until_idle(self) -> None:
         """Wait for the work that goes on after nodes are Ready: images are imported, and the lab's pods start."""
         is_active = "systemctl is-active kubelet-images.service"
 

@@ -203,7 +203,7 @@ class Node(Sandbox):
         return path.read_text().strip() if path.exists() else ""
 
     def is_enabled(self) -> bool:
-        """Return whether systemd starts the unit at boot."""
+        """Return True if systemd starts the unit at boot."""
         return self.path(f"/etc/systemd/system/multi-user.target.wants/{UNIT}").is_symlink()
 
     def files(self) -> dict[str, tuple[str, int, str]]:

@@ -6,12 +6,19 @@ import pytest
 
 from lab.config.parse import load
 from lab.spec import Spec
+from system.console import VERBOSITY_VARIABLE
 from system.files import CHECKOUT
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option that writes golden files instead of comparing with them."""
     parser.addoption("--update-golden", action="store_true", help="write the golden files")
+
+
+@pytest.fixture(autouse=True)
+def verbosity(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Restore the verbosity of this process after each test."""
+    monkeypatch.setenv(VERBOSITY_VARIABLE, "normal")
 
 
 @pytest.fixture(scope="session")

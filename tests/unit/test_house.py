@@ -284,6 +284,25 @@ def test_a_circle_is_found(modules: dict[str, Module]) -> None:
     ]
 
 
+def repeated_classes(modules: dict[str, Module]) -> dict[str, list[str]]:
+    """Return the modules of each public class name that several modules define, without those of tests."""
+    owners: dict[str, list[str]] = {}
+    for name, module in modules.items():
+        for node in module.tree.body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and not is_within(name, "tests"):
+                owners.setdefault(node.name, []).append(name)
+    return {name: places for name, places in owners.items() if len(places) > 1}
+
+
+def test_class_names_are_unique(modules: dict[str, Module]) -> None:
+    assert repeated_classes(modules) == {}
+
+
+def test_a_repeated_class_name_is_found() -> None:
+    modules = {name: parse(name, "class Key: ...") for name in ("lab.a", "ops.b", "tests.c")}
+    assert repeated_classes(modules) == {"Key": ["lab.a", "ops.b"]}
+
+
 def test_code_before_the_environment_needs_no_package(modules: dict[str, Module], imports: list[Import]) -> None:
     starts = {name for name in modules if is_within(name, *BEFORE_THE_ENVIRONMENT)}
     reached = closure(imports, starts)

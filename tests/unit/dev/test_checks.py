@@ -72,7 +72,7 @@ def test_shell_programs_are_found_by_first_line(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_git_is_named(tmp_path: Path) -> None:
-    with pytest.raises(HostError, match=rf"{tmp_path} failed:\n.*not a git repository"):
+    with pytest.raises(HostError, match=rf"{tmp_path}: .* failed \(128\):\n.*not a git repository"):
         checks.shell_programs(tmp_path)
 
 

@@ -16,6 +16,12 @@ from tests.support.documentation import DOCUMENTS, SHELL, Block, anchors, blocks
 SHELL_BLOCKS = list(blocks(SHELL))
 TARGETS = set(re.findall(r"^([a-z0-9-]+):", (CHECKOUT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
 HISTORY = "CHANGELOG.md"
+FOREIGN_MESSAGES = {
+    *("virsh domstats --cpu-total", "pulumi up", "kubectl"),
+    *("the stack is currently locked", "incorrect passphrase"),
+    *("network …", "pool …", "already exists", "domain '…' already exists"),
+}
+"""Commands in the table of docs/troubleshooting.md, and messages of Pulumi and libvirt."""
 
 
 def _commands(program: str) -> list[ParameterSet]:
@@ -67,6 +73,20 @@ def test_every_command_is_run_by_a_test(block: Block) -> None:
         assert (CHECKOUT / block.covered_by).exists()
     else:
         assert block.document in ("README.md", "docs/concepts.md", "docs/operations.md")
+
+
+def quoted_messages() -> list[str]:
+    """Return the messages in the first column of the table in docs/troubleshooting.md, without those of others."""
+    text = (CHECKOUT / "docs/troubleshooting.md").read_text(encoding="utf-8")
+    cells = [line.split("|")[1] for line in text.splitlines() if line.startswith("| ")]
+    return [message for cell in cells for message in re.findall(r"`([^`]+)`", cell) if message not in FOREIGN_MESSAGES]
+
+
+@pytest.mark.parametrize("message", quoted_messages())
+def test_every_message_is_printed(message: str) -> None:
+    places = [*CHECKOUT.glob("host/**/*.py"), *CHECKOUT.glob("assets/node/*")]
+    sources = "".join(path.read_text(encoding="utf-8") for path in places)
+    assert [part for part in re.split("…|ADDRESS", message) if part not in sources] == []
 
 
 def test_the_readme_is_short() -> None:

@@ -41,7 +41,7 @@ def test_silent_failure_names_the_exit_code(programs: Path) -> None:
 
 def test_node_without_the_program_needs_an_up(programs: Path) -> None:
     put(programs, "ssh", "echo 'bash: line 1: /usr/local/lib/hardway/verify-node: No such file' >&2; exit 127")
-    with pytest.raises(CommandError, match="run pulumi up first"):
+    with pytest.raises(CommandError, match="run `hardway up` first"):
         Commands().report(LOGIN)
 
 

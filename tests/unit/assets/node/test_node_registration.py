@@ -50,6 +50,7 @@ def test_unreachable_api_server_is_an_error(programs: Path) -> None:
     assert (code, changes) == (1, [])
     assert "no route" in error
     assert "node-0 was not removed from its cluster" in error
+    assert "the URN of node-0-registration" in error
 
 
 def test_slow_api_server_is_tried_again(programs: Path) -> None:

@@ -61,7 +61,7 @@ class Node:
 
         Args:
             active: The state.
-            enabled: Whether the unit is enabled.
+            enabled: True if the unit is enabled.
             remembered: The outdated enabled state that systemd still reports.
             importing: The sub-state of the unit that imports the images.
         """

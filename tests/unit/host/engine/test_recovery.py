@@ -16,6 +16,7 @@ import pytest
 
 from host import environment
 from host.engine import locks, recovery
+from host.engine.drift import REGISTRATION
 from host.libvirt import objects
 from host.libvirt.objects import KINDS, LibvirtObject
 from host.workspace import Workspace
@@ -79,17 +80,17 @@ def test_complete_stacks_have_nothing_unfinished() -> None:
 
 def test_interrupted_services_are_recorded_as_drift() -> None:
     machines = [resource("hardway:machine:Machine", name) for name in ("node", "node-1")]
-    commands = {
-        name: resource("command:remote:Command", name) for name in ("node-kubelet", "node-1-kube-proxy", "node-etcd")
-    }
+    names = ("node-kubelet", "node-1-kube-proxy", "node-1-registration", "node-etcd")
+    commands = {name: resource("command:remote:Command", name) for name in names}
     pending = [
         ("updating", commands["node-1-kube-proxy"]),
+        ("updating", commands["node-1-registration"]),
         ("deleting", commands["node-kubelet"]),
         ("creating", commands["node-etcd"]),
         ("updating", resource(DOMAIN, "node-1-domain")),
     ]
     found = recovery.interrupted(deployment([*machines, *commands.values()], *pending))
-    assert found == [("node", "kubelet"), ("node-1", "kube-proxy")]
+    assert found == [("node", "kubelet"), ("node-1", "kube-proxy"), ("node-1", REGISTRATION)]
 
 
 def test_users_are_deleted_before_what_they_use() -> None:

@@ -1,7 +1,9 @@
 import subprocess
 
 from lab.node import paths
+from lab.node.units import ASSETS
 from lab.versions import node_packages
+from toolchain import vm_image
 
 
 def test_shell_reads_every_variable_of_the_environment() -> None:
@@ -23,3 +25,11 @@ def test_environment_lists_packages_without_the_load_balancer() -> None:
     assert set(pairs.values()) == {
         package.name for package in node_packages().values() if package.command and not package.load_balancer
     }
+
+
+def test_vm_image_has_the_store_of_a_node() -> None:
+    assert f"/{vm_image.STORE}" == paths.STORE
+
+
+def test_host_marks_routes_as_nodes_do() -> None:
+    assert f"\nprotocol={paths.ROUTE_PROTOCOL_NUMBER} " in (ASSETS / "host" / "pod-routes").read_text()

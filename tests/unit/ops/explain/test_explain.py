@@ -13,7 +13,7 @@ from ops.explain.__main__ import main
 from ops.explain.explanation import explain, matching_lines
 from ops.explain.fields import Field, fields
 from ops.explain.provenance import Origin, changed_lines
-from ops.explain.variation import Key, alternatives, default_keys, key_name, set_keys, varied
+from ops.explain.variation import VariedKey, alternatives, default_keys, key_name, set_keys, varied
 from ops.rendering import node_services
 from ops.stack_file import StackConfiguration
 from system.files import CHECKOUT
@@ -318,7 +318,7 @@ def test_variation_keeps_the_original() -> None:
 def test_keys_have_valid_alternatives(path: Any, value: Any) -> None:
     values, spec = stack().values, stack().spec
     changed = []
-    for other in alternatives(Key(path, value, is_set=False), spec):
+    for other in alternatives(VariedKey(path, value, is_set=False), spec):
         try:
             changed.append(parse(varied(values, path, other)) != spec)
         except ConfigurationError:

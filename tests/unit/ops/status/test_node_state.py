@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from lab.node.paths import NODE_ENVIRONMENT
 from ops.status.node import PROGRAM, EtcdMember, EtcdStatus, NodeState, parse
 from tests.support.certificates import pair
 
-SERVICES = "/var/lib/hardway/services"
-ETCD = "etcd=/etc/etcd"
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
@@ -50,9 +49,10 @@ class Node:
 
     def text(self) -> str:
         """Run the program and return its output."""
-        assert SERVICES in PROGRAM
-        assert ETCD in PROGRAM
-        program = PROGRAM.replace(SERVICES, str(self.folder / "services")).replace(ETCD, f"etcd={self.folder}/etcd")
+        places = {"SERVICES": "services", "ETCD_CONFIGURATION": "etcd", "ETCDCTL": "bin/etcdctl"}
+        variables = "".join(f"{name}={self.folder}/{place}\n" for name, place in places.items())
+        assert PROGRAM.startswith(NODE_ENVIRONMENT)
+        program = f"{NODE_ENVIRONMENT}{variables}{PROGRAM.removeprefix(NODE_ENVIRONMENT)}"
         (self.folder / "bin").mkdir(exist_ok=True)
         result = subprocess.run(
             ["bash", "-s"],
