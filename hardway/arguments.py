@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import difflib
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from host.workspace import short_stack_name
 from system.console import Verbosity
@@ -63,7 +66,15 @@ WITH_JSON = tuple(FORWARDED)
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose help is the text above."""
+    """A parser with the help text above. An unknown command gets a suggestion instead of a list of all commands."""
+
+    def error(self, message: str) -> NoReturn:
+        if unknown := re.search(r"argument COMMAND: invalid choice: '([^']*)'", message):
+            name = unknown[1]
+            similar = difflib.get_close_matches(name, re.findall(r"^  ([a-z]+)", HELP, re.MULTILINE), n=1)
+            hint = f"did you mean {similar[0]}?" if similar else "`hardway --help` lists the commands"
+            message = f"there is no command {name}; {hint}"
+        super().error(message)
 
     def format_help(self) -> str:
         return HELP
