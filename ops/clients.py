@@ -56,7 +56,9 @@ class Commands:
             return self.run(login, [f"{PROGRAMS}/verify-node"])
         except CommandError as error:
             if error.exit_code == NOT_FOUND:
-                raise CommandError("it was made by an older program; run pulumi up first") from None
+                raise CommandError(
+                    "the node was set up by an older version of Hardway; run `hardway up` first"
+                ) from None
             raise
 
     def run(
@@ -120,12 +122,12 @@ def read_outputs(commands: Commands, stack: str) -> StackOutputs[str]:
 
     Raises:
         CommandError: The engine cannot read the stack.
-        OutputsError: Outputs are missing: the lab was never brought up, or by an older program.
+        OutputsError: Outputs are missing: the lab was never brought up, or an older version of Hardway did it.
     """
     try:
         return StackOutputs.from_dict(commands.outputs(stack))
     except KeyError as error:
-        raise OutputsError(f"the stack has no output {error.args[0]}; bring the lab up first: pulumi up") from None
+        raise OutputsError(f"the stack has no output {error.args[0]}; bring the lab up first: `hardway up`") from None
 
 
 def logins(outputs: StackOutputs[str]) -> dict[str, Login]:
@@ -140,7 +142,7 @@ def logins(outputs: StackOutputs[str]) -> dict[str, Login]:
         port = node.port or 22
         host = known_host(node.address, port)
         if host not in host_keys:
-            raise OutputsError(f"the stack's output knownHosts has no host key of {name}; run pulumi up")
+            raise OutputsError(f"the stack's output knownHosts has no host key of {name}; run `hardway up`")
         result[name] = Login(
             address=node.address,
             key=outputs.machine_keys.get(name, outputs.ssh_key),
@@ -176,7 +178,7 @@ def output(command: Sequence[str], *, stdin: str = "", own_session: bool = False
             start_new_session=own_session,
         )
     except FileNotFoundError:
-        raise CommandError(f"{command[0]} is not on PATH; have . ./.lab/env in this shell") from None
+        raise CommandError(f"{command[0]} is not on PATH; run `. ./.lab/env` in this shell first") from None
     except subprocess.TimeoutExpired:
         raise CommandError(f"{command[0]} had no answer after {timeout:g} s") from None
     if result.returncode != 0:

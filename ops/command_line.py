@@ -15,11 +15,11 @@ def parser(program: str, description: str, epilog: str) -> argparse.ArgumentPars
     """Return a parser with the shared options.
 
     Args:
-        program: Name of the module below `ops`.
+        program: Name of the module in `ops`, and of the command of `hardway` that runs it.
         description: The first paragraph of the help text.
         epilog: The last paragraph, which lists the exit codes.
     """
-    result = argparse.ArgumentParser(prog=f"python3 -m ops.{program}", description=description, epilog=epilog)
+    result = argparse.ArgumentParser(prog=f"hardway {program}", description=description, epilog=epilog)
     result.add_argument("--stack", default=DEFAULT_STACK, help=f"the stack (default: {DEFAULT_STACK})")
     result.add_argument("--json", action="store_true", help="print a JSON document")
     amount = result.add_mutually_exclusive_group()

@@ -71,7 +71,7 @@ def stack_names(checkout: Path = CHECKOUT) -> list[str]:
 
 
 def _is_encrypted(value: Any) -> bool:
-    """Return whether the engine has encrypted a value or a part of it."""
+    """Return True if the engine has encrypted a value or a part of it."""
     if isinstance(value, dict):
         return value.keys() == {"secure"} or any(map(_is_encrypted, value.values()))
     return isinstance(value, list) and any(map(_is_encrypted, value))

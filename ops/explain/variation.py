@@ -30,7 +30,7 @@ class Key:
     Attributes:
         path: Keys that lead to it.
         value: Its value; for a key that is not set its default, or REQUIRED.
-        is_set: Whether the stack file sets it.
+        is_set: True if the stack file sets it.
     """
 
     path: Path

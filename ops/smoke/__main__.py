@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from host.workspace import Workspace
+from host.workspace import Workspace, command_line
 from ops.clients import CommandError, Commands, OutputsError, read_outputs
 from ops.command_line import parser, report_error, report_progress
 from ops.smoke.cluster import Cluster
@@ -68,7 +68,7 @@ def _nodes_with_pods(commands: Commands, stack: str) -> list[str]:
     """Return the nodes of the stack that run pods."""
     nodes = [name for name, node in read_outputs(commands, stack).nodes.items() if node.pod_cidr is not None]
     if not nodes:
-        raise NotUpError(f"stack {stack} has no node that runs pods; bring it up first: make up STACK={stack}")
+        raise NotUpError(f"stack {stack} has no node that runs pods; bring it up first: {command_line('up', stack)}")
     return nodes
 
 
@@ -76,7 +76,7 @@ def _kubeconfig(stack: str) -> Path:
     name = stack.rpartition("/")[2]
     path = WORKSPACE.kubeconfig(name)
     if not path.exists():
-        raise NotUpError(f"{path} does not exist; create it: make access STACK={name}")
+        raise NotUpError(f"{path} does not exist; create it: {command_line('access', name)}")
     return path
 
 
@@ -110,14 +110,14 @@ def _remove(cluster: Cluster, progress: Progress) -> Row:
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """Have every signal that asks for an end raise KeyboardInterrupt, as Ctrl-C does."""
+    """Let every signal in INTERRUPTIONS raise KeyboardInterrupt, as Ctrl-C does."""
     with _handled(signal.default_int_handler):
         yield
 
 
 @contextlib.contextmanager
 def _uninterruptible() -> Iterator[None]:
-    """Ignore the signals that ask for an end, because the cleanup must finish."""
+    """Ignore the signals in INTERRUPTIONS, because the cleanup must finish."""
     with _handled(signal.SIG_IGN):
         yield
 

@@ -41,7 +41,7 @@ class Cluster:
         return items
 
     def has_dns(self) -> bool:
-        """Return whether the cluster has a DNS Service."""
+        """Return True if the cluster has a DNS Service."""
         arguments = ("get", "service", "kube-dns", "--ignore-not-found", "--output=name")
         return self._kubectl(*arguments, namespace="kube-system").strip() != ""
 

@@ -96,7 +96,7 @@ def _fetches(
         pod: The pod.
         pods: All pods by app and node.
         services: Address of each Service by its name.
-        has_dns: Whether the cluster resolves names.
+        has_dns: True if the cluster resolves names.
     """
     servers = [each for (app, _), each in pods.items() if app == WEB]
     serving = frozenset(each.name for each in servers if not each.trouble)

@@ -109,7 +109,7 @@ class _Status:
             return None
 
     def _node_items(self, probe: Future[Mapping[str, Any]] | None) -> dict[str, Mapping[str, Any]] | None:
-        """Return the cluster's nodes by name, None if the API server does not tell."""
+        """Return the cluster's nodes by name, None if the API server does not list them."""
         if probe is None:
             self._notes.append(Problem(API_SERVER, "was not read, because the stack has no administrator's kubeconfig"))
             return None
@@ -187,7 +187,9 @@ class _Status:
                 self._found(name, f"the certificate {each.path} expired on {each.end:%Y-%m-%d}")
             elif left <= window:
                 days = left / SECONDS_PER_DAY
-                self._found(name, f"the certificate {each.path} expires in {days:.1f} days; run pulumi up to renew it")
+                self._found(
+                    name, f"the certificate {each.path} expires in {days:.1f} days; run `hardway up` to renew it"
+                )
             yield CertificateRow(
                 node=name,
                 service=each.service,
@@ -199,7 +201,7 @@ class _Status:
             )
 
     def _etcd(self, states: Mapping[str, NodeState | None]) -> Iterator[EtcdRow]:
-        """Yield the members of etcd. Each member that answered tells about itself, and one of them about the others."""
+        """Yield the members of etcd. Each member that answered reports on itself, and one of them on the others."""
         answers = {name: state.etcd for name, state in states.items() if state and state.etcd}
         for name, answer in answers.items():
             if answer.missing:

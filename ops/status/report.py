@@ -244,7 +244,7 @@ def heading(report: StatusReport) -> str:
 
 
 def conclusion(report: StatusReport, *, quiet: bool = False) -> list[str]:
-    """Return the last lines of the text: the problems, the notes, and whether all is well.
+    """Return the last lines of the text: the problems, the notes, and a line if all is well.
 
     Args:
         report: The report.
@@ -281,7 +281,7 @@ def _yes_or_no(value: bool | None) -> str:
 
 
 def _age(since: datetime | None, now: datetime) -> str:
-    """Return how long something lasts, in two units at most, such as `2d 3h`."""
+    """Return the time since a moment, in at most two units, such as `2d 3h`."""
     if since is None:
         return "-"
     seconds = max(0, int((now - since).total_seconds()))

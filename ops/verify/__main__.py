@@ -76,7 +76,7 @@ def compare(
                 outcome = f"{number or 'no'} difference{'s' if number > 1 else ''}"
             except (CommandError, node.ReportError) as error:
                 unseen[name] = str(error)
-                outcome = f"could not be looked at: {error}"
+                outcome = f"could not be checked: {error}"
             progress(f"{name}: {outcome} ({count} of {len(parts)}, after {time.monotonic() - began:.0f} s)")
     compared = found.keys() - {API_SERVER}
     different = {(each.node, each.service) for differences in found.values() for each in differences}
@@ -97,7 +97,7 @@ def correctable(differences: Iterable[Difference], outputs: StackOutputs[str]) -
     found: dict[tuple[str, str], list[str]] = {}
     for difference in differences:
         services = outputs.services.get(difference.node, {})
-        if difference.service in services or (services and difference.service == cluster.MEMBERSHIP):
+        if difference.service in services or (services and difference.service == cluster.NODE_REGISTRATION):
             found.setdefault((difference.node, difference.service), []).append(str(difference))
     return found
 

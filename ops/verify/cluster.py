@@ -8,7 +8,7 @@ from lab.spec import Role, Taint, TaintEffect
 from ops.verify.differences import Difference
 
 KUBELET = "kubelet"
-MEMBERSHIP = "membership"
+NODE_REGISTRATION = "node-registration"
 ROLE_LABEL = "node-role.kubernetes.io/"
 
 
@@ -47,16 +47,16 @@ def _node_differences(name: str, node: NodeOutputs, item: Mapping[str, Any]) -> 
     labels = item["metadata"].get("labels", {})
     role = f"{ROLE_LABEL}{node.role}"
     if role not in labels:
-        yield Difference(name, MEMBERSHIP, f"label {role}", "missing")
+        yield Difference(name, NODE_REGISTRATION, f"label {role}", "missing")
     for label, value in node.labels.items():
         if label not in labels:
-            yield Difference(name, MEMBERSHIP, f"label {label}", "missing")
+            yield Difference(name, NODE_REGISTRATION, f"label {label}", "missing")
         elif labels[label] != value:
-            yield Difference(name, MEMBERSHIP, f"label {label}", f"is {labels[label]!r}, not {value!r}")
+            yield Difference(name, NODE_REGISTRATION, f"label {label}", f"is {labels[label]!r}, not {value!r}")
     taints = {str(_taint(taint)) for taint in item.get("spec", {}).get("taints", [])}
     for taint in node.taints:
         if taint not in taints:
-            yield Difference(name, MEMBERSHIP, f"taint {taint}", "missing")
+            yield Difference(name, NODE_REGISTRATION, f"taint {taint}", "missing")
 
 
 def _taint(values: Mapping[str, str]) -> Taint:

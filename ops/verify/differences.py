@@ -62,7 +62,7 @@ class VerifyReport:
         """
         lines = [f"{node}  {service}  does not differ" for node, service in self.unchanged] if verbose else []
         lines += [str(difference) for difference in self.differences]
-        lines += [f"{name}  could not be looked at: {reason}" for name, reason in self.unseen.items()]
+        lines += [f"{name}  could not be checked: {reason}" for name, reason in self.unseen.items()]
         counts = (
             _count(self.nodes, "node"),
             _count(self.services, "service"),

@@ -21,7 +21,7 @@ def test_drift_is_named_and_repaired(lab: RunningLab) -> None:
         ("node-0", "kubelet", CONFIGURATION),
         ("node-0", "kube-proxy", "/var/lib/kube-proxy/kubeconfig"),
         ("node-0", "node-setup", "vm.panic_on_oom is 1, not 0"),
-        ("node-1", "membership", "label node-role.kubernetes.io/worker"),
+        ("node-1", "node-registration", "label node-role.kubernetes.io/worker"),
         ("node-1", "kube-proxy", "kube-proxy.service"),
         ("node-1", "node-setup", "/etc/cni/net.d/99-loopback.conf"),
         ("node-1", "node-setup", "/opt/cni/bin/portmap"),

@@ -154,6 +154,11 @@ def test_protected_field_that_is_not_set_has_a_reason(capsys: pytest.CaptureFixt
     assert f"cannot be overridden: {reason}" in capsys.readouterr().out
 
 
+def test_nested_field_is_shown_with_its_full_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["node-1", "kubelet", "webhook.enabled"]) == 0
+    assert capsys.readouterr().out.startswith("enabled: true\n  Field:      authentication.webhook.enabled\n")
+
+
 def test_field_that_is_not_set_names_its_key(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["node-1", "kubelet", "evictionMaxPodGracePeriod"]) == 1
     assert "Set it with hardway:workers[1].kubelet.evictionMaxPodGracePeriod or" in capsys.readouterr().out

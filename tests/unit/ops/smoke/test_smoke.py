@@ -357,14 +357,14 @@ def test_stack_that_is_not_up(run: Run, capsys: pytest.CaptureFixture[str]) -> N
     lab = Lab(workers=())
     lab.items = []
     assert run(lab) == 2
-    assert "bring it up first: make up STACK=dev" in capsys.readouterr().err
+    assert "bring it up first: `.lab/bin/hardway up --stack dev`" in capsys.readouterr().err
     assert lab.done == []
 
 
 def test_missing_kubeconfig(run: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     Workspace(tmp_path).kubeconfig("dev").unlink()
     assert run(Lab()) == 2
-    assert "make access STACK=dev" in capsys.readouterr().err
+    assert "create it: `.lab/bin/hardway access --stack dev`" in capsys.readouterr().err
 
 
 def test_dev_is_the_default_stack(run: Run) -> None:

@@ -301,7 +301,7 @@ def test_missing_service(lab: Lab, problems: Problems) -> None:
     ("days", "problem"),
     [
         (31, ""),
-        (29, "expires in 29.0 days; run pulumi up to renew it"),
+        (29, "expires in 29.0 days; run `hardway up` to renew it"),
         (-0.5, "expired on "),
     ],
 )

@@ -143,7 +143,7 @@ def test_silent_node_does_not_hide_the_others(lab: Answers, capsys: pytest.Captu
     assert main(["--stack", "dev"], lab) == 2
     assert capsys.readouterr().out.splitlines() == [
         "node-1  kubelet  /var/lib/kubelet/kubelet-config.yaml: content differs",
-        "node-0  could not be looked at: ssh: connect to host 10.0.0.20 port 22: No route to host",
+        "node-0  could not be checked: ssh: connect to host 10.0.0.20 port 22: No route to host",
         "2 nodes, 3 services, 1 difference",
     ]
     assert recorded_repairs("dev").keys() == {("node-1", "kubelet")}
@@ -153,13 +153,13 @@ def test_silent_node_does_not_hide_the_others(lab: Answers, capsys: pytest.Captu
 def test_incomplete_report_is_no_answer(lab: Answers, capsys: pytest.CaptureFixture[str], printed: str) -> None:
     lab.reports["node-1"] = printed
     assert main(["--stack", "dev"], lab) == 2
-    assert "node-1  could not be looked at: its report" in capsys.readouterr().out
+    assert "node-1  could not be checked: its report" in capsys.readouterr().out
 
 
 def test_silent_api_server_is_named(lab: Answers, capsys: pytest.CaptureFixture[str]) -> None:
     lab.node_list = CommandError("connection refused")
     assert main(["--stack", "dev"], lab) == 2
-    assert "the API server  could not be looked at: connection refused" in capsys.readouterr().out
+    assert "the API server  could not be checked: connection refused" in capsys.readouterr().out
 
 
 def test_unreadable_stack_ends_with_a_sentence(lab: Answers, capsys: pytest.CaptureFixture[str]) -> None:
@@ -206,7 +206,7 @@ def test_progress_names_each_compared_part(lab: Answers, capsys: pytest.CaptureF
     parts = {line.removeprefix("hardway: ").partition(" (")[0] for line in lines}
     assert parts == {
         "server: no difference",
-        "node-0: could not be looked at: No route to host",
+        "node-0: could not be checked: No route to host",
         "node-1: no difference",
         "the API server: no difference",
     }
@@ -292,7 +292,7 @@ def test_node_of_another_version_differs() -> None:
 
 def test_lost_role_differs() -> None:
     assert cluster_differences(api_node("node-0", labels={})) == [
-        "node-0  membership  label node-role.kubernetes.io/worker: missing"
+        "node-0  node-registration  label node-role.kubernetes.io/worker: missing"
     ]
 
 
@@ -300,8 +300,8 @@ def test_only_labels_of_the_stack_are_compared() -> None:
     role = {"node-role.kubernetes.io/worker": ""}
     item = api_node("node-0", labels=role | {"disk": "slow", "somebody": "else"})
     assert cluster_differences(item, labels={"disk": "fast", "rack": "3"}) == [
-        "node-0  membership  label disk: is 'slow', not 'fast'",
-        "node-0  membership  label rack: missing",
+        "node-0  node-registration  label disk: is 'slow', not 'fast'",
+        "node-0  node-registration  label rack: missing",
     ]
 
 
@@ -316,7 +316,7 @@ def test_only_taints_of_the_stack_are_compared() -> None:
     }
     assert cluster_differences(item, taints=["lent:NoSchedule"]) == []
     assert cluster_differences(item, taints=["purpose=build:NoSchedule"]) == [
-        "node-0  membership  taint purpose=build:NoSchedule: missing"
+        "node-0  node-registration  taint purpose=build:NoSchedule: missing"
     ]
 
 
@@ -326,7 +326,7 @@ def test_only_correctable_differences_are_recorded(lab: Answers) -> None:
     )
     lab.node_list = {"items": [api_node("node-0", labels={}), api_node("node-1"), api_node("node-9")]}
     assert main(["--stack", "dev"], lab) == 1
-    assert recorded_repairs("dev").keys() == {("node-1", "kubelet"), ("node-0", "membership")}
+    assert recorded_repairs("dev").keys() == {("node-1", "kubelet"), ("node-0", "node-registration")}
 
 
 def test_record_has_the_short_stack_name(lab: Answers) -> None:
