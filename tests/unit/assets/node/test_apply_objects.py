@@ -22,7 +22,7 @@ def apply(programs: Path, *, immutable: bool) -> tuple[int, list[str]]:
 
     Args:
         programs: The folder of the fake programs.
-        immutable: Whether the cluster has an object that cannot be changed to the new one.
+        immutable: True if the cluster has an object that cannot be changed to the new one.
     """
     log, marker = programs / "log", programs / "immutable"
     if immutable:

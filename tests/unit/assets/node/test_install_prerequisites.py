@@ -34,7 +34,7 @@ class Machine:
 
         Args:
             programs: The bodies of more fake programs, by name.
-            swap: Whether swap is active.
+            swap: True if swap is active.
             arguments: The arguments.
         """
         log = self.folder / "log"
