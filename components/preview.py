@@ -16,8 +16,8 @@ class RestartAnnouncement:
 
     def __init__(self) -> None:
         self._services: dict[str, tuple[str, Service]] = {}
-        # One hook for all services, because each hook costs calls of the engine. The name of the resource tells the
-        # service.
+        # One hook for all services, because each hook costs calls of the engine. The name of the resource
+        # identifies the service.
         options = pulumi.ResourceHookOptions(on_dry_run=True)
         self._hooks = pulumi.ResourceHookBinding(
             before_update=[pulumi.ResourceHook("announce", self._announce, options)]
@@ -53,7 +53,7 @@ def describe_change(node: str, service: Service, old: Mapping[str, Any], new: Ma
 
 
 def is_restart(service: Service, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Return whether a change of a service's inputs changes its config hash.
+    """Return True if a change of a service's inputs changes its config hash.
 
     A hash that is not known yet counts as changed: a certificate will be issued again. The version before this one
     recorded no hash. The visible inputs then decide, and a removed file counts as a restart.

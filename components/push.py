@@ -29,7 +29,7 @@ class PushError(Exception):
     """The node did not get all artifacts. The message says why."""
 
 
-def wanted(lines: str) -> dict[str, Path]:
+def files_of(lines: str) -> dict[str, Path]:
     """Return SHA-256 to file on this machine, from lines that `components.artifacts` wrote.
 
     Raises:
@@ -50,7 +50,7 @@ def push(command: list[str], files: Mapping[str, Path], *, verify: bool) -> int:
     Args:
         command: SSH client, which runs the words after it on the node.
         files: SHA-256 to file.
-        verify: Whether the node reads every file in its store, rather than trust that it is still intact.
+        verify: True to make the node read every file in its store, instead of trusting that it is still intact.
 
     Raises:
         PushError: The node or the SSH client failed. The message is theirs.
@@ -92,7 +92,7 @@ def main() -> int:
     """Push, and return the exit code: 1, with a message on standard error, if the node did not get all artifacts."""
     node, login = os.environ["HARDWAY_NODE"], ssh.Login(**json.load(sys.stdin))
     try:
-        files = wanted(os.environ["HARDWAY_BINARIES"])
+        files = files_of(os.environ["HARDWAY_BINARIES"])
     except (PushError, HardwayError) as error:
         print(f"binaries for {node} are not available on this machine: {error}", file=sys.stderr)
         return 1

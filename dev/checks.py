@@ -75,7 +75,7 @@ def ensure_allowed(names: Sequence[str]) -> None:
 def run(workspace: Workspace, tools: Tools, names: Sequence[str], *, thorough: bool = False) -> bool:
     """Run checks, also those after one that fails.
 
-    The last line printed is the number of tests, if any test was asked for.
+    The last line is the number of tests, if any tests ran.
 
     Args:
         workspace: The checkout to check.

@@ -90,7 +90,7 @@ class NodePackage:
         why: The reason why nodes need it.
         command: A command that it brings. A machine that has the command needs no package. Empty if only the lab's own
             image has the package.
-        load_balancer: Whether only control planes behind a load balancer need it.
+        load_balancer: True if only control planes behind a load balancer need it.
     """
 
     name: str

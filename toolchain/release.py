@@ -252,7 +252,7 @@ def published_sha256(text: str, name: str) -> str:
 
 
 def _may_pass(reason: object) -> bool:
-    """Return whether the next attempt to connect may succeed."""
+    """Return True if the next attempt to connect may succeed."""
     if isinstance(reason, socket.gaierror):
         return reason.errno == socket.EAI_AGAIN
     return isinstance(reason, TimeoutError | ConnectionResetError | BrokenPipeError | ssl.SSLEOFError)

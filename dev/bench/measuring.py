@@ -309,6 +309,6 @@ def _listener(lab: RunningLab, addresses: Iterable[str]) -> Iterator[subprocess.
 
 
 def _answers(listener: subprocess.Popen[str]) -> dict[str, float]:
-    """Return the time of each address' first answer. All have answered, so the program ends on its own."""
+    """Return the time of each address' first answer. All have answered, so the program ends by itself."""
     printed, _ = listener.communicate(timeout=60)
     return {address: float(at) for address, at in map(str.split, printed.splitlines())}

@@ -71,7 +71,7 @@ class Measurement:
 
 
 class NoPlugins(mocks.Mocks):
-    """Stands for the plugins, which are never asked."""
+    """Replaces the plugins, which are never called."""
 
     def call(self, args: mocks.MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]] | None]:
         """Fail, because the program calls no function of a plugin."""
@@ -102,7 +102,7 @@ class EchoMonitor(mocks.MockMonitor):
 
 
 class NoHooks:
-    """Stands for the server that the engine calls hooks on."""
+    """Replaces the server on which the engine calls hooks."""
 
     def register_resource_hook(self, hook: pulumi.ResourceHook) -> None:
         """Accept a hook that is never called."""

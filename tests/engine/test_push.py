@@ -69,7 +69,7 @@ class Push:
 
         return Cache(self.cache / "hardway").make(unit.build_key, build).path(binary.name)
 
-    def try_to_run(self, *wanted: Binary, repair: str = "") -> subprocess.CompletedProcess[str]:
+    def try_to_run(self, *programs: Binary, repair: str = "") -> subprocess.CompletedProcess[str]:
         """Run the push like the command of `components.connection`."""
         return subprocess.run(
             [sys.executable, "-m", "components.push"],
@@ -78,7 +78,7 @@ class Push:
                 "PATH": "/usr/bin:/bin",
                 "XDG_CACHE_HOME": str(self.cache),
                 "HARDWAY_NODE": "node-0",
-                "HARDWAY_BINARIES": "\n".join(to_line(binary, digest(binary)) for binary in wanted),
+                "HARDWAY_BINARIES": "\n".join(to_line(binary, digest(binary)) for binary in programs),
                 **({"HARDWAY_REPAIR": repair} if repair else {}),
             },
             input=json.dumps(asdict(self.login)),
@@ -86,9 +86,9 @@ class Push:
             text=True,
         )
 
-    def run(self, *wanted: Binary, repair: str = "") -> int:
+    def run(self, *programs: Binary, repair: str = "") -> int:
         """Push, check that it succeeds, and return the number of bytes sent."""
-        done = self.try_to_run(*wanted, repair=repair)
+        done = self.try_to_run(*programs, repair=repair)
         assert done.returncode == 0, done.stderr
         return int(done.stdout.removesuffix(" bytes sent\n"))
 
@@ -103,11 +103,11 @@ class Push:
         """Return the path of a binary in the store of the node."""
         return self.node.path(f"{STORE}/{digest(binary)}")
 
-    def assert_stored(self, *wanted: Binary) -> None:
+    def assert_stored(self, *programs: Binary) -> None:
         """Check that the store has exactly these binaries, complete."""
         found = {path.name: path.read_bytes() for path in self.node.path(STORE).iterdir()}
-        assert found == {digest(binary): content(binary) for binary in wanted}
-        for binary in wanted:
+        assert found == {digest(binary): content(binary) for binary in programs}
+        for binary in programs:
             assert (self.stored(binary).stat().st_mode & 0o7777, self.stored(binary).stat().st_mtime) == (0o755, 1)
         assert sorted(path.name for path in self.node.path(STORE).parent.iterdir()) == ["store", "store.lock"]
 

@@ -421,8 +421,8 @@ def test_unhealthy_version_is_rolled_back(node: Node, behaviour: str, reason: st
 
 def test_error_has_the_last_journal_lines(node: Node) -> None:
     error = node.apply(behaving("fails")).error
-    told = error.partition("The last lines of its journal:\n")[2].splitlines()[:20]
-    assert told == [*(f"  option {number}" for number in range(12, 31)), "  cannot use the configuration"]
+    lines = error.partition("The last lines of its journal:\n")[2].splitlines()[:20]
+    assert lines == [*(f"  option {number}" for number in range(12, 31)), "  cannot use the configuration"]
     assert "Started" not in error
 
 
@@ -484,10 +484,10 @@ def moments(run: Run, draws: int = 6) -> Iterator[tuple[tuple[int, str], random.
 def assert_complete(node: Node, *versions: Service) -> None:
     """Assert that each file is as in one of the versions, and that files of all versions exist."""
     found = {path: file for path, file in node.files().items() if not path.endswith(SUFFIX)}
-    wanted = [files_of(version) for version in versions]
+    expected = [files_of(version) for version in versions]
     for path, file in found.items():
-        assert file in [files[path] for files in wanted if path in files], path
-    assert set.intersection(*map(set, wanted)) <= set(found)
+        assert file in [files[path] for files in expected if path in files], path
+    assert set.intersection(*map(set, expected)) <= set(found)
 
 
 def test_files_are_never_partial_or_missing(node: Node) -> None:

@@ -40,7 +40,7 @@ class Field:
     Attributes:
         default: Value that the lab sets.
         others: Other values that every version accepts.
-        optional: Whether the service works without the field, so that null may remove the default.
+        optional: True if the service works without the field, so that null may remove the default.
     """
 
     default: Any
@@ -174,7 +174,7 @@ def _scheduler(spec: Spec, node: Node) -> object:
 
 
 def _is_one_of_several(spec: Spec) -> bool:
-    """Return whether there are several control planes. A single controller manager or scheduler elects no leader."""
+    """Return True if there are several control planes. A single controller manager or scheduler elects no leader."""
     return len(spec.control_planes) > 1
 
 
@@ -200,7 +200,7 @@ def _node_setup(spec: Spec, node: Node) -> object:
 
 
 def _places(spec: Spec, node: Node, *names: str) -> object:
-    """Return the paths whose names start so, without those that only a TLS bootstrap uses if there is none."""
+    """Return the paths whose names start with one of `names`, except those that only a missing TLS bootstrap uses."""
     unused = () if spec.tls_bootstrap else ("kubelet_bootstrap_kubeconfig", "kubelet_client_certificates")
     paths = spec.layout.of(node).paths
     return {name: path for name, path in paths.items() if name.startswith(names) and name not in unused}

@@ -194,7 +194,7 @@ class Node(Sandbox):
             os.utime(path, (1, 1))
 
     def starts(self) -> int:
-        """Return how often the unit has been started."""
+        """Return the number of starts of the unit."""
         return int(self.unit_property("invocations") or 0)
 
     def unit_property(self, name: str) -> str:
@@ -203,7 +203,7 @@ class Node(Sandbox):
         return path.read_text().strip() if path.exists() else ""
 
     def is_enabled(self) -> bool:
-        """Return whether systemd starts the unit at boot."""
+        """Return True if systemd starts the unit at boot."""
         return self.path(f"/etc/systemd/system/multi-user.target.wants/{UNIT}").is_symlink()
 
     def files(self) -> dict[str, tuple[str, int, str]]:
@@ -219,7 +219,7 @@ class Node(Sandbox):
         return found
 
     def leftovers(self) -> list[str]:
-        """Return what the state of the service has besides the applied version.
+        """Return everything in the state of the service besides the applied version.
 
         Files that are beside their place are in `files`.
         """
