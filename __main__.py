@@ -7,7 +7,7 @@ import pulumi
 
 from components import artifacts, debug_log, stack_traces
 from components.lab import Lab, LabArgs
-from host.engine.drift import recorded_repairs
+from host.engine.drift import recorded_drift
 from lab.config.parse import parse
 from lab.node.render import render
 from system.errors import HardwayError
@@ -29,7 +29,7 @@ try:
             rendered=rendered,
             image=artifacts.base_image(spec),
             digests=artifacts.digests(rendered.artifacts),
-            repairs=recorded_repairs(pulumi.get_stack()),
+            repairs=recorded_drift(pulumi.get_stack()),
         ),
     )
 except HardwayError as error:

@@ -56,9 +56,3 @@ def record_drift(stack: str, found: Mapping[tuple[str, str], Sequence[str]], whe
     path = record_path(stack)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps(record, indent=2) + "\n")
-
-
-# Earlier names.
-record_of = record_path
-recorded_repairs = recorded_drift
-record_repairs = record_drift

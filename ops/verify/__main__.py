@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from datetime import UTC, datetime
 
 from host.access.ssh import Login
-from host.engine.drift import record_repairs
+from host.engine.drift import record_drift
 from lab.outputs import StackOutputs
 from ops.clients import CommandError, Commands, OutputsError, logins, read_outputs
 from ops.command_line import parser, report_error, report_progress
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None, commands: Commands | None = Non
     text = report.json() if options.json else report.text(quiet=options.quiet, verbose=options.verbose)
     if text:
         print(text)
-    record_repairs(options.stack.rpartition("/")[2], correctable(report.differences, outputs), datetime.now(UTC))
+    record_drift(options.stack.rpartition("/")[2], correctable(report.differences, outputs), datetime.now(UTC))
     return report.exit_code
 
 

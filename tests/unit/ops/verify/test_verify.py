@@ -10,7 +10,7 @@ import pytest
 
 from host.access.ssh import Login
 from host.engine import drift
-from host.engine.drift import record_repairs, recorded_repairs
+from host.engine.drift import record_drift, recorded_drift
 from lab.outputs import StackOutputs
 from ops.clients import CommandError, Commands, logins
 from ops.verify import cluster, node
@@ -106,7 +106,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Answers:
 def test_lab_without_differences(lab: Answers, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--stack", "dev"], lab) == 0
     assert capsys.readouterr().out == "3 nodes, 5 services, 0 differences\n"
-    assert not drift.record_of("dev").exists()
+    assert not drift.record_path("dev").exists()
 
 
 def test_difference_names_node_service_and_file(lab: Answers, capsys: pytest.CaptureFixture[str]) -> None:
@@ -146,7 +146,7 @@ def test_silent_node_does_not_hide_the_others(lab: Answers, capsys: pytest.Captu
         "node-0  could not be checked: ssh: connect to host 10.0.0.20 port 22: No route to host",
         "2 nodes, 3 services, 1 difference",
     ]
-    assert recorded_repairs("dev").keys() == {("node-1", "kubelet")}
+    assert recorded_drift("dev").keys() == {("node-1", "kubelet")}
 
 
 @pytest.mark.parametrize("printed", ["", "applied\tkubelet\t" + "d" * 64 + "\n", "Welcome!\nend\n"])
@@ -216,7 +216,7 @@ def test_progress_names_each_compared_part(lab: Answers, capsys: pytest.CaptureF
 def test_dev_is_the_default_stack(lab: Answers) -> None:
     lab.reports["node-1"] = report("node-1", DRIFT)
     assert main([], lab) == 1
-    assert recorded_repairs("dev")
+    assert recorded_drift("dev")
 
 
 def test_logins_show_no_key() -> None:
@@ -237,9 +237,7 @@ def test_service_missing_on_either_side_differs() -> None:
 
 def test_service_applied_in_another_version_differs() -> None:
     found = node.differences("node-1", {"kubelet": "d" * 64}, node.parse(f"applied\tkubelet\t{'e' * 64}\nend\n"))
-    assert [str(difference) for difference in found] == [
-        "node-1  kubelet  was last applied in another version than the stack's"
-    ]
+    assert [str(difference) for difference in found] == ["node-1  kubelet  the version on the node is not the stack's"]
 
 
 def cluster_differences(*items: Mapping[str, Any], **values: Any) -> list[str]:
@@ -326,13 +324,13 @@ def test_only_correctable_differences_are_recorded(lab: Answers) -> None:
     )
     lab.node_list = {"items": [api_node("node-0", labels={}), api_node("node-1"), api_node("node-9")]}
     assert main(["--stack", "dev"], lab) == 1
-    assert recorded_repairs("dev").keys() == {("node-1", "kubelet"), ("node-0", "node-registration")}
+    assert recorded_drift("dev").keys() == {("node-1", "kubelet"), ("node-0", "node-registration")}
 
 
 def test_record_has_the_short_stack_name(lab: Answers) -> None:
     lab.reports["node-1"] = report("node-1", DRIFT)
     main(["--stack", "somebody/hardway/dev"], lab)
-    assert recorded_repairs("dev")
+    assert recorded_drift("dev")
 
 
 def at(minute: int) -> datetime:
@@ -341,19 +339,19 @@ def at(minute: int) -> datetime:
 
 
 def test_nothing_found_keeps_the_record(lab: Answers) -> None:
-    record_repairs("dev", {("node-1", "kubelet"): ["content differs"]}, at(0))
-    before = drift.record_of("dev").read_bytes()
+    record_drift("dev", {("node-1", "kubelet"): ["content differs"]}, at(0))
+    before = drift.record_path("dev").read_bytes()
     assert main(["--stack", "dev"], lab) == 0
-    assert drift.record_of("dev").read_bytes() == before
+    assert drift.record_path("dev").read_bytes() == before
 
 
 @pytest.mark.usefixtures("lab")
 def test_only_new_differences_get_a_new_token() -> None:
     pairs = [("node-0", "kubelet"), ("node-1", "kubelet"), ("node-1", "containerd")]
-    record_repairs("dev", {pair: ["content differs"] for pair in pairs}, at(0))
-    before = recorded_repairs("dev")
-    record_repairs("dev", {("node-1", "kubelet"): ["missing"]}, at(1))
-    after = recorded_repairs("dev")
+    record_drift("dev", {pair: ["content differs"] for pair in pairs}, at(0))
+    before = recorded_drift("dev")
+    record_drift("dev", {("node-1", "kubelet"): ["missing"]}, at(1))
+    after = recorded_drift("dev")
     assert after.keys() == set(pairs)
     assert {pair for pair in pairs if before[pair] != after[pair]} == {("node-1", "kubelet")}
 
@@ -361,16 +359,16 @@ def test_only_new_differences_get_a_new_token() -> None:
 @pytest.mark.usefixtures("lab")
 def test_difference_found_again_gets_a_new_token() -> None:
     pair = ("node-1", "kubelet")
-    record_repairs("dev", {pair: ["content differs"]}, at(0))
-    before = recorded_repairs("dev")[pair]
-    record_repairs("dev", {pair: ["content differs"]}, at(1))
-    assert recorded_repairs("dev")[pair] != before
+    record_drift("dev", {pair: ["content differs"]}, at(0))
+    before = recorded_drift("dev")[pair]
+    record_drift("dev", {pair: ["content differs"]}, at(1))
+    assert recorded_drift("dev")[pair] != before
 
 
 @pytest.mark.usefixtures("lab")
 def test_token_is_one_word() -> None:
-    record_repairs("dev", {("node-1", "kubelet"): ["content differs"]}, at(0))
-    [token] = recorded_repairs("dev").values()
+    record_drift("dev", {("node-1", "kubelet"): ["content differs"]}, at(0))
+    [token] = recorded_drift("dev").values()
     assert token.split() == [token]
 
 
