@@ -308,8 +308,8 @@ class PrivateLibvirt:
                 continue
             if (seen.st_dev, seen.st_ino) == (own.st_dev, own.st_ino):
                 private.add(network)
-        mine = processes.ancestors()
-        found = [Process.of(pid) for pid, network in member_of.items() if network in private and pid not in mine]
+        ancestors = processes.ancestors()
+        found = [Process.of(pid) for pid, network in member_of.items() if network in private and pid not in ancestors]
         return [process for process in found if process is not None]
 
 

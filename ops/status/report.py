@@ -265,9 +265,9 @@ def _section(title: str, headings: tuple[str, ...], rows: Sequence[tuple[tuple[s
 
 def _shown_certificates(report: StatusReport) -> list[CertificateRow]:
     """Return the expiring certificates, and of each node the one that expires next."""
-    by_end = sorted(report.certificates, key=lambda row: row.end)
-    first = {row.node: row for row in reversed(by_end)}
-    return [row for row in by_end if row.expiring or first[row.node] is row]
+    by_expiry = sorted(report.certificates, key=lambda row: row.end)
+    first = {row.node: row for row in reversed(by_expiry)}
+    return [row for row in by_expiry if row.expiring or first[row.node] is row]
 
 
 def _ready(row: NodeRow) -> str:

@@ -263,10 +263,10 @@ def test_repair_restarts_an_unhealthy_service(node: Node) -> None:
 
 def test_unhealthy_service_is_restarted_after_a_reboot(node: Node) -> None:
     boot = node.path(f"{STATE}/applied/boot")
-    this = boot.read_text()
+    current = boot.read_text()
     boot.write_text("another")
     assert node.applied(OLD) == "tool: unchanged"
-    assert boot.read_text() == this
+    assert boot.read_text() == current
     boot.write_text("another")
     node.path(f"/test/units/{UNIT}/configuration").write_text("behaviour: ill\n")
     assert node.applied(OLD) == "tool: restart"
@@ -274,12 +274,12 @@ def test_unhealthy_service_is_restarted_after_a_reboot(node: Node) -> None:
 
 
 def test_service_never_healthy_after_a_reboot_fails(node: Node) -> None:
-    never = replace(OLD, health="echo not enough memory; [ ! -e /test/rebooted ]")
-    node.applied(never)
+    unhealthy = replace(OLD, health="echo not enough memory; [ ! -e /test/rebooted ]")
+    node.applied(unhealthy)
     node.path(f"{STATE}/applied/boot").write_text("another")
     node.path("/test/rebooted").touch()
     for _ in range(2):
-        result = node.apply(never)
+        result = node.apply(unhealthy)
         assert result.code == 1
         assert "not enough memory" in result.error
 
@@ -384,10 +384,10 @@ def test_missing_binary_changes_nothing(node: Node) -> None:
 
 
 def test_truncated_payload_changes_nothing(node: Node) -> None:
-    whole = base64.b64decode(node.payload(NEW))
+    payload = base64.b64decode(node.payload(NEW))
     # The last bytes are a checksum and the length. Even without them, the content is complete.
-    for length in (*range(0, len(whole), 100), len(whole) - 1):
-        result = node.run("apply", "tool", stdin=base64.b64encode(whole[:length]).decode())
+    for length in (*range(0, len(payload), 100), len(payload) - 1):
+        result = node.run("apply", "tool", stdin=base64.b64encode(payload[:length]).decode())
         assert result.code == 1
         assert f"tool on {socket.gethostname()}: the payload is incomplete" in result.error
         node.assert_at(OLD)

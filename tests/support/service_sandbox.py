@@ -182,7 +182,10 @@ class Node(Sandbox):
                 f"root{path}": Packed(content=texts[path].encode(), mode=file.mode, owner=file.owner)
                 for path, file in service.files.items()
             }
-            | {f"root{path}": Link(target=f"{STORE}/{digest(code(it))}") for path, it in binaries_of(service).items()}
+            | {
+                f"root{path}": Link(target=f"{STORE}/{digest(code(binary))}")
+                for path, binary in binaries_of(service).items()
+            }
         )
 
     def store(self, *binaries: Binary | Image) -> None:

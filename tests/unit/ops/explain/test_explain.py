@@ -51,7 +51,7 @@ def test_field_comes_from_the_nodes_key() -> None:
     assert origins(changed, "node-0", "kubelet", "maxPods") == [Origin("configuration", "hardway:kubelet.maxPods")]
 
 
-def test_field_set_to_the_labs_value_comes_from_the_key() -> None:
+def test_equal_configured_value_still_comes_from_the_key() -> None:
     assert origins(stack(kubelet={"maxPods": 110}), "node-1", "kubelet", "maxPods") == [
         Origin("configuration", "hardway:kubelet.maxPods")
     ]
