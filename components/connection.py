@@ -67,7 +67,7 @@ class ConnectionArgs:
 
     Attributes:
         login: Address and credentials.
-        machine: VM that carries the node. When it is deleted, no `delete` on it needs to run. None for an existing
+        machine: VM of the node. When it is deleted, no `delete` on it needs to run. None for an existing
             machine.
         claim: Arguments of `assets/node/machine claim` for an existing machine. The node releases the machine at the
             end. Empty for a VM.

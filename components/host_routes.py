@@ -1,4 +1,4 @@
-"""Routes to the pods, on the machine that carries the lab."""
+"""Routes to the pods, on the machine that runs the VMs."""
 
 import os
 import shlex

@@ -22,7 +22,7 @@ class NodeArgs:
 
     Attributes:
         node: The node.
-        machine: Machine that carries the node.
+        machine: Machine of the node.
         pki: Gives the credentials of the services.
         digests: SHA-256 of each binary and image.
         health_timeout: Seconds within which a service must be healthy.

@@ -103,7 +103,7 @@ def main() -> int:
                 sent = push(command, files, verify="HARDWAY_REPAIR" in os.environ)
             except (PushError, HardwayError) as error:
                 if attempt == ATTEMPTS or isinstance(error, HardwayError):
-                    print(f"binaries could not be brought to {node}: {error}", file=sys.stderr)
+                    print(f"binaries could not be sent to {node}: {error}", file=sys.stderr)
                     return 1
             else:
                 print(f"{sent} bytes sent")

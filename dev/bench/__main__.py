@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 
 from dev.bench import measuring
 from dev.bench.machine import load, machine, used_versions
@@ -51,8 +50,6 @@ def _scale() -> tuple[str, list[str]]:
 
     It is a separate process because it replaces the engine by mocks for the whole process.
     """
-    if not Path(__file__).with_name("scale.py").exists():
-        return "", []
     _step("Scale")
     command = [sys.executable, "-m", "dev.bench.scale"]
     result = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)

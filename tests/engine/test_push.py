@@ -146,7 +146,7 @@ def test_interrupted_push_is_completed(push: Push) -> None:
     tar = push.replace_tar('head -c 100000 | /usr/bin/tar "$@"; kill -KILL 0')
     interrupted = push.try_to_run(KUBELET, RUNC)
     assert interrupted.returncode == 1
-    assert "could not be brought to node-0" in interrupted.stderr
+    assert "could not be sent to node-0" in interrupted.stderr
     size = push.node.path(f"/var/lib/hardway/incoming/{digest(KUBELET)}").stat().st_size
     assert 0 < size < SIZES[KUBELET], "the push was not interrupted midway, so this test proves nothing"
     assert not push.stored(KUBELET).exists()
@@ -167,7 +167,7 @@ def test_damaged_transfer_is_refused(push: Push) -> None:
     tar = push.replace_tar(f'/usr/bin/tar "$@"; echo damage >>/var/lib/hardway/incoming/{digest(KUBELET)}')
     refused = push.try_to_run(KUBELET, RUNC)
     assert refused.returncode == 1
-    assert "could not be brought to node-0" in refused.stderr
+    assert "could not be sent to node-0" in refused.stderr
     assert refused.stderr.splitlines()[-1] == f"The file {digest(KUBELET)} did not arrive complete."
     assert list(push.node.path(STORE).iterdir()) == []
     tar.unlink()
@@ -188,7 +188,7 @@ def test_damaged_cache_entry_is_named_and_rebuilt(push: Push) -> None:
     refused = push.try_to_run(KUBELET, RUNC, CRICTL)
     assert refused.returncode == 1
     assert refused.stderr.splitlines()[-1] == (
-        "binaries could not be brought to node-0: Files were damaged in the cache, and are now removed from it: "
+        "binaries could not be sent to node-0: Files were damaged in the cache, and are now removed from it: "
         f"kubelet-{NEW}. Run `make up` or `pulumi up` again to create them."
     )
     assert not path.exists()

@@ -405,7 +405,7 @@ def _moved(values: Values, rng: random.Random) -> str:
 
 
 def _one_of(choices: Mapping[str, tuple[Any, ...]]) -> Kind:
-    """Return a change of a key of the whole lab to one of its values."""
+    """Return a change that sets a key of the whole lab to another of its values."""
 
     def change(values: Values, rng: random.Random) -> str:
         key = rng.choice(sorted(choices))
