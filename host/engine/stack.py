@@ -97,7 +97,7 @@ class Stack:
         else:
             steps.skip("Nodes", "the stack has no administrator of its cluster")
         ssh_config = _relative(self._workspace.access(self.name) / "ssh_config")
-        hints = (f". {_relative(self._workspace.env)}", "hardway status", "kubectl get nodes", "pulumi preview")
+        hints = (f". {_relative(self._workspace.env)}", "hardway status", "kubectl get nodes", "hardway preview")
         if console.verbosity() is not console.Verbosity.QUIET:
             print("\nNext commands:", *hints, f"ssh -F {ssh_config} NODE", sep="\n  ", flush=True)
 

@@ -32,7 +32,7 @@ def pods(lab: RunningLab) -> Iterator[dict[str, str]]:
 
 
 def test_up_ends_with_nodes_and_next_steps(first_up: Outcome) -> None:
-    for text in (*WORKERS, "Ready", "10.240.0.20", ". ./.lab/env", "pulumi preview"):
+    for text in (*WORKERS, "Ready", "10.240.0.20", ". ./.lab/env", "hardway preview"):
         assert text in first_up.output
 
 
