@@ -105,6 +105,13 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
     assert f"hardway {command}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("command", FORWARDED)
+def test_help_explains_the_exit_codes(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse([command, "--help"])
+    assert "Exit code: 0 if " in " ".join(capsys.readouterr().out.split())
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
