@@ -52,7 +52,7 @@ class Line:
     override_keys: tuple[str, ...]
 
     def document(self) -> dict[str, Any]:
-        """Return the line as it is in the JSON document."""
+        """Return the line for the JSON document."""
         return {
             "number": self.number,
             "text": self.text,
@@ -84,7 +84,7 @@ class Part:
     lines: tuple[Line, ...]
 
     def document(self) -> dict[str, Any]:
-        """Return the part as it is in the JSON document."""
+        """Return the part for the JSON document."""
         return {
             "path": self.entry.path,
             "kind": self.entry.kind,

@@ -17,7 +17,7 @@ Path = tuple[str | int, ...]
 NODE_LISTS = {Role.CONTROL_PLANE: "controlPlanes", Role.WORKER: "workers"}
 PLAIN_NAME = re.compile(r"[\w/-]+")
 REMOVED = object()
-"""Stands for the removal of a key."""
+"""Marks the removal of a key."""
 
 PROBE = "explain"
 """A text that no file contains."""

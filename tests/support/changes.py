@@ -30,7 +30,7 @@ UNSET: Final = "(unset)"
 """The default of a field that the lab does not set."""
 
 GONE: Final = "(gone)"
-"""Stands for the removal of a value."""
+"""Marks the removal of a value."""
 
 
 @dataclass(frozen=True)
