@@ -1,4 +1,4 @@
-"""Files with which a person reaches the lab: those of kubectl and ssh on the machine that runs `pulumi up`."""
+"""The files with which kubectl and ssh reach the lab, on the machine that runs `pulumi up`."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ class AccessArgs:
     """Arguments of `access`.
 
     Attributes:
-        outputs: Outputs of the stack, which the files are written from.
+        outputs: Outputs of the stack. They have the content of the files.
     """
 
     outputs: StackOutputs[pulumi.Input[str]]
@@ -29,7 +29,7 @@ def access(name: str, args: AccessArgs, opts: pulumi.ResourceOptions) -> command
     """
     outputs = args.outputs.to_dict()
     needed = {key: outputs[key] for key in NEEDED if key in outputs}
-    # Only what a connection needs: a changed label must not write the files again.
+    # Only the values that a connection needs: a changed label must not write the files again.
     needed["nodes"] = {
         node: {key: values[key] for key in REACHED_BY if key in values} for node, values in outputs["nodes"].items()
     }

@@ -15,12 +15,12 @@ def find(artifacts: Iterable[Artifact]) -> dict[Artifact, tuple[Path, str]]:
     Raises:
         ToolchainError: An artifact can neither be fetched nor built.
     """
-    wanted = list(artifacts)
-    programs = binaries.ensure((artifact.name, artifact.version) for artifact in wanted if isinstance(artifact, Binary))
-    archives = images.ensure(artifact.name for artifact in wanted if isinstance(artifact, Image))
+    needed = list(artifacts)
+    programs = binaries.ensure((artifact.name, artifact.version) for artifact in needed if isinstance(artifact, Binary))
+    archives = images.ensure(artifact.name for artifact in needed if isinstance(artifact, Image))
     return {
         artifact: (found.path, found.sha256)
-        for artifact in wanted
+        for artifact in needed
         for found in [
             programs[artifact.name, artifact.version] if isinstance(artifact, Binary) else archives[artifact.name]
         ]

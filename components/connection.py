@@ -110,13 +110,13 @@ class Connection:
         return self._command(name, script, opts, [self.ready], DIAL_ATTEMPTS)
 
     def push_binaries(
-        self, name: str, wanted: Mapping[Artifact, str], opts: pulumi.ResourceOptions, *, repair: str = ""
+        self, name: str, digests: Mapping[Artifact, str], opts: pulumi.ResourceOptions, *, repair: str = ""
     ) -> command.local.Command:
         """Send binaries and images to the node's store, except those that the store already has.
 
         Args:
             name: Name of the resource.
-            wanted: Binary or image to SHA-256.
+            digests: Binary or image to SHA-256.
             opts: Options of the resource.
             repair: A new value sends again, and the node then reads its store instead of trusting it.
         """
@@ -127,7 +127,7 @@ class Connection:
             create=f"{interpreter()} -m components.push",
             environment={
                 "HARDWAY_NODE": self._node,
-                "HARDWAY_BINARIES": "\n".join(sorted(to_line(*entry) for entry in wanted.items())),
+                "HARDWAY_BINARIES": "\n".join(sorted(to_line(*entry) for entry in digests.items())),
                 **({"HARDWAY_MACHINE": machine.id} if machine else {}),
                 **({"HARDWAY_REPAIR": repair} if repair else {}),
             },

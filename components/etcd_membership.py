@@ -28,10 +28,10 @@ class EtcdMembershipArgs:
 def etcd_membership(name: str, args: EtcdMembershipArgs, opts: pulumi.ResourceOptions) -> pulumi.CustomResource:
     """Keep a membership for as long as the node is a control plane and its disk is the same.
 
-    Another control plane removes the member before the machine is deleted, so that no vote is missing. If the machine
-    stays, the member has left by then. The membership exists before the etcd does, so that a member whose creation was
-    interrupted is removed too. It also tells the first control plane that the others have no data yet: see
-    assets/node/etcd-member.
+    Another control plane removes the member before the machine is deleted, so that no vote is missing. (If only the
+    service is removed and the machine stays, the service itself leaves the cluster earlier.) The membership is created
+    before etcd starts, so that an interrupted creation is cleaned up too. It also tells the first control plane that
+    the others have no data yet: see assets/node/etcd-member.
     """
     return args.executor.connection.run(
         name,

@@ -1,4 +1,4 @@
-"""Routes to the pods, on the machine that runs the lab's VMs."""
+"""Routes to the pods, on the machine that runs the VMs."""
 
 import os
 import shlex

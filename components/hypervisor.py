@@ -25,7 +25,7 @@ EMULATED_CPU = {
     "clearcpuid": "smap,smep,umip,pku,erms,rep_good",
     # The kernel clears memory anyway before a program gets it. This would also clear the kernel's own allocations.
     "init_on_alloc": "0",
-    # QEMU caches only the small pages of a huge page that were used, and drops the whole cache when one of them goes.
+    # QEMU caches only the used small pages of a huge page, and drops the whole cache when it evicts one of them.
     "transparent_hugepage": "never",
 }
 """Kernel parameters for an emulated CPU."""

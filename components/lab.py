@@ -96,7 +96,7 @@ class Lab(pulumi.ComponentResource):
 
     def _create_control_planes(self) -> None:
         spec, rollout = self._args.spec, Rollout("control-planes", 1)
-        # The first etcd founds the cluster if all members are new. At the end, the others leave before it stops.
+        # The first etcd founds the cluster if all members are new. When the lab is deleted, it stops last.
         etcd: Resources = [self._machines[node.name].connection.ready for node in spec.control_planes]
         # The first API server of a new cluster writes its roles and rules. Several at once would conflict.
         api_server: Resources = []
@@ -137,9 +137,10 @@ class Lab(pulumi.ComponentResource):
         return self._nodes[node.name]
 
     def _bootstrap_tokens(self) -> list[pulumi.Resource]:
-        """Return the command that admits kubelets without a certificate.
+        """Return the command of the service that keeps the bootstrap tokens valid.
 
-        It is empty while the first control plane is not created. Its own kubelet needs the service on the same node.
+        Empty without TLS bootstrap, and as long as the first control plane is not created: its own kubelet already
+        waits for the service on the same node.
         """
         spec = self._args.spec
         first = self._nodes.get(spec.control_planes[0].name) if spec.control_planes else None

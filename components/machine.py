@@ -20,7 +20,7 @@ class MachineArgs:
     """Arguments of `Machine`.
 
     Attributes:
-        node: The node of the machine.
+        node: The node that runs on the machine.
         hypervisor: Creates VMs; None where the lab has none.
         key: Key that VMs accept for root.
     """

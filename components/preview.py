@@ -16,8 +16,8 @@ class RestartAnnouncement:
 
     def __init__(self) -> None:
         self._services: dict[str, tuple[str, Service]] = {}
-        # One hook for all services, because each hook costs calls of the engine. The name of the resource tells the
-        # service.
+        # One hook for all services, because each hook costs calls of the engine. The name of the resource
+        # identifies the service.
         options = pulumi.ResourceHookOptions(on_dry_run=True)
         self._hooks = pulumi.ResourceHookBinding(
             before_update=[pulumi.ResourceHook("announce", self._announce, options)]

@@ -29,7 +29,7 @@ class PushError(HardwayError):
     """The node did not get all artifacts. The message says why."""
 
 
-def wanted(lines: str) -> dict[str, Path]:
+def files_of(lines: str) -> dict[str, Path]:
     """Return SHA-256 to file on this machine, from lines that `components.artifacts` wrote.
 
     Raises:
@@ -92,7 +92,7 @@ def main() -> int:
     """Push, and return the exit code: 1, with a message on standard error, if the node did not get all artifacts."""
     node, login = os.environ["HARDWAY_NODE"], ssh.Login(**json.load(sys.stdin))
     try:
-        files = wanted(os.environ["HARDWAY_BINARIES"])
+        files = files_of(os.environ["HARDWAY_BINARIES"])
     except HardwayError as error:
         print(f"binaries for {node} are not available on this machine: {error}", file=sys.stderr)
         return 1
@@ -103,7 +103,7 @@ def main() -> int:
                 sent = push(command, files, verify="HARDWAY_REPAIR" in os.environ)
             except HardwayError as error:
                 if attempt == ATTEMPTS or not isinstance(error, PushError):
-                    print(f"binaries could not be brought to {node}: {error}", file=sys.stderr)
+                    print(f"binaries could not be sent to {node}: {error}", file=sys.stderr)
                     return 1
             else:
                 print(f"{sent} bytes sent")

@@ -1,4 +1,4 @@
-"""The number of workers that may restart a service at the same time in a change."""
+"""A limit for the number of workers that change a service at the same time."""
 
 import asyncio
 from collections import defaultdict
@@ -11,7 +11,7 @@ class StoppedError(Exception):
 
 
 class Rollout:
-    """Lets a limited number of workers change a service at the same time, and no more workers after a failure.
+    """Limits how many workers change a service at the same time, and stops the others after a failure.
 
     Only changes wait. When a service is new, all workers create it at the same time. After a failure, the waiting
     workers stop, so that they keep their old version.
@@ -28,7 +28,7 @@ class Rollout:
         self._changes: dict[str, tuple[str, str]] = {}
         self._failed = ""
         # One set of hooks for all services, because each hook costs calls of the engine. The name of the resource
-        # tells the service.
+        # identifies the service.
         self._hooks = pulumi.ResourceHookBinding(
             before_update=[pulumi.ResourceHook(f"wait-{name}", self._wait)],
             after_update=[pulumi.ResourceHook(f"leave-{name}", self._leave)],

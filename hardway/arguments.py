@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import difflib
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from host.workspace import short_stack_name
 from system.console import Verbosity
@@ -46,10 +49,15 @@ Before the first `up`, run `python3 -m hardway` or `make` instead of `hardway`.
 
 DEFAULT_STACK = "dev"
 
-_EXIT_CODES = {
+_EPILOGS = {
     "status": "Exit code: 0 if all is well, 1 if something is not, 2 if it could not be checked.",
     "verify": "Exit code: 0 if nothing differs, 1 if something does, 2 if not everything could be checked.",
     "smoke": "Exit code: 0 if all is well, 1 if something failed, 2 if it could not be tried.",
+    "explain": "Without SERVICE: list the services of the node. Without FIELD: explain every line of the service's "
+    "files. FIELD is a field or flag, such as maxPods or node-ip. Exit code: 0 if it is explained, 1 if no file of the "
+    "service has the field, 2 if there is no such stack, node or service.",
+    "render": "Without NODE: write the files of all nodes. DIR is a new or empty folder, or one that `render` wrote "
+    "before. Exit code: 0 if the files are written, otherwise 2.",
 }
 FORWARDED = {
     "status": ("show nodes, services, certificates, etcd and VMs", "[--watch [SECONDS]]"),
@@ -63,7 +71,15 @@ WITH_JSON = tuple(FORWARDED)
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose help is the text above."""
+    """A parser with the help text above. An unknown command gets a suggestion instead of a list of all commands."""
+
+    def error(self, message: str) -> NoReturn:
+        if unknown := re.search(r"argument COMMAND: invalid choice: '([^']*)'", message):
+            name = unknown[1]
+            similar = difflib.get_close_matches(name, re.findall(r"^  ([a-z]+)", HELP, re.MULTILINE), n=1)
+            hint = f"did you mean {similar[0]}?" if similar else "`hardway --help` lists the commands"
+            message = f"there is no command {name}; {hint}"
+        super().error(message)
 
     def format_help(self) -> str:
         return HELP
@@ -123,7 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, (description, arguments) in FORWARDED.items():
         forwarded = add(name, description)
         forwarded.usage = " ".join(word for word in (f"hardway {name}", arguments, "[OPTIONS]") if word)
-        forwarded.epilog = _EXIT_CODES.get(name)
+        forwarded.epilog = _EPILOGS.get(name)
     _add_internal(add)
     return parser
 

@@ -1,4 +1,4 @@
-"""The commands. Each takes the parsed options and returns the exit code."""
+"""The commands. Each accepts the parsed options and returns the exit code."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NOT_CHECKED = 2
 
 
 def up(options: argparse.Namespace) -> int:
-    """Prepare the machine and bring the stack up; try it out if asked to."""
+    """Prepare the machine and bring the stack up. With `--smoke`, also test it."""
     workspace = _workspace()
     steps = console.Steps(prepare.STEPS + Stack.UP_STEPS)
     prepare.prepare(workspace, options.stack, steps)
@@ -159,4 +159,4 @@ def _replace(command: Sequence[str | Path], variables: Mapping[str, str]) -> int
     try:
         os.execve(words[0], words, {**variables, "PYTHONPATH": path})
     except OSError as error:
-        raise HostError(f"{words[0]} can't be run: {error.strerror}. Prepare this machine: make prepare") from None
+        raise HostError(f"{words[0]} cannot be run: {error.strerror}. Prepare this machine: make prepare") from None

@@ -65,7 +65,7 @@ case ",$NO_PROXY," in
 esac
 export NO_PROXY no_proxy="$NO_PROXY"
 
-# How this machine runs VMs, unless the configuration says it: kvm or qemu (emulation).
+# The type of the VMs on this machine, unless the configuration sets it: kvm or qemu (emulation).
 export HARDWAY_VIRTUALIZATION={virtualization}
 export KUBECONFIG={kubeconfig}
 """

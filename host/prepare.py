@@ -76,19 +76,19 @@ def prepare_tools(
     with _exclusive(workspace):
         release, systemd = packages.debian_release(), packages.has_systemd()
         with steps.step("Python environment"):
-            packages.install(packages.wanted(packages.PROGRAM, release, systemd))
+            packages.install(packages.needed(packages.PROGRAM, release, systemd))
             _install_python(workspace)
             if development:
                 virtualenv.ensure(workspace.development_venv, workspace.checkout / "requirements-dev.txt")
         vms = placement(workspace, stack) if stack else VmPlacement.THIS_MACHINE
         with steps.step("Debian packages"):
-            wanted = [*packages.LAB, *(packages.TESTS if development else ())]
+            candidates = [*packages.LAB, *(packages.TESTS if development else ())]
             if vms is not VmPlacement.NONE:
-                wanted += packages.VM
+                candidates += packages.VM
             if vms is VmPlacement.THIS_MACHINE:
-                wanted += packages.HYPERVISOR
+                candidates += packages.HYPERVISOR
             toolchain = required_packages(vms=vms is not VmPlacement.NONE)
-            packages.install(packages.wanted(wanted, release, systemd) | toolchain)
+            packages.install(packages.needed(candidates, release, systemd) | toolchain)
         with steps.step("Engine and plugins"):
             store = ArtifactStore(install=packages.install)
             programs = engine.install(pulumi_home, store)

@@ -87,7 +87,7 @@ def kubelet_user(node: str) -> str:
 
 
 def has_kubelet_certificate(spec: Spec, node: Node) -> bool:
-    """Return True if the lab signs or is given a certificate for the node's kubelet."""
+    """Return True if the lab signs, or is given, a certificate for the node's kubelet."""
     return not spec.join or spec.join.signer is not None or kubelet_user(node.name) in spec.join.certificates
 
 

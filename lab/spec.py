@@ -183,7 +183,7 @@ class Certificates:
     Attributes:
         authority_validity: The validity of certificates of authorities.
         validity: The validity of all other certificates.
-        renewal: The time before the expiry of a certificate from which `pulumi up` renews it.
+        renewal: The time before its expiry in which `pulumi up` renews a certificate.
     """
 
     authority_validity: int

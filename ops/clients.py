@@ -122,7 +122,7 @@ def read_outputs(commands: Commands, stack: str) -> StackOutputs[str]:
 
     Raises:
         CommandError: The engine cannot read the stack.
-        OutputsError: Outputs are missing: the lab was never brought up, or by an older program.
+        OutputsError: Outputs are missing: the lab was never brought up, or an older version of Hardway did it.
     """
     try:
         return StackOutputs.from_dict(commands.outputs(stack))

@@ -18,7 +18,7 @@ def parser(program: str, description: str, epilog: str) -> argparse.ArgumentPars
     """Return a parser with the shared options.
 
     Args:
-        program: Name of the command, which is also that of the module below `ops`.
+        program: Name of the module in `ops`, and of the command of `hardway` that runs it.
         description: The first paragraph of the help text.
         epilog: The last paragraph, which lists the exit codes.
     """

@@ -50,7 +50,7 @@ def run(
         else:
             result = _attempt_by_line(command, folder, environment, stdin, on_line)
     except OSError as reason:
-        raise error(f"{why}: {command[0]} can't be run: {reason.strerror}") from None
+        raise error(f"{why}: {command[0]} cannot be run: {reason.strerror}") from None
     if result.returncode != 0:
         raise error(f"{why}: `{shlex.join(command)[:200]}` failed ({result.returncode}):\n{quote(result)}")
     return result.stdout
@@ -102,7 +102,7 @@ def attempt(
     timeout: float | None = None,
     own_session: bool = False,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program whose failure is an answer, too. Its output is captured and nothing is printed.
+    """Run a program that may fail. Its output is captured, and nothing is printed.
 
     Args:
         arguments: The program and its arguments.
@@ -141,7 +141,7 @@ def as_root(*, may_ask: bool | None = None) -> list[str]:
 
     Args:
         may_ask: True if sudo may ask for a password on the terminal. Default: only if standard error is a terminal.
-            In a run of Pulumi it is none, because Pulumi has the terminal to itself.
+            In a run of Pulumi it is not one, because Pulumi has the terminal to itself.
 
     Raises:
         HostError: There is no sudo, or it needs a password and must not ask for it.

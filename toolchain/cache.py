@@ -45,7 +45,7 @@ def key(name: str, **made_from: Any) -> Key:
     """Return the key of an entry.
 
     Args:
-        name: Says in messages which program or image the entry holds.
+        name: The program or image that the entry holds, for messages.
         made_from: Everything that decides the entry's content, as values that JSON can represent.
     """
     text = json.dumps(made_from, sort_keys=True, ensure_ascii=False)

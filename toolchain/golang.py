@@ -231,7 +231,7 @@ def _fetch_module(client: Compiler, required: Go, folder: Path) -> str:
     (unpacked / required.module).rename(folder / "go")
     for directory in ("go/bin", "go/pkg/tool"):
         for program in (folder / directory).rglob("*"):
-            program.chmod(0o755)  # Module archives carry no modes.
+            program.chmod(0o755)  # Module archives have no file modes.
     shutil.rmtree(module_cache)
     shutil.rmtree(unpacked)
     return "Go module"

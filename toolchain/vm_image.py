@@ -287,6 +287,6 @@ def _root_owned_folder(beside: Path) -> Iterator[Path]:
 
 
 def _take_ownership(path: Path) -> None:
-    """Give a file that root made to the user."""
+    """Make this user the owner of a file that root made."""
     if as_root():
         run([*as_root(), "chown", str(os.getuid()), path], why=f"changing the owner of {path}")

@@ -81,14 +81,14 @@ def from_nothing(lab: RunningLab) -> list[Figure]:
     workers = [worker["name"] for worker in lab.workers]
     boot = max(answered.values()) - timeline.first_domain(times)
     ready = {worker: timeline.healthy(times, worker, "kubelet") for worker in workers}
-    whole = max(ready.values()) - began
+    total = max(ready.values()) - began
     # This resource is created when the node answers by SSH and has the programs of the lab.
     prepared = max(timeline.healthy(times, node, "prepared") for node in addresses) - timeline.first_domain(times)
     return [
         Figure(name="VMs' boot: first domain created to last SSH greeting", value=boot, unit="s"),
         Figure(name="  first domain created to last node prepared", value=prepared, unit="s"),
-        Figure(name="first pulumi up: start to all workers Ready", value=whole, unit="s"),
-        ratio("  relative to the VMs' boot", whole, boot, goal=1.8),
+        Figure(name="first pulumi up: start to all workers Ready", value=total, unit="s"),
+        ratio("  relative to the VMs' boot", total, boot, goal=1.8),
         *(
             Figure(name=f"{worker}: SSH greeting to Ready", value=ready[worker] - answered[worker], unit="s")
             for worker in workers
@@ -102,17 +102,17 @@ def previews(lab: RunningLab) -> list[Figure]:
     """Measure a preview without a change, relative to an empty program and to one with as many resources."""
     options = ("--stack", "dev", "--non-interactive", "--expect-no-changes")
     with _project(lab, "empty", "") as empty, _project(lab, "bare", _BARE_PROGRAM.format(**_counts(lab))) as bare:
-        of_lab, of_bare, of_empty = _interleaved(
+        lab_seconds, bare_seconds, empty_seconds = _interleaved(
             lambda: lab.run("pulumi", "preview", *options),
             lambda: lab.run("pulumi", "-C", bare, "preview", *options),
             lambda: lab.run("pulumi", "-C", empty, "preview", *options),
         )
     return [
-        (preview := median_of("preview without a change", of_lab)),
-        (least := median_of("  of a bare program with as many resources", of_bare)),
-        (none := median_of("  of an empty program", of_empty)),
-        ratio("  relative to the bare program", preview.value, least.value),
-        ratio("  relative to the empty program", preview.value, none.value, goal=1.5),
+        (preview := median_of("preview without a change", lab_seconds)),
+        (bare_preview := median_of("  of a bare program with as many resources", bare_seconds)),
+        (empty_preview := median_of("  of an empty program", empty_seconds)),
+        ratio("  relative to the bare program", preview.value, bare_preview.value),
+        ratio("  relative to the empty program", preview.value, empty_preview.value, goal=1.5),
     ]
 
 
@@ -311,6 +311,6 @@ def _listener(lab: RunningLab, addresses: Iterable[str]) -> Iterator[subprocess.
 
 
 def _answers(listener: subprocess.Popen[str]) -> dict[str, float]:
-    """Return the time of each address' first answer. All have answered, so the program ends on its own."""
+    """Return the time of each address' first answer. All have answered, so the program ends by itself."""
     printed, _ = listener.communicate(timeout=60)
     return {address: float(at) for address, at in map(str.split, printed.splitlines())}

@@ -15,7 +15,7 @@ class Figure:
         value: The value.
         unit: "s", "MiB", "bytes", or "" for a ratio.
         goal: The value that it should not exceed.
-        samples: The values of which `value` is the median, in the order in which they were taken.
+        samples: The measured values in their order, if `value` is their median.
     """
 
     name: str

@@ -102,7 +102,7 @@ class EchoMonitor(mocks.MockMonitor):
 
 
 class NoHooks:
-    """Stands for the server that the engine calls hooks on."""
+    """Replaces the server on which the engine calls hooks."""
 
     def register_resource_hook(self, hook: pulumi.ResourceHook) -> None:
         """Accept a hook that is never called."""

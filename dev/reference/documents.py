@@ -49,9 +49,9 @@ def with_section(text: str, name: str, content: str) -> str:
         ValueError: The text has no markers for this section.
     """
     begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->\n"
-    before, found, rest = text.partition(begin)
-    _, found_end, after = rest.partition(end)
-    if not (found and found_end):
+    before, begin_marker, rest = text.partition(begin)
+    _, end_marker, after = rest.partition(end)
+    if not (begin_marker and end_marker):
         raise ValueError(f"There is no section between {begin.strip()} and {end.strip()}")
     return f"{before}{begin}{content}{end}{after}"
 

@@ -13,7 +13,7 @@ def main() -> None:
     try:
         connection = socket.create_connection((host, int(port)), timeout=_TIMEOUT)
     except OSError as error:
-        sys.exit(f"{host} port {port} can't be reached from inside the lab's network: {error.strerror or error}")
+        sys.exit(f"{host} port {port} cannot be reached from inside the lab's network: {error.strerror or error}")
     connection.settimeout(None)
     with socket.socket(fileno=sys.stdout.fileno()) as caller:
         socket.send_fds(caller, [b"\0"], [connection.fileno()])

@@ -130,11 +130,11 @@ def _orphans(backend: str) -> list[Process]:
 
     They are recognized by the environment that they inherited, never by name or parent: others can have the same.
     """
-    mine = processes.ancestors()
+    ancestors = processes.ancestors()
     found = []
     for pid in processes.every():
         process = Process.of(pid)
-        if process is None or pid in mine:
+        if process is None or pid in ancestors:
             continue
         try:
             entries = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")

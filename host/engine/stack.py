@@ -135,7 +135,7 @@ class Stack:
         access_files.remove(self._workspace, self.name)
 
     def _wait_until_ready(self, nodes: Set[str]) -> None:
-        """Return when the nodes are Ready. If nothing was changed, nothing else has checked them.
+        """Wait until the nodes are Ready. The engine checks only nodes that it changes.
 
         VMs that started together with this machine may still be booting.
         """

@@ -22,8 +22,8 @@ _FILTER = {"clean": f"sed '/^{_SALT}/d'", "smudge": "cat"}
 def set_up_filter(checkout: Path) -> bool:
     """Configure Git to leave the salt out, only in this checkout. `.gitattributes` names the files.
 
-    Does nothing if `checkout` is not the top folder of a Git checkout. If there is no Git, or it refuses, the reason is
-    printed, because the lab works without.
+    Does nothing if `checkout` is not the top folder of a Git checkout. If there is no Git, or it refuses, only prints
+    the reason, because the lab works without Git.
 
     Returns:
         True if the configuration was changed.

@@ -48,12 +48,12 @@ _EGRESS = "egress"
 """The network device of slirp4netns."""
 _EGRESS_LOG = "egress.log"
 # Part of the range for benchmarks of networks (RFC 2544). Labs, registries, companies and VPNs use other ranges, which
-# would be out of reach here. 100.64.0.0/10 is no choice, because some VPNs and clouds use it.
+# would be out of reach here. 100.64.0.0/10 is not suitable, because some VPNs and clouds use it.
 _EGRESS_RANGE = "198.19.206.0/24"
 _DNS_RELAY = "198.19.206.3"
 """Address where slirp4netns accepts DNS queries for the machine's own name server."""
 # The machine's name server is often on its loopback, such as that of systemd-resolved. Nothing answers on the loopback
-# in here. Another /etc/resolv.conf, mounted over the machine's, would break programs that return to the machine's
+# inside. Another /etc/resolv.conf, mounted over the machine's, would break programs that return to the machine's
 # network, and the mount would vanish as soon as the machine replaces the file.
 _DNS_RULES = f"""
 add table ip hardway

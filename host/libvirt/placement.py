@@ -1,4 +1,4 @@
-"""The machine that runs the VMs of a stack, so that only that is prepared here.
+"""The place where the VMs of a stack run. This machine is prepared for VMs only if they run here.
 
 Run `python -m host.libvirt.placement STACK-FILE` with a Python that has PyYAML.
 """

@@ -31,7 +31,7 @@ URI = "qemu:///system"
 HOLDER = "holder"
 """File of the instance that records the process that holds the namespaces."""
 _OWNER = "owner"
-"""File that records the process at whose end the instance is abandoned."""
+"""File that records the owner: the instance is abandoned when this process ends."""
 _KVM_WORKS = "kvm-serves"
 """File that records the last value of `kvm` in `start`. Instances of earlier versions have the same."""
 _LOG = "holder.log"
@@ -102,7 +102,7 @@ class PrivateLibvirt:
 
         Args:
             kvm: True if /dev/kvm works; otherwise it is hidden. None for the value of the last start, at first False.
-            owner: PID of the process at whose end `sweep` may purge this instance. None to keep it.
+            owner: PID of a process. Once it has ended, `sweep` may purge this instance. None to keep the instance.
 
         Raises:
             HostError: It does not come up.
@@ -257,7 +257,7 @@ class PrivateLibvirt:
             run([*self._prefix(holder), *command], why="showing or hiding /dev/kvm", error=HostError)
 
     def _warm_up(self, holder: Process) -> None:
-        """Let libvirtd probe QEMU in the background. It takes seconds, for which the first VM would wait."""
+        """Let libvirtd probe QEMU in the background. Otherwise the first VM waits some seconds for it."""
         subprocess.Popen(
             [*self._prefix(holder), "virsh", "--connect", URI, "capabilities"],
             stdin=subprocess.DEVNULL,
@@ -308,8 +308,8 @@ class PrivateLibvirt:
                 continue
             if (seen.st_dev, seen.st_ino) == (own.st_dev, own.st_ino):
                 private.add(network)
-        mine = processes.ancestors()
-        found = [Process.of(pid) for pid, network in member_of.items() if network in private and pid not in mine]
+        ancestors = processes.ancestors()
+        found = [Process.of(pid) for pid, network in member_of.items() if network in private and pid not in ancestors]
         return [process for process in found if process is not None]
 
 

@@ -84,7 +84,7 @@ def debian_release(os_release: Path = Path("/etc/os-release")) -> int:
     return int(version)
 
 
-def wanted(packages: Iterable[Package], release: int, systemd: bool) -> dict[str, str]:
+def needed(packages: Iterable[Package], release: int, systemd: bool) -> dict[str, str]:
     """Return the packages that a machine needs, as names with reasons.
 
     Args:

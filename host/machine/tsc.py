@@ -1,4 +1,4 @@
-"""The frequency of this machine's time stamp counter, by which emulated VMs tell the time."""
+"""The frequency of this machine's time stamp counter, which emulated VMs use as their clock."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from system.files import CHECKOUT, write_atomically
 
 RECORD = CHECKOUT / ".lab" / "counter-mhz"
 TOLERANCE = 0.001
-"""Fraction of the frequency by which measurements of the same counter may differ from one boot to another.
+"""Largest relative difference between measurements of the same counter at two boots.
 
 A kernel measures it with a clock that is wrong by some millionths. The counter of another CPU differs far more.
 """

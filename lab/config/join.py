@@ -149,7 +149,8 @@ def check_join(configuration: Configuration, problems: Problems) -> None:
     if control_planes:
         problems.add(
             configuration.key("controlPlanes"),
-            "cannot be combined with join, because a lab that joins a cluster has no control planes; remove either",
+            "cannot be combined with join, because a lab that joins a cluster has no control planes; "
+            "remove one of the two",
             [node.get("name") for node in control_planes],
         )
     if lab.get("workers") == []:
@@ -225,7 +226,7 @@ def check_credentials(configuration: Configuration, problems: Problems) -> None:
             others = " and ".join(sources[1:])
             problems.add(
                 f"{key}.caKey",
-                f"cannot be combined with {others}, because it signs all certificates; remove either",
+                f"cannot be combined with {others}, because it signs all certificates; remove one of the two",
             )
         if not credentials.signer:
             problems.add(f"{key}.caKey", "matches no certificate in caCertificate; set the key of one of them")
@@ -248,7 +249,7 @@ def _check_certificates(key: str, credentials: _Credentials, workers: Sequence[N
                 given_key, f"has the common name {user or 'no name'}; the lab uses only {', '.join(sorted(claims))}"
             )
         elif user in keys_by_user:
-            problems.add(given_key, f"has the common name {user}, as does {keys_by_user[user]}; remove either")
+            problems.add(given_key, f"has the common name {user}, as does {keys_by_user[user]}; remove one of the two")
         _check_certificate(given_key, given, claims.get(user, {}), credentials.authorities, problems)
         keys_by_user.setdefault(user, given_key)
     # Without a serving certificate, a kubelet creates a self-signed one.

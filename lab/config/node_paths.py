@@ -250,7 +250,7 @@ def check_node_folders(configuration: Configuration, problems: Problems) -> None
         if folder.path in indexes:
             problems.add(
                 f"{key}.path",
-                f"is also the path of nodeFolders[{indexes[folder.path]}]; remove either",
+                f"is also the path of nodeFolders[{indexes[folder.path]}]; remove one of the two",
                 folder.path,
             )
         indexes.setdefault(folder.path, index)

@@ -55,7 +55,7 @@ class ConfigurationError(HardwayError):
 
 
 class Problems:
-    """The problems found so far, in the order in which they were found."""
+    """The problems found so far, in the order of their discovery."""
 
     def __init__(self, secret_keys: Collection[str] = ()) -> None:
         """Start without problems.

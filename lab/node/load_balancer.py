@@ -14,7 +14,7 @@ PACKAGES = tuple(name for name, package in node_packages().items() if package.lo
 """The Debian packages that a load balancer needs. Each has the name of the command that it provides."""
 
 VIRTUAL_ROUTER_ID = 51
-"""The number by which keepalived recognises its own group on a network. Each lab has its own network."""
+"""The number that identifies a keepalived group on a network. Each lab has its own network."""
 
 
 def load_balancer(spec: Spec, node: Node, authority: str) -> tuple[Service, ...]:

@@ -76,7 +76,7 @@ def node_setup(spec: Spec, node: Node) -> Service:
 
 
 def claim(spec: Spec, node: Node) -> tuple[str, str, str]:
-    """Return the arguments of `machine claim`, by which an existing machine becomes a node.
+    """Return the arguments of `machine claim`, which turns an existing machine into a node.
 
     The machine remembers them until it is released: the description of the node that claims it, the network interface
     of the node's pods, and the folder of the kubelet's client certificates. See `assets/node/machine`.

@@ -16,7 +16,7 @@ PROGRAMS_ENVIRONMENT = f"{PROGRAMS}/node.env"
 """The file that gives the programs the constants of this module: see `node_environment`."""
 
 STATE = "/var/lib/hardway"
-"""The folder in which the programs keep everything that they remember."""
+"""The folder in which the programs keep their state."""
 
 STORE = f"{STATE}/store"
 """The folder of binaries and image archives, each under its SHA-256."""
@@ -28,7 +28,7 @@ SERVICES = f"{STATE}/services"
 """The folder of the services' state: a folder for each service."""
 
 CLAIM = f"{STATE}/machine"
-"""The file by which an existing machine knows the node that claims it: see `assets/node/machine`."""
+"""The file that records which node has claimed an existing machine: see `assets/node/machine`."""
 
 RENDERED_FROM_USER_DATA = f"{STATE}/user-data"
 """The file that names the file rendered last from a template: see `assets/node/user-data`."""

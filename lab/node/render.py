@@ -21,7 +21,7 @@ class EtcdMembership:
 
     Attributes:
         announce: Tells another control plane that this member has no data yet.
-        leave: Takes the member out of the etcd cluster.
+        leave: Removes the member from the etcd cluster.
     """
 
     announce: str

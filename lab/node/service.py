@@ -103,7 +103,7 @@ class Service:
         check: Shell code that checks the staged files. If they are wrong, it prints the reason and fails.
             `$STAGED` is the folder of the staged files, each under its full path. `$CHANGED` lists the paths of the
             changed files, each with a space before and after it.
-        health: Shell code that exits 0 once the service is healthy. Otherwise it prints the reason. Exit code 3 means
+        health: Shell code that succeeds if the service is healthy. Otherwise it prints the reason. Exit code 3 means
             that the service cannot become healthy.
         leave: Shell code that runs on the node before the service is removed from it.
     """

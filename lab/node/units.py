@@ -8,7 +8,7 @@ from lab.node.paths import UNITS
 from system.files import CHECKOUT
 
 ASSETS = CHECKOUT / "assets"
-"""The folder of everything that goes onto a node as it is."""
+"""The folder of everything that is copied to a node unchanged."""
 
 
 def unit_path(unit: str) -> str:

@@ -160,7 +160,7 @@ def kubelet(spec: Spec, node: Node) -> Service:
 def _kubelet_configuration(spec: Spec, node: Node, authority: str, serving: KeyPair | None) -> dict[str, Any]:
     """Return the kubelet's fields: https://kubernetes.io/docs/reference/config-api/kubelet-config.v1beta1/.
 
-    A stack overrides any of them by `kubelet`, except those that `lab/config/overrides.py` protects.
+    A stack can override any of them with its key `kubelet`, except those that `lab/config/overrides.py` protects.
     """
     configuration: dict[str, Any] = {
         "kind": "KubeletConfiguration",

@@ -140,7 +140,7 @@ def _part_notes(part: ExplainedPart) -> list[str]:
         notes.append(f"Read by {'; '.join(part.readers)}.")
     notes.append(f"A change {part.effect}.")
     if part.path_origins:
-        notes.append(f"Its path or existence depends on {', '.join(map(str, part.path_origins))}.")
+        notes.append(f"Its path or existence depends on: {', '.join(map(str, part.path_origins))}.")
     if part.override_keys:
         notes.append(f"Override its fields with {' or '.join(part.override_keys)}.")
     return notes
@@ -192,7 +192,7 @@ def _explain_field(
     if reason:
         lines.append(f"It cannot be overridden: {reason}")
     elif names:
-        lines.append(f"If the program has it, the program's own default applies. Set it with {' or '.join(names)}.")
+        lines.append(f"If the program has a field {name}, its own default applies. Set it with {' or '.join(names)}.")
     _print(document, as_json, "\n".join(lines))
     return PROBLEM
 
@@ -209,11 +209,10 @@ def _only_near(similar: str) -> str:
 
 
 def _field_text(part: ExplainedPart, line: Line) -> str:
-    lines = [
-        line.text.strip().removesuffix(" \\"),
-        f"  File:       {part.entry.path}, line {line.number}",
-        f"  Comes from: {_origins(line)}",
-    ]
+    lines = [line.text.strip().removesuffix(" \\")]
+    if line.field and len(line.field.path) > 1:
+        lines.append(f"  Field:      {line.field.name}")
+    lines += [f"  File:       {part.entry.path}, line {line.number}", f"  Comes from: {_origins(line)}"]
     lines += [f"  Reason:     {origin.reason}" for origin in line.origins if origin.reason]
     if part.readers:
         lines.append(f"  Read by:    {'; '.join(part.readers)}")

@@ -53,7 +53,7 @@ class Line:
     override_keys: tuple[str, ...]
 
     def document(self) -> dict[str, Any]:
-        """Return the line as it is in the JSON document."""
+        """Return the line for the JSON document."""
         return {
             "number": self.number,
             "text": self.text,
@@ -85,7 +85,7 @@ class ExplainedPart:
     lines: tuple[Line, ...]
 
     def document(self) -> dict[str, Any]:
-        """Return the part as it is in the JSON document."""
+        """Return the part for the JSON document."""
         return {
             "path": self.entry.path,
             "kind": self.entry.kind,
@@ -141,9 +141,9 @@ def matching_lines(parts: Iterable[ExplainedPart], name: str) -> list[tuple[Expl
     A field matches by its whole name, or else by the end of it: `enabled` matches `webhook.enabled`.
     """
     lines = [(part, line) for part in parts for line in part.lines if line.field]
-    wanted = name.removeprefix("--")
+    field_name = name.removeprefix("--")
     for matches in (_has_name, _ends_with):
-        if found := [(part, line) for part, line in lines if line.field and matches(line.field.name, wanted)]:
+        if found := [(part, line) for part, line in lines if line.field and matches(line.field.name, field_name)]:
             return found
     return []
 
@@ -153,12 +153,12 @@ def field_names(parts: Iterable[ExplainedPart]) -> list[str]:
     return list(dict.fromkeys(line.field.name for part in parts for line in part.lines if line.field))
 
 
-def _has_name(field: str, wanted: str) -> bool:
-    return field == wanted or field.startswith(f"{wanted}.")
+def _has_name(field: str, name: str) -> bool:
+    return field == name or field.startswith(f"{name}.")
 
 
-def _ends_with(field: str, wanted: str) -> bool:
-    return field.endswith(f".{wanted}") or f".{wanted}." in f".{field}."
+def _ends_with(field: str, name: str) -> bool:
+    return field.endswith(f".{name}") or f".{name}." in f".{field}."
 
 
 def _part(
@@ -195,7 +195,7 @@ def _part(
 
 
 def _is_setting(key: str, line: str) -> bool:
-    """Return True if a line of an overridden file can be set: of a unit only its flags."""
+    """Return True if a configuration key can set a line of an overridden file. In a unit, only flags can be set."""
     return key not in LAB_WIDE_FLAGS or line.lstrip().startswith("--")
 
 

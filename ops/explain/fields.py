@@ -37,7 +37,7 @@ def fields(path: str, text: str) -> list[Field]:
     """Return the fields of a file: YAML, JSON, TOML, a systemd unit, or lines such as `name = value`.
 
     Args:
-        path: Path of the file; its suffix tells the format.
+        path: Path of the file; its suffix decides the format.
         text: Content of the file.
     """
     if path.endswith(UNIT_SUFFIXES):

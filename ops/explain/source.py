@@ -49,7 +49,7 @@ def find_source(service: str, path: str, line: str, field: Field | None, names: 
 
 
 def _score(line: str, field: Field) -> int:
-    """Return how well a source line matches a field: by its name, its value and the fields around it."""
+    """Return a score of a source line for a field: its name, its value and the fields around it count."""
     *outer, name = field.path
     named = f'"{name}"' in line
     if not named and f'"{field.value}"' not in line:

@@ -17,7 +17,7 @@ KeyPath = tuple[str | int, ...]
 NODE_LISTS = {Role.CONTROL_PLANE: "controlPlanes", Role.WORKER: "workers"}
 PLAIN_NAME = re.compile(r"[\w/-]+")
 REMOVED = object()
-"""Stands for the removal of a key."""
+"""Marks the removal of a key."""
 
 PROBE = "explain"
 """A text that no file contains."""
@@ -178,9 +178,9 @@ def _free_address(spec: Spec) -> IPv4Address:
 def _free_pod_cidr(spec: Spec, prefix: int | None = None) -> IPv4Network:
     """Return a part of the cluster's pod range that no node has, or the range itself if all parts are used."""
     used = [node.pod_cidr for node in spec.nodes if node.pod_cidr]
-    whole = spec.networks.cluster_cidr
-    length = prefix or (used[0].prefixlen if used else whole.prefixlen)
-    if length < whole.prefixlen:
-        return whole
-    free = (part for part in whole.subnets(new_prefix=length) if not any(part.overlaps(other) for other in used))
-    return next(free, whole)
+    cluster_cidr = spec.networks.cluster_cidr
+    length = prefix or (used[0].prefixlen if used else cluster_cidr.prefixlen)
+    if length < cluster_cidr.prefixlen:
+        return cluster_cidr
+    free = (part for part in cluster_cidr.subnets(new_prefix=length) if not any(part.overlaps(other) for other in used))
+    return next(free, cluster_cidr)

@@ -109,14 +109,14 @@ def _remove(cluster: Cluster) -> Row:
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """Have every signal that asks for an end raise KeyboardInterrupt, as Ctrl-C does."""
+    """Let every signal in INTERRUPTIONS raise KeyboardInterrupt, as Ctrl-C does."""
     with _handled(signal.default_int_handler):
         yield
 
 
 @contextlib.contextmanager
 def _uninterruptible() -> Iterator[None]:
-    """Ignore the signals that ask for an end, because the cleanup must finish."""
+    """Ignore the signals in INTERRUPTIONS, because the cleanup must finish."""
     with _handled(signal.SIG_IGN):
         yield
 

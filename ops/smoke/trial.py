@@ -154,11 +154,11 @@ def _fetch_all(cluster: Cluster, pod: Pod, fetches: Sequence[Fetch]) -> list[Row
             answers = _answers(cluster.execute(pod.name, [*FETCH, *urls]))
         except CommandError as error:
             trouble = str(error)
-    took = time.monotonic() - began - sum(seconds for seconds, _ in answers.values())
+    duration = time.monotonic() - began - sum(seconds for seconds, _ in answers.values())
     rows = [_row(pod, fetch, *answers.get(fetch.url, (None, trouble))) for fetch in fetches]
     if pod.app == WEB:
         result = Result.SKIPPED if pod.trouble else Result.FAILED if trouble else Result.OK
-        reason, seconds = (NO_POD, None) if pod.trouble else (trouble, took)
+        reason, seconds = (NO_POD, None) if pod.trouble else (trouble, duration)
         rows.append(Row(check="exec", target=pod.place, result=result, seconds=seconds, reason=reason))
     return rows
 
@@ -186,7 +186,7 @@ def _check_logs(cluster: Cluster, servers: Sequence[Pod]) -> list[Row]:
         text, trouble = cluster.logs(WEB), ""
     except CommandError as error:
         text, trouble = "", str(error)
-    took = time.monotonic() - began
+    duration = time.monotonic() - began
     lines = set(text.splitlines())
     rows = []
     for pod in servers:
@@ -195,6 +195,6 @@ def _check_logs(cluster: Cluster, servers: Sequence[Pod]) -> list[Row]:
             result, reason = Result.SKIPPED, NO_POD
         elif f"[pod/{pod.name}/{WEB}] {SERVING} {pod.name}" not in lines:
             result, reason = Result.FAILED, trouble or "the line that the pod wrote is missing"
-        seconds = None if pod.trouble else took
+        seconds = None if pod.trouble else duration
         rows.append(Row(check="logs", target=pod.place, result=result, seconds=seconds, reason=reason))
     return rows

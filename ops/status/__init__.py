@@ -7,7 +7,7 @@ It reads everything at the same time and every probe has a time-out, so a part t
     {
       "stack": "dev",
       "time": "2026-01-02T03:04:05Z",
-      "well": false,                       whether there are no problems
+      "well": false,                       true if there are no problems
       "problems": [{"part": "node-1", "problem": "does not answer: No route to host"}],
       "notes": [{"part": "server", "problem": "etcdctl is not on this node"}],      missing information, no problem
       "versions": {
@@ -22,7 +22,7 @@ It reads everything at the same time and every probe has a time-out, so a part t
           "version": "v1.36.3",            version that its kubelet reports, else the one that the stack wants
           "runtime": "containerd://2.4.2", null if unknown
           "ready": true,                   null if unknown, or if no kubelet runs there
-          "reachable": true,               whether it answered by SSH
+          "reachable": true,               true if it answered by SSH
           "vm": "running"                  state in libvirt's words; null if unknown, or for an existing machine
         }
       ],
@@ -42,7 +42,7 @@ It reads everything at the same time and every probe has a time-out, so a part t
           "node": "node-1", "service": "kubelet", "path": "/var/lib/kubelet/kubelet.crt",
           "commonName": "system:node:node-1",
           "end": "2027-01-01T00:00:00Z", "daysLeft": 364.1,
-          "expiring": false                whether it is within the stack's renewal window (certificateRenewalHours)
+          "expiring": false                true if it is within the stack's renewal window (certificateRenewalHours)
         }
       ],
       "etcd": [

@@ -135,7 +135,7 @@ class EtcdAnswer:
         status: State of the member. None if it did not answer.
         members: Member list as this member knows it.
         failure: Reason why it did not answer. Empty if it did, or if `missing`.
-        missing: Reason why it could not be queried. Empty if it could.
+        missing: Reason why the node cannot query the member. Empty if it can.
     """
 
     status: EtcdStatus | None = None

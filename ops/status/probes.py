@@ -109,7 +109,7 @@ class _Status:
             return None
 
     def _node_items(self, probe: Future[Mapping[str, Any]] | None) -> dict[str, Mapping[str, Any]] | None:
-        """Return the cluster's nodes by name, None if the API server does not tell."""
+        """Return the cluster's nodes by name, None if the API server does not list them."""
         if probe is None:
             self._notes.append(
                 StatusProblem(API_SERVER, "was not read, because the stack has no administrator's kubeconfig")
@@ -203,7 +203,7 @@ class _Status:
             )
 
     def _etcd(self, states: Mapping[str, NodeState | None]) -> Iterator[EtcdRow]:
-        """Yield the members of etcd. Each member that answered tells about itself, and one of them about the others."""
+        """Yield the members of etcd. Each member that answered reports on itself, and one of them on the others."""
         answers = {name: state.etcd for name, state in states.items() if state and state.etcd}
         for name, answer in answers.items():
             if answer.missing:

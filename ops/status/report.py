@@ -244,7 +244,7 @@ def heading(report: StatusReport) -> str:
 
 
 def conclusion(report: StatusReport, *, quiet: bool = False) -> list[str]:
-    """Return the last lines of the text: the problems, the notes, and whether all is well.
+    """Return the last lines of the text: the problems, the notes, and a line if all is well.
 
     Args:
         report: The report.
@@ -265,9 +265,9 @@ def _section(title: str, headings: tuple[str, ...], rows: Sequence[tuple[tuple[s
 
 def _shown_certificates(report: StatusReport) -> list[CertificateRow]:
     """Return the expiring certificates, and of each node the one that expires next."""
-    by_end = sorted(report.certificates, key=lambda row: row.end)
-    first = {row.node: row for row in reversed(by_end)}
-    return [row for row in by_end if row.expiring or first[row.node] is row]
+    by_expiry = sorted(report.certificates, key=lambda row: row.end)
+    first = {row.node: row for row in reversed(by_expiry)}
+    return [row for row in by_expiry if row.expiring or first[row.node] is row]
 
 
 def _ready(row: NodeRow) -> str:
@@ -281,7 +281,7 @@ def _yes_or_no(value: bool | None) -> str:
 
 
 def _age(since: datetime | None, now: datetime) -> str:
-    """Return how long something lasts, in two units at most, such as `2d 3h`."""
+    """Return the time since a moment, in at most two units, such as `2d 3h`."""
     if since is None:
         return "-"
     seconds = max(0, int((now - since).total_seconds()))

@@ -57,7 +57,7 @@ def differences(name: str, services: Mapping[str, str], report: NodeReport) -> I
         if service not in report.applied:
             yield Difference(name, service, "", "is not on the node")
         elif report.applied[service] != digest:
-            yield Difference(name, service, "", "was last applied in another version than the stack's")
+            yield Difference(name, service, "", "the version on the node is not the stack's")
     for service in sorted(report.applied.keys() - services.keys()):
         yield Difference(name, service, "", "is on the node, but not in the stack")
     for difference in report.differences:

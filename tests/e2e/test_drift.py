@@ -17,7 +17,7 @@ def test_drift_is_named_and_repaired(lab: RunningLab) -> None:
     lab.kubectl("label", "node", "node-1", "node-role.kubernetes.io/worker-")
     lab.ssh("node-1", "systemctl stop kube-proxy; rm /etc/cni/net.d/99-loopback.conf; echo >> /opt/cni/bin/portmap")
     differences = lab.verify()
-    for node, service, what in (
+    for node, service, subject in (
         ("node-0", "kubelet", CONFIGURATION),
         ("node-0", "kube-proxy", "/var/lib/kube-proxy/kubeconfig"),
         ("node-0", "node-setup", "vm.panic_on_oom is 1, not 0"),
@@ -27,7 +27,7 @@ def test_drift_is_named_and_repaired(lab: RunningLab) -> None:
         ("node-1", "node-setup", "/opt/cni/bin/portmap"),
     ):
         assert any(
-            found["node"] == node and found["service"] == service and what in f"{found}" for found in differences
+            found["node"] == node and found["service"] == service and subject in f"{found}" for found in differences
         ), (node, service, differences)
     assert not lab.hardway("verify").succeeded
 

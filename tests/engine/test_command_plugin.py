@@ -366,14 +366,14 @@ class Failures:
                     "folder": str(folder),
                 },
             )
-            when_marked = [
+            threads = [
                 threading.Thread(target=self._when, args=("cut", cut.cut)),
                 threading.Thread(target=self._when, args=("silenced", silenced.fall_silent)),
             ]
-            for thread in when_marked:
+            for thread in threads:
                 thread.start()
             self.run = project.up("--continue-on-error", fails=True)
-            for thread in when_marked:
+            for thread in threads:
                 thread.join()
         for relay in (self.closing, cut, silenced):
             relay.close()

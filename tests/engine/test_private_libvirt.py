@@ -169,11 +169,11 @@ def test_a_reused_pid_is_not_the_holder(hypervisor: PrivateLibvirt) -> None:
 
 def test_purging_ends_everything_and_leaves_nothing(hypervisor: PrivateLibvirt) -> None:
     define_autostarted_vm(hypervisor)
-    lingering = subprocess.Popen(hypervisor.enter(["sleep", "1000"]))
+    sleeper = subprocess.Popen(hypervisor.enter(["sleep", "1000"]))
     network = run(hypervisor, "readlink", "/proc/self/ns/net")
     assert len(inside(network)) > len(["libvirtd", "virtlogd", "holder", "dnsmasq", "qemu"])
     hypervisor.purge()
-    assert lingering.wait() == -signal.SIGTERM
+    assert sleeper.wait() == -signal.SIGTERM
     assert not hypervisor.instance.exists()
     assert inside(network) == []
 

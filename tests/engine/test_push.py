@@ -69,7 +69,7 @@ class Push:
 
         return Cache(self.cache / "hardway").make(unit.build_key, build).path(binary.name)
 
-    def try_to_run(self, *wanted: Binary, repair: str = "") -> subprocess.CompletedProcess[str]:
+    def try_to_run(self, *programs: Binary, repair: str = "") -> subprocess.CompletedProcess[str]:
         """Run the push like the command of `components.connection`."""
         return subprocess.run(
             [sys.executable, "-m", "components.push"],
@@ -78,7 +78,7 @@ class Push:
                 "PATH": "/usr/bin:/bin",
                 "XDG_CACHE_HOME": str(self.cache),
                 "HARDWAY_NODE": "node-0",
-                "HARDWAY_BINARIES": "\n".join(to_line(binary, digest(binary)) for binary in wanted),
+                "HARDWAY_BINARIES": "\n".join(to_line(binary, digest(binary)) for binary in programs),
                 **({"HARDWAY_REPAIR": repair} if repair else {}),
             },
             input=json.dumps(asdict(self.login)),
@@ -86,9 +86,9 @@ class Push:
             text=True,
         )
 
-    def run(self, *wanted: Binary, repair: str = "") -> int:
+    def run(self, *programs: Binary, repair: str = "") -> int:
         """Push, check that it succeeds, and return the number of bytes sent."""
-        done = self.try_to_run(*wanted, repair=repair)
+        done = self.try_to_run(*programs, repair=repair)
         assert done.returncode == 0, done.stderr
         return int(done.stdout.removesuffix(" bytes sent\n"))
 
@@ -103,11 +103,11 @@ class Push:
         """Return the path of a binary in the store of the node."""
         return self.node.path(f"{STORE}/{digest(binary)}")
 
-    def assert_stored(self, *wanted: Binary) -> None:
+    def assert_stored(self, *programs: Binary) -> None:
         """Check that the store has exactly these binaries, complete."""
         found = {path.name: path.read_bytes() for path in self.node.path(STORE).iterdir()}
-        assert found == {digest(binary): content(binary) for binary in wanted}
-        for binary in wanted:
+        assert found == {digest(binary): content(binary) for binary in programs}
+        for binary in programs:
             assert (self.stored(binary).stat().st_mode & 0o7777, self.stored(binary).stat().st_mtime) == (0o755, 1)
         assert sorted(path.name for path in self.node.path(STORE).parent.iterdir()) == ["store", "store.lock"]
 
@@ -146,7 +146,7 @@ def test_interrupted_push_is_completed(push: Push) -> None:
     tar = push.replace_tar('head -c 100000 | /usr/bin/tar "$@"; kill -KILL 0')
     interrupted = push.try_to_run(KUBELET, RUNC)
     assert interrupted.returncode == 1
-    assert "could not be brought to node-0" in interrupted.stderr
+    assert "could not be sent to node-0" in interrupted.stderr
     size = push.node.path(f"/var/lib/hardway/incoming/{digest(KUBELET)}").stat().st_size
     assert 0 < size < SIZES[KUBELET], "the push was not interrupted midway, so this test proves nothing"
     assert not push.stored(KUBELET).exists()
@@ -167,7 +167,7 @@ def test_damaged_transfer_is_refused(push: Push) -> None:
     tar = push.replace_tar(f'/usr/bin/tar "$@"; echo damage >>/var/lib/hardway/incoming/{digest(KUBELET)}')
     refused = push.try_to_run(KUBELET, RUNC)
     assert refused.returncode == 1
-    assert "could not be brought to node-0" in refused.stderr
+    assert "could not be sent to node-0" in refused.stderr
     assert refused.stderr.splitlines()[-1] == f"The file {digest(KUBELET)} did not arrive complete."
     assert list(push.node.path(STORE).iterdir()) == []
     tar.unlink()
@@ -188,7 +188,7 @@ def test_damaged_cache_entry_is_named_and_rebuilt(push: Push) -> None:
     refused = push.try_to_run(KUBELET, RUNC, CRICTL)
     assert refused.returncode == 1
     assert refused.stderr.splitlines()[-1] == (
-        "binaries could not be brought to node-0: Files were damaged in the cache, and are now removed from it: "
+        "binaries could not be sent to node-0: Files were damaged in the cache, and are now removed from it: "
         f"kubelet-{NEW}. Run `make up` or `pulumi up` again to create them."
     )
     assert not path.exists()

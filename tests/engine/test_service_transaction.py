@@ -263,10 +263,10 @@ def test_repair_restarts_an_unhealthy_service(node: Node) -> None:
 
 def test_unhealthy_service_is_restarted_after_a_reboot(node: Node) -> None:
     boot = node.path(f"{STATE}/applied/boot")
-    this = boot.read_text()
+    current = boot.read_text()
     boot.write_text("another")
     assert node.applied(OLD) == "tool: unchanged"
-    assert boot.read_text() == this
+    assert boot.read_text() == current
     boot.write_text("another")
     node.path(f"/test/units/{UNIT}/configuration").write_text("behaviour: ill\n")
     assert node.applied(OLD) == "tool: restart"
@@ -274,12 +274,12 @@ def test_unhealthy_service_is_restarted_after_a_reboot(node: Node) -> None:
 
 
 def test_service_never_healthy_after_a_reboot_fails(node: Node) -> None:
-    never = replace(OLD, health="echo not enough memory; [ ! -e /test/rebooted ]")
-    node.applied(never)
+    unhealthy = replace(OLD, health="echo not enough memory; [ ! -e /test/rebooted ]")
+    node.applied(unhealthy)
     node.path(f"{STATE}/applied/boot").write_text("another")
     node.path("/test/rebooted").touch()
     for _ in range(2):
-        result = node.apply(never)
+        result = node.apply(unhealthy)
         assert result.code == 1
         assert "not enough memory" in result.error
 
@@ -384,10 +384,10 @@ def test_missing_binary_changes_nothing(node: Node) -> None:
 
 
 def test_truncated_payload_changes_nothing(node: Node) -> None:
-    whole = base64.b64decode(node.payload(NEW))
+    payload = base64.b64decode(node.payload(NEW))
     # The last bytes are a checksum and the length. Even without them, the content is complete.
-    for length in (*range(0, len(whole), 100), len(whole) - 1):
-        result = node.run("apply", "tool", stdin=base64.b64encode(whole[:length]).decode())
+    for length in (*range(0, len(payload), 100), len(payload) - 1):
+        result = node.run("apply", "tool", stdin=base64.b64encode(payload[:length]).decode())
         assert result.code == 1
         assert f"tool on {socket.gethostname()}: the payload is incomplete" in result.error
         node.assert_at(OLD)
@@ -421,8 +421,8 @@ def test_unhealthy_version_is_rolled_back(node: Node, behaviour: str, reason: st
 
 def test_error_has_the_last_journal_lines(node: Node) -> None:
     error = node.apply(behaving("fails")).error
-    told = error.partition("The last lines of its journal:\n")[2].splitlines()[:20]
-    assert told == [*(f"  option {number}" for number in range(12, 31)), "  cannot use the configuration"]
+    lines = error.partition("The last lines of its journal:\n")[2].splitlines()[:20]
+    assert lines == [*(f"  option {number}" for number in range(12, 31)), "  cannot use the configuration"]
     assert "Started" not in error
 
 
@@ -484,10 +484,10 @@ def moments(run: Run, draws: int = 6) -> Iterator[tuple[tuple[int, str], random.
 def assert_complete(node: Node, *versions: Service) -> None:
     """Assert that each file is as in one of the versions, and that files of all versions exist."""
     found = {path: file for path, file in node.files().items() if not path.endswith(SUFFIX)}
-    wanted = [files_of(version) for version in versions]
+    expected = [files_of(version) for version in versions]
     for path, file in found.items():
-        assert file in [files[path] for files in wanted if path in files], path
-    assert set.intersection(*map(set, wanted)) <= set(found)
+        assert file in [files[path] for files in expected if path in files], path
+    assert set.intersection(*map(set, expected)) <= set(found)
 
 
 def test_files_are_never_partial_or_missing(node: Node) -> None:

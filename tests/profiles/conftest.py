@@ -21,7 +21,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect the tests of other stacks than those asked for. The name of a test file is that of its stack."""
+    """Deselect the tests of stacks that `--stacks` does not select. A test file has the name of its stack."""
     stacks = chosen(config.getoption("--stacks"), config.getoption("--seed"))
     print(f"stacks: {', '.join(stacks)}")
     here = Path(__file__).parent

@@ -67,10 +67,10 @@ def test_pods_of_both_labs_reach_each_other(lab: RunningLab) -> None:
     try:
         lab.kubectl("apply", "--filename=-", stdin=manifest)
         lab.kubectl("wait", "pods", "--selector=app=web", "--for=condition=Ready", "--timeout=900s")
-        for here, there in ((HOST, GUEST), (GUEST, HOST)):
-            address = lab.kubectl("get", "pod", f"web-{there}", "--output=jsonpath={.status.podIP}")
+        for client, server in ((HOST, GUEST), (GUEST, HOST)):
+            address = lab.kubectl("get", "pod", f"web-{server}", "--output=jsonpath={.status.podIP}")
             fetch = ("timeout", "60", "wget", "-q", "-O", "-", f"http://{address}:{PORT}/index.html")
-            assert lab.kubectl("exec", f"web-{here}", "--", *fetch).strip() == there
+            assert lab.kubectl("exec", f"web-{client}", "--", *fetch).strip() == server
     finally:
         lab.kubectl("delete", "pods", "--selector=app=web")
 

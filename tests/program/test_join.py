@@ -228,7 +228,7 @@ def test_machine_leaves_before_its_services_end(machine: Program) -> None:
 
 
 def test_moved_node_stays_in_the_cluster(machine: Program) -> None:
-    # A replaced command would finally delete the Node object, which the new machine has by then.
+    # At its replacement, the command would delete the Node object, which already belongs to the new machine.
     moved = on_a_machine(address="192.168.9.10")
     for command in moved.of_type("command:remote:Command"):
         before = machine.command(command.name)

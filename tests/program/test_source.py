@@ -64,8 +64,8 @@ def test_components_render_nothing(source: Path) -> None:
             # Its names are modules, whose functions could then be called.
             assert f"{module}.{name}" in SPENT_SECRETS, f"{source.name} imports {name}"
         elif module.startswith("lab.node."):
-            thing = getattr(importlib.import_module(module), name)
-            is_data = not callable(thing) or isinstance(thing, type)
+            imported = getattr(importlib.import_module(module), name)
+            is_data = not callable(imported) or isinstance(imported, type)
             assert is_data or name in SPENT_SECRETS.get(module, ()), f"{source.name} imports {name}"
 
 

@@ -312,8 +312,8 @@ def test_configured_image_recreates_every_vm(before: tuple[Change, ...]) -> None
         (volume,) = {disk.inputs["baseVolumeId"] for disk in disks if "baseVolumeId" in disk.inputs}
         return str(volume)
 
-    was = base(*before, image=cloud if before else IMAGE)
-    assert was != base(setting("image", "newer.qcow2"), image=cloud)
+    former = base(*before, image=cloud if before else IMAGE)
+    assert former != base(setting("image", "newer.qcow2"), image=cloud)
 
 
 def test_new_address_replaces_the_disk(program: Program) -> None:
@@ -332,10 +332,10 @@ def test_remote_libvirt_always_uses_kvm(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_every_service_change_waits_its_turn(program: Program, dev: Spec) -> None:
-    in_turn = {command.name for command in remote(program) if any(name.startswith("wait-") for name in command.hooks)}
-    assert in_turn == {f"{node.name}-{service.name}" for node in dev.nodes for service in services_of(dev, node)}
+    waiting = {command.name for command in remote(program) if any(name.startswith("wait-") for name in command.hooks)}
+    assert waiting == {f"{node.name}-{service.name}" for node in dev.nodes for service in services_of(dev, node)}
 
 
 def test_number_of_hooks_is_constant(program: Program, wider: Program) -> None:
-    hooks, of_wider = ({hook for resource in run for hook in resource.hooks} for run in (program, wider))
-    assert of_wider == hooks
+    hooks, wider_hooks = ({hook for resource in run for hook in resource.hooks} for run in (program, wider))
+    assert wider_hooks == hooks

@@ -30,7 +30,7 @@ UNSET: Final = "(unset)"
 """The default of a field that the lab does not set."""
 
 GONE: Final = "(gone)"
-"""Stands for the removal of a value."""
+"""Marks the removal of a value."""
 
 
 @dataclass(frozen=True)
@@ -186,21 +186,21 @@ def _addons(spec: Spec, node: Node) -> object:
 
 
 def _bootstrap_tokens(spec: Spec, node: Node) -> object:
-    admits = spec.tls_bootstrap and node.name == spec.control_planes[0].name
-    return {kubelet.name for kubelet in spec.kubelets} if admits else None
+    has_tokens = spec.tls_bootstrap and node.name == spec.control_planes[0].name
+    return {kubelet.name for kubelet in spec.kubelets} if has_tokens else None
 
 
 def _node_setup(spec: Spec, node: Node) -> object:
     routes = [(other.pod_cidr, other.address) for other in spec.kubelets if other.name != node.name]
-    of_all = (routes, spec.system_user, spec.node_folders, _places(spec, node, "kernel_settings"))
+    common = (routes, spec.system_user, spec.node_folders, _places(spec, node, "kernel_settings"))
     if not node.pod_cidr:
-        return of_all
+        return common
     mode = MODULES[str(node.kube_proxy.get("mode", "iptables"))]
-    return of_all, node.pod_cidr, effective("cni", node.cni), mode, _places(spec, node, "binaries", "cni_bridge")
+    return common, node.pod_cidr, effective("cni", node.cni), mode, _places(spec, node, "binaries", "cni_bridge")
 
 
 def _places(spec: Spec, node: Node, *names: str) -> object:
-    """Return the paths whose names start so, without those that only a TLS bootstrap uses if there is none."""
+    """Return the paths whose names start with one of `names`, except those that only a missing TLS bootstrap uses."""
     unused = () if spec.tls_bootstrap else ("kubelet_bootstrap_kubeconfig", "kubelet_client_certificates")
     paths = spec.layout.of(node).paths
     return {name: path for name, path in paths.items() if name.startswith(names) and name not in unused}
@@ -365,8 +365,8 @@ def _version(values: Values, rng: random.Random) -> str:
 
 
 def _worker_added(values: Values, rng: random.Random) -> str:
-    used = {worker["name"] for worker in values["workers"]}
-    number = rng.choice([number for number in range(6) if f"node-{number}" not in used] or [0])
+    names = {worker["name"] for worker in values["workers"]}
+    number = rng.choice([number for number in range(6) if f"node-{number}" not in names] or [0])
     worker = {
         "name": f"node-{number}",
         "address": f"10.240.0.{20 + number}",
@@ -405,7 +405,7 @@ def _moved(values: Values, rng: random.Random) -> str:
 
 
 def _one_of(choices: Mapping[str, tuple[Any, ...]]) -> Kind:
-    """Return a change of a key of the whole lab to one of its values."""
+    """Return a change that sets a key of the whole lab to another of its values."""
 
     def change(values: Values, rng: random.Random) -> str:
         key = rng.choice(sorted(choices))

@@ -204,7 +204,7 @@ def sha256(text: str) -> str:
 
 
 class Hooks:
-    """Stands for the server that the engine calls hooks on."""
+    """Replaces the server on which the engine calls hooks."""
 
     def register_resource_hook(self, hook: pulumi.ResourceHook) -> None:
         """Accept a hook that is never called."""
@@ -214,7 +214,7 @@ class Hooks:
 
 
 class Provider(mocks.Mocks):
-    """Stands for the plugins. Equal inputs give equal outputs."""
+    """Replaces the plugins. Equal inputs give equal outputs."""
 
     def __init__(self, renewed: Collection[str]) -> None:
         self._renewed = renewed

@@ -182,7 +182,10 @@ class Node(Sandbox):
                 f"root{path}": Packed(content=texts[path].encode(), mode=file.mode, owner=file.owner)
                 for path, file in service.files.items()
             }
-            | {f"root{path}": Link(target=f"{STORE}/{digest(code(it))}") for path, it in binaries_of(service).items()}
+            | {
+                f"root{path}": Link(target=f"{STORE}/{digest(code(binary))}")
+                for path, binary in binaries_of(service).items()
+            }
         )
 
     def store(self, *binaries: Binary | Image) -> None:
@@ -194,7 +197,7 @@ class Node(Sandbox):
             os.utime(path, (1, 1))
 
     def starts(self) -> int:
-        """Return how often the unit has been started."""
+        """Return the number of starts of the unit."""
         return int(self.unit_property("invocations") or 0)
 
     def unit_property(self, name: str) -> str:
@@ -219,7 +222,7 @@ class Node(Sandbox):
         return found
 
     def leftovers(self) -> list[str]:
-        """Return what the state of the service has besides the applied version.
+        """Return everything in the state of the service besides the applied version.
 
         Files that are beside their place are in `files`.
         """

@@ -105,6 +105,13 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
     assert f"hardway {command}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("command", FORWARDED)
+def test_help_explains_the_exit_codes(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse([command, "--help"])
+    assert "Exit code: 0 if " in " ".join(capsys.readouterr().out.split())
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
@@ -144,7 +151,8 @@ def test_json_is_refused_without_a_json_output(command: str, capsys: pytest.Capt
         (["up", "--quiet", "--verbose"], "exclude each other"),
         (["--quiet", "up", "--verbose"], "exclude each other"),
         (["up", "--unknown"], "unrecognized arguments: --unknown"),
-        (["nonsense"], "invalid choice: 'nonsense'"),
+        (["nonsense"], "there is no command nonsense; `hardway --help` lists the commands"),
+        (["verfy"], "there is no command verfy; did you mean verify?"),
         (["--stack", "dev"], "the following arguments are required: COMMAND"),
     ],
 )
@@ -225,7 +233,7 @@ def test_looking_creates_only_the_python_environment(
 
 def test_a_missing_program_is_named(workspace: Workspace) -> None:
     (workspace.bin / "in-lab").unlink()
-    with pytest.raises(Exception, match="in-lab can't be run: No such file"):
+    with pytest.raises(Exception, match="in-lab cannot be run: No such file"):
         commands.check(parse(["status"]))
 
 

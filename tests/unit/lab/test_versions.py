@@ -9,7 +9,7 @@ from system.files import CHECKOUT
 from toolchain import binaries, engine
 
 NODE_UNITS = binaries.recipes_for(
-    wanted for version in versions.kubernetes_versions() for wanted in binaries.lab_programs(version)
+    program for version in versions.kubernetes_versions() for program in binaries.lab_programs(version)
 )
 
 

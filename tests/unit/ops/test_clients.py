@@ -1,4 +1,4 @@
-"""The command lines of pulumi, kubectl, ssh and virsh, and the errors that become of their failures."""
+"""The command lines of pulumi, kubectl, ssh and virsh, and the errors after their failures."""
 
 from pathlib import Path
 
@@ -15,15 +15,15 @@ def test_ssh_leaves_no_keys_behind(programs: Path) -> None:
     put(
         programs,
         "ssh",
-        f"""echo "$@" >{programs}/asked
+        f"""echo "$@" >{programs}/called
 for option; do case $option in
   -oIdentityFile=*) stat -c %a "${{option#*=}}"; cat "${{option#*=}}"; echo "${{option#*=}}" >{programs}/key ;;
   -oUserKnownHostsFile=*) cat "${{option#*=}}" ;;
 esac; done""",
     )
     assert Commands().report(LOGIN) == "600\nprivate key\n10.0.0.20 ssh-ed25519 key\n"
-    assert (programs / "asked").read_text().endswith("root@10.0.0.20 /usr/local/lib/hardway/verify-node\n")
-    assert "private key" not in (programs / "asked").read_text()
+    assert (programs / "called").read_text().endswith("root@10.0.0.20 /usr/local/lib/hardway/verify-node\n")
+    assert "private key" not in (programs / "called").read_text()
     assert not Path((programs / "key").read_text().strip()).exists()
 
 
@@ -72,10 +72,10 @@ def test_kubectl_uses_the_kubeconfig_of_the_stack(programs: Path) -> None:
 
 
 def test_without_administrator_kubectl_does_not_run(programs: Path) -> None:
-    put(programs, "kubectl", f"touch {programs}/asked")
+    put(programs, "kubectl", f"touch {programs}/called")
     with pytest.raises(CommandError, match="no administrator's kubeconfig"):
         Commands().nodes(None)
-    assert not (programs / "asked").exists()
+    assert not (programs / "called").exists()
 
 
 def test_other_output_than_json_is_an_error(programs: Path) -> None:
@@ -91,9 +91,9 @@ def test_slow_program_is_given_up(programs: Path) -> None:
 
 
 def test_script_is_sent_through_standard_input(programs: Path) -> None:
-    put(programs, "ssh", f'echo "$@" >{programs}/asked; cat')
+    put(programs, "ssh", f'echo "$@" >{programs}/called; cat')
     assert Commands().run(LOGIN, ["bash", "-s"], stdin="the script") == "the script"
-    assert (programs / "asked").read_text().endswith("root@10.0.0.20 bash -s\n")
+    assert (programs / "called").read_text().endswith("root@10.0.0.20 bash -s\n")
 
 
 def test_api_version(programs: Path) -> None:
@@ -102,9 +102,9 @@ def test_api_version(programs: Path) -> None:
 
 
 def test_vm_state(programs: Path) -> None:
-    put(programs, "virsh", f'echo "$LC_ALL $*" >{programs}/asked; printf "shut off\\n\\n"')
+    put(programs, "virsh", f'echo "$LC_ALL $*" >{programs}/called; printf "shut off\\n\\n"')
     assert Commands().vm_state("qemu:///system", "hardway-node-0") == "shut off"
-    assert (programs / "asked").read_text() == "C --connect qemu:///system domstate hardway-node-0\n"
+    assert (programs / "called").read_text() == "C --connect qemu:///system domstate hardway-node-0\n"
 
 
 def test_missing_virsh_is_named(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ Rendered = dict[tuple[str, str], tuple[Service, str]]
 
 
 def credentials(spec: Spec) -> Callable[[Credential], str]:
-    """Stands for the PKI. Equal certificates have equal texts, and a key depends only on its name."""
+    """Replaces the PKI. Equal certificates have equal texts, and a key depends only on its name."""
     table = identities(spec)
     authority, signed = spec.certificates.authority_validity, spec.certificates.validity
 
@@ -39,7 +39,7 @@ def credentials(spec: Spec) -> Callable[[Credential], str]:
 
 
 def binary_digest(artifact: Binary | Image) -> str:
-    """Stands for the toolchain. Each version is another file."""
+    """Replaces the toolchain. Each version is another file."""
     return digest(f"{artifact.name} {artifact.version}")
 
 

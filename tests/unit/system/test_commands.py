@@ -76,7 +76,7 @@ def test_a_failed_program_is_quoted(programs: Path, by_line: bool) -> None:
 
 
 def test_a_missing_program_is_named() -> None:
-    with pytest.raises(ToolchainError, match="trying it: no-such-program can't be run"):
+    with pytest.raises(ToolchainError, match="trying it: no-such-program cannot be run"):
         run(["no-such-program"], why="trying it")
 
 

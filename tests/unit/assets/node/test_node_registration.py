@@ -55,9 +55,7 @@ def test_unreachable_api_server_is_an_error(programs: Path) -> None:
 
 def test_slow_api_server_is_tried_again(programs: Path) -> None:
     put(programs, "sleep", ":")
-    slow = (
-        f'[ -e {programs}/asked ] || {{ touch {programs}/asked; echo "net/http: TLS handshake timeout" >&2; exit 1; }}'
-    )
+    slow = f'[ -e {programs}/run ] || {{ touch {programs}/run; echo "net/http: TLS handshake timeout" >&2; exit 1; }}'
     code, changes, error = register(programs, "join", "node-0", "worker", "", "", answer=rf"{slow}; printf '\n\n\n'")
     assert (code, error) == (0, "")
     assert len(changes) == 1

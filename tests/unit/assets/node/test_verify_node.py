@@ -65,10 +65,10 @@ class Node:
             remembered: The outdated enabled state that systemd still reports.
             importing: The sub-state of the unit that imports the images.
         """
-        said = f"Id=kubelet.service\\nActiveState={active}\\nUnitFileState={remembered or enabled}\\n"
+        unit = f"Id=kubelet.service\\nActiveState={active}\\nUnitFileState={remembered or enabled}\\n"
         self.program(
             "systemctl",
-            f"case $* in *SubState*) echo {importing} ;; show*) printf '{said}' ;; is-enabled*) echo {enabled} ;; esac",
+            f"case $* in *SubState*) echo {importing} ;; show*) printf '{unit}' ;; is-enabled*) echo {enabled} ;; esac",
         )
 
     def differences(self) -> list[str]:

@@ -314,13 +314,13 @@ def test_files_of_a_running_engine_stay(workspace: Workspace) -> None:
 
 
 def test_complete_and_foreign_files_stay(workspace: Workspace) -> None:
-    whole = workspace.state / ".pulumi/stacks/hardway/dev.json.attrs"
-    whole.write_text("{}")
+    complete = workspace.state / ".pulumi/stacks/hardway/dev.json.attrs"
+    complete.write_text("{}")
     other = workspace.state / ".pulumi/stacks/other/dev.json.attrs"
     other.parent.mkdir()
     other.touch()
     pulumi(workspace, "up")
-    assert whole.exists()
+    assert complete.exists()
     assert other.exists()
 
 

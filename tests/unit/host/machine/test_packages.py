@@ -40,9 +40,9 @@ def test_other_systems_are_refused(tmp_path: Path, text: str) -> None:
 
 def test_wanted_packages_depend_on_release_and_systemd() -> None:
     offered = (Package("always", "a"), Package("newer", "b", since=13), Package("service", "c", systemd=True))
-    assert packages.wanted(offered, 12, False) == {"always": "a"}
-    assert packages.wanted(offered, 13, False) == {"always": "a", "newer": "b"}
-    assert packages.wanted(offered, 12, True) == {"always": "a", "service": "c"}
+    assert packages.needed(offered, 12, False) == {"always": "a"}
+    assert packages.needed(offered, 13, False) == {"always": "a", "newer": "b"}
+    assert packages.needed(offered, 12, True) == {"always": "a", "service": "c"}
 
 
 def test_installed_packages_are_not_missing() -> None:

@@ -73,9 +73,9 @@ def test_keys_have_consistent_names_and_descriptions(key: str) -> None:
 def test_defaults_have_the_declared_type(key: str) -> None:
     key_schema = NAMED[key]
     if key_schema.default is REQUIRED:
-        of_nodes = {"name", "address", "podCidr", "path", "privateKey", "hostKey"}
-        of_join = {"endpoint", "caCertificate", "certificate", "key"}
-        assert key.rpartition(".")[2] in of_nodes | of_join
+        node_keys = {"name", "address", "podCidr", "path", "privateKey", "hostKey"}
+        join_keys = {"endpoint", "caCertificate", "certificate", "key"}
+        assert key.rpartition(".")[2] in node_keys | join_keys
     else:
         expected = {"string": str, "integer": int, "boolean": bool, "array": list, "object": dict}[key_schema.type]
         assert type(key_schema.default) is expected

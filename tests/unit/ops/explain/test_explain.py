@@ -51,7 +51,7 @@ def test_field_comes_from_the_nodes_key() -> None:
     assert origins(changed, "node-0", "kubelet", "maxPods") == [Origin("configuration", "hardway:kubelet.maxPods")]
 
 
-def test_field_set_to_the_labs_value_comes_from_the_key() -> None:
+def test_equal_configured_value_still_comes_from_the_key() -> None:
     assert origins(stack(kubelet={"maxPods": 110}), "node-1", "kubelet", "maxPods") == [
         Origin("configuration", "hardway:kubelet.maxPods")
     ]
@@ -152,6 +152,11 @@ def test_protected_field_that_is_not_set_has_a_reason(capsys: pytest.CaptureFixt
     assert main(["node-1", "kubelet", "podCIDR"]) == 1
     reason = PROTECTED_FIELDS["kubelet"][("podCIDR",)]
     assert f"cannot be overridden: {reason}" in capsys.readouterr().out
+
+
+def test_nested_field_is_shown_with_its_full_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["node-1", "kubelet", "webhook.enabled"]) == 0
+    assert capsys.readouterr().out.startswith("enabled: true\n  Field:      authentication.webhook.enabled\n")
 
 
 def test_field_that_is_not_set_names_its_key(capsys: pytest.CaptureFixture[str]) -> None:

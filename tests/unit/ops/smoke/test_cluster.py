@@ -67,7 +67,7 @@ def test_each_url_has_a_line(programs: Path) -> None:
 
 
 def test_late_answer_is_fetched_again(programs: Path) -> None:
-    put(programs, "wget", f"[ -e {programs}/asked ] && echo web-1 || {{ touch {programs}/asked; exit 1; }}")
+    put(programs, "wget", f"[ -e {programs}/called ] && echo web-1 || {{ touch {programs}/called; exit 1; }}")
     [(_, hundredths, answer)] = fetch(30, "http://late/")
     assert answer == "web-1"
     assert int(hundredths) >= 90

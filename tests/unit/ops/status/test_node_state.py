@@ -111,7 +111,7 @@ def test_slow_health_program_is_given_up(node: Node) -> None:
 
 
 def test_health_of_inactive_service_is_unknown(node: Node) -> None:
-    node.service("kubelet", unit="kubelet.service", health="touch asked")
+    node.service("kubelet", unit="kubelet.service", health="touch called")
     node.systemctl(kubelet="failed")
     service = node.state().services["kubelet"]
     assert (service.active, service.healthy) == ("failed", None)

@@ -364,7 +364,7 @@ def test_etcd_alarm(lab: Lab, problems: Problems) -> None:
     assert problems(lab) == ["server: etcd reports: memberID:255 alarm:NOSPACE "]
 
 
-def test_member_before_its_first_start_is_known_by_its_url(lab: Lab, problems: Problems) -> None:
+def test_new_etcd_member_is_named_by_its_url(lab: Lab, problems: Problems) -> None:
     lab.replace("server", '"name": "server", ', "")
     assert problems(lab) == []
 

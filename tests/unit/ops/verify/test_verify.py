@@ -237,9 +237,7 @@ def test_service_missing_on_either_side_differs() -> None:
 
 def test_service_applied_in_another_version_differs() -> None:
     found = node.differences("node-1", {"kubelet": "d" * 64}, node.parse(f"applied\tkubelet\t{'e' * 64}\nend\n"))
-    assert [str(difference) for difference in found] == [
-        "node-1  kubelet  was last applied in another version than the stack's"
-    ]
+    assert [str(difference) for difference in found] == ["node-1  kubelet  the version on the node is not the stack's"]
 
 
 def cluster_differences(*items: Mapping[str, Any], **values: Any) -> list[str]:
