@@ -31,6 +31,8 @@ POLL_INTERVAL = 0.2
 PARTS = {"pulumi": "engine", "pulumi-language": "engine", "pulumi-resource": "plugins", "python": "program"}
 """The beginning of a program's name and the part that it belongs to; the longest match counts."""
 
+STACK = "scale"
+
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -54,19 +56,16 @@ def preview(checkout: Path, workers: int) -> Mapping[str, Usage]:
         subprocess.CalledProcessError: The preview failed.
     """
     with tempfile.TemporaryDirectory(prefix="hardway-bench-") as folder:
-        stack_file = Path(folder) / "Pulumi.scale.yaml"
-        values = {f"hardway:{key}": value for key, value in configuration(workers).items()}
-        stack_file.write_text(yaml.safe_dump({"config": values}))
+        _write_project(Path(folder), checkout, workers)
         environment = os.environ | {
             "PULUMI_BACKEND_URL": Path(folder).as_uri(),
             "PULUMI_CONFIG_PASSPHRASE": "",
             "PULUMI_SKIP_UPDATE_CHECK": "true",
             "HARDWAY_VIRTUALIZATION": "qemu",
         }
-        engine = ["pulumi", "--cwd", str(checkout), "--non-interactive"]
-        stack = ["--stack", "organization/hardway/scale", "--config-file", str(stack_file)]
-        subprocess.run([*engine, "stack", "init", "organization/hardway/scale"], env=environment, check=True)
-        command = [*engine, "preview", *stack, "--suppress-progress", "--skip-config-validation"]
+        engine = ["pulumi", "--cwd", folder, "--non-interactive"]
+        subprocess.run([*engine, "stack", "init", STACK], env=environment, check=True, stdout=subprocess.DEVNULL)
+        command = [*engine, "preview", "--stack", STACK, "--suppress-progress", "--skip-config-validation"]
         with (Path(folder) / "log").open("w+") as log:
             process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
             usage: dict[str, Usage] = defaultdict(Usage)
@@ -78,6 +77,16 @@ def preview(checkout: Path, workers: int) -> Mapping[str, Usage]:
                 sys.stderr.write(log.read()[-4000:])
                 raise subprocess.CalledProcessError(process.returncode, command)
     return usage
+
+
+def _write_project(folder: Path, checkout: Path, workers: int) -> None:
+    """Write a project whose program is that of a checkout, so that the checkout gets no stack file."""
+    project = yaml.safe_load((checkout / "Pulumi.yaml").read_text())
+    options = project["runtime"]["options"]
+    options["virtualenv"] = str(checkout / options["virtualenv"])
+    (folder / "Pulumi.yaml").write_text(yaml.safe_dump(project | {"main": str(checkout)}))
+    values = {f"{project['name']}:{key}": value for key, value in configuration(workers).items()}
+    (folder / f"Pulumi.{STACK}.yaml").write_text(yaml.safe_dump({"config": values}))
 
 
 def _sample(session: int, usage: Mapping[str, Usage]) -> None:

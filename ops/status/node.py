@@ -22,8 +22,8 @@ PROGRAM = "".join(
 )
 """The shell program that is sent to a node: `node-state` after the constants and the functions that it uses."""
 
-TIMEOUT = 240
-"""Seconds for a whole node: its health programs run one after the other, and several may use their 30 seconds."""
+TIMEOUT = 120
+"""Seconds for a whole node: its health programs run one after the other, and several may use their 10 seconds."""
 
 CONNECT = ("-oConnectTimeout=10", "-oConnectionAttempts=1")
 """Options of ssh_config(5): a silent node must not delay the others for long."""
