@@ -37,7 +37,9 @@ from system.processes import Process
 ENGINE_VARIABLE = "HARDWAY_ENGINE"
 INTERRUPTED = "an interrupted change"
 """Description of the drift that a half-applied change may have left."""
-_MACHINE, _COMMAND = "hardway:machine:Machine", "command:remote:Command"
+_MACHINE = "hardway:machine:Machine"
+_COMMANDS = ("command:remote:Command", "command:local:Command")
+"""Commands that change a node. A local one sends binaries to it and deletes those that the node no longer needs."""
 _STATE_FILES = (".json", ".json.gz", ".json.zst")
 _BACKEND_VARIABLE = "PULUMI_BACKEND_URL"
 _LOCK = ".recovering"
@@ -111,7 +113,7 @@ def interrupted(deployment: Mapping[str, Any]) -> list[tuple[str, str]]:
     nodes = [_name(each) for each in resources if each["type"] == _MACHINE]
     found = set()
     for operation in deployment.get("pending_operations") or []:
-        if operation["type"] not in ("updating", "deleting") or operation["resource"]["type"] != _COMMAND:
+        if operation["type"] not in ("updating", "deleting") or operation["resource"]["type"] not in _COMMANDS:
             continue
         name = _name(operation["resource"])
         # The longest match, because the name of one node can be the start of another's.

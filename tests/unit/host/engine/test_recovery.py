@@ -93,6 +93,13 @@ def test_interrupted_services_are_recorded_as_drift() -> None:
     assert found == [("node", "kubelet"), ("node-1", "kube-proxy"), ("node-1", REGISTRATION)]
 
 
+def test_an_interrupted_push_is_recorded_as_drift() -> None:
+    machine = resource("hardway:machine:Machine", "node-1")
+    push, access = (resource("command:local:Command", name) for name in ("node-1-binaries", "access"))
+    found = recovery.interrupted(deployment([machine, push, access], ("updating", push), ("updating", access)))
+    assert found == [("node-1", "binaries")]
+
+
 def test_users_are_deleted_before_what_they_use() -> None:
     pending = [("creating", resource(type_, "x", pool="lab")) for type_ in reversed(list(KINDS))]
     kinds = [KINDS[each.type].title for each in recovery.unfinished(deployment([], *pending))]
