@@ -152,7 +152,7 @@ def test_json_is_refused_without_a_json_output(command: str, capsys: pytest.Capt
         (["--quiet", "up", "--verbose"], "exclude each other"),
         (["up", "--unknown"], "unrecognized arguments: --unknown"),
         (["nonsense"], "there is no command nonsense; `hardway --help` lists the commands"),
-        (["verfy"], "there is no command verfy; did you mean verify?"),
+        (["verif"], "there is no command verif; did you mean verify?"),
         (["--stack", "dev"], "the following arguments are required: COMMAND"),
     ],
 )
