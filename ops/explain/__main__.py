@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.config.schema import suggestion
+from lab.node.render import services_of
 from lab.node.service import Service
 from lab.spec import Node
 from ops.command_line import OK, PROBLEM, parse, parser, report_error
@@ -21,7 +22,6 @@ from ops.explain.explanation import (
     service_override_keys,
 )
 from ops.explain.provenance import node_path, override_names
-from ops.rendering import node_services
 from ops.stack_file import StackConfiguration, read_stack
 from ops.tables import plain_table
 from system.errors import HardwayError
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None, checkout: Path = CHECKOUT) -> i
     if options.node not in nodes:
         return report_error(f"Stack {options.stack} has no node {options.node}{suggestion(options.node, nodes)}")
     node = nodes[options.node]
-    services = {service.name: service for service in node_services(stack.spec, node)}
+    services = {service.name: service for service in services_of(stack.spec, node)}
     if options.service is None:
         _print(_node_document(options.stack, node, services), options.json, _node_text(node, services))
         return OK

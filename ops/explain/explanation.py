@@ -7,6 +7,7 @@ from typing import Any
 
 from lab.config.overrides import PROTECTED_FIELDS, PROTECTED_FLAGS
 from lab.node import paths
+from lab.node.render import services_of
 from lab.node.service import Service
 from lab.spec import Node
 from ops.explain.fields import Field, fields
@@ -14,7 +15,6 @@ from ops.explain.provenance import LAB_WIDE_FLAGS, Origin, Provenance, find_orig
 from ops.explain.source import VERSIONS, find_source
 from ops.explain.variation import KeyPath
 from ops.render.tree import ServicePart, entries
-from ops.rendering import node_services
 from ops.stack_file import StackConfiguration
 
 PKI = Origin("source", "lab/pki.py", "The lab creates its keys and certificates.")
@@ -111,7 +111,7 @@ def purpose(service: Service) -> str:
 def explain(stack: StackConfiguration, node: Node, service: Service) -> list[ExplainedPart]:
     """Explain every part of a service on a node."""
     provenance = find_origins(stack, node, service)
-    services = node_services(stack.spec, node)
+    services = services_of(stack.spec, node)
     path = node_path(stack.spec, node)
     return [_part(entry, service, services, provenance, path) for entry in entries(service)]
 

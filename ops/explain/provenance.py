@@ -16,11 +16,11 @@ from typing import Any
 
 from lab.config.parse import ConfigurationError, parse
 from lab.config.schema import project
+from lab.node.render import services_of
 from lab.node.service import Service
 from lab.spec import Node, Spec
 from ops.explain.variation import NODE_LISTS, KeyPath, VariedKey, alternatives, default_keys, key_name, set_keys, varied
 from ops.render.tree import text_of
-from ops.rendering import node_services
 from ops.stack_file import StackConfiguration
 
 Texts = Mapping[str, str]
@@ -239,7 +239,7 @@ class _Search:
         nodes = spec.workers if kind == "workers" else spec.control_planes
         if not isinstance(index, int) or index >= len(nodes):
             return {}
-        services = node_services(spec, nodes[index])
+        services = services_of(spec, nodes[index])
         return next((texts_of(service) for service in services if service.name == self._service), {})
 
 

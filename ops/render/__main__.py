@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lab.config.schema import suggestion
+from lab.node.render import render
 from ops.command_line import OK, parse, parser, report_error
 from ops.render.tree import describe, listing, write
-from ops.rendering import rendered_services
 from ops.stack_file import read_stack
 from system.errors import HardwayError
 from system.files import CHECKOUT
@@ -30,7 +30,8 @@ def main(arguments: Sequence[str] | None = None, checkout: Path = CHECKOUT) -> i
     options_parser.add_argument("folder", metavar="DIR", type=Path, help="new, empty, or written by render before")
     options = parse(options_parser, arguments)
     try:
-        nodes = rendered_services(read_stack(options.stack, checkout).spec)
+        rendered = render(read_stack(options.stack, checkout).spec)
+        nodes = {name: node.services for name, node in rendered.nodes.items()}
         if options.node is not None:
             if options.node not in nodes:
                 hint = suggestion(options.node, nodes)

@@ -9,12 +9,12 @@ import yaml
 
 from lab.config.overrides import PROTECTED_FIELDS
 from lab.config.parse import ConfigurationError, parse
+from lab.node.render import services_of
 from ops.explain.__main__ import main
 from ops.explain.explanation import explain, matching_lines
 from ops.explain.fields import Field, fields
 from ops.explain.provenance import Origin, changed_lines
 from ops.explain.variation import VariedKey, alternatives, default_keys, key_name, set_keys, varied
-from ops.rendering import node_services
 from ops.stack_file import StackConfiguration
 from system.files import CHECKOUT
 from tests.support.stacks import configuration
@@ -31,7 +31,7 @@ def stack(name: str = "dev", **values: Any) -> StackConfiguration:
 def origins(stack: StackConfiguration, node: str, service: str, field: str) -> list[Origin]:
     """Return the origins of the first line of a field."""
     [found] = [each for each in stack.spec.nodes if each.name == node]
-    [rendered] = [each for each in node_services(stack.spec, found) if each.name == service]
+    [rendered] = [each for each in services_of(stack.spec, found) if each.name == service]
     return list(matching_lines(explain(stack, found, rendered), field)[0][1].origins)
 
 
@@ -79,7 +79,7 @@ def test_fixed_value_comes_from_a_source_line() -> None:
 def test_common_fields_come_from_the_module_of_the_file() -> None:
     changed = stack()
     node = changed.spec.workers[1]
-    [kubelet] = [each for each in node_services(changed.spec, node) if each.name == "kubelet"]
+    [kubelet] = [each for each in services_of(changed.spec, node) if each.name == "kubelet"]
     parts = explain(changed, node, kubelet)
     [kubeconfig] = [part for part in parts if part.entry.path == "/var/lib/kubelet/kubeconfig"]
     modules = {origin.name.partition(":")[0] for line in kubeconfig.lines for origin in line.origins}
@@ -222,7 +222,7 @@ def test_large_lab_has_the_same_origins() -> None:
     workers[20]["kubelet"] = {"maxPods": 50}  # type: ignore[assignment]
     large = stack(workers=workers)
     node = large.spec.workers[20]
-    services = {service.name: service for service in node_services(large.spec, node)}
+    services = {service.name: service for service in services_of(large.spec, node)}
     kubelet = explain(large, node, services["kubelet"])
     for field, name in (
         ("maxPods", "hardway:workers[20].kubelet.maxPods"),
