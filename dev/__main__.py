@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     test = commands.add_parser("test", help="prepare the machine, then run checks and tests")
     test.add_argument("names", nargs="*", choices=(*checks.NAMES, []), help="the checks to run (default: all)")
-    test.add_argument("--thorough", action="store_true", help="bring up every stack and draw more random cases")
+    test.add_argument("--thorough", action="store_true", help="run every stage and stack, and draw more random cases")
     run = commands.add_parser("run", help="prepare the machine, then run Python in the environment of the tests")
     run.add_argument("arguments", nargs="+", help="the arguments of Python, after --: -- -m dev.bench")
     reference = commands.add_parser("reference", help="write the generated parts of the documentation")

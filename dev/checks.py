@@ -22,7 +22,10 @@ NAMES = ("lint", "unit", "program", "engine", "e2e", "profiles")
 """All checks in the order in which they run, the fastest first."""
 NEED_ROOT = ("engine", "e2e", "profiles")
 """The checks that create namespaces and run libvirt in them."""
-THOROUGH_OPTIONS = {"e2e": ("--rounds=10",), "profiles": ("--rounds=10", "--stacks=all")}
+OPTIONS = {"e2e": ("--stages=draw",)}
+"""Options of pytest by check."""
+
+THOROUGH_OPTIONS = {"e2e": ("--rounds=10", "--stages=all"), "profiles": ("--rounds=10", "--stacks=all")}
 """Options of pytest by check, for a thorough run."""
 
 # gofmt exits with 0 even if it lists files that it would change.
@@ -96,7 +99,7 @@ def run(workspace: Workspace, tools: Tools, names: Sequence[str], *, thorough: b
         succeeded = (
             _lint(workspace, tools)
             if name == "lint"
-            else _pytest(workspace, tools, name, count, THOROUGH_OPTIONS.get(name, ()) if thorough else ())
+            else _pytest(workspace, tools, name, count, (THOROUGH_OPTIONS if thorough else OPTIONS).get(name, ()))
         )
         print(f"==> {name}: {'ok' if succeeded else 'FAILED'} in {time.monotonic() - started:.1f} s", flush=True)
         if not succeeded:

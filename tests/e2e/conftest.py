@@ -1,5 +1,6 @@
 """The lab of real VMs that all end-to-end tests share. Each test leaves it as it found it."""
 
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,20 +24,45 @@ STAGES = (
 )
 """The order of the test files. Each stage leaves the lab as it found it; only the last one destroys it."""
 
+ALWAYS_RUN = ("lab", "restarts", "destroy")
+"""The stages that run for every commit."""
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Sort the tests of this folder by stage."""
+NUMBER_DRAWN = 5
+"""The number of other stages that a commit draws, so that a run ends in time on a slow machine."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Sort the tests of this folder by stage, and deselect those of stages that `--stages` does not select."""
     here = Path(__file__).parent
+    stages = chosen(config.getoption("--stages"), config.getoption("--seed"))
+    print(f"stages: {', '.join(stages)}")
 
-    def stage(item: pytest.Item) -> int:
-        return STAGES.index(item.path.stem.removeprefix("test_")) if item.path.parent == here else -1
+    def stage(item: pytest.Item) -> str:
+        return item.path.stem.removeprefix("test_") if item.path.parent == here else ""
 
-    items.sort(key=stage)
+    others = [item for item in items if stage(item) and stage(item) not in stages]
+    items[:] = [item for item in items if item not in others]
+    items.sort(key=lambda item: STAGES.index(stage(item)) if stage(item) else -1)
+    config.hook.pytest_deselected(items=others)
+
+
+def chosen(option: str, seed: str) -> list[str]:
+    """Return the stages that an option names, in their order. `draw` adds some to `ALWAYS_RUN` by the seed."""
+    if option == "all":
+        return list(STAGES)
+    if option == "draw":
+        others = [name for name in STAGES if name not in ALWAYS_RUN]
+        drawn = random.Random(f"{seed} stages").sample(others, NUMBER_DRAWN)
+        return [name for name in STAGES if name in (*ALWAYS_RUN, *drawn)]
+    return [name for name in STAGES if name in option.split(",")]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option of these tests."""
+    """Add the options of these tests."""
     parser.addoption("--lab", type=Path, help="test this checkout, whose lab is up, not a fresh clone")
+    parser.addoption(
+        "--stages", default="all", help="the stages to run: names separated by commas, all, or draw (some of them)"
+    )
 
 
 @pytest.fixture(scope="session")
