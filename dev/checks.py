@@ -25,7 +25,7 @@ NEED_ROOT = ("engine", "e2e", "profiles")
 OPTIONS = {"e2e": ("--stages=draw",)}
 """Options of pytest by check."""
 
-THOROUGH_OPTIONS = {"e2e": ("--rounds=10", "--stages=all"), "profiles": ("--rounds=10", "--stacks=all")}
+THOROUGH_OPTIONS = {"e2e": ("--rounds=10",), "profiles": ("--rounds=10", "--stacks=all")}
 """Options of pytest by check, for a thorough run."""
 
 # gofmt exits with 0 even if it lists files that it would change.

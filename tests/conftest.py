@@ -7,6 +7,7 @@ from collections import defaultdict
 import pytest
 
 from tests.support.running_lab import checked_out
+from tests.support.selection import deselect
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -33,9 +34,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if marker := item.get_closest_marker("drawn"):
             name = marker.kwargs.get("among") or item.nodeid.partition("[")[0]
             cases[name, marker.kwargs.get("number", 1)].append(item)
-    excluded = set()
+    excluded: set[pytest.Item] = set()
     for (name, number), all_cases in cases.items():
         drawn = random.Random(f"{seed} {name}").sample(all_cases, min(rounds * number, len(all_cases)))
         excluded |= set(all_cases) - set(drawn)
-    items[:] = [item for item in items if item not in excluded]
-    config.hook.pytest_deselected(items=list(excluded))
+    deselect(config, items, list(excluded))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.running_lab import Outcome, RunningLab
+from tests.support.selection import file_name, keep_files
 from toolchain.cache import default_folder
 
 STAGES = (
@@ -34,16 +35,11 @@ NUMBER_DRAWN = 5
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Sort the tests of this folder by stage, and deselect those of stages that `--stages` does not select."""
     here = Path(__file__).parent
+    # Before the selection, so that a file that STAGES does not list fails every run.
+    items.sort(key=lambda item: STAGES.index(file_name(item)) if item.path.parent == here else -1)
     stages = chosen(config.getoption("--stages"), config.getoption("--seed"))
     print(f"stages: {', '.join(stages)}")
-
-    def stage(item: pytest.Item) -> str:
-        return item.path.stem.removeprefix("test_") if item.path.parent == here else ""
-
-    others = [item for item in items if stage(item) and stage(item) not in stages]
-    items[:] = [item for item in items if item not in others]
-    items.sort(key=lambda item: STAGES.index(stage(item)) if stage(item) else -1)
-    config.hook.pytest_deselected(items=others)
+    keep_files(config, items, here, stages)
 
 
 def chosen(option: str, seed: str) -> list[str]:

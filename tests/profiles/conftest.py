@@ -9,6 +9,7 @@ import pytest
 from system.files import CHECKOUT
 from tests.support.profile import brought_up
 from tests.support.running_lab import RunningLab
+from tests.support.selection import keep_files
 
 PROFILES = sorted(file.stem.removeprefix("test_") for file in Path(__file__).parent.glob("test_*.py"))
 
@@ -24,10 +25,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Deselect the tests of stacks that `--stacks` does not select. A test file has the name of its stack."""
     stacks = chosen(config.getoption("--stacks"), config.getoption("--seed"))
     print(f"stacks: {', '.join(stacks)}")
-    here = Path(__file__).parent
-    others = [item for item in items if item.path.parent == here and item.path.stem.removeprefix("test_") not in stacks]
-    items[:] = [item for item in items if item not in others]
-    config.hook.pytest_deselected(items=others)
+    keep_files(config, items, Path(__file__).parent, stacks)
 
 
 def chosen(option: str, seed: str) -> list[str]:
