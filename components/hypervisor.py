@@ -40,6 +40,14 @@ EMULATED_CPU_FLAGS = (
 """Kernel parameters without a value for an emulated CPU."""
 
 
+EMULATION_SLOWDOWN = 4
+"""Factor by which services on an emulated VM may take longer to become healthy.
+
+The same start of kube-apiserver was seen to take from 20 to 150 seconds on an emulated CPU, because emulation depends
+on the host's caches, and other machines use them, too.
+"""
+
+
 def emulated_clock(libvirt_uri: str) -> dict[str, str]:
     """Return the kernel parameters for the clock of an emulated CPU; none if libvirt runs on another machine.
 
@@ -88,11 +96,15 @@ class Hypervisor(pulumi.ComponentResource):
     An existing network learns the addresses of the nodes and is otherwise unchanged. Everything starts again when the
     host reboots. A newer version of the lab's own image is only for new labs and never replaces VMs. Another image in
     the configuration does replace them.
+
+    Attributes:
+        slowdown: Factor by which services on its VMs may take longer than elsewhere.
     """
 
     def __init__(self, name: str, args: HypervisorArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("hardway:hypervisor:Hypervisor", name, None, opts)
         self._spec, self._virtualization = args.spec, virtualization(args.spec, args.image)
+        self.slowdown = EMULATION_SLOWDOWN if self._virtualization is Virtualization.QEMU else 1
         self._provider = libvirt.Provider(
             f"{name}-libvirt", uri=args.spec.libvirt_uri, opts=pulumi.ResourceOptions(parent=self)
         )

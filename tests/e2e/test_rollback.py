@@ -83,7 +83,7 @@ FAULTS = {
     "a kubeconfig with the wrong CA": Fault(
         # The kubelet retries forever, so this fault is noticed only when the health check times out.
         both(
-            configured(healthTimeoutSeconds=90),
+            configured(healthTimeoutSeconds=30),
             edited(
                 "lab/node/worker.py",
                 "server=spec.api_endpoint,\n                    authority=authority,",

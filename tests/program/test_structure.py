@@ -331,6 +331,13 @@ def test_remote_libvirt_always_uses_kvm(monkeypatch: pytest.MonkeyPatch) -> None
     assert {domain.inputs["type"] for domain in run.of_type(DOMAIN)} == {"kvm"}
 
 
+def test_services_on_emulated_vms_get_more_time() -> None:
+    for virtualization, timeout in (("kvm", "300"), ("qemu", "1200")):
+        run = record(changed(setting("virtualization", virtualization)))
+        services = run.of_type("hardway:service:NodeService")
+        assert {service.inputs["settings"]["timeout"] for service in services} == {timeout}
+
+
 def test_every_service_change_waits_its_turn(program: Program, dev: Spec) -> None:
     waiting = {command.name for command in remote(program) if any(name.startswith("wait-") for name in command.hooks)}
     assert waiting == {f"{node.name}-{service.name}" for node in dev.nodes for service in services_of(dev, node)}
