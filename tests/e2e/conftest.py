@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.running_lab import Outcome, RunningLab
-from tests.support.selection import file_name, keep_files
+from tests.support.selection import file_name, keep_files, named
 from toolchain.cache import default_folder
 
 STAGES = (
@@ -50,7 +50,7 @@ def chosen(option: str, seed: str) -> list[str]:
         others = [name for name in STAGES if name not in ALWAYS_RUN]
         drawn = random.Random(f"{seed} stages").sample(others, NUMBER_DRAWN)
         return [name for name in STAGES if name in (*ALWAYS_RUN, *drawn)]
-    return [name for name in STAGES if name in option.split(",")]
+    return named("--stages", option, STAGES)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

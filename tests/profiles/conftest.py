@@ -9,7 +9,7 @@ import pytest
 from system.files import CHECKOUT
 from tests.support.profile import brought_up
 from tests.support.running_lab import RunningLab
-from tests.support.selection import keep_files
+from tests.support.selection import keep_files, named
 
 PROFILES = sorted(file.stem.removeprefix("test_") for file in Path(__file__).parent.glob("test_*.py"))
 
@@ -33,7 +33,7 @@ def chosen(option: str, seed: str) -> list[str]:
     if option == "draw":
         names = [profile for profile in PROFILES if (CHECKOUT / f"Pulumi.{profile}.yaml").exists()]
         return [random.Random(seed).choice(names)]
-    return PROFILES if option == "all" else option.split(",")
+    return PROFILES if option == "all" else named("--stacks", option, PROFILES)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """The selection of tests that a run keeps."""
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,23 @@ import pytest
 def file_name(item: pytest.Item) -> str:
     """Return the name of a test's file without `test_`."""
     return item.path.stem.removeprefix("test_")
+
+
+def named(option: str, value: str, choices: Sequence[str]) -> list[str]:
+    """Return the names that an option has, in the order of the choices.
+
+    Args:
+        option: The option, for the error.
+        value: Names separated by commas.
+        choices: The names that the option may have.
+
+    Raises:
+        pytest.UsageError: A name is not one of the choices.
+    """
+    names = value.split(",")
+    if unknown := [name for name in names if name not in choices]:
+        raise pytest.UsageError(f"{option} cannot be {', '.join(unknown)}. It can be: {', '.join(choices)}.")
+    return [name for name in choices if name in names]
 
 
 def keep_files(config: pytest.Config, items: list[pytest.Item], folder: Path, names: Container[str]) -> None:
