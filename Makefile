@@ -20,8 +20,8 @@ preview status verify smoke access destroy prepare: ## as `hardway preview`, `ha
 clean: ## delete .lab: state, private libvirt with its VMs, environment
 	@$(HARDWAY) clean
 
-test: ## run all checks and tests
-	@$(DEV) test
+test: ## run all checks and tests (MINUTES=90: begin only as many drawn ones as end in this time)
+	@$(DEV) test $(if $(MINUTES),--minutes $(MINUTES))
 
 test-unit: ## test the Python code and the programs of the nodes
 	@$(DEV) test unit

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
 
 from dev import checks
@@ -26,13 +27,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code.
     """
     options = _parser().parse_args(arguments)
+    started = time.monotonic()
     if options.command == "test":
         checks.ensure_allowed(options.names)
     workspace = Workspace(CHECKOUT)
     tools = prepare_tools(workspace, pulumi_home=workspace.pulumi_home, development=True)
     match options.command:
         case "test":
-            return 0 if checks.run(workspace, tools, options.names, thorough=options.thorough) else 1
+            deadline = started + 60 * options.minutes if options.minutes else None
+            succeeded = checks.run(workspace, tools, options.names, thorough=options.thorough, deadline=deadline)
+            return 0 if succeeded else 1
         case "reference":
             command = ["-m", "dev.reference", *(["--check"] if options.check else [])]
         case _:
@@ -46,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     test = commands.add_parser("test", help="prepare the machine, then run checks and tests")
     test.add_argument("names", nargs="*", choices=(*checks.NAMES, []), help="the checks to run (default: all)")
     test.add_argument("--thorough", action="store_true", help="run every stage and stack, and draw more random cases")
+    test.add_argument("--minutes", type=float, help="begin only as many drawn stages and stacks as end in this time")
     run = commands.add_parser("run", help="prepare the machine, then run Python in the environment of the tests")
     run.add_argument("arguments", nargs="+", help="the arguments of Python, after --: -- -m dev.bench")
     reference = commands.add_parser("reference", help="write the generated parts of the documentation")

@@ -25,6 +25,9 @@ NEED_ROOT = ("engine", "e2e", "profiles")
 OPTIONS = {"e2e": ("--stages=draw",)}
 """Options of pytest by check."""
 
+RESERVED_MINUTES = {"e2e": 30, "profiles": 0}
+"""Minutes that a check leaves to those after it, by check, if there is a limit."""
+
 THOROUGH_OPTIONS = {"e2e": ("--rounds=10",), "profiles": ("--rounds=10", "--stacks=all")}
 """Options of pytest by check, for a thorough run."""
 
@@ -76,7 +79,14 @@ def ensure_allowed(names: Sequence[str]) -> None:
         )
 
 
-def run(workspace: Workspace, tools: Tools, names: Sequence[str], *, thorough: bool = False) -> bool:
+def run(
+    workspace: Workspace,
+    tools: Tools,
+    names: Sequence[str],
+    *,
+    thorough: bool = False,
+    deadline: float | None = None,
+) -> bool:
     """Run checks, also those after one that fails.
 
     The last line printed is the number of tests, if any tests ran.
@@ -86,6 +96,8 @@ def run(workspace: Workspace, tools: Tools, names: Sequence[str], *, thorough: b
         tools: The programs that the tests use.
         names: The checks to run; none for all of them.
         thorough: Bring up every stack instead of one, and draw more random cases.
+        deadline: When all checks must have ended, on the clock `time.monotonic`. Of what is drawn, only what ends in
+            time is begun.
 
     Returns:
         True if all of them succeeded.
@@ -96,11 +108,10 @@ def run(workspace: Workspace, tools: Tools, names: Sequence[str], *, thorough: b
     for name in names:
         print(f"==> {name}", flush=True)
         started = time.monotonic()
-        succeeded = (
-            _lint(workspace, tools)
-            if name == "lint"
-            else _pytest(workspace, tools, name, count, (THOROUGH_OPTIONS if thorough else OPTIONS).get(name, ()))
-        )
+        options = [*(THOROUGH_OPTIONS if thorough else OPTIONS).get(name, ())]
+        if deadline is not None and name in RESERVED_MINUTES:
+            options.append(f"--minutes={(deadline - started) / 60 - RESERVED_MINUTES[name]:.1f}")
+        succeeded = _lint(workspace, tools) if name == "lint" else _pytest(workspace, tools, name, count, options)
         print(f"==> {name}: {'ok' if succeeded else 'FAILED'} in {time.monotonic() - started:.1f} s", flush=True)
         if not succeeded:
             failed.append(name)

@@ -1,5 +1,6 @@
 """Options of all tests: tests with many cases run a random sample of them, drawn by a seed."""
 
+import math
 import random
 import signal
 from collections import defaultdict
@@ -13,6 +14,12 @@ from tests.support.selection import deselect
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options of all tests."""
     parser.addoption("--rounds", type=int, default=1, help="the number of faults, interruptions and changes to draw")
+    parser.addoption(
+        "--minutes",
+        type=float,
+        default=math.inf,
+        help="the minutes in which what is drawn must end (default: any)",
+    )
     parser.addoption("--seed", default=None, help="the seed of all draws (default: the commit)")
 
 

@@ -1,6 +1,7 @@
 """The lab of real VMs that all end-to-end tests share. Each test leaves it as it found it."""
 
 import random
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +31,28 @@ ALWAYS_RUN = ("lab", "restarts", "destroy")
 
 NUMBER_DRAWN = 5
 """The number of other stages that a commit draws, so that a run ends in time on a slow machine."""
+
+STAGE_MINUTES = 10
+"""The minutes that a drawn stage and the destruction of the lab take on a slow machine."""
+
+_BEGAN = pytest.StashKey[float]()
+_BEGUN = pytest.StashKey[dict[str, bool]]()
+"""For each drawn stage that was reached, if there was time for it."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Note when the run began."""
+    config.stash[_BEGAN], config.stash[_BEGUN] = time.monotonic(), {}
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a drawn stage if too little time is left for it."""
+    stage, config = file_name(item), item.config
+    if stage in ALWAYS_RUN or config.getoption("--stages") != "draw":
+        return
+    passed = (time.monotonic() - config.stash[_BEGAN]) / 60
+    if not config.stash[_BEGUN].setdefault(stage, passed + STAGE_MINUTES <= config.getoption("--minutes")):
+        pytest.skip(f"no time is left for the stage {stage}")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

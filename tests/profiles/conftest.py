@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from system.files import CHECKOUT
 from tests.support.profile import brought_up
 from tests.support.running_lab import RunningLab
 from tests.support.selection import keep_files, named
+
+MINUTES = {"bootstrap": 40, "ha": 60, "join": 20, "userdata": 30}
+"""The minutes that the tests of each stack that can be drawn take on a very slow machine."""
 
 PROFILES = sorted(file.stem.removeprefix("test_") for file in Path(__file__).parent.glob("test_*.py"))
 
@@ -23,16 +25,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect the tests of stacks that `--stacks` does not select. A test file has the name of its stack."""
-    stacks = chosen(config.getoption("--stacks"), config.getoption("--seed"))
+    option, minutes = config.getoption("--stacks"), config.getoption("--minutes")
+    stacks = chosen(option, config.getoption("--seed"), minutes)
     print(f"stacks: {', '.join(stacks)}")
     keep_files(config, items, Path(__file__).parent, stacks)
+    if option == "draw" and any(MINUTES[stack] > minutes for stack in stacks):
+        for item in items:
+            item.add_marker(pytest.mark.skip(reason=f"{minutes:.0f} minutes are left, too few for any stack"))
 
 
-def chosen(option: str, seed: str) -> list[str]:
-    """Return the stacks that an option names. `draw` chooses one by the seed."""
+def chosen(option: str, seed: str, minutes: float) -> list[str]:
+    """Return the stacks that an option names.
+
+    `draw` chooses one by the seed, among those that end in time, or else the fastest one.
+    """
     if option == "draw":
-        names = [profile for profile in PROFILES if (CHECKOUT / f"Pulumi.{profile}.yaml").exists()]
-        return [random.Random(seed).choice(names)]
+        in_time = [stack for stack in MINUTES if MINUTES[stack] <= minutes] or [min(MINUTES, key=MINUTES.__getitem__)]
+        return [random.Random(seed).choice(in_time)]
     return PROFILES if option == "all" else named("--stacks", option, PROFILES)
 
 
