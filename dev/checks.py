@@ -25,8 +25,8 @@ NEED_ROOT = ("engine", "e2e", "profiles")
 OPTIONS = {"e2e": ("--stages=draw",)}
 """Options of pytest by check."""
 
-RESERVED_MINUTES = {"e2e": 30, "profiles": 0}
-"""Minutes that a check leaves to those after it, by check, if there is a limit."""
+DRAW_BY_TIME = ("e2e", "profiles")
+"""The checks that draw what they run by the minutes that are left."""
 
 THOROUGH_OPTIONS = {"e2e": ("--rounds=10",), "profiles": ("--rounds=10", "--stacks=all")}
 """Options of pytest by check, for a thorough run."""
@@ -109,8 +109,8 @@ def run(
         print(f"==> {name}", flush=True)
         started = time.monotonic()
         options = [*(THOROUGH_OPTIONS if thorough else OPTIONS).get(name, ())]
-        if deadline is not None and name in RESERVED_MINUTES:
-            options.append(f"--minutes={(deadline - started) / 60 - RESERVED_MINUTES[name]:.1f}")
+        if deadline is not None and name in DRAW_BY_TIME:
+            options.append(f"--minutes={(deadline - started) / 60:.1f}")
         succeeded = _lint(workspace, tools) if name == "lint" else _pytest(workspace, tools, name, count, options)
         print(f"==> {name}: {'ok' if succeeded else 'FAILED'} in {time.monotonic() - started:.1f} s", flush=True)
         if not succeeded:

@@ -26,33 +26,28 @@ STAGES = (
 )
 """The order of the test files. Each stage leaves the lab as it found it; only the last one destroys it."""
 
-ALWAYS_RUN = ("lab", "restarts", "destroy")
-"""The stages that run for every commit."""
+ALWAYS_RUN = {"lab": 0.0, "restarts": 10.0, "destroy": 0.0}
+"""The stages that run for every commit, and the minutes that must be left for a test of each."""
 
 NUMBER_DRAWN = 5
 """The number of other stages that a commit draws, so that a run ends in time on a slow machine."""
 
-STAGE_MINUTES = 10
-"""The minutes that a drawn stage and the destruction of the lab take on a slow machine."""
+DRAWN_MINUTES = 40.0
+"""The minutes that must be left for a test of a drawn stage, most of them for the lab of another stack afterwards."""
 
 _BEGAN = pytest.StashKey[float]()
-_BEGUN = pytest.StashKey[dict[str, bool]]()
-"""For each drawn stage that was reached, if there was time for it."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Note when the run began."""
-    config.stash[_BEGAN], config.stash[_BEGUN] = time.monotonic(), {}
+    config.stash[_BEGAN] = time.monotonic()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip a drawn stage if too little time is left for it."""
-    stage, config = file_name(item), item.config
-    if stage in ALWAYS_RUN or config.getoption("--stages") != "draw":
-        return
-    passed = (time.monotonic() - config.stash[_BEGAN]) / 60
-    if not config.stash[_BEGUN].setdefault(stage, passed + STAGE_MINUTES <= config.getoption("--minutes")):
-        pytest.skip(f"no time is left for the stage {stage}")
+    """Skip a test if too little time is left for it."""
+    left = item.config.getoption("--minutes") - (time.monotonic() - item.config.stash[_BEGAN]) / 60
+    if left < ALWAYS_RUN.get(file_name(item), DRAWN_MINUTES):
+        pytest.skip(f"{max(left, 0):.0f} minutes are left, too few for this stage")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
