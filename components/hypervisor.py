@@ -158,6 +158,8 @@ class Hypervisor(pulumi.ComponentResource):
         domain = libvirt.Domain(
             f"{node.name}-domain",
             name=f"{self._spec.name}-{node.name}",
+            # The hook of the private libvirt reads it.
+            description=str(node.role),
             type=str(self._virtualization),
             cpu=libvirt.DomainCpuArgs(
                 mode="host-passthrough" if self._virtualization is Virtualization.KVM else "maximum"
@@ -188,8 +190,13 @@ class Hypervisor(pulumi.ComponentResource):
             consoles=[libvirt.DomainConsoleArgs(type="pty", target_type="serial", target_port="0")],
             autostart=True,
             # The provider reads leases as the addresses, and there are none before the VM has booted. A new address
-            # also means a new disk, which replaces the VM.
-            opts=self._options(parent, delete_before_replace=True, ignore_changes=["networkInterfaces[0].addresses"]),
+            # also means a new disk, which replaces the VM. Another description replaces the VM, too, and VMs of earlier
+            # versions have none.
+            opts=self._options(
+                parent,
+                delete_before_replace=True,
+                ignore_changes=["networkInterfaces[0].addresses", "description"],
+            ),
         )
         return domain, disk
 

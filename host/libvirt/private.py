@@ -63,6 +63,7 @@ security_driver = "none"
 max_core = 0
 """,
 }
+_HOOK = CHECKOUT / "assets/host/qemu-hook"
 # The same accounts as those of Debian's package for the system's libvirtd, which needs an init system.
 _ACCOUNT = {
     "passwd": "libvirt-qemu:x:64055:64055:Libvirt Qemu,,,:/var/lib/libvirt:/usr/sbin/nologin\n",
@@ -193,6 +194,9 @@ class PrivateLibvirt:
         namespace.RUNTIME.mkdir(parents=True, exist_ok=True)
         for name, text in _CONFIGURATION.items():
             (self.instance / "etc" / name).write_text(text)
+        hooks = self.instance / "etc" / "hooks"
+        hooks.mkdir(exist_ok=True)
+        shutil.copy(_HOOK, hooks / "qemu")
         for name, place in namespace.ACCOUNTS.items():
             accounts = place.read_text()
             if not any(line.startswith("libvirt-qemu:") for line in accounts.splitlines()):

@@ -68,6 +68,18 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.parametrize(("role", "niceness"), [("worker", {"10"}), ("control-plane", {"0"})])
+def test_emulated_workers_leave_the_cpu_to_control_planes(
+    hypervisor: PrivateLibvirt, role: str, niceness: set[str]
+) -> None:
+    define(hypervisor, "net-", NETWORK)
+    define(hypervisor, "", DOMAIN.replace("<memory", f"<description>{role}</description><memory"))
+    virsh(hypervisor, "net-start", "lab")
+    virsh(hypervisor, "start", "empty")
+    pid = run(hypervisor, "cat", "/run/libvirt/qemu/empty.pid")
+    assert set(run(hypervisor, "ps", "-L", "-o", "ni=", "-p", pid).split()) == niceness
+
+
 def test_starting_again_changes_nothing(hypervisor: PrivateLibvirt) -> None:
     before = run(hypervisor, "readlink", "/proc/self/ns/net")
     hypervisor.start()
