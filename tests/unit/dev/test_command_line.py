@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -36,15 +37,19 @@ def prepared(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 def test_tests_run_in_the_prepared_environment(prepared: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     runs: list[tuple[Tools, Sequence[str], bool]] = []
+    deadlines: list[float | None] = []
 
-    def run(_: Workspace, tools: Tools, names: Sequence[str], *, thorough: bool) -> bool:
+    def run(_: Workspace, tools: Tools, names: Sequence[str], *, thorough: bool, deadline: float | None) -> bool:
         runs.append((tools, names, thorough))
+        deadlines.append(deadline)
         return len(runs) == 1
 
     monkeypatch.setattr(checks, "run", run)
+    monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
     assert dev.__main__.main(["test", "lint", "unit"]) == 0
-    assert dev.__main__.main(["test", "--thorough", "lint"]) == 1
+    assert dev.__main__.main(["test", "--thorough", "--minutes", "2.5", "lint"]) == 1
     assert runs == [(TOOLS, ["lint", "unit"], False), (TOOLS, ["lint"], True)]
+    assert deadlines == [None, 1150.0]
     assert [options["development"] for options in prepared] == [True, True]
 
 
