@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.profile import brought_up
 from tests.support.running_lab import RunningLab
-from tests.support.selection import keep_files, named
+from tests.support.selection import file_name, keep_files, named
 
 MINUTES = {"bootstrap": 40, "ha": 60, "join": 20, "userdata": 30}
 """The minutes that the tests of each stack that can be drawn take on a very slow machine."""
@@ -23,15 +23,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test of a drawn stack if too little time was left when it was drawn."""
+    minutes = item.config.getoption("--minutes")
+    if item.config.getoption("--stacks") == "draw" and MINUTES[file_name(item)] > minutes:
+        pytest.skip(f"{minutes:.0f} minutes are left, too few for any stack")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect the tests of stacks that `--stacks` does not select. A test file has the name of its stack."""
-    option, minutes = config.getoption("--stacks"), config.getoption("--minutes")
-    stacks = chosen(option, config.getoption("--seed"), minutes)
+    stacks = chosen(config.getoption("--stacks"), config.getoption("--seed"), config.getoption("--minutes"))
     print(f"stacks: {', '.join(stacks)}")
     keep_files(config, items, Path(__file__).parent, stacks)
-    if option == "draw" and any(MINUTES[stack] > minutes for stack in stacks):
-        for item in items:
-            item.add_marker(pytest.mark.skip(reason=f"{minutes:.0f} minutes are left, too few for any stack"))
 
 
 def chosen(option: str, seed: str, minutes: float) -> list[str]:
