@@ -21,7 +21,7 @@ from components.stack_outputs import StackOutputsArgs, stack_outputs
 from host.engine.drift import REGISTRATION
 from lab.node.render import RenderedLab
 from lab.node.service import Binary, Image
-from lab.spec import Node, Spec, VmSize
+from lab.spec import Node, Spec
 from toolchain.vm_image import VmImage
 
 Resources = Sequence[pulumi.Resource]
@@ -59,15 +59,15 @@ class Lab(pulumi.ComponentResource):
         self._child = pulumi.ResourceOptions(parent=self)
         self._pki = Pki(f"{name}-pki", PkiArgs(spec=spec, identities=args.rendered.identities), self._child)
         key = tls.PrivateKey(f"{name}-ssh-key", algorithm="ED25519", opts=self._child)
-        self._hypervisor = (
+        hypervisor = (
             Hypervisor(f"{name}-hypervisor", HypervisorArgs(spec=spec, image=args.image), self._child)
             if args.image
             else None
         )
-        self._machines: dict[str, Machine] = {}
-        for rendered in args.rendered.nodes.values():
-            machine_args = MachineArgs(node=rendered, hypervisor=self._hypervisor, key=key)
-            self._machines[rendered.node.name] = Machine(rendered.node.name, machine_args, self._child)
+        self._machines = {
+            node.node.name: Machine(node.node.name, MachineArgs(node=node, hypervisor=hypervisor, key=key), self._child)
+            for node in args.rendered.nodes.values()
+        }
         self._announcement = RestartAnnouncement()
         self._nodes: dict[str, NodeServices] = {}
         self._create_control_planes()
@@ -121,12 +121,13 @@ class Lab(pulumi.ComponentResource):
         waits_for: Mapping[str, Resources],
         etcd_membership: EtcdMembershipArgs | None = None,
     ) -> NodeServices:
+        machine = self._machines[node.name]
         args = NodeArgs(
             node=self._args.rendered.nodes[node.name],
-            machine=self._machines[node.name],
+            machine=machine,
             pki=self._pki,
             digests=self._args.digests,
-            health_timeout=self._health_timeout(node),
+            health_timeout=self._args.spec.health_timeout * machine.slowdown,
             announcement=self._announcement,
             rollout=rollout,
             waits_for=waits_for,
@@ -135,10 +136,6 @@ class Lab(pulumi.ComponentResource):
         )
         self._nodes[node.name] = NodeServices(node.name, args, self._child)
         return self._nodes[node.name]
-
-    def _health_timeout(self, node: Node) -> int:
-        slowdown = self._hypervisor.slowdown if self._hypervisor and isinstance(node.machine, VmSize) else 1
-        return self._args.spec.health_timeout * slowdown
 
     def _bootstrap_tokens(self) -> list[pulumi.Resource]:
         """Return the command of the service that keeps the bootstrap tokens valid.

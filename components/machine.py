@@ -41,6 +41,7 @@ class Machine(pulumi.ComponentResource):
         connection: Connection to the machine.
         domain: The VM; None for an existing machine.
         disk: Disk of the VM; None for an existing machine.
+        slowdown: Factor by which services on the machine may take longer than elsewhere.
     """
 
     def __init__(self, name: str, args: MachineArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -48,6 +49,7 @@ class Machine(pulumi.ComponentResource):
         node = args.node.node
         self.domain: pulumi.CustomResource | None = None
         self.disk: pulumi.CustomResource | None = None
+        self.slowdown = 1
         if isinstance(node.machine, ExistingMachine):
             self.login = NodeLogin[pulumi.Input[str]](
                 address=str(node.address),
@@ -72,6 +74,7 @@ class Machine(pulumi.ComponentResource):
             args.key.public_key_openssh, host_key.private_key_openssh, host_key.public_key_openssh
         ).apply(lambda keys: _user_data(name, node.user_data, *keys))
         assert args.hypervisor, f"{name} is a VM, and there is no hypervisor"
+        self.slowdown = args.hypervisor.slowdown
         self.domain, self.disk = args.hypervisor.machine(node.node, pulumi.Output.secret(user_data), parent=self)
         return NodeLogin[pulumi.Input[str]](
             address=str(node.node.address),
