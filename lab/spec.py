@@ -344,6 +344,44 @@ class Join:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DnsAddon:
+    """The add-on CoreDNS.
+
+    Attributes:
+        replicas: The number of pods; 0 for two pods if two nodes can run them, and else one.
+        forward: The name servers for names outside the cluster; empty for those of the node.
+        stub_domains: The name servers of each domain that is not resolved by `forward`.
+        corefile: Lines that are added to the server block of the Corefile.
+    """
+
+    replicas: int = 0
+    forward: tuple[str, ...] = ()
+    stub_domains: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    corefile: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Addons:
+    """The add-ons of a lab.
+
+    Attributes:
+        dns: CoreDNS; None for no cluster DNS.
+    """
+
+    dns: DnsAddon | None = None
+
+
+ADDON_NODES = 3
+"""The number of nodes that hold the images of the add-ons, so that their pods can move from one to another."""
+
+CONTROL_PLANE_TAINT = f"node-role.kubernetes.io/{Role.CONTROL_PLANE}"
+"""The key of the taint that control planes have by default."""
+
+CRITICAL_ADDONS_TAINT = "CriticalAddonsOnly"
+"""The key of a taint that only pods of add-ons tolerate."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Spec:
     """A lab.
 
@@ -362,7 +400,7 @@ class Spec:
         virtualization: The type of the VMs.
         libvirt_uri: The URI of the libvirt daemon.
         image: The URL or path of a cloud image for the VMs; None for the image that the lab builds.
-        dns_addon: True if CoreDNS runs in the cluster.
+        addons: The add-ons.
         tls_bootstrap: True if the cluster issues the kubelets' client certificates, and not the lab.
         layout: The paths of files on the nodes.
         system_user: A user that every node has; None for none.
@@ -388,7 +426,7 @@ class Spec:
     virtualization: Virtualization
     libvirt_uri: str
     image: str | None
-    dns_addon: bool
+    addons: Addons
     tls_bootstrap: bool
     layout: NodePaths
     system_user: SystemUser | None
@@ -409,6 +447,21 @@ class Spec:
     def kubelets(self) -> tuple[Node, ...]:
         """The nodes that run pods: all workers, and the control planes with a pod CIDR."""
         return tuple(node for node in self.nodes if node.pod_cidr)
+
+    @cached_property
+    def addon_candidates(self) -> tuple[Node, ...]:
+        """The nodes that can run the pods of add-ons, workers first.
+
+        If every node has a taint that these pods do not tolerate, all nodes count, because a taint can be removed.
+        """
+        nodes = sorted(self.kubelets, key=lambda node: node.role is Role.CONTROL_PLANE)
+        return tuple(node for node in nodes if not any(map(_repels_addons, node.taints))) or tuple(nodes)
+
+    @cached_property
+    def addon_nodes(self) -> tuple[Node, ...]:
+        """The nodes on which the pods of add-ons run. Only these nodes hold the images of the add-ons."""
+        replicas = self.addons.dns.replicas if self.addons.dns else 0
+        return self.addon_candidates[: max(ADDON_NODES, replicas)]
 
     @property
     def virtual_machines(self) -> tuple[Node, ...]:
@@ -452,3 +505,9 @@ class Spec:
         if isinstance(self.max_unavailable, int):
             return self.max_unavailable
         return max(1, len(self.workers) * int(self.max_unavailable.removesuffix("%")) // 100)
+
+
+def _repels_addons(taint: Taint) -> bool:
+    if taint.effect is TaintEffect.PREFER_NO_SCHEDULE or taint.key == CRITICAL_ADDONS_TAINT:
+        return False
+    return taint.key != CONTROL_PLANE_TAINT or taint.effect is not TaintEffect.NO_SCHEDULE

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, cast
 
+from lab.config.addons import build_addons
 from lab.config.join import build_join
 from lab.config.node_paths import build_node_paths
 from lab.config.precedence import effective
@@ -54,7 +55,7 @@ def build_spec(lab: LabValues) -> Spec:
         virtualization=lab["virtualization"],
         libvirt_uri=lab["libvirtUri"],
         image=lab["image"],
-        dns_addon=lab["clusterDnsAddon"],
+        addons=build_addons(lab),
         tls_bootstrap=lab["tlsBootstrap"] or bool(join and join.bootstrap_token),
         layout=build_node_paths(lab["layout"]),
         system_user=cast(SystemUser | None, lab["systemUser"]),

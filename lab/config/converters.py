@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from lab.config import join, machines, node_paths
+from lab.config import addons, join, machines, node_paths
 from lab.config.address_plan import ipv4_address, ipv4_network
 from lab.config.kubernetes_names import dns_label, dns_subdomain, labels, node_name, taint, taints
 from lab.config.schema import Converter, optional
@@ -148,6 +148,7 @@ CONVERTERS: Mapping[str, Converter] = {
     "serviceCidr": ipv4_network(12, 29, ", because the API server accepts no other"),
     "clusterDns": ipv4_address,
     "clusterDomain": dns_subdomain,
+    **addons.CONVERTERS,
     **node_paths.CONVERTERS,
     "certificateAuthorityValidityHours": _range(2, MAX_VALIDITY_HOURS, "hours"),
     "certificateValidityHours": _range(2, MAX_VALIDITY_HOURS, "hours"),

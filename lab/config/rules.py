@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
+from lab.config.addons import check_addons
 from lab.config.address_plan import (
     check_addresses,
     check_cluster_dns,
@@ -139,6 +140,7 @@ RULES: tuple[Rule, ...] = (
     check_certificate_validity,
     check_ranges,
     check_cluster_dns,
+    check_addons,
     check_addresses,
     check_pod_cidrs,
     check_pod_capacity,

@@ -67,6 +67,21 @@ class JoinValues(TypedDict, total=False):
     kubeconfig: str | None
 
 
+class DnsAddonValues(TypedDict, total=False):
+    """The values of the add-on CoreDNS."""
+
+    replicas: int
+    forward: tuple[str, ...]
+    stubDomains: Mapping[str, tuple[str, ...]]
+    corefile: tuple[str, ...]
+
+
+class AddonsValues(TypedDict, total=False):
+    """The values of the add-ons."""
+
+    dns: DnsAddonValues
+
+
 class LabValues(TypedDict, total=False):
     """The values of a whole lab. `join` is None for a lab with its own control planes."""
 
@@ -86,6 +101,7 @@ class LabValues(TypedDict, total=False):
     clusterDns: IPv4Address
     clusterDomain: str
     clusterDnsAddon: bool
+    addons: AddonsValues
     kubelet: Overrides
     kubeProxy: Overrides
     containerd: Overrides

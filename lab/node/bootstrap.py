@@ -73,7 +73,7 @@ def bootstrap_tokens(spec: Spec) -> tuple[Service, ...]:
     )
 
 
-def certificate_access() -> list[dict[str, Any]]:
+def certificate_access(_: Spec) -> list[dict[str, Any]]:
     """Return the bindings that let kubelets request certificates, and the controller manager approve the requests.
 
     A kubelet with a token gets its first certificate. A kubelet with a certificate gets the next one.

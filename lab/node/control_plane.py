@@ -1,7 +1,7 @@
 """The services of a control plane: etcd, API server, controller manager, scheduler, load balancer and addons."""
 
 from lab.node import bootstrap, kubeconfig, paths
-from lab.node.addons import addons
+from lab.node.addons.service import addons
 from lab.node.credentials import KeyPair, authority_file
 from lab.node.documents import to_yaml
 from lab.node.load_balancer import load_balancer

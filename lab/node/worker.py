@@ -9,6 +9,7 @@ from typing import Any
 import tomli_w
 
 from lab.node import bootstrap, kubeconfig, paths
+from lab.node.addons.table import addon_images
 from lab.node.credentials import KeyPair, authority_file
 from lab.node.documents import overlay, to_yaml
 from lab.node.node_setup import reads_user_data
@@ -151,7 +152,10 @@ def kubelet(spec: Spec, node: Node) -> Service:
             **(_bootstrap_files(spec, node, layout) if spec.tls_bootstrap else {}),
         },
         binaries={program: Binary(name="kubelet", version=node.kubernetes_version)},
-        images=tuple(Image(name=name, version=version(name)) for name in ("pause", "busybox", "coredns")),
+        images=(
+            *(Image(name=name, version=version(name)) for name in ("pause", "busybox")),
+            *addon_images(spec, node),
+        ),
         check=_if_changed(f'"$STAGED{program}" --version', program),
         health=f"{paths.PROGRAMS}/kubelet-healthy {node.name} {spec.api_endpoint} {authority} {certificate} {key}",
     )

@@ -181,8 +181,10 @@ def _is_one_of_several(spec: Spec) -> bool:
 def _addons(spec: Spec, node: Node) -> object:
     if node.name != spec.control_planes[0].name:
         return None
-    dns = (spec.networks.cluster_dns, spec.networks.cluster_domain) if spec.dns_addon else None
-    return dns, node.address, node.kubernetes_version, _certificates(spec), spec.tls_bootstrap
+    replicas = min(2, len(spec.addon_candidates))
+    dns = (spec.networks.cluster_dns, spec.networks.cluster_domain, replicas) if spec.addons.dns else None
+    pods = [placed.name for placed in spec.addon_nodes] if spec.addons.dns else None
+    return dns, pods, node.address, node.kubernetes_version, _certificates(spec), spec.tls_bootstrap
 
 
 def _bootstrap_tokens(spec: Spec, node: Node) -> object:

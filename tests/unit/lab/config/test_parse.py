@@ -746,7 +746,7 @@ ACCEPTED: dict[str, tuple[Values, Callable[[Spec], object], object]] = {
         lambda spec: spec.layout.of(spec.workers[0]).cni_bridge,
         "/etc/cni/net.d/10-node-0.conflist",
     ),
-    "no DNS": ({"clusterDnsAddon": False}, lambda spec: spec.dns_addon, False),
+    "no DNS": ({"clusterDnsAddon": False}, lambda spec: spec.addons.dns, None),
     "unknown kubelet fields": (
         {"kubelet": {"noSuchField": 1}},
         lambda spec: spec.workers[0].kubelet,

@@ -6,11 +6,12 @@ from typing import Any
 
 import yaml
 
-from lab.node.addons import OWNERSHIP_LABEL, addons
+from lab.node.addons.service import OWNERSHIP_LABEL, addons
+from lab.node.addons.table import addon_images
 from lab.node.paths import ADDONS
 from lab.node.render import services_of
 from lab.pki import identities
-from lab.spec import Spec
+from lab.spec import DnsAddon, Spec, Taint, TaintEffect
 from lab.versions import image_reference
 
 DNS = {
@@ -52,7 +53,7 @@ def test_every_object_has_the_ownership_label(dev: Spec) -> None:
 
 
 def test_the_cluster_dns_can_be_switched_off(dev: Spec) -> None:
-    with_dns, without = objects(dev).keys(), objects(replace(dev, dns_addon=False)).keys()
+    with_dns, without = objects(dev).keys(), objects(replace(dev, addons=replace(dev.addons, dns=None))).keys()
     assert with_dns - without == DNS
     assert without < with_dns
 
@@ -105,3 +106,31 @@ def test_the_dns_may_read_services_and_endpoints(dev: Spec) -> None:
     assert {"services", "namespaces", "endpointslices"} <= allowed
     [subject] = found["ClusterRoleBinding", "system:coredns"]["subjects"]
     assert (subject["kind"], subject["name"], subject["namespace"]) == ("ServiceAccount", "coredns", "kube-system")
+
+
+def test_the_dns_has_two_replicas_if_possible(dev: Spec) -> None:
+    def replicas(spec: Spec) -> int:
+        return int(objects(spec)["Deployment", "coredns"]["spec"]["replicas"])
+
+    taint = Taint(key="dedicated", value="ingress", effect=TaintEffect.NO_SCHEDULE)
+    tainted = replace(dev, workers=(dev.workers[0], replace(dev.workers[1], taints=(taint,))))
+    assert (replicas(dev), replicas(tainted)) == (2, 1)
+    assert replicas(replace(dev, addons=replace(dev.addons, dns=DnsAddon(replicas=4)))) == 4
+
+
+def test_only_nodes_that_run_pods_of_addons_hold_their_images(dev: Spec) -> None:
+    workers = tuple(replace(dev.workers[0], name=f"node-{number}") for number in range(5))
+    many = replace(dev, workers=workers)
+    holders = [node.name for node in workers if addon_images(many, node)]
+    affinity = objects(many)["Deployment", "coredns"]["spec"]["template"]["spec"]["affinity"]["nodeAffinity"]
+    terms = affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    assert holders == [term["matchFields"][0]["values"][0] for term in terms] == ["node-0", "node-1", "node-2"]
+
+
+def test_stub_domains_and_forwarders_are_in_the_corefile(dev: Spec) -> None:
+    dns = DnsAddon(forward=("10.0.0.1",), stub_domains={"corp.example": ("10.0.0.2", "10.0.0.3")}, corefile=("log",))
+    text = objects(replace(dev, addons=replace(dev.addons, dns=dns)))["ConfigMap", "coredns"]["data"]["Corefile"]
+    main, stub = text.split("corp.example:53 {")
+    assert "    log\n" in main
+    assert "    forward . 10.0.0.1\n" in main
+    assert "    forward . 10.0.0.2 10.0.0.3\n" in stub

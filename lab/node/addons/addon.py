@@ -1,0 +1,57 @@
+"""An add-on as data, and the placement of its pods."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lab.spec import CONTROL_PLANE_TAINT, CRITICAL_ADDONS_TAINT, Node, Spec, TaintEffect
+
+Object = dict[str, Any]
+"""A Kubernetes object."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Addon:
+    """Objects that the lab creates in the cluster.
+
+    Attributes:
+        objects: Returns the objects.
+        enabled: Returns True if the lab has the add-on.
+        images: The images of its pods, by their names in `lab/versions.toml`.
+        nodes: Returns the nodes that hold the images: `addon_nodes` of the spec, where `placement` places the pods, or
+            `kubelets` for pods of a DaemonSet.
+    """
+
+    objects: Callable[[Spec], list[Object]]
+    enabled: Callable[[Spec], bool] = lambda _: True
+    images: tuple[str, ...] = ()
+    nodes: Callable[[Spec], tuple[Node, ...]] = lambda spec: spec.addon_nodes
+
+
+def placement(spec: Spec, labels: Mapping[str, str]) -> Object:
+    """Return the fields of a pod that place it on a node with its image, each replica on another one if possible.
+
+    Args:
+        spec: The lab.
+        labels: The labels of the replicas.
+    """
+    # A field selector accepts only one value. Terms are alternatives, so there is one term per node.
+    terms = [
+        {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node.name]}]}
+        for node in spec.addon_nodes
+    ]
+    apart = {"labelSelector": {"matchLabels": dict(labels)}, "topologyKey": "kubernetes.io/hostname"}
+    return {
+        "priorityClassName": "system-cluster-critical",
+        "tolerations": [
+            {"key": CRITICAL_ADDONS_TAINT, "operator": "Exists"},
+            # In a lab without workers, every node is a control plane.
+            {"key": CONTROL_PLANE_TAINT, "effect": str(TaintEffect.NO_SCHEDULE)},
+        ],
+        "affinity": {
+            "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}},
+            "podAntiAffinity": {
+                "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "podAffinityTerm": apart}]
+            },
+        },
+    }

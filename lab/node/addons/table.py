@@ -1,0 +1,33 @@
+"""The table of all add-ons."""
+
+from collections.abc import Iterator
+
+from lab.node import bootstrap
+from lab.node.addons.addon import Addon
+from lab.node.addons.cluster_dns import cluster_dns
+from lab.node.addons.kubelet_access import kubelet_access
+from lab.node.service import Image
+from lab.spec import Node, Spec
+from lab.versions import version
+
+ADDONS = (
+    Addon(objects=kubelet_access),
+    Addon(objects=bootstrap.certificate_access, enabled=lambda spec: spec.tls_bootstrap),
+    Addon(objects=cluster_dns, enabled=lambda spec: spec.addons.dns is not None, images=("coredns",)),
+)
+"""All add-ons, in the order in which their objects are created."""
+
+
+def enabled_addons(spec: Spec) -> Iterator[Addon]:
+    """Yield the add-ons of a lab. A lab that joins a cluster has none, because the cluster has its own."""
+    return (addon for addon in ADDONS if spec.control_planes and addon.enabled(spec))
+
+
+def addon_images(spec: Spec, node: Node) -> tuple[Image, ...]:
+    """Return the images of add-ons that a node holds."""
+    return tuple(
+        Image(name=image, version=version(image))
+        for addon in enabled_addons(spec)
+        if node in addon.nodes(spec)
+        for image in addon.images
+    )
