@@ -19,6 +19,9 @@ API_PORT = 6443
 MAX_PODS = 110
 """The kubelet's maxPods in every lab, unless the configuration overrides it."""
 
+ANY_REGISTRY = "*"
+"""The host of the registry entry for every registry that has no separate entry."""
+
 CNI_LIST = ".conflist"
 """The ending of a file with a list of CNI plugins. A file with a single plugin ends with .conf."""
 
@@ -106,11 +109,38 @@ class ExistingMachine:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Registry:
+    """A container registry, and how nodes pull images from it.
+
+    Attributes:
+        host: The registry in the names of images, such as docker.io; or ANY_REGISTRY.
+        mirrors: The URLs to try before the registry itself.
+        certificate_authority: The authorities to trust besides those of the system, in PEM; empty for none.
+        username: The user name; empty for none.
+        password: The password. Secret.
+        skip_verify: True if certificates are not verified.
+        capabilities: The requests to send to the mirrors: pull, resolve, push.
+        override_path: True if the URLs contain the path of the API, and containerd must not append /v2.
+
+    The settings apply to the mirrors, or to the registry itself if there are no mirrors.
+    """
+
+    host: str
+    mirrors: tuple[str, ...] = ()
+    certificate_authority: str = ""
+    username: str = ""
+    password: str = field(default="", repr=False)
+    skip_verify: bool = False
+    capabilities: tuple[str, ...] = ("pull", "resolve")
+    override_path: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Node:
     """A node of a lab.
 
-    The last four attributes override fields of the configurations that `lab.node` renders. They contain the lab's
-    overrides, merged with those of this node.
+    Four attributes override fields of the configurations that `lab.node` renders: kubelet, kube_proxy, containerd and
+    cni. These and registries contain the values of the lab, merged with those of this node.
 
     Attributes:
         name: The name of the node and the host name of its VM. It may have a domain, such as node-0.example.com.
@@ -126,6 +156,7 @@ class Node:
         kube_proxy: Fields of the KubeProxyConfiguration.
         containerd: Fields of the containerd configuration.
         cni: Fields of the CNI bridge configuration.
+        registries: The registries of containerd, sorted by host.
     """
 
     name: str
@@ -140,6 +171,7 @@ class Node:
     kube_proxy: Mapping[str, Any] = field(default_factory=dict)
     containerd: Mapping[str, Any] = field(default_factory=dict)
     cni: Mapping[str, Any] = field(default_factory=dict)
+    registries: tuple[Registry, ...] = ()
 
     @property
     def api_server(self) -> str:

@@ -7,6 +7,7 @@ from lab.config.addons import build_addons
 from lab.config.join import build_join
 from lab.config.node_paths import build_node_paths
 from lab.config.precedence import effective
+from lab.config.registries import merge_registries
 from lab.config.values import LabValues, NodeValues
 from lab.spec import (
     Certificates,
@@ -84,6 +85,7 @@ def _node(role: Role, node: NodeValues, lab: LabValues) -> Node:
         kube_proxy=effective("kubeProxy", node, lab),
         containerd=effective("containerd", node, lab),
         cni=effective("cni", node, lab),
+        registries=merge_registries(lab["registries"], node["registries"]),
     )
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from lab.config import addons, join, machines, node_paths
+from lab.config import addons, join, machines, node_paths, registries
 from lab.config.address_plan import ipv4_address, ipv4_network
 from lab.config.kubernetes_names import dns_label, dns_subdomain, labels, node_name, taint, taints
 from lab.config.schema import Converter, optional
@@ -150,6 +150,7 @@ CONVERTERS: Mapping[str, Converter] = {
     "clusterDomain": dns_subdomain,
     **addons.CONVERTERS,
     **node_paths.CONVERTERS,
+    **registries.CONVERTERS,
     "certificateAuthorityValidityHours": _range(2, MAX_VALIDITY_HOURS, "hours"),
     "certificateValidityHours": _range(2, MAX_VALIDITY_HOURS, "hours"),
     "certificateRenewalHours": _range(1, MAX_VALIDITY_HOURS, "hours"),

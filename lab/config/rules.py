@@ -17,6 +17,7 @@ from lab.config.node_paths import check_layout, check_node_folders
 from lab.config.overrides import check_field_values, check_flags, check_protected_fields
 from lab.config.precedence import effective
 from lab.config.problems import Problems
+from lab.config.registries import check_registries
 from lab.config.schema import project
 from lab.config.values import OVERRIDE_KEYS, Configuration, LabValues, NodeEntry
 from lab.spec import fqdn, network_domain
@@ -32,7 +33,7 @@ MAX_KUBELET_SKEW = 3
 MAX_API_SERVER_SKEW = 1
 """The number of minor versions that the API servers of a cluster may differ by (the same policy)."""
 
-KUBELET_KEYS = ("labels", "taints", *OVERRIDE_KEYS)
+KUBELET_KEYS = ("labels", "taints", *OVERRIDE_KEYS, "registries")
 """The keys of a node that have no effect without a kubelet."""
 
 
@@ -154,5 +155,6 @@ RULES: tuple[Rule, ...] = (
     check_certificate_lifetimes,
     check_layout,
     check_node_folders,
+    check_registries,
 )
 """All rules, in the order of their problems."""

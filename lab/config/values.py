@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any, Literal, NamedTuple, TypedDict
 
 from lab.certificates import Certificate, PrivateKey
-from lab.spec import ExistingMachine, Folder, GivenCertificate, SystemUser, Taint, Virtualization
+from lab.spec import ExistingMachine, Folder, GivenCertificate, Registry, SystemUser, Taint, Virtualization
 
 OverrideKey = Literal["kubelet", "kubeProxy", "containerd", "cni"]
 """The key of overrides of a service's configuration fields, for all nodes or for one."""
@@ -46,6 +46,7 @@ class NodeValues(TypedDict, total=False):
     kubeProxy: Overrides
     containerd: Overrides
     cni: Overrides
+    registries: list[Registry | IncompleteObject]
     machine: ExistingMachine | IncompleteObject | None
 
 
@@ -106,6 +107,7 @@ class LabValues(TypedDict, total=False):
     kubeProxy: Overrides
     containerd: Overrides
     cni: Overrides
+    registries: list[Registry | IncompleteObject]
     tlsBootstrap: bool
     systemUser: SystemUser | IncompleteObject | None
     nodeFolders: list[Folder | IncompleteObject]

@@ -99,11 +99,20 @@ CONTAINERD_SOCKET = "unix:///run/containerd/containerd.sock"
 CONTAINERD_CONFIGURATION = "/etc/containerd/config.toml"
 """containerd's configuration file."""
 
+CONTAINERD_REGISTRIES = "/etc/containerd/certs.d"
+"""The folder of the registries, which containerd reads at every pull: see `lab.node.registries`."""
+
 CONTAINERD_DATA = "/var/lib/containerd"
 """The folder of containerd's images and containers."""
 
 CONTAINERD_NAMESPACE = "k8s.io"
 """The containerd namespace in which the CRI plugin keeps images and containers."""
+
+PIN_LABEL = "io.cri-containerd.pinned"
+"""The label, with the value `pinned`, of an image that the kubelet never removes.
+
+Source: https://github.com/containerd/containerd/blob/main/internal/cri/labels/labels.go
+"""
 
 CRICTL_CONFIGURATION = "/etc/crictl.yaml"
 """The configuration file that crictl reads by default."""
@@ -210,8 +219,10 @@ _IN_SHELL = (
     "ROUTE_PROTOCOL_NUMBER",
     "ROUTE_PROTOCOLS",
     "CONTAINERD_CONFIGURATION",
+    "CONTAINERD_REGISTRIES",
     "CONTAINERD_DATA",
     "CONTAINERD_NAMESPACE",
+    "PIN_LABEL",
     "CNI_PLUGINS",
     "CNI_CONFIGURATION",
     "KUBELET_DATA",

@@ -13,6 +13,7 @@ from lab.node.addons.table import addon_images
 from lab.node.credentials import KeyPair, authority_file
 from lab.node.documents import overlay, to_yaml
 from lab.node.node_setup import reads_user_data
+from lab.node.registries import registry_files
 from lab.node.service import Binary, File, Image, Service
 from lab.node.units import command, environment_file, unit, unit_path
 from lab.pki import KUBE_PROXY_USER, has_kubelet_certificate, kubelet_identity, kubelet_user
@@ -32,6 +33,9 @@ CIPHER_SUITES = [
 ]
 """The cipher suites that the CIS Kubernetes Benchmark allows a kubelet for TLS 1.2. Those of TLS 1.3 are fixed."""
 
+IMAGES_PLUGIN = "io.containerd.cri.v1.images"
+"""containerd's plugin that pulls images, as its configuration names it."""
+
 CERTIFICATE_RELOAD_MINOR = 36
 """The first minor version in which a kubelet serves a renewed certificate to every client.
 
@@ -49,13 +53,16 @@ def containerd(spec: Spec, node: Node) -> Service:
     """Return the container runtime: containerd with runc, which leaves cgroups to systemd."""
     binaries = spec.layout.of(node).binaries
     runc = f"{binaries}/runc"
+    images: dict[str, Any] = {
+        "snapshotter": "overlayfs",
+        "pinned_images": {"sandbox": image_reference("pause")},
+    }
+    if not _has_registry_settings(node):
+        images["registry"] = {"config_path": paths.CONTAINERD_REGISTRIES}
     configuration: dict[str, Any] = {
         "version": 3,
         "plugins": {
-            "io.containerd.cri.v1.images": {
-                "snapshotter": "overlayfs",
-                "pinned_images": {"sandbox": image_reference("pause")},
-            },
+            IMAGES_PLUGIN: images,
             "io.containerd.cri.v1.runtime": {
                 "cni": {"bin_dirs": [paths.CNI_PLUGINS], "conf_dir": paths.CNI_CONFIGURATION},
                 # As often as the kubelet reads the statistics. The default is every second
@@ -83,6 +90,7 @@ def containerd(spec: Spec, node: Node) -> Service:
                 content=unit("containerd.service", command=command("/bin/containerd", flags))
             ),
             paths.CONTAINERD_CONFIGURATION: File(content=tomli_w.dumps(overlay(configuration, node.containerd))),
+            **registry_files(node.registries),
         },
         binaries={
             "/bin/containerd": Binary(name="containerd", version=version("containerd")),
@@ -91,9 +99,16 @@ def containerd(spec: Spec, node: Node) -> Service:
             runc: Binary(name="runc", version=version("runc")),
         },
         check=f"{paths.PROGRAMS}/check-config 'Ignoring unknown key'"
-        f' "$STAGED/bin/containerd" --config "$STAGED{paths.CONTAINERD_CONFIGURATION}" config dump',
+        f' "$STAGED/bin/containerd" --config "$STAGED{paths.CONTAINERD_CONFIGURATION}" config dump'
+        f" && {paths.PROGRAMS}/check-registries",
         health=f"{paths.PROGRAMS}/containerd-healthy {binaries}/crictl",
     )
+
+
+def _has_registry_settings(node: Node) -> bool:
+    """Return True if the configuration overrides settings of registries. containerd accepts only one kind of them."""
+    plugins: Mapping[str, Any] = node.containerd.get("plugins") or {}
+    return "registry" in (plugins.get(IMAGES_PLUGIN) or {})
 
 
 def kubelet(spec: Spec, node: Node) -> Service:

@@ -391,6 +391,14 @@ def _control_plane(values: Values, rng: random.Random) -> str:
     return "server-2 added"
 
 
+def _registry(values: Values, rng: random.Random) -> str:
+    """Set a mirror of a registry, which restarts nothing."""
+    holder, where = _holder(values, rng)
+    mirrors = [[], ["http://10.240.0.1:5000"], ["http://10.240.0.1:5000", "http://10.240.0.1:5001"]]
+    holder["registries"] = [{"host": "registry.example:5000", "mirrors": rng.choice(mirrors)}]
+    return f"registries {where}: {holder['registries']}"
+
+
 def _moved(values: Values, rng: random.Random) -> str:
     """Move a field from the configuration of all workers to each worker, which changes nothing."""
     key = rng.choice(sorted(FIELDS))
@@ -454,6 +462,7 @@ KINDS: Mapping[str, Kind] = {
     "containerd field": _field("containerd"),
     "CNI field": _field("cni"),
     "control plane flag": _flag,
+    "registry": _registry,
     "label": _label,
     "taint": _taint,
     "field moved": _moved,

@@ -186,6 +186,11 @@ def test_missing_image_is_found(node: Node) -> None:
     assert node.differences() == ["image registry.k8s.io/pause:3.10: missing"]
 
 
+def test_unpinned_image_is_found(node: Node) -> None:
+    node.program("ctr", "case $* in *pinned*) ;; *) echo registry.k8s.io/pause:3.10 ;; esac")
+    assert node.differences() == ["image registry.k8s.io/pause:3.10: is not pinned, so that the kubelet may remove it"]
+
+
 def test_image_being_imported_is_not_missing(node: Node) -> None:
     node.program("ctr", "")
     node.unit("active", "enabled", importing="start")
