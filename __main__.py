@@ -8,9 +8,11 @@ import pulumi
 from components import artifacts, debug_log, stack_traces
 from components.lab import Lab, LabArgs
 from host.engine.drift import recorded_drift
-from lab.config.parse import parse
+from host.workspace import Workspace
+from lab.config.parse import parse, secret_values
 from lab.node.render import render
 from system.errors import HardwayError
+from system.files import CHECKOUT
 
 # The program needs all its objects until it ends. Searching for garbage took a third of its time.
 gc.disable()
@@ -20,7 +22,8 @@ configuration = pulumi.runtime.config.CONFIG.get()
 
 try:
     secret_keys = filter(pulumi.runtime.config.is_config_secret, configuration)
-    spec = parse(configuration, secret_keys, now=datetime.now(UTC))
+    secret = secret_values(configuration, secret_keys, Workspace(CHECKOUT).stack_file(pulumi.get_stack()))
+    spec = parse(configuration, secret, now=datetime.now(UTC))
     rendered = render(spec)
     lab = Lab(
         spec.name,

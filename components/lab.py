@@ -58,7 +58,7 @@ class Lab(pulumi.ComponentResource):
         self._args, spec = args, args.spec
         self._child = pulumi.ResourceOptions(parent=self)
         self._pki = Pki(f"{name}-pki", PkiArgs(spec=spec, identities=args.rendered.identities), self._child)
-        key = tls.PrivateKey(f"{name}-ssh-key", algorithm="ED25519", opts=self._child)
+        self._ssh_key = key = tls.PrivateKey(f"{name}-ssh-key", algorithm="ED25519", opts=self._child)
         hypervisor = (
             Hypervisor(f"{name}-hypervisor", HypervisorArgs(spec=spec, image=args.image), self._child)
             if args.image
@@ -127,6 +127,8 @@ class Lab(pulumi.ComponentResource):
             machine=machine,
             pki=self._pki,
             digests=self._args.digests,
+            # Every lab has this key, and `verify` has it, too.
+            fingerprint_key=pulumi.Output.secret(self._ssh_key.private_key_openssh),
             health_timeout=self._args.spec.health_timeout * machine.slowdown,
             announcement=self._announcement,
             rollout=rollout,

@@ -25,6 +25,7 @@ class NodeArgs:
         machine: Machine of the node.
         pki: Gives the credentials of the services.
         digests: SHA-256 of each binary and image.
+        fingerprint_key: Key of the fingerprints of everything that contains a secret; secret.
         health_timeout: Seconds within which a service must be healthy.
         announcement: Reports in a preview what a change of a service does.
         rollout: Limits how many nodes restart a service at a time; None for no limit.
@@ -37,6 +38,7 @@ class NodeArgs:
     machine: Machine
     pki: Pki
     digests: Mapping[Binary | Image, str]
+    fingerprint_key: pulumi.Output[str]
     health_timeout: int
     announcement: RestartAnnouncement
     rollout: Rollout | None = None
@@ -82,6 +84,7 @@ class NodeServices(pulumi.ComponentResource):
                     connection=connection,
                     pki=args.pki,
                     digests=args.digests,
+                    fingerprint_key=args.fingerprint_key,
                     timeout=args.health_timeout,
                     announcement=args.announcement,
                     rollout=args.rollout,

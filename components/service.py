@@ -13,6 +13,7 @@ from components.preview import CONFIG_HASH, RestartAnnouncement
 from components.rollout import Rollout
 from lab.node.paths import PROGRAMS, STORE
 from lab.node.service import Binary, Image, Service, config_hash, contents, digest, manifest
+from lab.secrets import hidden_texts, keyed_fingerprint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,7 @@ class NodeServiceArgs:
         connection: Connection to the node.
         pki: Gives the credentials of the service.
         digests: SHA-256 of each binary and image of the service.
+        fingerprint_key: Key of the fingerprints of everything that contains a secret; secret.
         timeout: Seconds within which the service must be healthy.
         announcement: Reports in a preview what a change does.
         rollout: Limits how many nodes restart the service at a time; None for no limit.
@@ -38,6 +40,7 @@ class NodeServiceArgs:
     connection: Connection
     pki: Pki
     digests: Mapping[Binary | Image, str]
+    fingerprint_key: pulumi.Output[str]
     timeout: int
     announcement: RestartAnnouncement
     rollout: Rollout | None = None
@@ -54,7 +57,7 @@ class NodeService(pulumi.ComponentResource):
     change is not recorded and the next preview shows it again.
 
     Attributes:
-        manifest_digest: SHA-256 of the manifest.
+        manifest_digest: SHA-256 of the manifest, or its keyed fingerprint if a file contains a secret.
         command: Command that applies the service.
     """
 
@@ -93,9 +96,8 @@ def _visible_inputs(args: NodeServiceArgs) -> dict[str, Any]:
     inputs = {
         "files": service.visible_files,
         "modes": {path: f"{file.mode:04o} {file.owner}" for path, file in service.files.items()},
-        "credentials": {
-            path: args.pki.fingerprint(credential) for path, credential in service.credential_files.items()
-        },
+        "credentials": {path: args.pki.fingerprint(credential) for path, credential in service.credential_files.items()}
+        | {path: _fingerprint(args, text) for path, text in service.secret_files.items()},
         "binaries": binaries,
         "tools": tools,
         "images": {image.name: f"{image.version} SHA256:{args.digests[image]}" for image in service.images},
@@ -118,25 +120,41 @@ def _settings(args: NodeServiceArgs) -> dict[str, str]:
 
 
 def _seal(args: NodeServiceArgs) -> pulumi.Output[dict[str, str]]:
-    """Return the manifest's `digest`, the `config_hash` and the `payload`, once the credentials are known."""
+    """Return the manifest's `digest`, the `config_hash` and the `payload`, once the credentials are known.
+
+    Digests of secret texts are keyed, because the state shows them.
+    """
     credentials = [*dict.fromkeys(args.service.credential_files.values())]
+    key = [args.fingerprint_key] if args.service.secret_files else []
 
     def seal(texts: Sequence[str]) -> dict[str, str]:
+        texts, keys = texts[: len(credentials)], texts[len(credentials) :]
         credential_text = dict(zip(credentials, texts, strict=True)).__getitem__
         listing = manifest(args.service, credential_text, args.digests.__getitem__)
         hashed = config_hash(listing)
         payload = _payload(args, listing, hashed, contents(args.service, credential_text))
-        return {"digest": digest(listing), "config_hash": hashed, "payload": payload}
+        digests = {"digest": digest(listing), "config_hash": hashed}
+        for fingerprint_key in keys:
+            digests = {name: keyed_fingerprint(fingerprint_key, text) for name, text in digests.items()}
+        return {**digests, "payload": payload}
 
-    return pulumi.Output.all(*map(args.pki.text, credentials)).apply(seal)
+    return pulumi.Output.all(*map(args.pki.text, credentials), *key).apply(seal)
+
+
+def _fingerprint(args: NodeServiceArgs, text: str) -> pulumi.Output[str]:
+    return pulumi.Output.unsecret(args.fingerprint_key.apply(lambda key: keyed_fingerprint(key, text)))
 
 
 def _payload(args: NodeServiceArgs, listing: str, hashed: str, files: Mapping[str, str]) -> str:
-    """Return the standard input of `service apply`: manifest, config hash, settings, files and links to binaries."""
+    """Return the standard input of `service apply`.
+
+    It has the manifest, the config hash, settings, texts that no message shows, files and links to binaries.
+    """
     service = args.service
     return archive(
         {"manifest": Packed(content=listing.encode()), "config-hash": Packed(content=hashed.encode())}
         | {name: Packed(content=text.encode()) for name, text in _settings(args).items()}
+        | ({"secrets": Packed(content=_lines(hidden_texts(service.secrets)))} if service.secrets else {})
         | {
             f"root{path}": Packed(content=files[path].encode(), mode=file.mode, owner=file.owner)
             for path, file in service.files.items()
@@ -146,3 +164,7 @@ def _payload(args: NodeServiceArgs, listing: str, hashed: str, files: Mapping[st
             for path, binary in [*service.binaries.items(), *service.tools.items()]
         }
     )
+
+
+def _lines(texts: Sequence[str]) -> bytes:
+    return "".join(f"{text}\n" for text in texts).encode()

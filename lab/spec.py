@@ -167,9 +167,9 @@ class Node:
     pod_cidr: IPv4Network | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     taints: tuple[Taint, ...] = ()
-    kubelet: Mapping[str, Any] = field(default_factory=dict)
+    kubelet: Mapping[str, Any] = field(default_factory=dict, repr=False)
     kube_proxy: Mapping[str, Any] = field(default_factory=dict)
-    containerd: Mapping[str, Any] = field(default_factory=dict)
+    containerd: Mapping[str, Any] = field(default_factory=dict, repr=False)
     cni: Mapping[str, Any] = field(default_factory=dict)
     registries: tuple[Registry, ...] = ()
 
@@ -443,6 +443,7 @@ class Spec:
         join: The existing cluster that the workers join; None if the lab has its own control planes.
         network: The name of an existing libvirt network; None if the lab creates its own.
         pod_routes: Routes to pods outside the lab.
+        secrets: The texts that Pulumi holds as secret. A file with one of them is secret.
     """
 
     name: str
@@ -469,6 +470,7 @@ class Spec:
     join: Join | None = None
     network: str | None = None
     pod_routes: tuple[PodRoute, ...] = ()
+    secrets: frozenset[str] = field(default=frozenset(), repr=False)
 
     @property
     def nodes(self) -> tuple[Node, ...]:

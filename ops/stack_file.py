@@ -11,6 +11,7 @@ import yaml
 from host.workspace import Workspace
 from lab.config.parse import ConfigurationError, parse
 from lab.config.schema import project
+from lab.config.secrets import KeyPath, encrypted_paths
 from lab.spec import Spec
 from ops.clients import CommandError, Commands
 from system.errors import HardwayError
@@ -28,10 +29,12 @@ class StackConfiguration:
     Attributes:
         values: Configuration keys without the project's namespace to values as YAML reads them.
         spec: The lab that they describe.
+        secret: Paths of the values that are encrypted in the stack file.
     """
 
     values: Mapping[str, Any]
     spec: Spec
+    secret: frozenset[KeyPath] = frozenset()
 
 
 def read_stack(stack: str, checkout: Path = CHECKOUT, commands: Commands | None = None) -> StackConfiguration:
@@ -58,10 +61,11 @@ def read_stack(stack: str, checkout: Path = CHECKOUT, commands: Commands | None 
         values = {str(key).removeprefix(f"{project().name}:"): value for key, value in configured.items()}
     except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
         raise StackFileError(f"The stack file {path.name} cannot be read: {error}") from None
-    if _is_encrypted(values):
+    secret = frozenset(encrypted_paths(values))
+    if secret:
         values = _decrypted(stack, path.name, commands or Commands())
     try:
-        return StackConfiguration(values, parse(values))
+        return StackConfiguration(values, parse(values, secret), secret)
     except ConfigurationError as error:
         raise StackFileError(f"{path.name}: {error}") from None
 
@@ -69,13 +73,6 @@ def read_stack(stack: str, checkout: Path = CHECKOUT, commands: Commands | None 
 def stack_names(checkout: Path = CHECKOUT) -> list[str]:
     """Return the names of the stacks that have a stack file."""
     return sorted(file.name.removeprefix("Pulumi.").removesuffix(".yaml") for file in checkout.glob("Pulumi.*.yaml"))
-
-
-def _is_encrypted(value: Any) -> bool:
-    """Return True if the engine has encrypted a value or a part of it."""
-    if isinstance(value, dict):
-        return value.keys() == {"secure"} or any(map(_is_encrypted, value.values()))
-    return isinstance(value, list) and any(map(_is_encrypted, value))
 
 
 def _decrypted(stack: str, file: str, commands: Commands) -> dict[str, Any]:

@@ -24,8 +24,13 @@ from lab.spec import (
 )
 
 
-def build_spec(lab: LabValues) -> Spec:
-    """Build the spec from values that have no problem."""
+def build_spec(lab: LabValues, secrets: frozenset[str] = frozenset()) -> Spec:
+    """Build the spec from values that have no problem.
+
+    Args:
+        lab: The values.
+        secrets: The texts in them that Pulumi holds as secret.
+    """
     join = build_join(lab["join"])
     return Spec(
         name=lab["name"],
@@ -67,6 +72,7 @@ def build_spec(lab: LabValues) -> Spec:
         join=join,
         network=lab["network"],
         pod_routes=tuple(PodRoute(pod_cidr=route["podCidr"], address=route["address"]) for route in lab["podRoutes"]),
+        secrets=secrets,
     )
 
 

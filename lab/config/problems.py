@@ -2,11 +2,12 @@
 
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
+from lab.secrets import HIDDEN, is_distinctive
 from system.errors import HardwayError
 
 MAX_SHOWN_LENGTH = 60
@@ -65,11 +66,19 @@ class Problems:
         """
         self._problems: list[Problem] = []
         self._secret_keys = secret_keys
+        self._secret_texts: list[str] = []
+
+    def hide(self, texts: Iterable[str]) -> None:
+        """Replace secret texts in the explanations of all later problems."""
+        # The longest first, because a secret can be a part of another one.
+        self._secret_texts = sorted(filter(is_distinctive, texts), key=len, reverse=True)
 
     def add(self, key: str, explanation: str, value: Any = OMITTED) -> None:
         """Add a problem. See `Problem` for the arguments."""
         top_level_key = re.split(r"[.\[]", key, maxsplit=1)[0]
         shown_value = OMITTED if top_level_key in self._secret_keys else value
+        for text in self._secret_texts:
+            explanation = explanation.replace(text, HIDDEN)
         self._problems.append(Problem(key=key, explanation=explanation, value=shown_value))
 
     def raise_if_any(self) -> None:

@@ -40,6 +40,9 @@ TYPE_DESCRIPTIONS = {
 }
 """The description of each type in messages."""
 
+ALLOWED = "allowed"
+"""The value of `secret` in Pulumi.yaml for a key with a value that Pulumi may hold as secret, entirely or in part."""
+
 Converter = Callable[[Any], Any]
 """Converts a value of the declared type into what the spec holds. Raises ValueError with an explanation."""
 
@@ -74,6 +77,7 @@ class SchemaKey:
         items: The declaration of an array's elements.
         properties: The keys of an object; empty if the object is free-form.
         secret: True if no message may show the value or anything in it. Secret text may have several lines, as PEM has.
+        accepts_secret: True if Pulumi may hold the value, or a part of it, as secret.
     """
 
     type: str
@@ -82,6 +86,7 @@ class SchemaKey:
     items: "SchemaKey | None" = None
     properties: Mapping[str, "SchemaKey"] = field(default_factory=dict)
     secret: bool = False
+    accepts_secret: bool = False
 
     @property
     def contains_secret(self) -> bool:
@@ -124,7 +129,8 @@ def _schema(declarations: Mapping[str, Any], secret: bool = False) -> dict[str, 
 def _schema_key(declaration: Mapping[str, Any], in_secret: bool) -> SchemaKey:
     items: Mapping[str, Any] = declaration.get("items", {})
     object_declaration = items if declaration["type"] == "object" else {}
-    secret = in_secret or (object_declaration or declaration).get("secret", False)
+    declared = (object_declaration or declaration).get("secret", False)
+    secret = in_secret or declared is True
     return SchemaKey(
         type=declaration["type"],
         description=declaration.get("description", ""),
@@ -132,6 +138,7 @@ def _schema_key(declaration: Mapping[str, Any], in_secret: bool) -> SchemaKey:
         items=_schema_key(items, secret) if items and not object_declaration else None,
         properties=_schema((object_declaration or declaration).get("properties", {}), secret),
         secret=secret,
+        accepts_secret=secret or declared == ALLOWED,
     )
 
 

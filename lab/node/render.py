@@ -9,7 +9,7 @@ from lab.node import load_balancer
 from lab.node.bootstrap import token_id
 from lab.node.control_plane import control_plane_services, etcd_member_command
 from lab.node.node_setup import claim, node_setup, user_data
-from lab.node.service import Binary, Image, Service
+from lab.node.service import Binary, Image, Service, hide_secrets
 from lab.node.worker import pod_services
 from lab.pki import Identity, identities
 from lab.spec import ExistingMachine, Node, Role, Spec
@@ -95,7 +95,7 @@ def _render_node(spec: Spec, node: Node) -> RenderedNode:
 
 def services_of(spec: Spec, node: Node) -> tuple[Service, ...]:
     """Return the services of one node, each after the services that it needs."""
-    return tuple(_services(spec, node))
+    return tuple(hide_secrets(service, spec.secrets) for service in _services(spec, node))
 
 
 def _services(spec: Spec, node: Node) -> Iterator[Service]:

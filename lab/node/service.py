@@ -1,10 +1,11 @@
 """A service on a node as data: its files, binaries and images, its manifest, and its config hash."""
 
 import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from lab.secrets import occurs_in
 from lab.versions import image_reference
 
 
@@ -37,13 +38,15 @@ class File:
 
     Attributes:
         content: Text, or the credential that the file holds.
+        secret: The text is secret. `lab.node.render` sets it for every file that contains a secret of the lab.
         mode: Permission bits. By default, only root can read the file.
         owner: `user:group`.
         restarts: The service must restart to see a change of this file.
         transient: The service needs the file only to start. It is deleted once the service is healthy.
     """
 
-    content: str | Credential
+    content: str | Credential = field(repr=False)
+    secret: bool = False
     mode: int = 0o600
     owner: str = "root:root"
     restarts: bool = True
@@ -106,6 +109,7 @@ class Service:
         health: Shell code that succeeds if the service is healthy. Otherwise it prints the reason. Exit code 3 means
             that the service cannot become healthy.
         leave: Shell code that runs on the node before the service is removed from it.
+        secrets: The texts in the files that the node must not show in a message.
     """
 
     name: str
@@ -119,6 +123,7 @@ class Service:
     check: str = "true"
     health: str = "true"
     leave: str = ""
+    secrets: frozenset[str] = field(default=frozenset(), repr=False)
 
     @property
     def artifacts(self) -> tuple[Artifact, ...]:
@@ -127,13 +132,34 @@ class Service:
 
     @property
     def visible_files(self) -> dict[str, str]:
-        """Path to content of the files that hold no credential. A preview shows them."""
+        """Path to content of the files without a credential or a secret. A preview shows them."""
+        return {path: text for path, text in self._texts.items() if not self.files[path].secret}
+
+    @property
+    def secret_files(self) -> dict[str, str]:
+        """Path to content of the files with a secret text. Secret."""
+        return {path: text for path, text in self._texts.items() if self.files[path].secret}
+
+    @property
+    def _texts(self) -> dict[str, str]:
         return {path: file.content for path, file in self.files.items() if isinstance(file.content, str)}
 
     @property
     def credential_files(self) -> dict[str, Credential]:
         """Path to credential of the files that hold one."""
         return {path: file.content for path, file in self.files.items() if isinstance(file.content, Credential)}
+
+
+def hide_secrets(service: Service, secrets: Iterable[str]) -> Service:
+    """Return the service with every file marked that contains one of the secret texts."""
+    found: set[str] = set()
+    files = dict(service.files)
+    for path, file in service.files.items():
+        inside = {secret for secret in secrets if isinstance(file.content, str) and occurs_in(secret, file.content)}
+        if inside:
+            files[path] = replace(file, secret=True)
+            found |= inside
+    return replace(service, files=files, secrets=service.secrets | found) if found else service
 
 
 def digest(content: str) -> str:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lab.config.overrides import PROTECTED_FIELDS, PROTECTED_FLAGS
+from lab.config.secrets import KeyPath
 from lab.node import paths
 from lab.node.render import services_of
 from lab.node.service import Service
@@ -13,7 +14,6 @@ from lab.spec import Node
 from ops.explain.fields import Field, fields
 from ops.explain.provenance import LAB_WIDE_FLAGS, Origin, Provenance, find_origins, node_path, override_names, texts_of
 from ops.explain.source import VERSIONS, find_source
-from ops.explain.variation import KeyPath
 from ops.render.tree import ServicePart, entries
 from ops.stack_file import StackConfiguration
 

@@ -16,10 +16,11 @@ from typing import Any
 
 from lab.config.parse import ConfigurationError, parse
 from lab.config.schema import project
+from lab.config.secrets import KeyPath
 from lab.node.render import services_of
 from lab.node.service import Service
 from lab.spec import Node, Spec
-from ops.explain.variation import NODE_LISTS, KeyPath, VariedKey, alternatives, default_keys, key_name, set_keys, varied
+from ops.explain.variation import NODE_LISTS, VariedKey, alternatives, default_keys, key_name, set_keys, varied
 from ops.render.tree import text_of
 from ops.stack_file import StackConfiguration
 
@@ -192,7 +193,7 @@ class _Search:
         self._path = self._varied_path(self._path) or self._path
         workers = self._values["workers"]
         self._values = {**self._values, "workers": [workers[each] for each in self._workers]}
-        self._spec = parse(self._values)
+        self._spec = parse(self._values, self._stack.secret)
         self._texts = self._rendered(self._spec)
         self._lines = {
             path: dict(_equal_lines(text, self._found.texts[path]))
@@ -229,7 +230,7 @@ class _Search:
     def _render(self, path: KeyPath, value: Any) -> Texts | None:
         """Return the service's texts with another value at a configuration path, None if that is no valid lab."""
         try:
-            spec = parse(varied(self._values, path, value))
+            spec = parse(varied(self._values, path, value), self._stack.secret)
         except ConfigurationError:
             return None
         return self._rendered(spec)

@@ -8,11 +8,9 @@ from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueE
 from typing import Any
 
 from lab.config.schema import REQUIRED, SchemaKey, project
+from lab.config.secrets import KeyPath
 from lab.spec import Role, Spec
 from lab.versions import kubernetes_versions
-
-KeyPath = tuple[str | int, ...]
-"""Keys and list indexes that lead to a configuration value, such as `("workers", 1, "podCidr")`."""
 
 NODE_LISTS = {Role.CONTROL_PLANE: "controlPlanes", Role.WORKER: "workers"}
 PLAIN_NAME = re.compile(r"[\w/-]+")

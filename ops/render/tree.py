@@ -30,7 +30,7 @@ class ServicePart:
     """A part of a service.
 
     Attributes:
-        kind: `file`, `credential`, `binary`, `tool` or `image`.
+        kind: `file`, `secret`, `credential`, `binary`, `tool` or `image`.
         effect: Effect of a change, see `lab.node.service.File.effect`.
         mode: Permission bits in octal, `-` for an image.
         owner: `user:group`, `-` for an image.
@@ -49,7 +49,7 @@ class ServicePart:
 def entries(service: Service) -> Iterator[ServicePart]:
     """Yield every file, binary, tool and image of a service."""
     for path, file in service.files.items():
-        kind, source = "file", ""
+        kind, source = ("secret", "text with a secret") if file.secret else ("file", "")
         if isinstance(file.content, Credential):
             kind, source = "credential", f"{file.content.part} of {file.content.identity}"
         yield ServicePart(kind, file.effect, f"{file.mode:04o}", file.owner, path, source)
@@ -72,7 +72,9 @@ def describe(service: Service) -> dict[str, Any]:
 
 
 def text_of(file: File) -> str:
-    """Return the content of a file, or a line that names the credential in it."""
+    """Return the content of a file, or a line that names the credential in it or says that it is secret."""
+    if file.secret:
+        return "(Placeholder: text with a secret)\n"
     if isinstance(file.content, str):
         return file.content
     return f"(Placeholder: {file.content.part} of {file.content.identity})\n"

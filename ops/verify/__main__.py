@@ -103,7 +103,7 @@ def correctable(differences: Iterable[Difference], outputs: StackOutputs[str]) -
 
 def _node_differences(name: str, login: Login, outputs: StackOutputs[str], commands: Commands) -> list[Difference]:
     report = node.parse(commands.report(login))
-    return list(node.differences(name, outputs.services.get(name, {}), report))
+    return list(node.differences(name, outputs.services.get(name, {}), report, outputs.ssh_key))
 
 
 def _cluster_differences(outputs: StackOutputs[str], commands: Commands) -> list[Difference]:

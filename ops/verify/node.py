@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from lab.secrets import is_fingerprint_of
 from ops.verify.differences import Difference
 from system.errors import HardwayError
 
@@ -45,18 +46,19 @@ def parse(text: str) -> NodeReport:
     return NodeReport(applied=applied, differences=tuple(differences))
 
 
-def differences(name: str, services: Mapping[str, str], report: NodeReport) -> Iterator[Difference]:
+def differences(name: str, services: Mapping[str, str], report: NodeReport, key: str) -> Iterator[Difference]:
     """Yield the differences between a node and the stack.
 
     Args:
         name: Name of the node.
-        services: SHA-256 of the manifest that the stack has for each service of the node.
+        services: SHA-256 of the manifest that the stack has for each service of the node, or its keyed fingerprint.
         report: Report of the node.
+        key: Key of the fingerprints.
     """
     for service, digest in services.items():
         if service not in report.applied:
             yield Difference(name, service, "", "is not on the node")
-        elif report.applied[service] != digest:
+        elif not is_fingerprint_of(report.applied[service], digest, key):
             yield Difference(name, service, "", "the version on the node is not the stack's")
     for service in sorted(report.applied.keys() - services.keys()):
         yield Difference(name, service, "", "is on the node, but not in the stack")

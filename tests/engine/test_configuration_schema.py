@@ -23,12 +23,14 @@ from pathlib import Path
 import pulumi
 
 sys.path.insert(0, {str(CHECKOUT)!r})
-from lab.config.parse import ConfigurationError, parse
+from lab.config.parse import ConfigurationError, parse, secret_values
 
 values = pulumi.runtime.config.CONFIG.get()
 Path("values.json").write_text(json.dumps(values))
 try:
-    parse(values, secret=filter(pulumi.runtime.config.is_config_secret, values))
+    keys = filter(pulumi.runtime.config.is_config_secret, values)
+    spec = parse(values, secret=secret_values(values, keys, Path(f"Pulumi.{{pulumi.get_stack()}}.yaml")))
+    Path("secrets.json").write_text(json.dumps(sorted(spec.secrets)))
 except ConfigurationError as error:
     raise pulumi.RunError(str(error)) from None
 """
@@ -169,3 +171,14 @@ def test_machine_private_key_is_secret_and_complete(folder: Path) -> None:
     assert PRIVATE_KEY.splitlines()[1] not in pulumi(folder, "preview")
     [node] = parse(received(folder)).workers
     assert getattr(node.machine, "private_key", None) == PRIVATE_KEY
+
+
+def test_program_knows_exactly_which_values_are_secret(folder: Path) -> None:
+    configure(folder, {"hardway:containerd": {"a": "plain", "b": [{"c": 1}, {"d": True}]}})
+    pulumi(folder, "config", "set", "--secret", "--path", "hardway:containerd.b[1].e", "S3cret-4711")
+    pulumi(folder, "preview")
+    assert json.loads((folder / "secrets.json").read_text()) == ["S3cret-4711"]
+    pulumi(folder, "config", "set", "--secret", "--path", "hardway:kubeProxy.mode", "S3cret-4712")
+    output = pulumi(folder, "preview", fails=True)
+    assert "hardway:kubeProxy.mode: is held as secret" in output
+    assert "S3cret-4712" not in output

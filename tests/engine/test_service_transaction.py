@@ -6,6 +6,7 @@ import base64
 import itertools
 import os
 import random
+import shlex
 import shutil
 import socket
 from collections.abc import Callable, Iterator, Mapping
@@ -421,6 +422,20 @@ def test_unhealthy_version_is_rolled_back(node: Node, behaviour: str, reason: st
     assert node.applied(OLD) == "tool: unchanged"
     assert node.applied(NEW) == "tool: restart"
     node.assert_at(NEW)
+
+
+def test_errors_hide_secrets(node: Node) -> None:
+    secret = "S3cret-4711 with 'quotes' & \\ [brackets] *"
+    service = replace(
+        changed({CONFIGURATION: configuration("new", "fails")}, OLD), secrets=frozenset({secret, "first\nsecond"})
+    )
+    prints = f"printf 'It is %s.\\n' {shlex.quote(secret)} second; false"
+    refused = node.apply(replace(service, check=prints))
+    assert "It is [secret].\nIt is [secret]." in refused.error
+    unhealthy = node.apply(replace(service, files={**OLD.files, ADDED: File(content="x")}, health=f"{prints}; exit 3"))
+    assert "It is [secret].\nIt is [secret]." in unhealthy.error
+    assert secret not in refused.error + unhealthy.error
+    assert node.leftovers() == []
 
 
 def test_error_has_the_last_journal_lines(node: Node) -> None:

@@ -15,6 +15,7 @@ from components.archive import Link, Packed, archive
 from lab.node.paths import STORE
 from lab.node.service import Binary, Image, Service, contents, digest, manifest
 from lab.node.service import config_hash as hash_of
+from lab.secrets import hidden_texts
 from tests.support.node_programs import install
 
 FAKE_PROGRAMS = Path(__file__).parent / "service_node"
@@ -178,6 +179,7 @@ class Node(Sandbox):
             {"manifest": Packed(content=manifest_of(service).encode())}
             | ({"config-hash": Packed(content=hash_of(manifest_of(service)).encode())} if config_hash else {})
             | {name: Packed(content=text.encode()) for name, text in settings.items()}
+            | {"secrets": Packed(content="".join(f"{text}\n" for text in hidden_texts(service.secrets)).encode())}
             | {
                 f"root{path}": Packed(content=texts[path].encode(), mode=file.mode, owner=file.owner)
                 for path, file in service.files.items()
@@ -227,7 +229,7 @@ class Node(Sandbox):
         Files that are beside their place are in `files`.
         """
         state = self.path(STATE)
-        sent = [name for name in ("root", "sums") if (state / "applied" / name).exists()]
+        sent = [name for name in ("root", "sums", "secrets") if (state / "applied" / name).exists()]
         return sorted([path.name for path in state.iterdir() if path.name not in ("applied", "lock")] + sent)
 
     def assert_at(self, service: Service) -> None:

@@ -12,6 +12,7 @@ from host.access.ssh import Login
 from host.engine import drift
 from host.engine.drift import record_drift, recorded_drift
 from lab.outputs import StackOutputs
+from lab.secrets import keyed_fingerprint
 from ops.clients import CommandError, Commands, logins
 from ops.verify import cluster, node
 from ops.verify.__main__ import main
@@ -228,6 +229,7 @@ def test_service_missing_on_either_side_differs() -> None:
         "node-1",
         {"kubelet": "d" * 64, "kube-proxy": "e" * 64},
         node.parse(f"applied\tkubelet\t{'d' * 64}\napplied\tetcd\t{'f' * 64}\nend\n"),
+        "key",
     )
     assert [str(difference) for difference in found] == [
         "node-1  kube-proxy  is not on the node",
@@ -236,8 +238,19 @@ def test_service_missing_on_either_side_differs() -> None:
 
 
 def test_service_applied_in_another_version_differs() -> None:
-    found = node.differences("node-1", {"kubelet": "d" * 64}, node.parse(f"applied\tkubelet\t{'e' * 64}\nend\n"))
-    assert [str(difference) for difference in found] == ["node-1  kubelet  the version on the node is not the stack's"]
+    for recorded in ("d" * 64, keyed_fingerprint("key", "d" * 64)):
+        report = node.parse(f"applied\tkubelet\t{'e' * 64}\nend\n")
+        found = node.differences("node-1", {"kubelet": recorded}, report, "key")
+        assert [str(difference) for difference in found] == [
+            "node-1  kubelet  the version on the node is not the stack's"
+        ]
+
+
+def test_keyed_fingerprint_of_the_same_version_is_no_difference() -> None:
+    report = node.parse(f"applied\tkubelet\t{'d' * 64}\nend\n")
+    recorded = {"kubelet": keyed_fingerprint("key", "d" * 64)}
+    assert not list(node.differences("node-1", recorded, report, "key"))
+    assert list(node.differences("node-1", recorded, report, "another key"))
 
 
 def cluster_differences(*items: Mapping[str, Any], **values: Any) -> list[str]:
