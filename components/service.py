@@ -12,7 +12,7 @@ from components.pki import Pki
 from components.preview import CONFIG_HASH, RestartAnnouncement
 from components.rollout import Rollout
 from lab.node.paths import PROGRAMS, STORE
-from lab.node.service import Binary, Image, Service, config_hash, contents, digest, manifest
+from lab.node.service import Binary, Composition, Image, Service, config_hash, contents, digest, manifest
 from lab.secrets import hidden_texts, keyed_fingerprint
 
 
@@ -94,7 +94,8 @@ def _visible_inputs(args: NodeServiceArgs) -> dict[str, Any]:
         for group in (service.binaries, service.tools)
     )
     inputs = {
-        "files": service.visible_files,
+        "files": service.visible_files
+        | {path: _shown(content, args.pki) for path, content in service.composed_files.items()},
         "modes": {path: f"{file.mode:04o} {file.owner}" for path, file in service.files.items()},
         "credentials": {path: args.pki.fingerprint(credential) for path, credential in service.credential_files.items()}
         | {path: _fingerprint(args, text) for path, text in service.secret_files.items()},
@@ -104,6 +105,11 @@ def _visible_inputs(args: NodeServiceArgs) -> dict[str, Any]:
         "settings": _settings(args),
     }
     return {name: value for name, value in inputs.items() if value}
+
+
+def _shown(content: Composition, pki: Pki) -> pulumi.Output[str]:
+    """Return the text of a composition with the fingerprints of its credentials in their place; not secret."""
+    return pulumi.Output.concat(*(part if isinstance(part, str) else pki.fingerprint(part) for part in content.parts))
 
 
 def _settings(args: NodeServiceArgs) -> dict[str, str]:
@@ -124,7 +130,7 @@ def _seal(args: NodeServiceArgs) -> pulumi.Output[dict[str, str]]:
 
     Digests of secret texts are keyed, because the state shows them.
     """
-    credentials = [*dict.fromkeys(args.service.credential_files.values())]
+    credentials = args.service.credentials
     key = [args.fingerprint_key] if args.service.secret_files else []
 
     def seal(texts: Sequence[str]) -> dict[str, str]:

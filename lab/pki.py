@@ -67,6 +67,10 @@ NODES_GROUP = "system:nodes"
 """The group of all kubelets."""
 
 
+HAPROXY = "haproxy"
+"""The identity and user of the load balancers, which only read the health of the API servers."""
+
+
 def authority_identity(authority: Authority) -> str:
     """Return the name by which credential files refer to the certificate of an authority."""
     return f"{authority}-ca"
@@ -148,6 +152,8 @@ def _control_plane_identities(spec: Spec) -> dict[str, Identity]:
         "kube-controller-manager": Identity(common_name="system:kube-controller-manager", uses=(Use.CLIENT,)),
         "kube-scheduler": Identity(common_name="system:kube-scheduler", uses=(Use.CLIENT,)),
     }
+    if spec.api_address:
+        table[HAPROXY] = Identity(common_name=HAPROXY, uses=(Use.CLIENT,))
     for node in spec.control_planes:
         table[etcd_identity(node)] = Identity(
             common_name=node.name,

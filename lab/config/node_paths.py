@@ -16,6 +16,7 @@ RESERVED_PATHS = (
     "/etc/etcd",
     "/etc/haproxy",
     "/etc/keepalived",
+    "/etc/kubernetes/audit-policy.yaml",
     "/etc/kubernetes/node.env",
     "/etc/kubernetes/pod-routes",
     "/etc/kubernetes/templates",
@@ -38,6 +39,7 @@ RESERVED_PATHS = (
         for name in (
             "ca.crt",
             "etcd-ca.crt",
+            "encryption-config.json",
             "service-accounts.key",
             *(
                 f"kube-apiserver{client}.{part}"
@@ -47,6 +49,7 @@ RESERVED_PATHS = (
         )
     ),
     "/var/lib/node-admission",  # now bootstrap-tokens; older labs still have it
+    "/var/log/kubernetes",
 )
 """The paths of the lab's files that are not part of the layout."""
 

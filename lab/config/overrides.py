@@ -105,6 +105,7 @@ PROTECTED_FLAGS: Mapping[FlagsKey, Mapping[str, str]] = {
                 "kubelet-client-key",
                 "service-account-key-file",
                 "service-account-signing-key-file",
+                "audit-policy-file",
             ),
             WRITTEN_FILE,
         ),

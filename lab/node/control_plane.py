@@ -2,6 +2,7 @@
 
 from lab.node import bootstrap, kubeconfig, paths
 from lab.node.addons.service import addons
+from lab.node.audit import AUDIT_FLAGS, audit_policy
 from lab.node.credentials import KeyPair, authority_file
 from lab.node.documents import to_yaml
 from lab.node.load_balancer import load_balancer
@@ -106,6 +107,8 @@ def kube_apiserver(spec: Spec, node: Node) -> Service:
         "authorization-mode": "Node,RBAC",
         "enable-admission-plugins": "NodeRestriction",
         "profiling": "false",
+        "anonymous-auth": "false",
+        **AUDIT_FLAGS,
         "client-ca-file": authority,
         "tls-cert-file": serving.certificate,
         "tls-private-key-file": serving.key,
@@ -140,6 +143,7 @@ def kube_apiserver(spec: Spec, node: Node) -> Service:
                     command=command(f"{paths.BINARIES}/kube-apiserver", {**flags, **spec.flags.kube_apiserver}),
                 )
             ),
+            paths.AUDIT_POLICY: File(content=to_yaml(audit_policy())),
             authority: authority_file(),
             etcd_authority: authority_file(Authority.ETCD),
             service_accounts: File(content=Credential(identity=SERVICE_ACCOUNTS, part=Part.KEY)),

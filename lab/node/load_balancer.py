@@ -5,8 +5,9 @@ If a control plane is lost, another one takes over the address, and haproxy send
 """
 
 from lab.node import paths
-from lab.node.service import File, Service
+from lab.node.service import Composition, Credential, File, Part, Service
 from lab.node.units import unit, unit_path
+from lab.pki import HAPROXY
 from lab.spec import API_PORT, Node, Spec
 from lab.versions import node_packages
 
@@ -79,10 +80,15 @@ vrrp_instance api {{
 
 
 def _haproxy(spec: Spec, authority: str) -> Service:
-    """Return haproxy, which accepts connections on the address and passes each to a healthy API server."""
+    """Return haproxy, which accepts connections on the address and passes each to a healthy API server.
+
+    It reads the health of the API servers with a client certificate, because they refuse anonymous requests. haproxy
+    expects the certificate and its key in one file.
+    """
+    client = paths.HAPROXY_CLIENT
     servers = "".join(
         f"    server {node.name} {node.address}:{API_PORT} check check-ssl verify required ca-file {authority}"
-        " inter 5s fall 3 rise 1 on-marked-down shutdown-sessions\n"
+        f" crt {client} inter 5s fall 3 rise 1 on-marked-down shutdown-sessions\n"
         for node in spec.control_planes
     )
     path = paths.HAPROXY_CONFIGURATION
@@ -125,7 +131,12 @@ backend api-servers
                 content=unit("haproxy.service", command=f"/usr/sbin/haproxy -Ws -f {path} -p /run/haproxy.pid")
             ),
             path: File(content=configuration),
+            client: File(
+                content=Composition(
+                    parts=tuple(Credential(identity=HAPROXY, part=part) for part in (Part.CERTIFICATE, Part.KEY))
+                )
+            ),
         },
-        check=f'/usr/sbin/haproxy -c -f "$STAGED{path}"',
-        health=f"{paths.PROGRAMS}/endpoint-healthy {spec.api_endpoint}/readyz --cacert {authority}",
+        check=f"""sed "s:{client}:$STAGED&:" "$STAGED{path}" | /usr/sbin/haproxy -c -f /dev/stdin""",
+        health=f"{paths.PROGRAMS}/endpoint-healthy {spec.api_endpoint}/readyz --cacert {authority} --cert {client}",
     )

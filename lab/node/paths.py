@@ -195,6 +195,15 @@ KEEPALIVED_INTERFACE = "/run/keepalived-interface.conf"
 HAPROXY_CONFIGURATION = "/etc/haproxy/haproxy.cfg"
 """haproxy's configuration file."""
 
+HAPROXY_CLIENT = "/etc/haproxy/client.pem"
+"""The client certificate and its key with which haproxy reads the health of the API servers."""
+
+AUDIT_POLICY = f"{KUBERNETES_CONFIGURATION}/audit-policy.yaml"
+"""The API server's audit policy."""
+
+AUDIT_LOG = "/var/log/kubernetes/audit.log"
+"""The API server's audit log. systemd creates the folder, see `assets/units/kube-apiserver.service`."""
+
 _IN_SHELL = (
     "PROGRAMS",
     "STATE",

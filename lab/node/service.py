@@ -10,11 +10,15 @@ from lab.versions import image_reference
 
 
 class Part(StrEnum):
-    """The part of a credential that a file holds: the certificate, its key, or the node's bootstrap token."""
+    """The part of a credential that a file holds.
+
+    It is a certificate, its key, the node's bootstrap token, or a key that encrypts objects in etcd.
+    """
 
     CERTIFICATE = "certificate"
     KEY = "key"
     TOKEN = "token"
+    ENCRYPTION_KEY = "encryption key"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +28,8 @@ class Credential:
     Files name their credentials instead of holding them. So everything renders without a secret, and in any order.
 
     Attributes:
-        identity: A key of `lab.pki.identities`, an authority's identity, or the name of the node for a token.
+        identity: A key of `lab.pki.identities`, an authority's identity, the name of the node for a token, or the name
+            of an encryption key.
         part: The part of the credential that the file holds.
     """
 
@@ -33,11 +38,27 @@ class Credential:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Composition:
+    """The content of a file that has credentials in its text, or several of them.
+
+    Attributes:
+        parts: Texts and credentials in the order of the file.
+    """
+
+    parts: tuple[str | Credential, ...]
+
+    @property
+    def credentials(self) -> tuple[Credential, ...]:
+        """The credentials in the order of the file."""
+        return tuple(part for part in self.parts if isinstance(part, Credential))
+
+
+@dataclass(frozen=True, kw_only=True)
 class File:
     """A file on a node.
 
     Attributes:
-        content: Text, or the credential that the file holds.
+        content: Text, the credential that the file holds, or a composition of both.
         secret: The text is secret. `lab.node.render` sets it for every file that contains a secret of the lab.
         mode: Permission bits. By default, only root can read the file.
         owner: `user:group`.
@@ -45,7 +66,7 @@ class File:
         transient: The service needs the file only to start. It is deleted once the service is healthy.
     """
 
-    content: str | Credential = field(repr=False)
+    content: str | Credential | Composition = field(repr=False)
     secret: bool = False
     mode: int = 0o600
     owner: str = "root:root"
@@ -146,8 +167,19 @@ class Service:
 
     @property
     def credential_files(self) -> dict[str, Credential]:
-        """Path to credential of the files that hold one."""
+        """Path to credential of the files that hold only one."""
         return {path: file.content for path, file in self.files.items() if isinstance(file.content, Credential)}
+
+    @property
+    def composed_files(self) -> dict[str, Composition]:
+        """Path to content of the files that are composed. A preview shows fingerprints in place of the credentials."""
+        return {path: file.content for path, file in self.files.items() if isinstance(file.content, Composition)}
+
+    @property
+    def credentials(self) -> tuple[Credential, ...]:
+        """All credentials in the files, each once."""
+        composed = (credential for content in self.composed_files.values() for credential in content.credentials)
+        return tuple(dict.fromkeys([*self.credential_files.values(), *composed]))
 
 
 def hide_secrets(service: Service, secrets: Iterable[str]) -> Service:
@@ -177,7 +209,7 @@ def manifest(
 
     Args:
         service: The service.
-        credential_text: Returns the text of a credential: PEM, or a bootstrap token.
+        credential_text: Returns the text of a credential: PEM, a bootstrap token, or an encryption key in base64.
         artifact_digest: Returns the SHA-256 of a binary or an image archive.
     """
     lines = [
@@ -211,4 +243,5 @@ def _line(*fields: str) -> str:
 
 
 def _text(file: File, credential_text: Callable[[Credential], str]) -> str:
-    return file.content if isinstance(file.content, str) else credential_text(file.content)
+    parts = file.content.parts if isinstance(file.content, Composition) else (file.content,)
+    return "".join(part if isinstance(part, str) else credential_text(part) for part in parts)

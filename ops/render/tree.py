@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.node.paths import PROGRAMS, PROGRAMS_ENVIRONMENT, node_environment
-from lab.node.service import Credential, File, Service
+from lab.node.service import Composition, Credential, File, Service
 from lab.versions import image_reference
 from system.errors import HardwayError
 from system.files import CHECKOUT
@@ -30,12 +30,12 @@ class ServicePart:
     """A part of a service.
 
     Attributes:
-        kind: `file`, `secret`, `credential`, `binary`, `tool` or `image`.
+        kind: `file`, `secret`, `credential`, `composition`, `binary`, `tool` or `image`.
         effect: Effect of a change, see `lab.node.service.File.effect`.
         mode: Permission bits in octal, `-` for an image.
         owner: `user:group`, `-` for an image.
         path: Path on the node, or the reference of an image.
-        source: The credential, or the program or image with its version. Empty for a plain file.
+        source: The credentials, or the program or image with its version. Empty for a plain file.
     """
 
     kind: str
@@ -51,13 +51,19 @@ def entries(service: Service) -> Iterator[ServicePart]:
     for path, file in service.files.items():
         kind, source = ("secret", "text with a secret") if file.secret else ("file", "")
         if isinstance(file.content, Credential):
-            kind, source = "credential", f"{file.content.part} of {file.content.identity}"
+            kind, source = "credential", _source(file.content)
+        elif isinstance(file.content, Composition):
+            kind, source = "composition", ", ".join(map(_source, file.content.credentials))
         yield ServicePart(kind, file.effect, f"{file.mode:04o}", file.owner, path, source)
     for kind, effect, programs in (("binary", "restart", service.binaries), ("tool", "keep", service.tools)):
         for path, binary in programs.items():
             yield ServicePart(kind, effect, "0755", "root:root", path, f"{binary.name} {binary.version}")
     for image in service.images:
         yield ServicePart("image", "keep", "-", "-", image_reference(image.name), f"{image.name} {image.version}")
+
+
+def _source(credential: Credential) -> str:
+    return f"{credential.part} of {credential.identity}"
 
 
 def describe(service: Service) -> dict[str, Any]:
@@ -72,12 +78,16 @@ def describe(service: Service) -> dict[str, Any]:
 
 
 def text_of(file: File) -> str:
-    """Return the content of a file, or a line that names the credential in it or says that it is secret."""
+    """Return the content of a file with the names of credentials in their place, or a line that says it is secret."""
     if file.secret:
         return "(Placeholder: text with a secret)\n"
-    if isinstance(file.content, str):
-        return file.content
-    return f"(Placeholder: {file.content.part} of {file.content.identity})\n"
+    if isinstance(file.content, Composition):
+        return "".join(map(_part_text, file.content.parts))
+    return _part_text(file.content) if isinstance(file.content, str) else f"{_part_text(file.content)}\n"
+
+
+def _part_text(part: str | Credential) -> str:
+    return part if isinstance(part, str) else f"(Placeholder: {_source(part)})"
 
 
 def listing(services: Iterable[Service]) -> str:

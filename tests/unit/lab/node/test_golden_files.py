@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from lab.node.render import services_of
-from lab.node.service import Credential, Service
+from lab.node.service import Composition, Credential, Service
 from lab.spec import Spec
+from ops.render.tree import text_of
 from system.files import CHECKOUT
 from tests.support.stacks import NAMES, stack_spec
 
@@ -19,8 +20,9 @@ def rendered(spec: Spec) -> Iterator[tuple[Path, str]]:
     for node in spec.nodes:
         for service in services_of(spec, node):
             yield Path(node.name, f"{service.name}.txt"), _summary(service)
-            for path, text in service.visible_files.items():
-                yield Path(node.name, path.lstrip("/")), text
+            for path, file in service.files.items():
+                if not isinstance(file.content, Credential):
+                    yield Path(node.name, path.lstrip("/")), text_of(file)
 
 
 def _summary(service: Service) -> str:
@@ -39,8 +41,8 @@ def _summary(service: Service) -> str:
     return "".join(f"{line.rstrip()}\n" for line in lines)
 
 
-def _credential(content: str | Credential) -> str:
-    return "" if isinstance(content, str) else f"  <- {content.part} of {content.identity}"
+def _credential(content: str | Credential | Composition) -> str:
+    return f"  <- {content.part} of {content.identity}" if isinstance(content, Credential) else ""
 
 
 @pytest.mark.parametrize("stack", NAMES)

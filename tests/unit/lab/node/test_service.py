@@ -6,6 +6,7 @@ import pytest
 
 from lab.node.service import (
     Binary,
+    Composition,
     Credential,
     File,
     Image,
@@ -19,6 +20,7 @@ from lab.node.service import (
 from lab.versions import image_reference
 
 KEY = Credential(identity="agent", part=Part.KEY)
+CERTIFICATE = Credential(identity="agent", part=Part.CERTIFICATE)
 PROGRAM = Binary(name="agent", version="v1")
 PAUSE = Image(name="pause", version="3")
 SERVICE = Service(
@@ -124,3 +126,22 @@ def test_contents_include_credentials() -> None:
 def test_visible_files_hold_no_credential() -> None:
     assert SERVICE.visible_files.keys() == {"/etc/agent.yaml", "/etc/watched.yaml"}
     assert SERVICE.credential_files == {"/etc/agent.key": KEY}
+
+
+def composed() -> Service:
+    return with_file("/etc/agent.pem", File(content=Composition(parts=(CERTIFICATE, " and ", KEY))))
+
+
+def test_a_composition_holds_credentials_between_texts() -> None:
+    texts = contents(composed(), lambda credential: str(credential.part))
+    assert texts["/etc/agent.pem"] == "certificate and key"
+
+
+def test_a_composition_restarts_like_any_file() -> None:
+    assert config_hash(listing(composed(), key="one")) != config_hash(listing(composed(), key="another"))
+    assert "one key and one key" not in listing(composed())
+
+
+def test_credentials_include_those_of_compositions() -> None:
+    assert set(composed().credentials) == {KEY, CERTIFICATE}
+    assert composed().visible_files.keys() == SERVICE.visible_files.keys()
