@@ -40,12 +40,12 @@ def host_routes(name: str, args: HostRoutesArgs, opts: pulumi.ResourceOptions) -
         name,
         create=shlex.join([program, gateway, *routes]),
         delete=shlex.join([program, gateway]),
-        environment={"HARDWAY_BOOT": _namespace_start()},
+        environment={"HARDWAY_BOOT": namespace_start()},
         opts=opts,
     )
 
 
-def _namespace_start() -> str:
+def namespace_start() -> str:
     """Identify this start of the network namespace that the program runs in: the machine's, or a private one."""
     outside = os.environ.get(NAMESPACE_VARIABLE)
     return Path(outside).with_name(HOLDER).read_text().strip() if outside else boot_id()

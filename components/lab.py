@@ -15,6 +15,7 @@ from components.machine import Machine, MachineArgs
 from components.node import NodeArgs, NodeServices
 from components.node_registration import NodeRegistrationArgs, node_registration
 from components.pki import Pki, PkiArgs
+from components.pod_traffic import PodTrafficArgs, pod_traffic
 from components.preview import RestartAnnouncement
 from components.rollout import Rollout
 from components.stack_outputs import StackOutputsArgs, stack_outputs
@@ -76,10 +77,13 @@ class Lab(pulumi.ComponentResource):
         if kubeconfig is not None:
             for node in spec.kubelets:
                 self._register(node, kubeconfig)
+        # The network's interface exists before the first VM.
+        domains = [machine.domain for machine in self._machines.values() if machine.domain]
+        with_network = pulumi.ResourceOptions(parent=self, depends_on=domains)
+        if domains:
+            pod_traffic(f"{name}-pod-traffic", PodTrafficArgs(spec=spec), with_network)
         if spec.host_routes:
-            domains = [machine.domain for machine in self._machines.values() if machine.domain]
-            options = pulumi.ResourceOptions(parent=self, depends_on=domains)
-            host_routes(f"{name}-host-routes", HostRoutesArgs(spec=spec), options)
+            host_routes(f"{name}-host-routes", HostRoutesArgs(spec=spec), with_network)
         outputs = stack_outputs(
             StackOutputsArgs(
                 spec=spec,

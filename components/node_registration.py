@@ -47,7 +47,7 @@ def node_registration(name: str, args: NodeRegistrationArgs, opts: pulumi.Resour
     return args.connection.run(
         name,
         Script(
-            create=shlex.join([*program, "join", node.name, node.role, labels, taints, *token_id]),
+            create=shlex.join([*program, "join", node.name, node.role, labels, taints, str(node.pod_cidr), *token_id]),
             delete=shlex.join([*program, "leave", node.name, str(args.drain_grace_period)]),
             stdin=args.kubeconfig,
             repair=args.repair,

@@ -18,6 +18,7 @@ RESERVED_PATHS = (
     "/etc/keepalived",
     "/etc/kubernetes/audit-policy.yaml",
     "/etc/kubernetes/node.env",
+    "/etc/kubernetes/pod-network.nft",
     "/etc/kubernetes/pod-routes",
     "/etc/kubernetes/templates",
     "/etc/modules-load.d",

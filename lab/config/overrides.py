@@ -55,6 +55,10 @@ PROTECTED_FIELDS: Mapping[OverrideKey, Mapping[FieldPath, str]] = {
     "cni": {
         ("cniVersion",): FORMAT,
         ("type",): FORMAT,
+        ("ipMasq",): (
+            "The node itself masquerades the traffic of pods, because the plugin would also translate traffic inside "
+            "the cluster."
+        ),
         ("ipam", "ranges"): "Set the node's podCidr instead.",
         ("ipam", "type"): "The lab installs host-local as the only IPAM plugin.",
     },

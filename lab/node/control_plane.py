@@ -106,6 +106,8 @@ def kube_apiserver(spec: Spec, node: Node) -> Service:
         "allow-privileged": "true",
         "authorization-mode": "Node,RBAC",
         "enable-admission-plugins": "NodeRestriction",
+        # Connect to the pods behind a Service, because kube-proxy does not run on every control plane.
+        "enable-aggregator-routing": "true",
         "profiling": "false",
         "anonymous-auth": "false",
         **AUDIT_FLAGS,

@@ -1,10 +1,10 @@
-"""The basis of every node: kernel modules, kernel settings, pod routes, users, folders, and the pod network."""
+"""The basis of every node: kernel modules, kernel settings, routes and rules, users, folders, and the pod network."""
 
 import posixpath
 from collections.abc import Iterable
 from typing import Any
 
-from lab.node import paths
+from lab.node import paths, pod_network
 from lab.node.documents import overlay, to_json, to_yaml
 from lab.node.service import Binary, File, Service
 from lab.node.units import ASSETS, unit, unit_path
@@ -52,7 +52,6 @@ def node_setup(spec: Spec, node: Node) -> Service:
     layout = spec.layout.of(node)
     user_data_files = _user_data_files(spec, node)
     program = (f"{paths.PROGRAMS}/node-setup", layout.kernel_settings, *user_data_files)
-    routes = [route.text for route in spec.routes if route.address != node.address]
     settings = [f"{name} = {value}" for name, value in KERNEL_SETTINGS.items()]
     json_folders = (paths.CNI_CONFIGURATION, *([paths.TEMPLATES] if user_data_files else []))
     return Service(
@@ -63,13 +62,20 @@ def node_setup(spec: Spec, node: Node) -> Service:
             unit_path("node-setup.service"): File(content=unit("node-setup.service", program=" ".join(program))),
             paths.KERNEL_MODULES: File(content=_lines(_kernel_modules(node)), mode=0o644),
             layout.kernel_settings: File(content=_lines(settings), mode=0o644),
-            paths.POD_ROUTES: File(content=_lines(routes), mode=0o644),
+            paths.POD_ROUTES: File(content=_lines(pod_network.routes(spec, node)), mode=0o644),
+            paths.POD_NETWORK_RULES: File(content=pod_network.rules(spec), mode=0o644),
             **_pod_network_files(spec, node, layout),
             **_users_and_folders(spec),
             **_network_files(spec, node),
         },
         binaries={**_pod_network_binaries(node, layout), **_administrator_binaries(spec, node)},
-        check=" && ".join(f'{paths.PROGRAMS}/check-json "$STAGED{folder}"' for folder in json_folders),
+        check=" && ".join(
+            [
+                f'nft --check --file "$STAGED{paths.POD_NETWORK_RULES}"',
+                *(f'{paths.PROGRAMS}/check-json "$STAGED{folder}"' for folder in json_folders),
+                *([f"{paths.PROGRAMS}/check-pod-network"] if node.pod_cidr else []),
+            ]
+        ),
         health=f"{paths.PROGRAMS}/node-setup-healthy {layout.kernel_settings}"
         + (f" && {paths.PROGRAMS}/user-data check {' '.join(user_data_files)}" if user_data_files else ""),
     )
@@ -156,7 +162,8 @@ def _pod_network_files(spec: Spec, node: Node, layout: NodePaths) -> dict[str, F
         "isGateway": True,
         # Otherwise the bridge keeps an address of the node's former pod CIDR, and no pod of the new one can start.
         "forceAddress": True,
-        "ipMasq": True,
+        # The rules of lab/node/pod_network.py masquerade. The plugin would also translate traffic to other nodes.
+        "ipMasq": False,
         # Otherwise the bridge never sends a frame back through the port on which it arrived, so that a pod cannot
         # reach itself through a Service.
         "hairpinMode": True,

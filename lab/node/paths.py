@@ -76,7 +76,13 @@ KERNEL_MODULES = "/etc/modules-load.d/kubernetes.conf"
 """The file that lists the kernel modules of a node: see modules-load.d(5)."""
 
 POD_ROUTES = "/etc/kubernetes/pod-routes"
-"""The file that lists the routes to the pods of other nodes: pod CIDR and node address, one route a line."""
+"""The file that lists the routes to pods, one a line: a range, and the address of a node or `unreachable`."""
+
+POD_NETWORK_RULES = "/etc/kubernetes/pod-network.nft"
+"""The file with the node's nftables rules about the addresses of pods and Services: see `lab/node/pod_network.py`."""
+
+POD_NETWORK_RULES_LOADED = "/run/hardway/pod-network.nft"
+"""The file with those rules as nft lists them, which `node-setup` writes after it has loaded them."""
 
 SYSTEM_USERS = "/etc/sysusers.d/kubernetes.conf"
 """The file that lists system users: see sysusers.d(5)."""
@@ -213,6 +219,7 @@ _IN_SHELL = (
     "CLAIM",
     "RENDERED_FROM_USER_DATA",
     "CLOUD_INIT_USER_DATA",
+    "TEMPLATES",
     "POD_CIDR_PLACEHOLDER",
     "WORKER_NAME",
     "UNITS",
@@ -222,6 +229,8 @@ _IN_SHELL = (
     "KUBE_PROXY_DATA",
     "KERNEL_MODULES",
     "POD_ROUTES",
+    "POD_NETWORK_RULES",
+    "POD_NETWORK_RULES_LOADED",
     "SYSTEM_USERS",
     "NODE_FOLDERS",
     "ROUTE_PROTOCOL",

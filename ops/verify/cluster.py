@@ -24,14 +24,17 @@ def differences(outputs: StackOutputs[str], node_list: Mapping[str, Any]) -> Ite
         node_list: NodeList of the API server.
     """
     items = {item["metadata"]["name"]: item for item in node_list["items"]}
+    owns_cluster = any(node.role == Role.CONTROL_PLANE for node in outputs.nodes.values())
     for name, node in outputs.nodes.items():
         if KUBELET not in outputs.services.get(name, {}):
             continue
         if name in items:
             yield from _node_differences(name, node, items[name])
+            if owns_cluster:
+                yield from _pod_cidr_difference(name, node, items[name])
         else:
             yield Difference(name, KUBELET, "node", "is not in the cluster")
-    if any(node.role == Role.CONTROL_PLANE for node in outputs.nodes.values()):
+    if owns_cluster:
         for name in items.keys() - outputs.nodes.keys():
             yield Difference(name, "", "node", "is in the cluster, but not in the stack")
 
@@ -57,6 +60,15 @@ def _node_differences(name: str, node: NodeOutputs, item: Mapping[str, Any]) -> 
     for taint in node.taints:
         if taint not in taints:
             yield Difference(name, REGISTRATION, f"taint {taint}", "missing")
+
+
+def _pod_cidr_difference(name: str, node: NodeOutputs, item: Mapping[str, Any]) -> Iterator[Difference]:
+    """Yield the difference of the pod CIDR. A cluster that the lab joined may assign pod CIDRs itself."""
+    pod_cidr = item.get("spec", {}).get("podCIDR")
+    if pod_cidr != node.pod_cidr:
+        yield Difference(
+            name, REGISTRATION, "pod CIDR", f"is {pod_cidr}, not {node.pod_cidr}" if pod_cidr else "missing"
+        )
 
 
 def _taint(values: Mapping[str, str]) -> Taint:

@@ -18,10 +18,10 @@ def test_workers_are_ready_under_their_names(lab: RunningLab) -> None:
 
 def test_bridge_has_the_pod_cidr(lab: RunningLab) -> None:
     for worker, pod_cidr in POD_CIDRS.items():
-        bridge = json.loads(lab.ssh(worker, "cat /etc/cni/net.d/172-20-bridge.conf"))
+        bridge = json.loads(lab.ssh(worker, "cat /etc/cni/net.d/172-20-bridge.conflist"))["plugins"][0]
         assert bridge["ipam"]["ranges"] == [[{"subnet": pod_cidr}]]
         # The template has no pod CIDR: the node fills it in.
-        assert pod_cidr not in lab.ssh(worker, "cat /etc/kubernetes/templates/172-20-bridge.conf")
+        assert pod_cidr not in lab.ssh(worker, "cat /etc/kubernetes/templates/172-20-bridge.conflist")
 
 
 def test_bridge_settings_are_a_separate_file(lab: RunningLab) -> None:

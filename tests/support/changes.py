@@ -81,7 +81,6 @@ FIELDS: Mapping[str, Mapping[Keys, Field]] = {
     "cni": {
         ("mtu",): Field(UNSET, (1400, 1450)),
         ("hairpinMode",): Field(True, (False,)),
-        ("ipMasq",): Field(True, ()),
     },
 }
 """Fields that a change may set, by configuration key."""
@@ -194,7 +193,8 @@ def _bootstrap_tokens(spec: Spec, node: Node) -> object:
 
 def _node_setup(spec: Spec, node: Node) -> object:
     routes = [(other.pod_cidr, other.address) for other in spec.kubelets if other.name != node.name]
-    common = (routes, spec.system_user, spec.node_folders, _places(spec, node, "kernel_settings"))
+    rules = (spec.networks.cluster_cidr, spec.networks.service_cidr, {other.address for other in spec.nodes})
+    common = (routes, rules, spec.system_user, spec.node_folders, _places(spec, node, "kernel_settings"))
     if not node.pod_cidr:
         return common
     mode = MODULES[str(node.kube_proxy.get("mode", "iptables"))]
@@ -447,7 +447,7 @@ def _layout(values: Values, rng: random.Random) -> str:
             ("kubeletKey", "/etc/kubernetes/pki/{name}.key"),
             ("kubeProxyKubeconfig", "/etc/kubernetes/kube-proxy.kubeconfig"),
             ("cniBridge", "/etc/cni/net.d/10-bridge-of-{name}.conf"),
-            ("cniBridge", "/etc/cni/net.d/10-bridge.conflist"),
+            ("cniBridge", "/etc/cni/net.d/10-bridge.conf"),
             ("kernelSettings", "/etc/sysctl.d/90-{name}.conf"),
         ]
     )

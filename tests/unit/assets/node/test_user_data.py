@@ -16,8 +16,8 @@ from lab.spec import Node, Spec
 from system.files import CHECKOUT
 from tests.support.node_programs import install
 
-BRIDGE = "/etc/cni/net.d/172-20-bridge.conf"
-TEMPLATE = "/etc/kubernetes/templates/172-20-bridge.conf"
+BRIDGE = "/etc/cni/net.d/172-20-bridge.conflist"
+TEMPLATE = "/etc/kubernetes/templates/172-20-bridge.conflist"
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,10 @@ from lab.spec import Node, Spec, Taint, TaintEffect
 
 AUTHORITIES = {authority_identity(authority) for authority in Authority}
 
-PUBLIC = re.compile(r"/etc/(modules-load\.d|sysctl\.d)/kubernetes\.conf|/etc/kubernetes/pod-routes|/etc/crictl\.yaml")
+PUBLIC = re.compile(
+    r"/etc/(modules-load\.d|sysctl\.d)/kubernetes\.conf|/etc/crictl\.yaml"
+    r"|/etc/kubernetes/(pod-routes|pod-network\.nft)"
+)
 """World-readable files besides the certificates of authorities. The system shows these settings anyway."""
 
 
@@ -132,29 +135,33 @@ def test_node_setup_is_checked_and_retried(dev: Spec) -> None:
         assert "Restart=on-failure\n" in setup.visible_files["/etc/systemd/system/node-setup.service"]
 
 
+BRIDGE = "/etc/cni/net.d/10-bridge.conflist"
+SINGLE_BRIDGE = "/etc/cni/net.d/10-bridge.conf"
+
+
 def test_the_bridge_follows_the_pod_cidr(dev: Spec) -> None:
     moved = replace(dev.workers[0], pod_cidr=IPv4Network("10.200.7.0/24"))
-    bridge = document(dev, moved, "node-setup", "/etc/cni/net.d/10-bridge.conf")
+    bridge = document(dev, moved, "node-setup", BRIDGE)["plugins"][0]
     assert (bridge["isGateway"], bridge["forceAddress"]) == (True, True)
     assert bridge["ipam"]["ranges"] == [[{"subnet": "10.200.7.0/24"}]]
 
 
-def test_the_bridge_is_a_single_plugin_by_default(dev: Spec) -> None:
-    bridge = document(dev, dev.workers[0], "node-setup", "/etc/cni/net.d/10-bridge.conf")
+def test_the_bridge_can_be_a_single_plugin(dev: Spec) -> None:
+    bridge = document(with_single_plugin(dev), dev.workers[0], "node-setup", SINGLE_BRIDGE)
     assert (bridge["type"], bridge["name"]) == ("bridge", "bridge")
     assert "plugins" not in bridge
 
 
-def with_plugin_list(spec: Spec) -> Spec:
-    return replace(spec, layout=replace(spec.layout, cni_bridge="/etc/cni/net.d/10-bridge.conflist"))
+def with_single_plugin(spec: Spec) -> Spec:
+    return replace(spec, layout=replace(spec.layout, cni_bridge=SINGLE_BRIDGE))
 
 
 def test_a_plugin_list_has_bridge_and_portmap(dev: Spec) -> None:
     node = replace(dev.workers[0], cni={"mtu": 1400, "name": "pods", "hairpinMode": None, "ipam": {"dataDir": "/x"}})
-    single = document(dev, node, "node-setup", "/etc/cni/net.d/10-bridge.conf")
-    setup = service(with_plugin_list(dev), node, "node-setup")
-    assert "/etc/cni/net.d/10-bridge.conf" not in setup.files
-    configuration = yaml.safe_load(setup.visible_files["/etc/cni/net.d/10-bridge.conflist"])
+    single = document(with_single_plugin(dev), node, "node-setup", SINGLE_BRIDGE)
+    setup = service(dev, node, "node-setup")
+    assert SINGLE_BRIDGE not in setup.files
+    configuration = yaml.safe_load(setup.visible_files[BRIDGE])
     bridge, portmap = configuration.pop("plugins")
     assert configuration == {"cniVersion": "1.0.0", "name": "pods"}
     assert bridge == {key: value for key, value in single.items() if key not in configuration}
@@ -163,7 +170,7 @@ def test_a_plugin_list_has_bridge_and_portmap(dev: Spec) -> None:
 
 
 def test_every_configured_plugin_is_on_the_node(dev: Spec) -> None:
-    for spec in (dev, with_plugin_list(dev)):
+    for spec in (dev, with_single_plugin(dev)):
         setup = service(spec, spec.workers[0], "node-setup")
         texts = [text for path, text in setup.visible_files.items() if path.startswith("/etc/cni/net.d/")]
         named = {plugin for text in texts for plugin in re.findall(r'"type": "([a-z-]+)"', text)}
@@ -329,4 +336,5 @@ def test_each_node_has_routes_to_other_pods(dev: Spec) -> None:
         for node in dev.nodes
     }
     to_0, to_1 = "10.200.0.0/24 10.240.0.20", "10.200.1.0/24 10.240.0.21"
-    assert routes == {"server": {to_0, to_1}, "node-0": {to_1}, "node-1": {to_0}}
+    others = "10.200.0.0/16 unreachable"
+    assert routes == {"server": {to_0, to_1, others}, "node-0": {to_1, others}, "node-1": {to_0, others}}

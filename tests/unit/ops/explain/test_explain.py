@@ -136,7 +136,7 @@ def test_path_depends_on_the_layout(capsys: pytest.CaptureFixture[str]) -> None:
 def test_every_file_has_a_reader(capsys: pytest.CaptureFixture[str]) -> None:
     readers = {part["path"]: part["readers"] for part in run(capsys, "node-1", "node-setup")["parts"]}
     assert readers["/etc/kubernetes/pod-routes"] == ["node-setup"]
-    assert readers["/etc/cni/net.d/10-bridge.conf"] == ["containerd, which watches this folder"]
+    assert readers["/etc/cni/net.d/10-bridge.conflist"] == ["containerd, which watches this folder"]
     assert readers["/etc/systemd/system/node-setup.service"] == ["systemd"]
     assert readers["/opt/cni/bin/bridge"] == []
 

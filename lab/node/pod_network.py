@@ -1,0 +1,71 @@
+"""The packet filter rules and routes by which a node treats the addresses of pods and Services."""
+
+from ipaddress import IPv4Network
+
+from lab.spec import Node, Spec
+
+RULES_TABLE = "hardway"
+"""The nftables table of the rules."""
+
+_MULTICAST = IPv4Network("224.0.0.0/4")
+
+_RULES = """\
+# Loaded by node-setup, which replaces the whole table in one step.
+add table ip {table}
+delete table ip {table}
+table ip {table} {{
+	# Destinations that see the address of a pod: pods, and nodes that have a route to it.
+	set untranslated {{
+		type ipv4_addr
+		flags interval
+		auto-merge
+		elements = {{ {untranslated} }}
+	}}
+
+	# Traffic of pods that leaves the cluster gets the address of the node.
+	chain postrouting {{
+		type nat hook postrouting priority srcnat; policy accept;
+		ip saddr {pods} ip daddr != @untranslated masquerade fully-random
+	}}
+
+	# kube-proxy has replaced the addresses of Services before these chains, or with ipvs it has taken the packets away.
+	# Nothing serves the rest, and it must not leave by the default route.
+	chain forward {{
+		type filter hook forward priority filter; policy accept;
+		ip daddr {services} reject
+	}}
+	chain output {{
+		type filter hook output priority filter; policy accept;
+		ip daddr {services} reject
+	}}
+}}
+"""
+
+
+def rules(spec: Spec) -> str:
+    """Return the nftables rules of a node. They are the same on every node of a lab.
+
+    Pods and nodes reach each other without address translation. The CNI plugin could not do that: it knows only the
+    pod CIDR of its own node, and masquerades everything else.
+    """
+    networks = spec.networks
+    addresses = {node.address for node in spec.nodes} | {route.address for route in spec.pod_routes}
+    if spec.api_address:
+        addresses.add(spec.api_address)
+    untranslated = [networks.cluster_cidr, _MULTICAST, *sorted(addresses)]
+    return _RULES.format(
+        table=RULES_TABLE,
+        untranslated=", ".join(map(str, untranslated)),
+        pods=networks.cluster_cidr,
+        services=networks.service_cidr,
+    )
+
+
+def routes(spec: Spec, node: Node) -> list[str]:
+    """Return the lines of the file of pod routes: a destination, and the next hop or `unreachable`.
+
+    The last route applies to pods that no node has, which therefore do not leave by the default route. The nodes of a
+    cluster that the lab joins are not all known here, and its network may route their pods, so there it is missing.
+    """
+    lines = [route.text for route in spec.routes if route.address != node.address]
+    return lines if spec.join else [*lines, f"{spec.networks.cluster_cidr} unreachable"]
