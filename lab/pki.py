@@ -14,10 +14,14 @@ class Authority(StrEnum):
 
     etcd has its own authority, because it accepts every client certificate that its authority signed. With a shared
     authority, every kubelet could log in to etcd (https://etcd.io/docs/v3.6/op-guide/security/).
+
+    The front proxy has its own authority, because an extension API server believes the user name in a request from
+    every client that this authority signed (https://kubernetes.io/docs/tasks/extend-kubernetes/configure-aggregation-layer/).
     """
 
     KUBERNETES = "kubernetes"
     ETCD = "etcd"
+    FRONT_PROXY = "front-proxy"
 
 
 class Use(StrEnum):
@@ -59,6 +63,9 @@ BOOTSTRAP_TOKENS = "bootstrap-tokens"
 
 ADMIN = "admin"
 """The name of the administrator's identity."""
+
+FRONT_PROXY_CLIENT = "front-proxy-client"
+"""The identity and common name with which API servers forward requests to extension API servers."""
 
 KUBE_PROXY_USER = "system:kube-proxy"
 """The user of every kube-proxy."""
@@ -148,6 +155,9 @@ def _control_plane_identities(spec: Spec) -> dict[str, Identity]:
         "kube-apiserver-kubelet-client": Identity(common_name="kubernetes", uses=(Use.CLIENT,)),
         "kube-apiserver-etcd-client": Identity(
             common_name="kube-apiserver-etcd-client", uses=(Use.CLIENT,), authority=Authority.ETCD
+        ),
+        FRONT_PROXY_CLIENT: Identity(
+            common_name=FRONT_PROXY_CLIENT, uses=(Use.CLIENT,), authority=Authority.FRONT_PROXY
         ),
         "kube-controller-manager": Identity(common_name="system:kube-controller-manager", uses=(Use.CLIENT,)),
         "kube-scheduler": Identity(common_name="system:kube-scheduler", uses=(Use.CLIENT,)),

@@ -398,9 +398,11 @@ class Addons:
 
     Attributes:
         dns: CoreDNS; None for no cluster DNS.
+        metrics_server: True if metrics-server runs in the cluster.
     """
 
     dns: DnsAddon | None = None
+    metrics_server: bool = False
 
 
 ADDON_NODES = 3

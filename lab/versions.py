@@ -20,7 +20,8 @@ class Release:
     """The URLs of an official release.
 
     Attributes:
-        archive: The URL of the archive, or of the program itself. It may contain placeholders, see `fill`.
+        archive: The URL of the archive, or of the program itself. It may contain placeholders, see `fill`. Empty if
+            the project releases no binaries, so that its programs are always built.
         checksum: The URL of the published SHA-256. It may contain placeholders.
     """
 
@@ -256,7 +257,7 @@ def _source(name: str, table: Mapping[str, Any], versions: tuple[str, ...]) -> S
 
 
 def _release(table: Mapping[str, Any]) -> Release:
-    return Release(archive=table["release"], checksum=table["checksum"])
+    return Release(archive=table.get("release", ""), checksum=table.get("checksum", ""))
 
 
 @cache

@@ -168,9 +168,18 @@ def _busybox_digest() -> str:
         raise ToolchainError(f"{BUSYBOX} does not exist. Install Debian's package busybox-static.") from None
 
 
-def _coredns_binary() -> binaries.BinaryFile:
-    program = ("coredns", version("coredns"))
+def _binary(name: str) -> binaries.BinaryFile:
+    program = (name, version(name))
     return binaries.ensure([program])[program]
+
+
+def _program_recipe(name: str) -> _ImageRecipe:
+    """Return the recipe of an image that contains only a program of the same name."""
+    return _ImageRecipe(
+        made_from=lambda: {name: _binary(name).sha256},
+        files=lambda: {name: _read_intact(_binary(name).path)},
+        config={"Entrypoint": [f"/{name}"], "WorkingDir": "/"},
+    )
 
 
 def _read_intact(path: Path) -> bytes:
@@ -189,11 +198,8 @@ _RECIPES = {
         files=_busybox,
         config={"Cmd": ["sh"], "Env": ["PATH=/bin"], "WorkingDir": "/"},
     ),
-    "coredns": _ImageRecipe(
-        made_from=lambda: {"coredns": _coredns_binary().sha256},
-        files=lambda: {"coredns": _read_intact(_coredns_binary().path)},
-        config={"Entrypoint": ["/coredns"], "WorkingDir": "/"},
-    ),
+    "coredns": _program_recipe("coredns"),
+    "metrics-server": _program_recipe("metrics-server"),
 }
 
 

@@ -94,7 +94,13 @@ class ReleaseHosts:
         self._is_offline = False
 
     def announce(self, title: str, release: Release) -> None:
-        """Print that a release is being downloaded, unless its host is known to be unreachable."""
+        """Print that a release is being downloaded, unless its host is known to be unreachable.
+
+        Raises:
+            NotAvailableError: The project has no release.
+        """
+        if not release.archive:
+            raise NotAvailableError("the project releases no binaries")
         host = urllib.parse.urlsplit(release.archive).netloc
         if host not in self._unreachable:
             say(f"{title}: downloading the official release from {host}")

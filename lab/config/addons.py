@@ -115,4 +115,5 @@ def build_addons(lab: LabValues) -> Addons:
         )
         if lab["clusterDnsAddon"]
         else None,
+        metrics_server=lab["addons"]["metricsServer"]["enabled"],
     )

@@ -41,6 +41,7 @@ RESERVED_PATHS = (
             "ca.crt",
             "etcd-ca.crt",
             "encryption-config.json",
+            *("front-proxy-ca.crt", "front-proxy-client.crt", "front-proxy-client.key"),
             "service-accounts.key",
             *(
                 f"kube-apiserver{client}.{part}"

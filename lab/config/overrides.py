@@ -110,9 +110,13 @@ PROTECTED_FLAGS: Mapping[FlagsKey, Mapping[str, str]] = {
                 "service-account-key-file",
                 "service-account-signing-key-file",
                 "audit-policy-file",
+                "requestheader-client-ca-file",
+                "proxy-client-cert-file",
+                "proxy-client-key-file",
             ),
             WRITTEN_FILE,
         ),
+        "requestheader-allowed-names": IDENTITY,
         "etcd-servers": "The lab's etcd members listen at these URLs.",
     },
     "controllerManagerFlags": {

@@ -77,10 +77,17 @@ class DnsAddonValues(TypedDict, total=False):
     corefile: tuple[str, ...]
 
 
+class SwitchValues(TypedDict, total=False):
+    """The values of an add-on that can only be turned on and off."""
+
+    enabled: bool
+
+
 class AddonsValues(TypedDict, total=False):
     """The values of the add-ons."""
 
     dns: DnsAddonValues
+    metricsServer: SwitchValues
 
 
 class LabValues(TypedDict, total=False):

@@ -9,7 +9,7 @@ from lab.node.load_balancer import load_balancer
 from lab.node.service import Binary, Credential, File, Part, Service
 from lab.node.units import command, unit, unit_path
 from lab.node.worker import CIPHER_SUITES, LOG_LEVEL
-from lab.pki import SERVICE_ACCOUNTS, Authority, authority_identity, etcd_identity
+from lab.pki import FRONT_PROXY_CLIENT, SERVICE_ACCOUNTS, Authority, authority_identity, etcd_identity
 from lab.spec import API_PORT, Node, Spec
 from lab.versions import version
 
@@ -91,12 +91,18 @@ def etcd_member_command(verb: str, node: Node) -> str:
 
 def kube_apiserver(spec: Spec, node: Node) -> Service:
     """Return the API server, with Node and RBAC authorization, NodeRestriction, and TLS for every connection."""
-    serving, kubelet_client, etcd_client = (
+    serving, kubelet_client, etcd_client, front_proxy = (
         KeyPair.of(identity, folder=paths.KUBERNETES_DATA)
-        for identity in ("kube-apiserver", "kube-apiserver-kubelet-client", "kube-apiserver-etcd-client")
+        for identity in (
+            "kube-apiserver",
+            "kube-apiserver-kubelet-client",
+            "kube-apiserver-etcd-client",
+            FRONT_PROXY_CLIENT,
+        )
     )
     authority = paths.KUBE_APISERVER_AUTHORITY
     etcd_authority = f"{paths.KUBERNETES_DATA}/etcd-ca.crt"
+    front_proxy_authority = f"{paths.KUBERNETES_DATA}/front-proxy-ca.crt"
     service_accounts = f"{paths.KUBERNETES_DATA}/service-accounts.key"
     flags = {
         "advertise-address": str(node.address),
@@ -124,6 +130,14 @@ def kube_apiserver(spec: Spec, node: Node) -> Service:
         "kubelet-client-certificate": kubelet_client.certificate,
         "kubelet-client-key": kubelet_client.key,
         "kubelet-preferred-address-types": "InternalIP,Hostname",
+        # Extension API servers read these flags from the ConfigMap extension-apiserver-authentication.
+        "requestheader-client-ca-file": front_proxy_authority,
+        "requestheader-allowed-names": FRONT_PROXY_CLIENT,
+        "requestheader-username-headers": "X-Remote-User",
+        "requestheader-group-headers": "X-Remote-Group",
+        "requestheader-extra-headers-prefix": "X-Remote-Extra-",
+        "proxy-client-cert-file": front_proxy.certificate,
+        "proxy-client-key-file": front_proxy.key,
         "service-account-issuer": f"https://kubernetes.default.svc.{spec.networks.cluster_domain}",
         "service-account-key-file": service_accounts,
         "service-account-signing-key-file": service_accounts,
@@ -148,10 +162,12 @@ def kube_apiserver(spec: Spec, node: Node) -> Service:
             paths.AUDIT_POLICY: File(content=to_yaml(audit_policy())),
             authority: authority_file(),
             etcd_authority: authority_file(Authority.ETCD),
+            front_proxy_authority: authority_file(Authority.FRONT_PROXY),
             service_accounts: File(content=Credential(identity=SERVICE_ACCOUNTS, part=Part.KEY)),
             **serving.files,
             **kubelet_client.files,
             **etcd_client.files,
+            **front_proxy.files,
         },
         binaries=_kubernetes_binary(node, "kube-apiserver"),
         # Existing Services keep their addresses. With another range, half the lab would use the old one.

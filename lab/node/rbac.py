@@ -1,4 +1,4 @@
-"""RBAC objects: bindings of ClusterRoles to users and groups."""
+"""RBAC objects: bindings of roles to users, groups and service accounts."""
 
 from typing import Any
 
@@ -18,6 +18,24 @@ def cluster_role_binding(name: str, role: str, subject: dict[str, Any]) -> dict[
         "kind": "ClusterRoleBinding",
         "metadata": {"name": name},
         "roleRef": {"apiGroup": API_GROUP, "kind": "ClusterRole", "name": role},
+        "subjects": [subject],
+    }
+
+
+def role_binding(name: str, namespace: str, role: str, subject: dict[str, Any]) -> dict[str, Any]:
+    """Return a RoleBinding of a Role in the same namespace.
+
+    Args:
+        name: The name of the binding.
+        namespace: The namespace of both.
+        role: The name of the Role.
+        subject: The subject, for example a result of `user` or `group`.
+    """
+    return {
+        "apiVersion": f"{API_GROUP}/v1",
+        "kind": "RoleBinding",
+        "metadata": {"name": name, "namespace": namespace},
+        "roleRef": {"apiGroup": API_GROUP, "kind": "Role", "name": role},
         "subjects": [subject],
     }
 

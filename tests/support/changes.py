@@ -182,8 +182,17 @@ def _addons(spec: Spec, node: Node) -> object:
         return None
     replicas = min(2, len(spec.addon_candidates))
     dns = (spec.networks.cluster_dns, spec.networks.cluster_domain, replicas) if spec.addons.dns else None
-    pods = [placed.name for placed in spec.addon_nodes] if spec.addons.dns else None
-    return dns, pods, node.address, node.kubernetes_version, _certificates(spec), spec.tls_bootstrap
+    has_pods = spec.addons.dns or spec.addons.metrics_server
+    pods = [placed.name for placed in spec.addon_nodes] if has_pods else None
+    return (
+        dns,
+        spec.addons.metrics_server,
+        pods,
+        node.address,
+        node.kubernetes_version,
+        _certificates(spec),
+        spec.tls_bootstrap,
+    )
 
 
 def _bootstrap_tokens(spec: Spec, node: Node) -> object:
@@ -467,6 +476,7 @@ KINDS: Mapping[str, Kind] = {
     "taint": _taint,
     "field moved": _moved,
     "DNS add-on": _one_of({"clusterDnsAddon": (True, False)}),
+    "metrics-server": _one_of({"addons": ({}, {"metricsServer": {"enabled": False}})}),
     "no service": _one_of(
         {
             "maxUnavailable": ("1", "2", "50%"),

@@ -14,6 +14,7 @@ SUBJECTS: dict[str, tuple[str, str | None, set[Use], Authority]] = {
     "kube-apiserver": ("kube-apiserver", None, {SERVER}, Authority.KUBERNETES),
     "kube-apiserver-kubelet-client": ("kubernetes", None, {CLIENT}, Authority.KUBERNETES),
     "kube-apiserver-etcd-client": ("kube-apiserver-etcd-client", None, {CLIENT}, Authority.ETCD),
+    "front-proxy-client": ("front-proxy-client", None, {CLIENT}, Authority.FRONT_PROXY),
     "kube-controller-manager": ("system:kube-controller-manager", None, {CLIENT}, Authority.KUBERNETES),
     "kube-scheduler": ("system:kube-scheduler", None, {CLIENT}, Authority.KUBERNETES),
     "kube-proxy": ("system:kube-proxy", "system:node-proxier", {CLIENT}, Authority.KUBERNETES),

@@ -134,3 +134,31 @@ def test_stub_domains_and_forwarders_are_in_the_corefile(dev: Spec) -> None:
     assert "    log\n" in main
     assert "    forward . 10.0.0.1\n" in main
     assert "    forward . 10.0.0.2 10.0.0.3\n" in stub
+
+
+def test_metrics_server_checks_the_certificates_of_kubelets(dev: Spec) -> None:
+    pod = objects(dev)["Deployment", "metrics-server"]["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    [flag] = [flag for flag in container["args"] if "authority" in flag]
+    mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    folder, _, file = flag.partition("=")[2].rpartition("/")
+    assert (volumes[mounts[folder]]["configMap"]["name"], file) == ("kube-root-ca.crt", "ca.crt")
+    assert not any("insecure" in flag for flag in container["args"])
+
+
+def test_metrics_server_can_be_switched_off(dev: Spec) -> None:
+    without = replace(dev, addons=replace(dev.addons, metrics_server=False))
+    assert ("APIService", "v1beta1.metrics.k8s.io") in objects(dev)
+    assert not any("metrics" in name for _, name in objects(without))
+    assert {image.name for image in addon_images(without, dev.workers[0])} == {"coredns"}
+
+
+def test_the_api_of_metrics_server_leads_to_its_pods(dev: Spec) -> None:
+    found = objects(dev)
+    reference = found["APIService", "v1beta1.metrics.k8s.io"]["spec"]["service"]
+    service = found["Service", reference["name"]]["spec"]
+    template = found["Deployment", "metrics-server"]["spec"]["template"]
+    assert service["selector"].items() <= template["metadata"]["labels"].items()
+    assert service["ports"][0]["port"] == reference["port"]
+    assert service["ports"][0]["targetPort"] in {port["name"] for port in template["spec"]["containers"][0]["ports"]}
