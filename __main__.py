@@ -8,6 +8,7 @@ import pulumi
 from components import artifacts, debug_log, stack_traces
 from components.lab import Lab, LabArgs
 from host.engine.drift import recorded_drift
+from host.project_files import read_project_file
 from host.workspace import Workspace
 from lab.config.parse import parse, secret_values
 from lab.node.render import render
@@ -23,7 +24,7 @@ configuration = pulumi.runtime.config.CONFIG.get()
 try:
     secret_keys = filter(pulumi.runtime.config.is_config_secret, configuration)
     secret = secret_values(configuration, secret_keys, Workspace(CHECKOUT).stack_file(pulumi.get_stack()))
-    spec = parse(configuration, secret, now=datetime.now(UTC))
+    spec = parse(configuration, secret, now=datetime.now(UTC), read_file=read_project_file)
     rendered = render(spec)
     lab = Lab(
         spec.name,

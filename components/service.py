@@ -120,6 +120,7 @@ def _settings(args: NodeServiceArgs) -> dict[str, str]:
         "activation": service.activation,
         "check": service.check,
         "health": service.health,
+        "drift": service.drift,
         "timeout": str(args.timeout),
         "repair": args.repair,
     }

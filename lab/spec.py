@@ -399,10 +399,12 @@ class Addons:
     Attributes:
         dns: CoreDNS; None for no cluster DNS.
         metrics_server: True if metrics-server runs in the cluster.
+        manifests: Further Kubernetes objects that the configuration names. They may contain secrets.
     """
 
     dns: DnsAddon | None = None
     metrics_server: bool = False
+    manifests: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
 
 
 ADDON_NODES = 3

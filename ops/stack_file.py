@@ -3,11 +3,13 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from host.project_files import read_project_file
 from host.workspace import Workspace
 from lab.config.parse import ConfigurationError, parse
 from lab.config.schema import project
@@ -65,7 +67,9 @@ def read_stack(stack: str, checkout: Path = CHECKOUT, commands: Commands | None 
     if secret:
         values = _decrypted(stack, path.name, commands or Commands())
     try:
-        return StackConfiguration(values, parse(values, secret), secret)
+        return StackConfiguration(
+            values, parse(values, secret, read_file=partial(read_project_file, checkout=checkout)), secret
+        )
     except ConfigurationError as error:
         raise StackFileError(f"{path.name}: {error}") from None
 

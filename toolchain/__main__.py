@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lab.versions import default_kubernetes_version, images
 from system.errors import exit_code_of
-from toolchain import binaries, engine, packages, vm_image
+from toolchain import binaries, downloads, engine, packages, vm_image
 from toolchain import images as image_archives
 from toolchain.cache import DAY, UNUSED_AFTER, Cache
 from toolchain.store import ArtifactStore
@@ -53,6 +53,10 @@ def _vm_image(options: argparse.Namespace) -> None:
 
 def _cloud_image(options: argparse.Namespace) -> None:
     print(f"disk {vm_image.ensure_cloud_image(options.location, Cache(verify=options.verify)).disk}")
+
+
+def _download(options: argparse.Namespace) -> None:
+    print(downloads.ensure_download(options.location, Cache(verify=options.verify)))
 
 
 def _packages(options: argparse.Namespace) -> None:
@@ -154,6 +158,13 @@ def _parser() -> argparse.ArgumentParser:
         "Print the path of the disk.",
     )
     sub.add_argument("location", help="a path or URL; `#sha256=…` at its end pins the content")
+    sub = command(
+        "download",
+        _download,
+        "download a file that the configuration names",
+        "Print the path of the file.",
+    )
+    sub.add_argument("location", help="a URL with `#sha256=…` at its end")
     sub = command(
         "packages",
         _packages,

@@ -3,12 +3,12 @@
 import re
 from collections.abc import Mapping
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, cast
 
 from lab.config.kubernetes_names import dns_subdomain
 from lab.config.problems import Problems
 from lab.config.schema import Converter, display_key, suggestion
-from lab.config.values import AddonsValues, Configuration, LabValues
+from lab.config.values import AddonsValues, Configuration, LabValues, Manifest
 from lab.spec import Addons, DnsAddon
 
 MAX_DNS_REPLICAS = 100
@@ -116,4 +116,5 @@ def build_addons(lab: LabValues) -> Addons:
         if lab["clusterDnsAddon"]
         else None,
         metrics_server=lab["addons"]["metricsServer"]["enabled"],
+        manifests=tuple(document for each in cast(list[Manifest], lab["manifests"]) for document in each.objects),
     )

@@ -10,6 +10,7 @@ from typing import Any
 from lab.config import addons, join, machines, node_paths, registries
 from lab.config.address_plan import ipv4_address, ipv4_network
 from lab.config.kubernetes_names import dns_label, dns_subdomain, labels, node_name, taint, taints
+from lab.config.manifests import manifest, no_project_files
 from lab.config.schema import Converter, optional
 from lab.spec import Virtualization
 from lab.versions import kubernetes_versions
@@ -151,6 +152,7 @@ CONVERTERS: Mapping[str, Converter] = {
     **addons.CONVERTERS,
     **node_paths.CONVERTERS,
     **registries.CONVERTERS,
+    "manifests[]": manifest(no_project_files),
     "certificateAuthorityValidityHours": _range(2, MAX_VALIDITY_HOURS, "hours"),
     "certificateValidityHours": _range(2, MAX_VALIDITY_HOURS, "hours"),
     "certificateRenewalHours": _range(1, MAX_VALIDITY_HOURS, "hours"),

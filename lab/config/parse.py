@@ -4,7 +4,7 @@ Everything that is known to be wrong before a VM exists is refused here, with al
 """
 
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
@@ -14,6 +14,7 @@ import yaml
 from lab.config.build import build_spec
 from lab.config.converters import CONVERTERS
 from lab.config.join import without_default_control_planes
+from lab.config.manifests import manifest, no_project_files
 from lab.config.problems import ConfigurationError, Problem, Problems
 from lab.config.rules import RULES
 from lab.config.schema import SchemaConverter, decode, project, suggestion, value_of_unknown_key
@@ -24,7 +25,12 @@ from lab.spec import Spec
 __all__ = ["ConfigurationError", "Problem", "load", "parse", "secret_values"]
 
 
-def parse(values: Mapping[str, Any], secret: Iterable[str | KeyPath] = (), now: datetime | None = None) -> Spec:
+def parse(
+    values: Mapping[str, Any],
+    secret: Iterable[str | KeyPath] = (),
+    now: datetime | None = None,
+    read_file: Callable[[str], str] = no_project_files,
+) -> Spec:
     """Parse a stack's configuration.
 
     Args:
@@ -33,6 +39,7 @@ def parse(values: Mapping[str, Any], secret: Iterable[str | KeyPath] = (), now: 
             are ignored. A missing key gets the default from Pulumi.yaml.
         secret: The secret values: the top-level key of each, with or without the namespace, or its path.
         now: The time at which given certificates must be valid; None to skip that check.
+        read_file: Returns the text of a file of the project. Raises ValueError with an explanation.
 
     Returns:
         The spec of the lab.
@@ -46,7 +53,7 @@ def parse(values: Mapping[str, Any], secret: Iterable[str | KeyPath] = (), now: 
     _check_namespaces(values, namespace, problems)
     decoded = _decoded(_own_values(values))
     secrets = find_secrets(paths, decoded, schema, problems, f"{namespace}:")
-    converter = SchemaConverter(CONVERTERS, problems)
+    converter = SchemaConverter({**CONVERTERS, "manifests[]": manifest(read_file)}, problems)
     converted = converter.convert(schema, without_default_control_planes(decoded), f"{namespace}:")
     configuration = Configuration(namespace=namespace, lab=cast(LabValues, converted), now=now)
     for rule in RULES:

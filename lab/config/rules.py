@@ -13,6 +13,7 @@ from lab.config.address_plan import (
 )
 from lab.config.join import check_certificate_validity, check_credentials, check_join
 from lab.config.machines import check_existing_machines
+from lab.config.manifests import check_manifests
 from lab.config.node_paths import check_layout, check_node_folders
 from lab.config.overrides import check_field_values, check_flags, check_protected_fields
 from lab.config.precedence import effective
@@ -142,6 +143,7 @@ RULES: tuple[Rule, ...] = (
     check_ranges,
     check_cluster_dns,
     check_addons,
+    check_manifests,
     check_addresses,
     check_pod_cidrs,
     check_pod_capacity,

@@ -77,6 +77,19 @@ class DnsAddonValues(TypedDict, total=False):
     corefile: tuple[str, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """A file of Kubernetes objects.
+
+    Attributes:
+        place: The path or URL of the file.
+        objects: The objects.
+    """
+
+    place: str
+    objects: tuple[Mapping[str, Any], ...]
+
+
 class SwitchValues(TypedDict, total=False):
     """The values of an add-on that can only be turned on and off."""
 
@@ -110,6 +123,7 @@ class LabValues(TypedDict, total=False):
     clusterDomain: str
     clusterDnsAddon: bool
     addons: AddonsValues
+    manifests: list[Manifest | IncompleteObject]
     kubelet: Overrides
     kubeProxy: Overrides
     containerd: Overrides

@@ -129,6 +129,8 @@ class Service:
             changed files, each with a space before and after it.
         health: Shell code that succeeds if the service is healthy. Otherwise it prints the reason. Exit code 3 means
             that the service cannot become healthy.
+        drift: Shell code that prints the differences of what the service manages beyond the node's files: a subject, a
+            tab and the difference, one a line. `verify-node` runs it.
         leave: Shell code that runs on the node before the service is removed from it.
         secrets: The texts in the files that the node must not show in a message.
     """
@@ -143,6 +145,7 @@ class Service:
     activation: str = "restart"
     check: str = "true"
     health: str = "true"
+    drift: str = ""
     leave: str = ""
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
 

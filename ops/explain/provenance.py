@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from host.project_files import read_project_file
 from lab.config.parse import ConfigurationError, parse
 from lab.config.schema import project
 from lab.config.secrets import KeyPath
@@ -193,7 +194,7 @@ class _Search:
         self._path = self._varied_path(self._path) or self._path
         workers = self._values["workers"]
         self._values = {**self._values, "workers": [workers[each] for each in self._workers]}
-        self._spec = parse(self._values, self._stack.secret)
+        self._spec = parse(self._values, self._stack.secret, read_file=read_project_file)
         self._texts = self._rendered(self._spec)
         self._lines = {
             path: dict(_equal_lines(text, self._found.texts[path]))
@@ -230,7 +231,7 @@ class _Search:
     def _render(self, path: KeyPath, value: Any) -> Texts | None:
         """Return the service's texts with another value at a configuration path, None if that is no valid lab."""
         try:
-            spec = parse(varied(self._values, path, value), self._stack.secret)
+            spec = parse(varied(self._values, path, value), self._stack.secret, read_file=read_project_file)
         except ConfigurationError:
             return None
         return self._rendered(spec)

@@ -171,6 +171,7 @@ class Node(Sandbox):
             "activation": service.activation,
             "check": service.check,
             "health": service.health,
+            "drift": service.drift,
             "timeout": str(timeout),
             "repair": repair,
         }

@@ -16,6 +16,8 @@ ADDONS = (
     Addon(objects=bootstrap.certificate_access, enabled=lambda spec: spec.tls_bootstrap),
     Addon(objects=cluster_dns, enabled=lambda spec: spec.addons.dns is not None, images=("coredns",)),
     Addon(objects=metrics_server, enabled=lambda spec: spec.addons.metrics_server, images=("metrics-server",)),
+    # The objects of the user come last, because they may need those of the lab.
+    Addon(objects=lambda spec: [dict(document) for document in spec.addons.manifests]),
 )
 """All add-ons, in the order in which their objects are created."""
 

@@ -1,6 +1,8 @@
-"""`assets/node/apply-objects` with a fake kubectl that can refuse an object."""
+"""`assets/node/apply-objects` with a fake kubectl that records its calls and can refuse objects."""
 
+import json
 import subprocess
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -9,29 +11,117 @@ from lab.node.units import ASSETS
 from tests.support.fake_programs import put
 
 KUBECTL = """
+echo "$*" >>{folder}/calls
 case "$*" in
-  *--force*--prune* | *--prune*--force*) echo "--force cannot be used with --prune"; exit 1 ;;
-  *--force*) echo force >>{log}; rm -f {immutable} ;;
-  *--prune*) echo prune >>{log}; test ! -e {immutable} ;;
+  *'get configmap hardway-addons'*) cat {folder}/inventory ;;
+  *' apply '*'--filename=-'*) cat >{folder}/inventory ;;
+  *' apply '*) if [ -s {folder}/errors ]; then head -n 1 {folder}/errors >&2; sed -i 1d {folder}/errors; exit 1; fi ;;
+  *' diff '*) cat {folder}/diff; exit 1 ;;
 esac
 """
 
+SERVICE, DEPLOYMENT = "Service.v1. kube-system kube-dns", "Deployment.v1.apps kube-system coredns"
+GONE = "ConfigMap.v1. default gone"
 
-def apply(programs: Path, *, immutable: bool) -> tuple[int, list[str]]:
-    """Return the exit code and the calls of kubectl.
 
-    Args:
-        programs: The folder of the fake programs.
-        immutable: True if the cluster has an object that cannot be changed to the new one.
+@dataclass
+class Cluster:
+    """A folder of add-ons and a fake cluster.
+
+    Attributes:
+        programs: Folder of the fake programs.
+        folder: Folder of the add-ons and of the fake's files.
+        errors: Errors of the attempts to apply the objects.
     """
-    log, marker = programs / "log", programs / "immutable"
-    if immutable:
-        marker.touch()
-    put(programs, "kubectl", KUBECTL.format(log=log, immutable=marker))
-    result = subprocess.run([str(ASSETS / "node/apply-objects"), "/folder"], check=False, timeout=60)
-    return result.returncode, log.read_text().split()
+
+    programs: Path
+    folder: Path
+    errors: list[str] = field(default_factory=list)
+
+    def run(self, verb: str, inventory: str, diff: str = "") -> subprocess.CompletedProcess[str]:
+        """Run the program."""
+        put(self.programs, "kubectl", KUBECTL.format(folder=self.folder))
+        put(self.programs, "sleep", "")
+        for name, text in {
+            "objects": f"{SERVICE}\n{DEPLOYMENT}\n",
+            "manifests.yaml": "",
+            "inventory": json.dumps({"data": {"objects": inventory}}),
+            "errors": "".join(f"{error}\n" for error in self.errors),
+            "diff": diff,
+        }.items():
+            (self.folder / name).write_text(text)
+        command = [str(ASSETS / "node/apply-objects"), verb, str(self.folder)]
+        return subprocess.run(command, check=False, timeout=60, capture_output=True, text=True)
+
+    @property
+    def deleted(self) -> list[str]:
+        """Kind and name of each object that was deleted."""
+        calls = (self.folder / "calls").read_text().splitlines()
+        words = [call.split() for call in calls if " delete " in call]
+        for call in words:
+            assert "--selector=app.kubernetes.io/managed-by=hardway" in call
+        return [
+            f"{call[call.index('delete') + 1]} {word.partition('metadata.name=')[2]}"
+            for call in words
+            for word in call
+            if "metadata.name=" in word
+        ]
+
+    @property
+    def inventory(self) -> list[str]:
+        """The objects that the inventory lists."""
+        text: str = json.loads((self.folder / "inventory").read_text())["data"]["objects"]
+        return text.splitlines()
 
 
-@pytest.mark.parametrize(("immutable", "expected"), [(False, ["prune"]), (True, ["prune", "force", "prune"])])
-def test_only_immutable_objects_are_recreated(programs: Path, immutable: bool, expected: list[str]) -> None:
-    assert apply(programs, immutable=immutable) == (0, expected)
+@pytest.fixture
+def cluster(programs: Path) -> Cluster:
+    folder = programs / "addons"
+    folder.mkdir()
+    return Cluster(programs, folder)
+
+
+def test_objects_without_a_file_are_deleted(cluster: Cluster) -> None:
+    assert cluster.run("apply", f"{SERVICE}\n{GONE}\n").returncode == 0
+    assert cluster.deleted == ["ConfigMap.v1. gone"]
+    assert cluster.inventory == [SERVICE, DEPLOYMENT]
+
+
+def test_nothing_is_deleted_after_a_failure(cluster: Cluster) -> None:
+    cluster.errors = ['The Deployment "coredns" is invalid: spec.replicas: Invalid value: -1']
+    result = cluster.run("apply", f"{SERVICE}\n{GONE}\n")
+    assert (result.returncode, cluster.deleted) == (1, [])
+    assert "spec.replicas" in result.stderr
+    assert set(cluster.inventory) == {SERVICE, DEPLOYMENT, GONE}
+
+
+def test_a_field_that_cannot_change_recreates_the_object(cluster: Cluster) -> None:
+    cluster.errors = ['The Service "kube-dns" is invalid: spec.clusterIPs[0]: Invalid value: may not change once set']
+    assert cluster.run("apply", SERVICE).returncode == 0
+    assert cluster.deleted == ["Service.v1. kube-dns"]
+
+
+def test_an_object_waits_for_its_kind(cluster: Cluster) -> None:
+    missing = 'error: resource mapping not found for name: "a": no matches for kind "Thing"'
+    cluster.errors = [missing, missing]
+    assert cluster.run("apply", SERVICE).returncode == 0
+    assert cluster.deleted == []
+
+
+def test_changes_by_hand_are_reported(cluster: Cluster) -> None:
+    head = "diff -u -N /tmp/LIVE-1/{0} /tmp/MERGED-1/{0}\n--- a\n+++ b\n"
+    scaled = "@@ -2,7 +2,7 @@\n-  generation: 3\n+  generation: 4\n-  replicas: 4\n+  replicas: 2\n"
+    secret = "@@ -2,7 +2,7 @@\n-  password: '***'\n+  password: '****'\n"
+    diff = (
+        head.format("apps.v1.Deployment.kube-system.coredns")
+        + scaled
+        + head.format("v1.Secret.default.login")
+        + secret
+        + head.format("v1.ConfigMap.default.a")
+        + "@@ -0,0 +1,3 @@\n+data: {}\n"
+    )
+    assert cluster.run("compare", "", diff).stdout.splitlines() == [
+        "object apps.v1.Deployment.kube-system.coredns\tcontent differs: -replicas: 4 +replicas: 2",
+        "object v1.Secret.default.login\tcontent differs",
+        "object v1.ConfigMap.default.a\tmissing",
+    ]

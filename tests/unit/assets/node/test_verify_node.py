@@ -223,3 +223,8 @@ def test_service_never_applied_is_ignored(node: Node) -> None:
     (node.folder / "services/etcd").mkdir()
     (node.folder / "services/etcd/lock").touch()
     assert node.differences() == []
+
+
+def test_changed_object_of_the_cluster_is_found(node: Node) -> None:
+    (node.state / "applied/drift").write_text(r"printf 'object Deployment coredns\tcontent differs\n'")
+    assert node.differences() == ["object Deployment coredns: content differs"]

@@ -4,9 +4,10 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Any
 
+import pytest
 import yaml
 
-from lab.node.addons.service import OWNERSHIP_LABEL, addons
+from lab.node.addons.service import OWNERSHIP_LABEL, DuplicateObjectError, addons
 from lab.node.addons.table import addon_images
 from lab.node.paths import ADDONS
 from lab.node.render import services_of
@@ -162,3 +163,36 @@ def test_the_api_of_metrics_server_leads_to_its_pods(dev: Spec) -> None:
     assert service["selector"].items() <= template["metadata"]["labels"].items()
     assert service["ports"][0]["port"] == reference["port"]
     assert service["ports"][0]["targetPort"] in {port["name"] for port in template["spec"]["containers"][0]["ports"]}
+
+
+def with_manifests(spec: Spec, *manifests: dict[str, Any]) -> Spec:
+    return replace(spec, addons=replace(spec.addons, manifests=manifests))
+
+
+def manifest(kind: str, name: str, version: str = "v1", **fields: Any) -> dict[str, Any]:
+    return {"apiVersion": version, "kind": kind, "metadata": {"name": name, "namespace": "team"}, **fields}
+
+
+def test_objects_come_after_those_that_they_need(dev: Spec) -> None:
+    kinds = ("ValidatingWebhookConfiguration", "Thing", "CustomResourceDefinition", "Namespace")
+    spec = with_manifests(dev, *(manifest(kind, "a") for kind in kinds))
+    listed = addons(spec, spec.control_planes[0]).visible_files[f"{ADDONS}/objects"].splitlines()
+    positions = {line.partition(".")[0]: number for number, line in enumerate(listed)}
+    assert sorted(kinds, key=positions.__getitem__) == [*reversed(kinds)]
+    assert listed[0] == "Namespace.v1. team a"
+
+
+def test_secrets_of_manifests_are_in_no_preview(dev: Spec) -> None:
+    spec = with_manifests(dev, manifest("Secret", "login", stringData={"password": "geheim"}))
+    service = addons(spec, spec.control_planes[0])
+    assert "geheim" not in str(service.visible_files)
+    [document] = yaml.safe_load_all(service.secret_files[f"{ADDONS}/secrets.yaml"])
+    assert document["metadata"]["labels"] == OWNERSHIP_LABEL
+    assert "Secret.v1. team login\n" in service.visible_files[f"{ADDONS}/objects"]
+
+
+def test_a_manifest_cannot_replace_an_object_of_the_lab(dev: Spec) -> None:
+    mine = manifest("Deployment", "coredns", "apps/v1")
+    mine["metadata"]["namespace"] = "kube-system"
+    with pytest.raises(DuplicateObjectError, match="coredns"):
+        objects(with_manifests(dev, mine))
