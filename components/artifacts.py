@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lab.node.service import Artifact, Binary, Image
 from lab.spec import Spec
-from toolchain import binaries, images, vm_image
+from toolchain import binaries, image_archive, images, vm_image
 from toolchain.vm_image import VmImage
 
 
@@ -17,12 +17,16 @@ def find(artifacts: Iterable[Artifact]) -> dict[Artifact, tuple[Path, str]]:
     """
     needed = list(artifacts)
     programs = binaries.ensure((artifact.name, artifact.version) for artifact in needed if isinstance(artifact, Binary))
-    archives = images.ensure(artifact.name for artifact in needed if isinstance(artifact, Image))
+    container_images = [artifact for artifact in needed if isinstance(artifact, Image)]
+    own = images.ensure(image.name for image in container_images if not image.archive)
+    archives = {image: image_archive.ensure(image.name, image.archive) for image in container_images if image.archive}
     return {
         artifact: (found.path, found.sha256)
         for artifact in needed
         for found in [
-            programs[artifact.name, artifact.version] if isinstance(artifact, Binary) else archives[artifact.name]
+            programs[artifact.name, artifact.version]
+            if isinstance(artifact, Binary)
+            else archives.get(artifact) or own[artifact.name]
         ]
     }
 
@@ -54,11 +58,15 @@ def base_image(spec: Spec) -> VmImage | None:
 
 
 def to_line(artifact: Artifact, digest: str) -> str:
-    """Return an artifact as one line of text: kind, name, version, SHA-256."""
+    """Return an artifact as one line of text: kind, name, version or archive, SHA-256."""
+    if isinstance(artifact, Image) and artifact.archive:
+        return f"archive {artifact.name} {artifact.archive} {digest}"
     return f"{type(artifact).__name__.lower()} {artifact.name} {artifact.version} {digest}"
 
 
 def from_line(line: str) -> tuple[Artifact, str]:
     """Return the artifact and the SHA-256 of a line that `to_line` wrote."""
     kind, name, version, digest = line.split()
+    if kind == "archive":
+        return Image(name=name, archive=version), digest
     return (Binary if kind == "binary" else Image)(name=name, version=version), digest

@@ -101,7 +101,9 @@ def _visible_inputs(args: NodeServiceArgs) -> dict[str, Any]:
         | {path: _fingerprint(args, text) for path, text in service.secret_files.items()},
         "binaries": binaries,
         "tools": tools,
-        "images": {image.name: f"{image.version} SHA256:{args.digests[image]}" for image in service.images},
+        "images": {
+            image.name: f"{image.version or image.archive} SHA256:{args.digests[image]}" for image in service.images
+        },
         "settings": _settings(args),
     }
     return {name: value for name, value in inputs.items() if value}

@@ -136,11 +136,24 @@ class Registry:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ImageArchive:
+    """A container image that nodes get from an archive.
+
+    Attributes:
+        name: The full name of the image, such as docker.io/library/nginx:1.29.
+        archive: The path of the archive, relative to the project's folder; or its URL with `#sha256=…` at its end.
+    """
+
+    name: str
+    archive: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Node:
     """A node of a lab.
 
     Four attributes override fields of the configurations that `lab.node` renders: kubelet, kube_proxy, containerd and
-    cni. These and registries contain the values of the lab, merged with those of this node.
+    cni. These, registries and images contain the values of the lab, merged with those of this node.
 
     Attributes:
         name: The name of the node and the host name of its VM. It may have a domain, such as node-0.example.com.
@@ -157,6 +170,7 @@ class Node:
         containerd: Fields of the containerd configuration.
         cni: Fields of the CNI bridge configuration.
         registries: The registries of containerd, sorted by host.
+        images: The images that the node gets from archives, sorted by name.
     """
 
     name: str
@@ -172,6 +186,7 @@ class Node:
     containerd: Mapping[str, Any] = field(default_factory=dict, repr=False)
     cni: Mapping[str, Any] = field(default_factory=dict)
     registries: tuple[Registry, ...] = ()
+    images: tuple[ImageArchive, ...] = ()
 
     @property
     def api_server(self) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lab.versions import default_kubernetes_version, images
 from system.errors import exit_code_of
-from toolchain import binaries, downloads, engine, packages, vm_image
+from toolchain import binaries, downloads, engine, image_archive, packages, vm_image
 from toolchain import images as image_archives
 from toolchain.cache import DAY, UNUSED_AFTER, Cache
 from toolchain.store import ArtifactStore
@@ -57,6 +57,11 @@ def _cloud_image(options: argparse.Namespace) -> None:
 
 def _download(options: argparse.Namespace) -> None:
     print(downloads.ensure_download(options.location, Cache(verify=options.verify)))
+
+
+def _image_archive(options: argparse.Namespace) -> None:
+    archive = image_archive.ensure(options.name, options.location, Cache(verify=options.verify))
+    print(f"{archive.reference} {archive.sha256} {archive.path}")
 
 
 def _packages(options: argparse.Namespace) -> None:
@@ -165,6 +170,14 @@ def _parser() -> argparse.ArgumentParser:
         "Print the path of the file.",
     )
     sub.add_argument("location", help="a URL with `#sha256=…` at its end")
+    sub = command(
+        "image-archive",
+        _image_archive,
+        "download or copy an archive of a container image",
+        "Print the name of the image, and the SHA-256 and path of the archive.",
+    )
+    sub.add_argument("name", help="the full name of the image")
+    sub.add_argument("location", help="a path, or a URL with `#sha256=…` at its end")
     sub = command(
         "packages",
         _packages,

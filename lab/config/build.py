@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from lab.config.addons import build_addons
+from lab.config.images import merge_images
 from lab.config.join import build_join
 from lab.config.node_paths import build_node_paths
 from lab.config.precedence import effective
@@ -92,6 +93,7 @@ def _node(role: Role, node: NodeValues, lab: LabValues) -> Node:
         containerd=effective("containerd", node, lab),
         cni=effective("cni", node, lab),
         registries=merge_registries(lab["registries"], node["registries"]),
+        images=merge_images(lab["images"], node["images"]),
     )
 
 

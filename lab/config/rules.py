@@ -11,6 +11,7 @@ from lab.config.address_plan import (
     check_pod_cidrs,
     check_ranges,
 )
+from lab.config.images import check_images
 from lab.config.join import check_certificate_validity, check_credentials, check_join
 from lab.config.machines import check_existing_machines
 from lab.config.manifests import check_manifests
@@ -34,7 +35,7 @@ MAX_KUBELET_SKEW = 3
 MAX_API_SERVER_SKEW = 1
 """The number of minor versions that the API servers of a cluster may differ by (the same policy)."""
 
-KUBELET_KEYS = ("labels", "taints", *OVERRIDE_KEYS, "registries")
+KUBELET_KEYS = ("labels", "taints", *OVERRIDE_KEYS, "registries", "images")
 """The keys of a node that have no effect without a kubelet."""
 
 
@@ -158,5 +159,6 @@ RULES: tuple[Rule, ...] = (
     check_layout,
     check_node_folders,
     check_registries,
+    check_images,
 )
 """All rules, in the order of their problems."""

@@ -12,7 +12,16 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any, Literal, NamedTuple, TypedDict
 
 from lab.certificates import Certificate, PrivateKey
-from lab.spec import ExistingMachine, Folder, GivenCertificate, Registry, SystemUser, Taint, Virtualization
+from lab.spec import (
+    ExistingMachine,
+    Folder,
+    GivenCertificate,
+    ImageArchive,
+    Registry,
+    SystemUser,
+    Taint,
+    Virtualization,
+)
 
 OverrideKey = Literal["kubelet", "kubeProxy", "containerd", "cni"]
 """The key of overrides of a service's configuration fields, for all nodes or for one."""
@@ -47,6 +56,7 @@ class NodeValues(TypedDict, total=False):
     containerd: Overrides
     cni: Overrides
     registries: list[Registry | IncompleteObject]
+    images: list[ImageArchive | IncompleteObject]
     machine: ExistingMachine | IncompleteObject | None
 
 
@@ -129,6 +139,7 @@ class LabValues(TypedDict, total=False):
     containerd: Overrides
     cni: Overrides
     registries: list[Registry | IncompleteObject]
+    images: list[ImageArchive | IncompleteObject]
     tlsBootstrap: bool
     systemUser: SystemUser | IncompleteObject | None
     nodeFolders: list[Folder | IncompleteObject]

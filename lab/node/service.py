@@ -97,12 +97,19 @@ class Image:
     """A container image that a node imports into containerd.
 
     Attributes:
-        name: Its name in `lab/versions.toml`.
-        version: The version of the image.
+        name: Its name in `lab/versions.toml`; or its full name, if the configuration names an archive.
+        version: The version of the image; empty with an archive.
+        archive: The path or URL of the archive that the configuration names; empty if the toolchain makes the image.
     """
 
     name: str
-    version: str
+    version: str = ""
+    archive: str = ""
+
+    @property
+    def reference(self) -> str:
+        """The full name of the image on the node."""
+        return self.name if self.archive else image_reference(self.name)
 
 
 Artifact = Binary | Image
@@ -224,10 +231,7 @@ def manifest(
         for effect, binaries in (("restart", service.binaries), ("keep", service.tools))
         for path, binary in binaries.items()
     ]
-    lines += [
-        _line("image", "keep", "-", "-", artifact_digest(image), image_reference(image.name))
-        for image in service.images
-    ]
+    lines += [_line("image", "keep", "-", "-", artifact_digest(image), image.reference) for image in service.images]
     return "".join(sorted(lines))
 
 

@@ -170,6 +170,7 @@ def kubelet(spec: Spec, node: Node) -> Service:
         images=(
             *(Image(name=name, version=version(name)) for name in ("pause", "busybox")),
             *addon_images(spec, node),
+            *(Image(name=image.name, archive=image.archive) for image in node.images),
         ),
         check=_if_changed(f'"$STAGED{program}" --version', program),
         health=f"{paths.PROGRAMS}/kubelet-healthy {node.name} {spec.api_endpoint} {authority} {certificate} {key}",

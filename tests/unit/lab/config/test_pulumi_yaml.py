@@ -73,7 +73,7 @@ def test_keys_have_consistent_names_and_descriptions(key: str) -> None:
 def test_defaults_have_the_declared_type(key: str) -> None:
     key_schema = NAMED[key]
     if key_schema.default is REQUIRED:
-        node_keys = {"name", "address", "podCidr", "path", "privateKey", "hostKey", "host"}
+        node_keys = {"name", "address", "podCidr", "path", "privateKey", "hostKey", "host", "archive"}
         join_keys = {"endpoint", "caCertificate", "certificate", "key"}
         assert key.rpartition(".")[2] in node_keys | join_keys
     else:
