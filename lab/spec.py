@@ -136,7 +136,7 @@ class Registry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageArchive:
+class GivenImage:
     """A container image that nodes get from an archive.
 
     Attributes:
@@ -186,7 +186,7 @@ class Node:
     containerd: Mapping[str, Any] = field(default_factory=dict, repr=False)
     cni: Mapping[str, Any] = field(default_factory=dict)
     registries: tuple[Registry, ...] = ()
-    images: tuple[ImageArchive, ...] = ()
+    images: tuple[GivenImage, ...] = ()
 
     @property
     def api_server(self) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from lab.config.problems import Problems
 from lab.config.schema import Converter
 from lab.config.values import Configuration, IncompleteObject
-from lab.spec import ImageArchive
+from lab.spec import GivenImage
 from lab.versions import image_reference, images
 
 _COMPONENT = r"[a-z0-9]+([._-]+[a-z0-9]+)*"
@@ -45,8 +45,8 @@ def _archive(text: str) -> str:
     return text
 
 
-def _image(fields: Mapping[str, Any]) -> ImageArchive:
-    return ImageArchive(name=fields["name"], archive=fields["archive"])
+def _image(fields: Mapping[str, Any]) -> GivenImage:
+    return GivenImage(name=fields["name"], archive=fields["archive"])
 
 
 _ENTRY: Mapping[str, Converter] = {".name": _name, ".archive": _archive, "": _image}
@@ -60,10 +60,10 @@ CONVERTERS: Mapping[str, Converter] = {
 
 
 def merge_images(
-    lab: Sequence[ImageArchive | IncompleteObject], node: Sequence[ImageArchive | IncompleteObject]
-) -> tuple[ImageArchive, ...]:
+    lab: Sequence[GivenImage | IncompleteObject], node: Sequence[GivenImage | IncompleteObject]
+) -> tuple[GivenImage, ...]:
     """Return the images of a node, sorted by name. A node's image replaces the lab's with the same name."""
-    merged = {image.name: image for image in (*lab, *node) if isinstance(image, ImageArchive)}
+    merged = {image.name: image for image in (*lab, *node) if isinstance(image, GivenImage)}
     return tuple(image for _, image in sorted(merged.items()))
 
 
@@ -74,7 +74,7 @@ def check_images(configuration: Configuration, problems: Problems) -> None:
     for prefix, values in scopes:
         indexes: dict[str, int] = {}
         for index, image in enumerate(values.get("images", [])):
-            if not isinstance(image, ImageArchive):
+            if not isinstance(image, GivenImage):
                 continue
             key = f"{prefix}images[{index}].name"
             if image.name in own:

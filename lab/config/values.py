@@ -16,7 +16,7 @@ from lab.spec import (
     ExistingMachine,
     Folder,
     GivenCertificate,
-    ImageArchive,
+    GivenImage,
     Registry,
     SystemUser,
     Taint,
@@ -56,7 +56,7 @@ class NodeValues(TypedDict, total=False):
     containerd: Overrides
     cni: Overrides
     registries: list[Registry | IncompleteObject]
-    images: list[ImageArchive | IncompleteObject]
+    images: list[GivenImage | IncompleteObject]
     machine: ExistingMachine | IncompleteObject | None
 
 
@@ -139,7 +139,7 @@ class LabValues(TypedDict, total=False):
     containerd: Overrides
     cni: Overrides
     registries: list[Registry | IncompleteObject]
-    images: list[ImageArchive | IncompleteObject]
+    images: list[GivenImage | IncompleteObject]
     tlsBootstrap: bool
     systemUser: SystemUser | IncompleteObject | None
     nodeFolders: list[Folder | IncompleteObject]

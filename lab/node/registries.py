@@ -29,7 +29,10 @@ def registry_files(registries: tuple[Registry, ...]) -> dict[str, File]:
     for registry in registries:
         host = "_default" if registry.host == ANY_REGISTRY else registry.host
         folder = f"{paths.CONTAINERD_REGISTRIES}/{host}"
-        files[f"{folder}/hosts.toml"] = File(content=tomli_w.dumps(_hosts(registry)), restarts=False)
+        # Secret even if the configuration has the password in plain text.
+        files[f"{folder}/hosts.toml"] = File(
+            content=tomli_w.dumps(_hosts(registry)), restarts=False, secret=bool(registry.password)
+        )
         if registry.certificate_authority:
             files[f"{folder}/{AUTHORITY}"] = File(content=registry.certificate_authority, mode=0o644, restarts=False)
     return files

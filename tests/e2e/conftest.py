@@ -20,6 +20,7 @@ STAGES = (
     "drift",
     "secrets",
     "properties",
+    "registries",
     "smoke",
     "documentation",
     "destroy",

@@ -71,6 +71,16 @@ def test_credentials_are_a_header() -> None:
     assert registry_files(spec)["docker.io/hosts.toml"].mode == 0o600
 
 
+@pytest.mark.parametrize("secret", [[], [("registries", 0, "password")]])
+def test_no_preview_shows_credentials(secret: list[tuple[str | int, ...]]) -> None:
+    values = {"registries": [{"host": "docker.io", "username": "ci", "password": "s3cr3t-one"}], "workers": [NODE_0]}
+    service = containerd(parse(values, secret))
+    path = f"{FOLDER}/docker.io/hosts.toml"
+    assert path in service.secret_files
+    assert path not in service.visible_files
+    assert service.secrets == ({"s3cr3t-one"} if secret else frozenset())
+
+
 def test_an_authority_is_a_file_beside() -> None:
     spec = configured({"host": "docker.io", "mirrors": [MIRROR], "certificateAuthority": f"a comment\n{PEM}"})
     assert hosts(spec, "docker.io")["host"][MIRROR]["ca"] == "ca.crt"
