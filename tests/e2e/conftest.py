@@ -22,6 +22,7 @@ STAGES = (
     "properties",
     "registries",
     "smoke",
+    "network",
     "documentation",
     "destroy",
 )
