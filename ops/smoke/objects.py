@@ -17,8 +17,24 @@ HOST = "host"
 """Name of the pods in the host network, which have the same view of the network as the node."""
 
 PORT = 8080
+UNSERVED_PORT = 81
+"""A port of the Services that leads to no server."""
+
+CLIENT = "cgi-bin/client"
+"""Path of the page with the pod's name and the address that the web server sees."""
 SERVING = "serving as"
 """Start of the first line in a web server's log. The pod's name follows."""
+
+
+# busybox writes the address as [::ffff:10.200.0.5].
+_SERVE = f"""\
+echo "{SERVING} $POD" && echo "$POD" >/tmp/index.html && mkdir /tmp/cgi-bin &&
+cat >/tmp/{CLIENT} <<'EOF' && chmod +x /tmp/{CLIENT} && exec httpd -f -p {PORT} -h /tmp
+#!/bin/sh
+address=${{REMOTE_ADDR##*:}}
+printf '\\n%s %s\\n' "$POD" "${{address%]}}"
+EOF
+"""
 
 
 def manifest(namespace: str, nodes: Sequence[str]) -> str:
@@ -36,7 +52,7 @@ def manifest(namespace: str, nodes: Sequence[str]) -> str:
             namespace,
             nodes,
             WEB,
-            f'echo "{SERVING} $POD" && echo "$POD" >/tmp/index.html && exec httpd -f -p {PORT} -h /tmp',
+            _SERVE,
             {"readinessProbe": {"httpGet": {"path": "/index.html", "port": PORT}, "periodSeconds": 2}},
         ),
         _daemon_set(namespace, nodes, HOST, "while true; do sleep 3600; done", {}, hostNetwork=True),

@@ -9,7 +9,7 @@ from typing import Any
 
 from ops.clients import CommandError
 from ops.smoke.cluster import Cluster
-from ops.smoke.objects import HOST, OWN, PORT, SERVING, WEB
+from ops.smoke.objects import CLIENT, HOST, OWN, PORT, SERVING, UNSERVED_PORT, WEB
 from ops.smoke.pods import Pod, pods_of
 from ops.smoke.rows import Result, Row
 from system import console
@@ -40,6 +40,7 @@ class Fetch:
         url: The URL.
         answers: Correct answers, which are the names of the pods behind the URL.
         skipped: Reason for skipping it. Empty if it is fetched.
+        refused: True if the connection must be refused at once.
     """
 
     check: str
@@ -47,6 +48,12 @@ class Fetch:
     url: str = ""
     answers: frozenset[str] = frozenset()
     skipped: str = ""
+    refused: bool = False
+
+    @property
+    def argument(self) -> str:
+        """The argument of `fetch`."""
+        return f"!{self.url}" if self.refused else self.url
 
 
 def run_checks(cluster: Cluster, nodes: Sequence[str]) -> list[Row]:
@@ -101,15 +108,15 @@ def _fetches(
     servers = [each for (app, _), each in pods.items() if app == WEB]
     serving = frozenset(each.name for each in servers if not each.trouble)
     in_pod_network = pod.app == WEB
-    if in_pod_network:
-        for server in _others(pod, servers):
-            yield Fetch(
-                check="pod to pod",
-                target=server.place,
-                url=f"http://{server.address}:{PORT}/",
-                answers=frozenset([server.name]),
-                skipped=NO_POD if server.trouble else "",
-            )
+    # A server sees the address of the pod or node that connects, without translation.
+    for server in _others(pod, servers):
+        yield Fetch(
+            check="pod to pod" if in_pod_network else "node to pod",
+            target=server.place,
+            url=f"http://{server.address}:{PORT}/{CLIENT}",
+            answers=frozenset([f"{server.name} {pod.address}"]),
+            skipped=NO_POD if server.trouble else "",
+        )
     skipped = "" if serving else NO_POD
     yield Fetch(
         check="Service by address",
@@ -117,6 +124,12 @@ def _fetches(
         url=f"http://{services[WEB]}/",
         answers=serving,
         skipped=skipped,
+    )
+    yield Fetch(
+        check="Service refuses",
+        target=f"Service {services[WEB]} port {UNSERVED_PORT}",
+        url=f"http://{services[WEB]}:{UNSERVED_PORT}/",
+        refused=True,
     )
     if in_pod_network:
         # Without hairpin mode on the bridge, such a connection hangs.
@@ -137,7 +150,7 @@ def _fetches(
 
 def _others(pod: Pod, servers: Sequence[Pod]) -> list[Pod]:
     """Return the servers on other nodes that a pod fetches from."""
-    here = servers.index(pod)
+    here = [server.node for server in servers].index(pod.node)
     others = [*servers[here + 1 :], *servers[:here]]
     return others if len(servers) <= MAX_NODES_FOR_ALL_PAIRS else others[:1]
 
@@ -146,7 +159,7 @@ def _fetch_all(cluster: Cluster, pod: Pod, fetches: Sequence[Fetch]) -> list[Row
     """Fetch all URLs of a pod by one command, and return a row for each."""
     if pod.trouble:
         fetches = [replace(fetch, skipped=NO_POD) for fetch in fetches]
-    urls = [fetch.url for fetch in fetches if not fetch.skipped]
+    urls = [fetch.argument for fetch in fetches if not fetch.skipped]
     answers: dict[str, tuple[float, str]] = {}
     trouble, began = "", time.monotonic()
     if not pod.trouble:
@@ -155,7 +168,7 @@ def _fetch_all(cluster: Cluster, pod: Pod, fetches: Sequence[Fetch]) -> list[Row
         except CommandError as error:
             trouble = str(error)
     duration = time.monotonic() - began - sum(seconds for seconds, _ in answers.values())
-    rows = [_row(pod, fetch, *answers.get(fetch.url, (None, trouble))) for fetch in fetches]
+    rows = [_row(pod, fetch, *answers.get(fetch.argument, (None, trouble))) for fetch in fetches]
     if pod.app == WEB:
         result = Result.SKIPPED if pod.trouble else Result.FAILED if trouble else Result.OK
         reason, seconds = (NO_POD, None) if pod.trouble else (trouble, duration)
@@ -168,7 +181,7 @@ def _row(pod: Pod, fetch: Fetch, seconds: float | None, answer: str) -> Row:
     result, reason = Result.OK, ""
     if fetch.skipped:
         result, reason, seconds = Result.SKIPPED, fetch.skipped, None
-    elif answer not in fetch.answers:
+    elif seconds is None or not ("refused" in answer if fetch.refused else answer in fetch.answers):
         result, reason = Result.FAILED, answer or "no answer"
     return Row(check=fetch.check, source=pod.place, target=fetch.target, result=result, seconds=seconds, reason=reason)
 

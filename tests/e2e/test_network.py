@@ -132,7 +132,7 @@ def test_address_that_nothing_answers_is_rejected(lab: RunningLab, addresses: di
 
 
 def test_api_server_reaches_a_webhook(lab: RunningLab, addresses: dict[str, str]) -> None:
-    """The pod behind the Service does not speak TLS, and the API server says so: it has reached the pod."""
+    """The pod behind the Service does not speak TLS, and the API server reports that. So it has reached the pod."""
     assert addresses
     create = ("create", "configmap", "tried", f"--namespace={NAMESPACE}", "--dry-run=server")
     lab.kubectl("apply", "--filename=-", stdin=yaml.safe_dump(webhook()))

@@ -346,3 +346,13 @@ def test_every_service_change_waits_its_turn(program: Program, dev: Spec) -> Non
 def test_number_of_hooks_is_constant(program: Program, wider: Program) -> None:
     hooks, wider_hooks = ({hook for resource in run for hook in resource.hooks} for run in (program, wider))
     assert wider_hooks == hooks
+
+
+def test_pod_traffic_stays_in_a_private_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HARDWAY_NAMESPACE", str(tmp_path / "outside"))
+    (tmp_path / "holder").write_text("17 200 boot\n")
+    traffic = record(changed()).by_identity["command:local:Command hardway-pod-traffic"]
+    program = "assets/host/pod-traffic"
+    ranges = "10.240.0.1 10.240.0.0/24 10.200.0.0/16 10.32.0.0/24"
+    assert traffic.inputs["create"] == f"{program} keep hardway-hardway {ranges}"
+    assert traffic.inputs["delete"] == f"{program} release hardway-hardway"

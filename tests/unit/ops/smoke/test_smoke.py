@@ -74,6 +74,8 @@ class Lab:
     done: list[str] = field(default_factory=list)
     fetched: dict[str, list[str]] = field(default_factory=dict)
     log: str = ""
+    refusal: str = "wget: can't connect to remote host (10.32.0.99): Connection refused"
+    seen: dict[str, str] = field(default_factory=dict)
     before: Callable[[str], None] = lambda _: None
 
     def __post_init__(self) -> None:
@@ -91,13 +93,25 @@ class Lab:
 
     def answer(self, pod: str, url: str) -> str:
         """Return the answer that a pod gets from a URL."""
-        address = url.removeprefix("http://").partition("/")[0].partition(":")[0]
+        address = url.removeprefix("!").removeprefix("http://").partition("/")[0].partition(":")[0]
         if address in self.unreachable:
             return self.unreachable[address]
+        if url.startswith("!"):
+            return self.refusal
         if address == OWN:
             return pod
-        named = {each: f"web-of-{node}" for node, each in ADDRESSES.items()}
-        return named.get(address, f"web-of-{self.workers[0]}")
+        if url.endswith("/cgi-bin/client"):
+            return f"{self.server_at(address)} {self.seen.get(pod) or self.address_of(pod)}"
+        return f"web-of-{self.workers[0]}"
+
+    def server_at(self, address: str) -> str:
+        """Return the name of the web server at an address."""
+        pods = [item for item in self.items if item["metadata"]["name"].startswith("web-")]
+        return str(next(pod["metadata"]["name"] for pod in pods if pod["status"].get("podIP") == address))
+
+    def address_of(self, pod: str) -> str:
+        """Return the address of a pod."""
+        return str(next(item["status"]["podIP"] for item in self.items if item["metadata"]["name"] == pod))
 
 
 @dataclass(frozen=True)
@@ -122,7 +136,7 @@ class FakeCluster(Cluster):
 
     def execute(self, pod: str, command: Sequence[str]) -> str:
         self.lab.note(f"exec {pod}")
-        urls = [word for word in command if word.startswith("http://")]
+        urls = [word for word in command if word.startswith(("http://", "!http://"))]
         self.lab.fetched[pod] = urls
         return "".join(f"{url}\t25\t{self.lab.answer(pod, url)}\n" for url in urls)
 
@@ -169,13 +183,15 @@ def test_healthy_cluster(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
         *["pod starts"] * 4,
         *["pod to pod"] * 2,
         *["Service by address"] * 4,
+        *["Service refuses"] * 4,
         *["pod to itself"] * 2,
         *["Service by name"] * 2,
         *["exec"] * 2,
+        *["node to pod"] * 2,
         *["logs"] * 2,
         "removal",
     ]
-    assert lines[-1] == "19 checks: 19 ok, 0 failed, 0 skipped"
+    assert lines[-1] == "25 checks: 25 ok, 0 failed, 0 skipped"
     assert re.split("  +", lines[5])[:4] == ["pod to pod", "pod on node-0", "pod on node-1", "ok"]
     assert lab.done[0] == "create"
     assert lab.done[-1] == "remove"
@@ -196,14 +212,37 @@ def test_json_report(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert next(row for row in found if row["check"] == "Service by name")["seconds"] == 0.25
 
 
+def page(address: str) -> str:
+    """Return the URL of the page with the address that a server sees."""
+    return f"http://{address}:8080/cgi-bin/client"
+
+
+def test_translated_address_fails(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    lab = Lab(seen={"web-of-node-0": "10.240.0.1", "host-of-node-1": "10.240.0.1"})
+    assert run(lab, "--stack", "dev", "--json") == 1
+    failed = [row for row in rows(capsys.readouterr().out) if row["result"] == "failed"]
+    assert [(row["check"], row["from"], row["reason"]) for row in failed] == [
+        ("pod to pod", "pod on node-0", "web-of-node-1 10.240.0.1"),
+        ("node to pod", "host network of node-1", "web-of-node-0 10.240.0.1"),
+    ]
+
+
+@pytest.mark.parametrize("answer", ["web-of-a-stranger", ""], ids=["answered", "timed out"])
+def test_service_without_a_server_must_refuse(run: Run, capsys: pytest.CaptureFixture[str], answer: str) -> None:
+    assert run(Lab(refusal=answer), "--stack", "dev", "--json") == 1
+    failed = [row for row in rows(capsys.readouterr().out) if row["result"] == "failed"]
+    assert {(row["check"], row["to"]) for row in failed} == {("Service refuses", "Service 10.32.0.99 port 81")}
+
+
 def test_each_pod_fetches_all_by_one_command(run: Run) -> None:
     lab = Lab()
     run(lab)
+    services = [f"http://{SERVICE}/", f"!http://{SERVICE}:81/"]
     assert lab.fetched == {
-        "web-of-node-0": ["http://10.200.1.5:8080/", f"http://{SERVICE}/", f"http://{OWN}/", "http://web/"],
-        "web-of-node-1": ["http://10.200.0.5:8080/", f"http://{SERVICE}/", f"http://{OWN}/", "http://web/"],
-        "host-of-node-0": [f"http://{SERVICE}/"],
-        "host-of-node-1": [f"http://{SERVICE}/"],
+        "web-of-node-0": [page("10.200.1.5"), *services, f"http://{OWN}/", "http://web/"],
+        "web-of-node-1": [page("10.200.0.5"), *services, f"http://{OWN}/", "http://web/"],
+        "host-of-node-0": [page("10.200.1.5"), *services],
+        "host-of-node-1": [page("10.200.0.5"), *services],
     }
 
 
@@ -213,11 +252,11 @@ def test_with_many_nodes_each_fetches_from_the_next(run: Run) -> None:
         item["status"]["podIP"] = f"10.200.{item['spec']['nodeName'][-1]}.7"
     run(lab)
     assert [lab.fetched[f"web-of-node-{number}"][0] for number in (0, 4, 5)] == [
-        "http://10.200.1.7:8080/",
-        "http://10.200.5.7:8080/",
-        "http://10.200.0.7:8080/",
+        page("10.200.1.7"),
+        page("10.200.5.7"),
+        page("10.200.0.7"),
     ]
-    assert all(len(lab.fetched[f"web-of-node-{number}"]) == 4 for number in range(6))
+    assert all(len(lab.fetched[f"web-of-node-{number}"]) == 5 for number in range(6))
 
 
 def test_wrong_answer_fails(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
@@ -228,6 +267,7 @@ def test_wrong_answer_fails(run: Run, capsys: pytest.CaptureFixture[str]) -> Non
         ("pod to pod", "pod on node-0", "pod on node-1", "wget: can't connect to remote host"),
         ("Service by name", "pod on node-0", "Service web", "no answer"),
         ("Service by name", "pod on node-1", "Service web", "no answer"),
+        ("node to pod", "host network of node-0", "pod on node-1", "wget: can't connect to remote host"),
     ]
 
 
@@ -274,9 +314,11 @@ def test_pod_that_is_not_ready_fails_with_its_reason(
         ("pod to pod", "pod on node-0", "pod on node-1"),
         ("pod to pod", "pod on node-1", "pod on node-0"),
         ("Service by address", "pod on node-1", f"Service {SERVICE}"),
+        ("Service refuses", "pod on node-1", f"Service {SERVICE} port 81"),
         ("pod to itself", "pod on node-1", f"Service {OWN}"),
         ("Service by name", "pod on node-1", "Service web"),
         ("exec", "", "pod on node-1"),
+        ("node to pod", "host network of node-0", "pod on node-1"),
         ("logs", "", "pod on node-1"),
     ]
     assert "exec web-of-node-1" not in lab.done
@@ -314,6 +356,7 @@ def test_failed_exec_fails_all_fetches_of_the_pod(run: Run, capsys: pytest.Captu
     assert [row["check"] for row in failed] == [
         "pod to pod",
         "Service by address",
+        "Service refuses",
         "pod to itself",
         "Service by name",
         "exec",
@@ -374,7 +417,7 @@ def test_dev_is_the_default_stack(run: Run) -> None:
 def test_quiet_prints_only_failed_checks(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(Lab(), "--quiet") == 0
     assert capsys.readouterr() == ("", "")
-    assert run(Lab(unreachable={"10.200.1.5": "refused"}), "--quiet") == 1
+    assert run(Lab(seen={"web-of-node-0": "10.240.0.1"}), "--quiet") == 1
     captured = capsys.readouterr()
     assert re.split("  +", captured.out.strip()) == [
         "pod to pod",
@@ -382,7 +425,7 @@ def test_quiet_prints_only_failed_checks(run: Run, capsys: pytest.CaptureFixture
         "pod on node-1",
         "failed",
         "0.2",
-        "refused",
+        "web-of-node-1 10.240.0.1",
     ]
     assert captured.err == ""
 

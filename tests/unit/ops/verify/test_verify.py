@@ -316,6 +316,14 @@ def test_only_labels_of_the_stack_are_compared() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("actual", "difference"), [(None, "missing"), ("10.200.7.0/24", "is 10.200.7.0/24, not 10.200.0.0/24")]
+)
+def test_pod_cidr_is_compared(actual: str | None, difference: str) -> None:
+    item = api_node("node-0") | {"spec": {"podCIDR": actual} if actual else {}}
+    assert cluster_differences(item, podCidr="10.200.0.0/24") == [f"node-0  registration  pod CIDR: {difference}"]
+
+
 def test_only_taints_of_the_stack_are_compared() -> None:
     item = api_node("node-0")
     item["spec"] = {
