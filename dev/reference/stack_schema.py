@@ -3,8 +3,12 @@
 Pulumi.yaml declares the keys; this is the same declaration in the words of https://json-schema.org/draft/2020-12.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
+from lab.config.fields.allowed import KEYS
+from lab.config.fields.tables import KnownField, table
+from lab.config.overrides import FLAG_TABLES, PROTECTED_FIELDS, PROTECTED_FLAGS
 from lab.config.schema import REQUIRED, Project, SchemaKey
 
 SECRET = {
@@ -14,6 +18,9 @@ SECRET = {
     "additionalProperties": False,
 }
 """An encrypted value, as `pulumi config set --secret` writes it in the place of any other value."""
+
+FIELD_TABLES = {"kubelet": "kubelet", "kubeProxy": "kube-proxy"}
+"""The services with fields in the schema, and their tables. containerd's fields are left out, because they are many."""
 
 ENGINE_KEYS = {
     "encryptionsalt": {"type": "string", "description": "Salt of the stack's passphrase; the engine writes it."},
@@ -33,7 +40,7 @@ def stack_schema(project: Project) -> dict[str, Any]:
         "properties": {
             "config": {
                 "type": "object",
-                "properties": {f"{project.name}:{name}": _schema(key) for name, key in project.schema.items()},
+                "properties": {f"{project.name}:{name}": _schema(key, name) for name, key in project.schema.items()},
                 # Keys of other namespaces, such as pulumi:disable-default-providers, are Pulumi's own.
                 "patternProperties": {f"^(?!{project.name}:)[^:]+:.+$": {}},
                 "additionalProperties": False,
@@ -42,19 +49,77 @@ def stack_schema(project: Project) -> dict[str, Any]:
         },
         "required": ["config"],
         "additionalProperties": False,
-        "$defs": {"secret": SECRET},
+        "$defs": {"secret": SECRET, **definitions()},
     }
 
 
-def _schema(key: SchemaKey) -> dict[str, Any]:
-    return {"description": key.description, "anyOf": [_value(key), {"$ref": "#/$defs/secret"}], **_default(key)}
+def definitions() -> dict[str, Any]:
+    """Return the schemas of overrides by key: the fields of the kubelet and of kube-proxy, and the flags."""
+    return {
+        **{service: _fields(name, table(name).root) for service, name in FIELD_TABLES.items()},
+        **{service: _flags(name) for service, name in FLAG_TABLES.items()},
+    }
+
+
+def _fields(name: str, field: KnownField, path: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return the schema of a field of a program."""
+    kind = field.variants[-1].kind if field.variants else "object"
+    if kind == "list":
+        return {"type": ["array", "null"], "items": _fields(name, field.children["[]"], path)}
+    if kind == "map":
+        value, keys = _fields(name, field.children["*"], path), KEYS.get(name, {}).get(field.path)
+        if keys:
+            return {"type": ["object", "null"], "properties": dict.fromkeys(keys, value), "additionalProperties": False}
+        return {"type": ["object", "null"], "additionalProperties": value}
+    if kind == "object":
+        protected = PROTECTED_FIELDS["kubelet" if name == "kubelet" else "kubeProxy"]
+        properties = {
+            key: _fields(name, child, (*path, key))
+            for key, child in field.children.items()
+            if (*path, key) not in protected
+        }
+        return {"type": ["object", "null"], "properties": properties, "additionalProperties": False}
+    if kind.startswith("enum("):
+        return _or_secret({"enum": [*kind.removeprefix("enum(").removesuffix(")").split("|"), None]})
+    return _or_secret({"type": [*_TYPES.get(kind.rstrip("0123456789"), ("string",)), "null"]} if kind != "any" else {})
+
+
+def _flags(name: str) -> dict[str, Any]:
+    protected: Mapping[str, str] = next(
+        PROTECTED_FLAGS[service] for service, flags in FLAG_TABLES.items() if flags == name
+    )
+    return {
+        "type": "object",
+        "properties": {flag: {} for flag in table(name).names if flag not in protected},
+        "additionalProperties": False,
+    }
+
+
+_TYPES = {
+    "bool": ("boolean",),
+    "int": ("integer",),
+    "uint": ("integer",),
+    "float": ("number",),
+    "quantity": ("string", "number"),
+    "durationOrNanoseconds": ("string", "integer"),
+}
+"""The types of the kinds of values without the number of their bits. All others are text."""
+
+
+def _or_secret(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [schema, {"$ref": "#/$defs/secret"}]} if schema else {}
+
+
+def _schema(key: SchemaKey, name: str = "") -> dict[str, Any]:
+    value = {"$ref": f"#/$defs/{name}"} if name in (*FIELD_TABLES, *FLAG_TABLES) else _value(key)
+    return {"description": key.description, "anyOf": [value, {"$ref": "#/$defs/secret"}], **_default(key)}
 
 
 def _value(key: SchemaKey) -> dict[str, Any]:
     if key.type == "array":
         return {"type": "array", "items": _schema(key.items) if key.items else {}}
     if key.type == "object" and key.properties:
-        properties = {name: _schema(field) for name, field in key.properties.items()}
+        properties = {name: _schema(field, name) for name, field in key.properties.items()}
         return {"type": "object", "properties": properties, "additionalProperties": False, **_required(key)}
     # The engine reads 2 for a string and "2" for an integer.
     scalars = {"string": ["string", "integer"], "integer": ["integer", "string"], "boolean": ["boolean", "string"]}

@@ -6,12 +6,16 @@ key in the configuration (ranges, taints).
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from lab.config.fields.check import field_problems, flag_explanation
+from lab.config.precedence import effective
 from lab.config.problems import Problems
 from lab.config.schema import display_key
 from lab.config.values import Configuration, FlagsKey, LabValues, NodeValues, OverrideKey
+from lab.versions import minor
+from lab.versions import version as version_of
 
 FLAG = re.compile(r"[a-z][a-z0-9]*([-.][a-z0-9]+)*")
 
@@ -160,31 +164,32 @@ def _is_integer(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_feature_gates(value: Any) -> bool:
-    return isinstance(value, Mapping) and all(isinstance(gate, bool) for gate in value.values())
-
-
 def _is_interface_name(value: Any) -> bool:
     return isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}", value) is not None
 
 
-CHECKED_FIELDS: Mapping[OverrideKey, Mapping[str, tuple[Callable[[Any], bool], str]]] = {
-    "kubelet": {
-        "maxPods": (is_max_pods, "must be a whole number from 1"),
-        "featureGates": (_is_feature_gates, "must be a mapping of names to true or false, such as MemoryQoS: true"),
-    },
-    "cni": {
-        "bridge": (
-            _is_interface_name,
-            "must be the name of a network interface, with at most 15 letters, digits and _ . -, such as cnio0",
-        ),
-        "mtu": (lambda value: _is_integer(value) and value >= 0, "must be a whole number of bytes, such as 1400"),
-    },
+CNI_FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "bridge": (
+        _is_interface_name,
+        "must be the name of a network interface, with at most 15 letters, digits and _ . -, such as cnio0",
+    ),
+    "mtu": (lambda value: _is_integer(value) and value >= 0, "must be a whole number of bytes, such as 1400"),
 }
-"""For each service, the fields with values that are checked here: a predicate, and the message for other values.
+"""The fields of the CNI plugin with values that are checked here: a predicate, and the message for other values.
 
-The lab itself reads these fields, or nothing else refuses a wrong value before a pod starts.
+Nothing else refuses a wrong value before a pod starts.
 """
+
+TABLES: Mapping[OverrideKey, str] = {"kubelet": "kubelet", "kubeProxy": "kube-proxy", "containerd": "containerd"}
+"""The tables with the fields of services, see `lab.config.fields`."""
+
+FLAG_TABLES: Mapping[FlagsKey, str] = {
+    "etcdFlags": "etcd",
+    "apiServerFlags": "kube-apiserver",
+    "controllerManagerFlags": "kube-controller-manager",
+    "schedulerFlags": "kube-scheduler",
+}
+"""The tables with the flags of services."""
 
 
 def check_protected_fields(configuration: Configuration, problems: Problems) -> None:
@@ -197,25 +202,98 @@ def check_protected_fields(configuration: Configuration, problems: Problems) -> 
                 problems.add(f"{prefix}{key}", f"{replaces}cannot be overridden. {fields[field]}", value)
 
 
-def check_field_values(configuration: Configuration, problems: Problems) -> None:
-    """Check the values of overrides in CHECKED_FIELDS."""
+def check_cni_fields(configuration: Configuration, problems: Problems) -> None:
+    """Check the values of overrides in CNI_FIELDS."""
     for prefix, values in _scopes(configuration):
-        for service, fields in CHECKED_FIELDS.items():
-            for name, (is_valid, explanation) in fields.items():
-                value = values.get(service, {}).get(name)
-                if value is not None and not is_valid(value):
-                    problems.add(f"{prefix}{service}.{name}", explanation, value)
+        for name, (is_valid, explanation) in CNI_FIELDS.items():
+            value = values.get("cni", {}).get(name)
+            if value is not None and not is_valid(value):
+                problems.add(f"{prefix}cni.{name}", explanation, value)
+
+
+def check_fields(configuration: Configuration, problems: Problems) -> None:
+    """Check the names and values of fields in overrides, in the version of each node that they apply to."""
+    for service, table in TABLES.items():
+        reported: set[str] = set()
+        for prefix, own, overrides, version in _applied_overrides(configuration, service):
+            protected = {path for path, _, _ in _protected_parts(overrides, PROTECTED_FIELDS[service])}
+            for path, explanation, value in field_problems(table, overrides, version):
+                owner = prefix if _contains(own, path) else configuration.key("")
+                key = f"{owner}{service}{_display_path(path)}"
+                if key not in reported and not any(path[: len(field)] == field for field in protected):
+                    reported.add(key)
+                    problems.add(key, explanation, value)
 
 
 def check_flags(configuration: Configuration, problems: Problems) -> None:
-    """Check that flags are well-formed and not protected."""
+    """Check that flags are well-formed, not protected, and known to every version that they apply to."""
     for service, protected in PROTECTED_FLAGS.items():
-        for name, value in configuration.lab.get(service, {}).items():
+        flags = configuration.lab.get(service, {})
+        for name, value in flags.items():
             explanation = _flag_problem(name, value)
             if not explanation and name in protected:
                 explanation = f"cannot be overridden. {protected[name]}"
+            for version in _control_plane_minors(configuration, service):
+                for text in _flag_values(value):
+                    explanation = explanation or flag_explanation(
+                        FLAG_TABLES[service], name, text, version, emulates="emulated-version" in flags
+                    )
             if explanation:
                 problems.add(configuration.key(f"{service}.{display_key(name)}"), explanation, value)
+
+
+def _applied_overrides(
+    configuration: Configuration, service: OverrideKey
+) -> Iterator[tuple[str, Mapping[str, Any], Mapping[str, Any], int | None]]:
+    """Yield the overrides of the lab, and those that apply on each node that runs the service.
+
+    Each has the prefix of the keys, the overrides under these keys, the overrides with those of the lab, and the minor
+    version of the service. The lab's overrides have none, because nodes can have several.
+    """
+    lab = configuration.lab
+    yield configuration.key(""), lab.get(service, {}), lab.get(service, {}), None
+    workers = [entry.key for entry in configuration.workers]
+    checked: set[int] = set()
+    for key, node in configuration.nodes:
+        if key not in workers and node.get("podCidr") is None:
+            continue
+        own = node.get(service, {})
+        version = minor(
+            version_of("containerd") if service == "containerd" else effective("kubernetesVersion", node, lab)
+        )
+        if own or version not in checked:
+            yield f"{key}.", own, effective(service, node, lab), version
+        if not own:
+            checked.add(version)
+
+
+def _control_plane_minors(configuration: Configuration, service: FlagsKey) -> list[int]:
+    """Return the minor versions of a control plane's service, oldest first."""
+    if service == "etcdFlags":
+        return [minor(version_of("etcd"))]
+    nodes = [node.values for node in configuration.control_planes]
+    return sorted({minor(effective("kubernetesVersion", node, configuration.lab)) for node in nodes})
+
+
+def _flag_values(value: Any) -> list[str]:
+    """Return the values of a flag as the program gets them."""
+    values = value if isinstance(value, list) else [value]
+    return [str(one).lower() if isinstance(one, bool) else str(one) for one in values]
+
+
+def _contains(overrides: Any, path: Sequence[str | int]) -> bool:
+    """Return True if overrides have a value at a path, or the list that contains it."""
+    for key in path:
+        if isinstance(key, str) and not (isinstance(overrides, Mapping) and key in overrides):
+            return False
+        # A node's list replaces that of the lab as a whole.
+        if isinstance(key, str):
+            overrides = overrides[key]
+    return True
+
+
+def _display_path(path: Sequence[str | int]) -> str:
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{display_key(key)}" for key in path)
 
 
 def _scopes(configuration: Configuration) -> Iterator[tuple[str, LabValues | NodeValues]]:

@@ -16,7 +16,7 @@ from lab.config.join import check_certificate_validity, check_credentials, check
 from lab.config.machines import check_existing_machines
 from lab.config.manifests import check_manifests
 from lab.config.node_paths import check_layout, check_node_folders
-from lab.config.overrides import check_field_values, check_flags, check_protected_fields
+from lab.config.overrides import check_cni_fields, check_fields, check_flags, check_protected_fields
 from lab.config.precedence import effective
 from lab.config.problems import Problems
 from lab.config.registries import check_registries
@@ -151,7 +151,8 @@ RULES: tuple[Rule, ...] = (
     check_host_routes,
     check_existing_machines,
     check_protected_fields,
-    check_field_values,
+    check_cni_fields,
+    check_fields,
     check_flags,
     check_version_skew,
     check_unused_kubelet_keys,

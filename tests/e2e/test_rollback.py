@@ -59,23 +59,25 @@ def without_ipvs(lab: RunningLab) -> None:
 
 
 FAULTS = {
-    "an unknown kubelet field": Fault(
-        configured(kubelet={"noSuchField": 1}), "kubelet", ("noSuchField", "rolled back")
+    "kubelet fields that contradict each other": Fault(
+        configured(kubelet={"shutdownGracePeriodCriticalPods": "1h"}),
+        "kubelet",
+        ("shutdownGracePeriodCriticalPods", "rolled back"),
     ),
     "a containerd file that does not parse": Fault(
-        configured(containerd={"plugins": {"io.containerd.cri.v1.images": "none"}}),
+        configured(containerd={"disabled_plugins": ["cri"]}),
         "containerd",
         ("refused before anything was changed",),
         untouched=True,
     ),
     "an unknown containerd field": Fault(
-        configured(containerd={"no_such_field": 1}),
+        edited("lab/node/worker.py", '"version": 3,', '"version": 3,\n        "no_such_field": 1,'),
         "containerd",
         ("refused before anything was changed", "no_such_field"),
         untouched=True,
     ),
     "an unknown kube-proxy field": Fault(
-        configured(kubeProxy={"modee": "nftables"}),
+        edited("lab/node/worker.py", '"mode": "iptables",', '"mode": "iptables",\n        "modee": "nftables",'),
         "kube-proxy",
         ("refused before anything was changed", "modee"),
         untouched=True,

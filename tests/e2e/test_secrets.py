@@ -42,7 +42,7 @@ def test_private_keys_never_show(lab: RunningLab) -> None:
     change = lab.up(*verbose)
     assert change.succeeded, change.output
     assert "ResourceMonitor.RegisterResourceOutputs received" in change.output
-    with lab.configured(kubelet={"noSuchField": 1}):
+    with lab.configured(kubelet={"shutdownGracePeriodCriticalPods": "1h"}):
         lab.run("pulumi", "preview", "--stack", "dev", "--diff", "--non-interactive", *verbose)
         assert not lab.up(*verbose).succeeded
     assert lab.up(*verbose).succeeded

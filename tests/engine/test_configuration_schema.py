@@ -174,8 +174,10 @@ def test_machine_private_key_is_secret_and_complete(folder: Path) -> None:
 
 
 def test_program_knows_exactly_which_values_are_secret(folder: Path) -> None:
-    configure(folder, {"hardway:containerd": {"a": "plain", "b": [{"c": 1}, {"d": True}]}})
-    pulumi(folder, "config", "set", "--secret", "--path", "hardway:containerd.b[1].e", "S3cret-4711")
+    configure(folder, {"hardway:containerd": {"stream_processors": {"x": {"path": "/plain", "args": ["a", "b"]}}}})
+    pulumi(
+        folder, "config", "set", "--secret", "--path", "hardway:containerd.stream_processors.x.args[1]", "S3cret-4711"
+    )
     pulumi(folder, "preview")
     assert json.loads((folder / "secrets.json").read_text()) == ["S3cret-4711"]
     pulumi(folder, "config", "set", "--secret", "--path", "hardway:kubeProxy.mode", "S3cret-4712")

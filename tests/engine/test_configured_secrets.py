@@ -27,8 +27,8 @@ class Connection:
 class Pki:
     text = fingerprint = lambda self, credential: pulumi.Output.from_input(str(credential))
 
-registry = {{"configs": {{"r.example.com": {{"auth": {{"password": values["secret"]}}}}}}}}
-spec = parse({{"containerd": {{"plugins": {{"registry": registry}}}}}}, ["containerd"])
+processor = {{"path": "/x", "env": ["PASSWORD=" + values["secret"]]}}
+spec = parse({{"containerd": {{"stream_processors": {{"x": processor}}}}}}, ["containerd"])
 [service] = [service for service in render(spec).nodes["node-0"].services if service.name == "containerd"]
 args = NodeServiceArgs(
     node="node-0", service=service, connection=Connection(), pki=Pki(), timeout=1,

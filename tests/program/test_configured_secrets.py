@@ -15,13 +15,11 @@ from tests.support.payload import files
 from tests.support.recording import Program, record
 
 PLACES: Mapping[KeyPath, Any] = {
-    ("containerd", "plugins", "io.containerd.cri.v1.images", "x", "configs", "r.example.com", "auth"): (
-        lambda secret: {"password": secret}
-    ),
+    ("containerd", "proxy_plugins", "x", "exports"): lambda secret: {"password": secret},
     # hosts.toml has it in base64.
     ("registries", 0, "password"): lambda secret: secret,
     ("kubelet", "staticPodURLHeader"): lambda secret: {"Authorization": [f"Bearer {secret}"]},
-    ("workers", 0, "containerd", "plugins", "x"): lambda secret: [{"y": f'with "quotes" {secret}'}],
+    ("workers", 0, "containerd", "stream_processors", "x"): lambda secret: {"env": [f'with "quotes" {secret}']},
     ("workers", 1, "kubelet", "allowedUnsafeSysctls"): lambda secret: [f"first\n{secret}"],
 }
 """Paths to the functions that put a secret there."""

@@ -106,6 +106,10 @@ def test_every_stack_file_names_the_schema(file: Path) -> None:
     [
         {"hardway:join": {"endpoint": "https://10.0.0.1:6443", "caCertificate": "PEM", "caKey": {"secure": "v1:a"}}},
         {"hardway:maxUnavailable": 2},
+        {"hardway:kubelet": {"maxPods": 50, "evictionHard": {"memory.available": "5%"}, "seccompDefault": None}},
+        {"hardway:kubelet": {"staticPodURL": {"secure": "v1:a"}}},
+        {"hardway:kubeProxy": {"secure": "v1:a"}},
+        {"hardway:apiServerFlags": {"audit-log-maxage": 1}},
         {"pulumi:disable-default-providers": ["*"]},
     ],
 )
@@ -120,6 +124,12 @@ def test_the_schema_accepts_what_the_engine_accepts(config: dict[str, Any]) -> N
         {"hardway:workers": [{"name": "node-0", "address": "10.240.0.20"}]},
         {"hardway:workers": [{"name": "node-0", "address": "10.240.0.20", "podCidr": "10.200.0.0/24", "cpus": 2}]},
         {"hardway:kubelet": ["maxPods"]},
+        {"hardway:kubelet": {"maxPodz": 50}},
+        {"hardway:kubelet": {"maxPods": "50"}},
+        {"hardway:kubelet": {"evictionHard": {"memory.free": "5%"}}},
+        {"hardway:kubelet": {"tlsCertFile": "/etc/kubelet.crt"}},
+        {"hardway:kubeProxy": {"conntrack": {"mins": 1}}},
+        {"hardway:apiServerFlags": {"audit-log-maxages": 1}},
         {"hardway:tlsBootstrap": {"enabled": True}},
         {"hardway:layout": {"kubeletConfig": "/etc/kubelet.yaml"}},
     ],

@@ -14,6 +14,8 @@ SECRET = "S3cret-4711"
 MACHINE = {"privateKey": PRIVATE_KEY, "hostKey": HOST_KEY}
 WORKER = {"name": "node-0", "address": "10.240.0.20", "podCidr": "10.200.0.0/24"}
 
+PROCESSOR = {"containerd": {"stream_processors": {"x": {"args": [SECRET]}}}}
+
 
 def workers(**values: Any) -> dict[str, Any]:
     """Return a configuration with one worker on an existing machine."""
@@ -21,11 +23,11 @@ def workers(**values: Any) -> dict[str, Any]:
 
 
 ALLOWED: dict[str, tuple[dict[str, Any], KeyPath]] = {
-    "a field of containerd": ({"containerd": {"a": [{"b": SECRET}]}}, ("containerd", "a", 0, "b")),
-    "all of containerd": ({"containerd": {"a": [{"b": SECRET}], "c": 1}}, ("containerd",)),
-    "a field of the kubelet": ({"kubelet": {"a": SECRET}}, ("kubelet", "a")),
-    "a node's field": (workers(containerd={"a": SECRET}), ("workers", 0, "containerd", "a")),
-    "the fields of a node": (workers(containerd={"a": SECRET}), ("workers", 0, "containerd")),
+    "a field of containerd": (PROCESSOR, ("containerd", "stream_processors", "x", "args", 0)),
+    "all of containerd": (PROCESSOR, ("containerd",)),
+    "a field of the kubelet": ({"kubelet": {"staticPodURL": SECRET}}, ("kubelet", "staticPodURL")),
+    "a node's field": (workers(containerd={"root": SECRET}), ("workers", 0, "containerd", "root")),
+    "the fields of a node": (workers(containerd={"root": SECRET}), ("workers", 0, "containerd")),
 }
 
 REFUSED: dict[str, tuple[dict[str, Any], KeyPath, str]] = {
@@ -57,7 +59,7 @@ def test_private_key_beside_plain_fields_is_allowed() -> None:
 
 
 def test_spec_does_not_show_its_secrets() -> None:
-    assert SECRET not in repr(parse({"containerd": {"a": SECRET}}, [("containerd",)]))
+    assert SECRET not in repr(parse({"containerd": {"root": SECRET}}, [("containerd",)]))
 
 
 def test_misspelled_secret_key_is_one_problem() -> None:
