@@ -20,7 +20,7 @@ class NodeOutputs:
     Attributes:
         role: `control-plane` or `worker`.
         address: IPv4 address.
-        kubernetes_version: Version such as `v1.36.3`.
+        kubernetes_version: Version such as `v1.37.2`.
         ssh: Command line that opens a shell on the node.
         pod_cidr: Range of its pods' addresses. None for a control plane without a kubelet.
         labels: Labels that the configuration gives the node.

@@ -160,7 +160,7 @@ class Node:
         role: The role of the node.
         address: The node's address in the VMs' network.
         machine: The size of the node's VM, or the existing machine.
-        kubernetes_version: The Kubernetes version of the node's services, such as v1.36.3.
+        kubernetes_version: The Kubernetes version of the node's services, such as v1.37.2.
         pod_cidr: The address range of the node's pods. None for a control plane that runs no pods; such a control
             plane is not a node of the cluster.
         labels: The labels of the node.

@@ -120,7 +120,7 @@ class Go:
 
     @property
     def series(self) -> str:
-        """The release series of `minimum`, such as "1.26" for "1.26.6"."""
+        """The release series of `minimum`, such as "1.26" for "1.26.8"."""
         return ".".join(self.minimum.split(".")[:2])
 
 
@@ -189,7 +189,7 @@ def default_kubernetes_version() -> str:
 
 
 def minor(kubernetes_version: str) -> int:
-    """Return the minor version, such as 36 for v1.36.3. The major version of all supported versions is 1."""
+    """Return the minor version, such as 37 for v1.37.2. The major version of all supported versions is 1."""
     return int(kubernetes_version.split(".")[1])
 
 

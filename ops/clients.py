@@ -98,7 +98,7 @@ class Commands:
             return _json(["kubectl", "--kubeconfig", file, *arguments], timeout=KUBECTL_TIMEOUT)
 
     def api_version(self, kubeconfig: str | None) -> str:
-        """Return the version of the API server, such as `v1.36.3`.
+        """Return the version of the API server, such as `v1.37.2`.
 
         Args:
             kubeconfig: Text of an administrator's kubeconfig, None if the stack has none.

@@ -160,7 +160,7 @@ def progress(description: str, total: float | None = None, unit: Unit = Unit.ITE
     """Report the progress of a task while the block runs.
 
     Args:
-        description: The task, such as `kubelet v1.36.3: building`.
+        description: The task, such as `kubelet v1.37.2: building`.
         total: The whole amount. None if it is not known yet; `Progress.update` can set it later.
         unit: Unit of the amounts: things that are counted, or bytes.
 

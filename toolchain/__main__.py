@@ -140,7 +140,7 @@ def _parser() -> argparse.ArgumentParser:
         "programs",
         nargs="*",
         metavar="PROGRAM@VERSION|KUBERNETES_VERSION",
-        help="a program, such as kubelet@v1.36.3, or a Kubernetes version for all programs of such a lab "
+        help="a program, such as kubelet@v1.37.2, or a Kubernetes version for all programs of such a lab "
         f"(default: {default_kubernetes_version()})",
     )
     command(

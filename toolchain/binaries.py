@@ -20,7 +20,7 @@ RECIPE = 1
 """Number of the build procedure. Increase it with every change to it, so that older builds are not used."""
 
 ProgramVersion = tuple[str, str]
-"""The name and version of a program: `("kubelet", "v1.36.3")`."""
+"""The name and version of a program: `("kubelet", "v1.37.2")`."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ def parse(texts: Iterable[str]) -> list[ProgramVersion]:
     """Return the programs that command-line arguments name.
 
     Args:
-        texts: A program such as `kubelet@v1.36.3`, or a Kubernetes version for all programs of such a lab. Without any,
+        texts: A program such as `kubelet@v1.37.2`, or a Kubernetes version for all programs of such a lab. Without any,
             all programs of a lab with the default version.
     """
     programs: list[ProgramVersion] = []

@@ -78,7 +78,10 @@ def etcd(spec: Spec, node: Node) -> Service:
         },
         binaries={f"{paths.BINARIES}/etcd": Binary(name="etcd", version=version("etcd"))},
         # For assets/node/etcd-member, and for people.
-        tools={paths.ETCDCTL: Binary(name="etcdctl", version=version("etcd"))},
+        tools={
+            paths.ETCDCTL: Binary(name="etcdctl", version=version("etcd")),
+            paths.ETCDUTL: Binary(name="etcdutl", version=version("etcd")),
+        },
         health=f"{etcd_member_command('healthy', node)} {ETCD_HEALTH}",
         leave=etcd_member_command("leave", node),
     )

@@ -60,6 +60,9 @@ KUBECTL = f"{BINARIES}/kubectl"
 ETCDCTL = f"{BINARIES}/etcdctl"
 """etcdctl, on every control plane."""
 
+ETCDUTL = f"{BINARIES}/etcdutl"
+"""etcdutl, which restores snapshots, on every control plane."""
+
 KUBERNETES_CONFIGURATION = "/etc/kubernetes"
 """The folder of configuration that belongs to no single service."""
 

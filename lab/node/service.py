@@ -85,7 +85,7 @@ class Binary:
 
     Attributes:
         name: Its name in `lab/versions.toml`.
-        version: The version, for example `v1.36.3`.
+        version: The version, for example `v1.37.2`.
     """
 
     name: str

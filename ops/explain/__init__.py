@@ -8,7 +8,7 @@ that key changes the line. See `ops.explain.provenance`.
     {
       "stack": "dev", "node": "node-1", "role": "worker", "address": "10.240.0.21",
       "podCidr": "10.200.1.0/24",                        null for a control plane without pods
-      "kubernetesVersion": "v1.36.3",
+      "kubernetesVersion": "v1.37.2",
       "services": [
         {
           "name": "kubelet", "unit": "kubelet.service", "needs": ["containerd"], "files": 7,

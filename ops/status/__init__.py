@@ -11,15 +11,15 @@ It reads everything at the same time and every probe has a time-out, so a part t
       "problems": [{"part": "node-1", "problem": "does not answer: No route to host"}],
       "notes": [{"part": "server", "problem": "etcdctl is not on this node"}],      missing information, no problem
       "versions": {
-        "kubernetes": ["v1.36.3"],         versions that the stack wants for its nodes
-        "apiServer": "v1.36.3",            null if the API server did not answer
-        "etcd": ["3.6.16"]                 versions of the members that answered
+        "kubernetes": ["v1.37.2"],         versions that the stack wants for its nodes
+        "apiServer": "v1.37.2",            null if the API server did not answer
+        "etcd": ["3.7.3"]                 versions of the members that answered
       },
       "nodes": [
         {
           "name": "node-1", "role": "worker", "address": "10.240.0.21",
           "podCidr": "10.200.1.0/24",      null for a control plane without pods
-          "version": "v1.36.3",            version that its kubelet reports, else the one that the stack wants
+          "version": "v1.37.2",            version that its kubelet reports, else the one that the stack wants
           "runtime": "containerd://2.4.2", null if unknown
           "ready": true,                   null if unknown, or if no kubelet runs there
           "reachable": true,               true if it answered by SSH
@@ -49,7 +49,7 @@ It reads everything at the same time and every probe has a time-out, so a part t
         {
           "member": "server", "id": "8e9e05c52164694d",
           "leader": true, "learner": false,
-          "version": "3.6.16",             null, as the next one, if this member did not answer
+          "version": "3.7.3",             null, as the next one, if this member did not answer
           "databaseBytes": 3567616
         }
       ]

@@ -75,7 +75,7 @@ class EtcdStatus:
         id: Number of the member.
         leader: Number of the leader, 0 if there is none.
         learner: True if it has no vote yet.
-        version: Version such as `3.6.16`.
+        version: Version such as `3.7.3`.
         database_bytes: Size of its database.
         errors: Problems that it reports, such as alarms.
     """

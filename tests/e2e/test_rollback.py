@@ -100,7 +100,7 @@ FAULTS = {
         edited(
             "lab/node/worker.py",
             'Binary(name="kubelet", version=node.kubernetes_version)',
-            'Binary(name="loopback", version="v1.9.1")',
+            'Binary(name="loopback", version="v1.10.0")',
         ),
         "kubelet",
         ("rolled back",),

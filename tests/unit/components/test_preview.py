@@ -19,7 +19,7 @@ KUBELET = Service(
         CERTIFICATE: File(content=Credential(identity="kubelet-node-1", part=Part.CERTIFICATE)),
         WATCHED: File(content="", restarts=False),
     },
-    binaries={PROGRAM: Binary(name="kubelet", version="v1.36.3")},
+    binaries={PROGRAM: Binary(name="kubelet", version="v1.37.2")},
     images=(Image(name="pause", version="3.10"),),
 )
 
@@ -27,7 +27,7 @@ INPUTS: dict[str, Any] = {
     "files": {CONFIGURATION: "maxPods: 110\n", WATCHED: ""},
     "modes": {CONFIGURATION: "0600 root:root"},
     "credentials": {CERTIFICATE: "SHA256:aa"},
-    "binaries": {PROGRAM: "v1.36.3 SHA256:bb"},
+    "binaries": {PROGRAM: "v1.37.2 SHA256:bb"},
     "images": {"pause": "3.10 SHA256:cc"},
     "settings": {"repair": ""},
 }

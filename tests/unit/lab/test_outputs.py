@@ -10,7 +10,7 @@ from lab.outputs import StackOutputs
 WORKER = {
     "role": "worker",
     "address": "10.240.0.20",
-    "kubernetesVersion": "v1.36.3",
+    "kubernetesVersion": "v1.37.2",
     "podCidr": "10.200.0.0/24",
     "labels": {"disk": "ssd"},
     "taints": ["dedicated=ingress:NoSchedule"],
@@ -20,7 +20,7 @@ MACHINE = {**WORKER, "user": "admin", "port": 2222}
 SERVER = {
     "role": "control-plane",
     "address": "10.240.0.10",
-    "kubernetesVersion": "v1.36.3",
+    "kubernetesVersion": "v1.37.2",
     "ssh": "ssh root@10.240.0.10",
 }
 REQUIRED: dict[str, Any] = {

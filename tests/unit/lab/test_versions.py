@@ -19,8 +19,8 @@ def test_the_default_kubernetes_version_is_supported() -> None:
 
 
 def test_placeholders_are_replaced() -> None:
-    filled = versions.fill("{version} {number} {minor} {program}", "v1.36.3", "kubelet")
-    assert filled == "v1.36.3 1.36.3 36 kubelet"
+    filled = versions.fill("{version} {number} {minor} {program}", "v1.37.2", "kubelet")
+    assert filled == "v1.37.2 1.37.2 37 kubelet"
 
 
 def test_image_reference() -> None:

@@ -36,10 +36,15 @@ def test_unknown_version_error_lists_known_ones() -> None:
 
 
 def test_units_follow_the_release_archives() -> None:
+    plugins = versions.version("cni-plugins")
     recipes = binaries.recipes_for(
-        [("kubelet", VERSION), ("kube-proxy", VERSION), ("bridge", "v1.9.1"), ("portmap", "v1.9.1")]
+        [("kubelet", VERSION), ("kube-proxy", VERSION), ("bridge", plugins), ("portmap", plugins)]
     )
-    assert [recipe.title for recipe in recipes] == [f"kube-proxy {VERSION}", f"kubelet {VERSION}", "cni-plugins v1.9.1"]
+    assert [recipe.title for recipe in recipes] == [
+        f"kube-proxy {VERSION}",
+        f"kubelet {VERSION}",
+        f"cni-plugins {plugins}",
+    ]
 
 
 def test_each_version_has_its_own_keys() -> None:

@@ -47,7 +47,7 @@ def test_only_stacks_with_resources_are_deployed(tmp_path: Path) -> None:
     assert deployed(prepared(tmp_path, f"#!/bin/sh\necho '{listed}'\n")) == ["dev"]
 
 
-NODE = {"role": "worker", "kubernetesVersion": "v1.36.3", "ssh": "ssh"}
+NODE = {"role": "worker", "kubernetesVersion": "v1.37.2", "ssh": "ssh"}
 NODES = {name: {**NODE, "address": f"10.0.0.{last}", "podCidr": "10.1.0.0/24"} for last, name in enumerate(("a", "b"))}
 OUTPUTS = {
     "apiEndpoint": "https://10.0.0.9:6443",

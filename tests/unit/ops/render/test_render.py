@@ -20,8 +20,8 @@ SERVICE = Service(
         "/etc/kubelet.yaml": File(content="maxPods: 50\n", mode=0o640, owner="root:adm"),
         "/etc/kubelet.key": File(content=Credential(identity="kubelet-node-0", part=Part.KEY), restarts=False),
     },
-    binaries={"/bin/kubelet": Binary(name="kubelet", version="v1.36.3")},
-    tools={"/bin/crictl": Binary(name="crictl", version="v1.36.0")},
+    binaries={"/bin/kubelet": Binary(name="kubelet", version="v1.37.2")},
+    tools={"/bin/crictl": Binary(name="crictl", version="v1.37.0")},
 )
 
 
@@ -64,8 +64,8 @@ def test_listing_names_every_part() -> None:
         "kubelet  unit  kubelet.service (a change restarts it)  needs: containerd",
         "kubelet  file  restart  0640  root:adm  /etc/kubelet.yaml",
         "kubelet  credential  keep  0600  root:root  /etc/kubelet.key  key of kubelet-node-0",
-        "kubelet  binary  restart  0755  root:root  /bin/kubelet  kubelet v1.36.3",
-        "kubelet  tool  keep  0755  root:root  /bin/crictl  crictl v1.36.0",
+        "kubelet  binary  restart  0755  root:root  /bin/kubelet  kubelet v1.37.2",
+        "kubelet  tool  keep  0755  root:root  /bin/crictl  crictl v1.37.0",
     ]
 
 

@@ -46,7 +46,7 @@ class Stacks(Commands):
     """A stack with a control plane that runs no pods, and workers."""
 
     def __init__(self, workers: Sequence[str] = ("node-0", "node-1")) -> None:
-        node = {"role": "worker", "address": "10.0.0.1", "kubernetesVersion": "v1.36.3", "ssh": "ssh"}
+        node = {"role": "worker", "address": "10.0.0.1", "kubernetesVersion": "v1.37.2", "ssh": "ssh"}
         pods = {"podCidr": "10.0.0.0/24"}
         self.stack: dict[str, Any] = {
             "apiEndpoint": "https://10.0.0.1:6443",

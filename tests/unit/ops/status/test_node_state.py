@@ -202,7 +202,7 @@ def test_missing_etcdctl(node: Node) -> None:
 
 def test_etcd_answers(node: Node) -> None:
     etcd_node(node)
-    status = {"header": {"member_id": 3}, "leader": 3, "version": "3.6.16", "dbSize": 9}
+    status = {"header": {"member_id": 3}, "leader": 3, "version": "3.7.3", "dbSize": 9}
     node.program(
         "etcdctl",
         f"""case $* in
@@ -212,7 +212,7 @@ esac""",
     )
     etcd = node.state().etcd
     assert etcd
-    assert etcd.status == EtcdStatus(id=3, leader=3, learner=False, version="3.6.16", database_bytes=9)
+    assert etcd.status == EtcdStatus(id=3, leader=3, learner=False, version="3.7.3", database_bytes=9)
     assert etcd.members == (EtcdMember(id=3, name="", peer_urls=(), learner=False),)
     assert etcd.failure == ""
 

@@ -16,7 +16,7 @@ from tests.support.certificates import pair
 
 ADDRESSES = {"server": "10.240.0.10", "node-0": "10.240.0.20", "node-1": "10.240.0.21"}
 SERVICES = {"server": ["etcd", "kube-apiserver"], "node-0": ["kubelet"], "node-1": ["kubelet"]}
-ETCD_STATUS = {"header": {"member_id": 255}, "leader": 255, "version": "3.6.16", "dbSize": 2097152}
+ETCD_STATUS = {"header": {"member_id": 255}, "leader": 255, "version": "3.7.3", "dbSize": 2097152}
 ETCD_MEMBERS = {"members": [{"ID": 255, "name": "server", "peerURLs": ["https://10.240.0.10:2380"]}]}
 
 
@@ -38,7 +38,7 @@ class Lab(Commands):
                 name: {
                     "role": "control-plane" if name == "server" else "worker",
                     "address": address,
-                    "kubernetesVersion": "v1.36.3",
+                    "kubernetesVersion": "v1.37.2",
                     "ssh": f"ssh {name}",
                     **({} if name == "server" else {"podCidr": "10.200.0.0/24"}),
                 }
@@ -64,7 +64,7 @@ class Lab(Commands):
                 "metadata": {"name": name},
                 "status": {
                     "conditions": [{"type": "Ready", "status": "True"}],
-                    "nodeInfo": {"kubeletVersion": "v1.36.3", "containerRuntimeVersion": "containerd://2.4.2"},
+                    "nodeInfo": {"kubeletVersion": "v1.37.2", "containerRuntimeVersion": "containerd://2.4.2"},
                 },
             }
             for name in ("node-0", "node-1")
@@ -119,7 +119,7 @@ class Lab(Commands):
         assert kubeconfig == "kubeconfig"
         if isinstance(self.items, CommandError):
             raise self.items
-        return "v1.36.3"
+        return "v1.37.2"
 
     def vm_state(self, libvirt_uri: str, domain: str) -> str:
         assert libvirt_uri == "qemu:///system"
@@ -189,7 +189,7 @@ def test_json_shape(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
         "role": "worker",
         "address": "10.240.0.20",
         "podCidr": "10.200.0.0/24",
-        "version": "v1.36.3",
+        "version": "v1.37.2",
         "runtime": "containerd://2.4.2",
         "ready": True,
         "reachable": True,
@@ -200,14 +200,14 @@ def test_json_shape(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
         "well": True,
         "problems": [],
         "notes": [],
-        "versions": {"kubernetes": ["v1.36.3"], "apiServer": "v1.36.3", "etcd": ["3.6.16"]},
+        "versions": {"kubernetes": ["v1.37.2"], "apiServer": "v1.37.2", "etcd": ["3.7.3"]},
         "etcd": [
             {
                 "member": "server",
                 "id": "ff",
                 "leader": True,
                 "learner": False,
-                "version": "3.6.16",
+                "version": "3.7.3",
                 "databaseBytes": 2097152,
             }
         ],
@@ -217,11 +217,11 @@ def test_json_shape(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
 def test_text_of_a_healthy_lab(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([], lab) == 0
     lines = [re.sub("  +", "  ", line) for line in capsys.readouterr().out.splitlines()]
-    assert lines[0] == ("Stack dev at https://10.240.0.10:6443: API server v1.36.3, nodes v1.36.3, etcd 3.6.16")
-    assert "node-0  worker  yes  v1.36.3  10.240.0.20  10.200.0.0/24  running" in lines
-    assert "server  control-plane  -  v1.36.3  10.240.0.10  -  running" in lines
+    assert lines[0] == ("Stack dev at https://10.240.0.10:6443: API server v1.37.2, nodes v1.37.2, etcd 3.7.3")
+    assert "node-0  worker  yes  v1.37.2  10.240.0.20  10.200.0.0/24  running" in lines
+    assert "server  control-plane  -  v1.37.2  10.240.0.10  -  running" in lines
     assert "node-1  kubelet  active  yes  1h 0m" in lines
-    assert "server  ff  yes  3.6.16  2.0 MiB" in lines
+    assert "server  ff  yes  3.7.3  2.0 MiB" in lines
     assert any(line.startswith("node-0  kubelet  90  ") for line in lines)
     assert lines[-1] == "All is well."
 
@@ -279,7 +279,7 @@ def test_node_that_is_not_in_the_cluster(lab: Lab, problems: Problems) -> None:
 def test_node_of_another_version(lab: Lab, problems: Problems) -> None:
     assert isinstance(lab.items, list)
     lab.items[0]["status"]["nodeInfo"]["kubeletVersion"] = "v1.35.4"
-    assert problems(lab) == ["node-0: its kubelet runs v1.35.4, not v1.36.3"]
+    assert problems(lab) == ["node-0: its kubelet runs v1.35.4, not v1.37.2"]
 
 
 def test_inactive_service(lab: Lab, problems: Problems) -> None:

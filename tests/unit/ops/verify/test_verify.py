@@ -33,7 +33,7 @@ def outputs() -> dict[str, Any]:
             name: {
                 "address": address,
                 "role": "control-plane" if name == "server" else "worker",
-                "kubernetesVersion": "v1.36.3",
+                "kubernetesVersion": "v1.37.2",
                 "ssh": f"ssh {name}",
             }
             for name, address in ADDRESSES.items()
@@ -55,7 +55,7 @@ def report(name: str, *lines: str) -> str:
 
 def api_node(name: str, **changes: Any) -> dict[str, Any]:
     """Return a Ready worker as the API server describes it."""
-    details = {"ready": "True", "message": "", "version": "v1.36.3", "labels": {"node-role.kubernetes.io/worker": ""}}
+    details = {"ready": "True", "message": "", "version": "v1.37.2", "labels": {"node-role.kubernetes.io/worker": ""}}
     details |= changes
     return {
         "metadata": {"name": name, "labels": details["labels"]},
@@ -295,10 +295,10 @@ def test_node_that_was_never_ready_differs() -> None:
 
 
 def test_node_of_another_version_differs() -> None:
-    assert cluster_differences(api_node("node-0", version="v1.35.4"), kubernetesVersion="v1.36.3") == [
-        "node-0  kubelet  node: runs v1.35.4, not v1.36.3"
+    assert cluster_differences(api_node("node-0", version="v1.35.4"), kubernetesVersion="v1.37.2") == [
+        "node-0  kubelet  node: runs v1.35.4, not v1.37.2"
     ]
-    assert cluster_differences(api_node("node-0"), kubernetesVersion="1.36.3") == []
+    assert cluster_differences(api_node("node-0"), kubernetesVersion="1.37.2") == []
 
 
 def test_lost_role_differs() -> None:
