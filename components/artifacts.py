@@ -18,7 +18,8 @@ def find(artifacts: Iterable[Artifact]) -> dict[Artifact, tuple[Path, str]]:
     needed = list(artifacts)
     programs = binaries.ensure((artifact.name, artifact.version) for artifact in needed if isinstance(artifact, Binary))
     container_images = [artifact for artifact in needed if isinstance(artifact, Image)]
-    own = images.ensure(image.name for image in container_images if not image.archive)
+    versions = {image.name: image.version for image in container_images if not image.archive}
+    own = images.ensure(versions, versions=versions)
     archives = {image: image_archive.ensure(image.name, image.archive) for image in container_images if image.archive}
     return {
         artifact: (found.path, found.sha256)

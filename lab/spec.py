@@ -12,6 +12,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 from lab.certificates import Certificate, PrivateKey
+from lab.versions import version as default_version
 
 API_PORT = 6443
 """The port of every API server."""
@@ -463,6 +464,7 @@ class Spec:
         network: The name of an existing libvirt network; None if the lab creates its own.
         pod_routes: Routes to pods outside the lab.
         secrets: The texts that Pulumi holds as secret. A file with one of them is secret.
+        versions: Component, as in versions.toml, to its version. The others have their default version.
     """
 
     name: str
@@ -490,6 +492,11 @@ class Spec:
     network: str | None = None
     pod_routes: tuple[PodRoute, ...] = ()
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def version(self, component: str) -> str:
+        """Return the version of a component other than Kubernetes."""
+        return self.versions.get(component) or default_version(component)
 
     @property
     def nodes(self) -> tuple[Node, ...]:

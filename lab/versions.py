@@ -5,6 +5,7 @@ This module uses only the standard library, because it also runs before the virt
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 VERSIONS_FILE = Path(__file__).with_name("versions.toml")
+
+RELEASE_VERSION = re.compile(r"v(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*)){2}(-(alpha|beta|rc)\.(0|[1-9][0-9]*))?")
+"""A version of a release, such as v1.37.2 or v1.38.0-rc.1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +73,8 @@ class Source:
 
     Attributes:
         name: The name of the project.
-        versions: The supported versions, the default first.
+        versions: The versions that can also be built, the default first.
+        minimum: The oldest version that a configuration may name.
         release: The official release.
         build: The options of a build.
         programs: The programs by name.
@@ -77,9 +82,22 @@ class Source:
 
     name: str
     versions: tuple[str, ...]
+    minimum: str
     release: Release
     build: Build
     programs: Mapping[str, Program]
+
+    def supports(self, version: str) -> bool:
+        """Return True for a release of the same major version as the default, from `minimum` on.
+
+        A version that is not in `versions` can only be downloaded.
+        """
+        if version in self.versions:
+            return True
+        if not RELEASE_VERSION.fullmatch(version):
+            return False
+        numbers, minimum, default = map(_numbers, (version, self.minimum, self.versions[0]))
+        return numbers[0] == default[0] and numbers >= minimum
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +197,7 @@ def node_packages() -> Mapping[str, NodePackage]:
 
 
 def kubernetes_versions() -> tuple[str, ...]:
-    """Return the supported Kubernetes versions, the default first."""
+    """Return the Kubernetes versions that can also be built, the default first."""
     return node_sources()["kubernetes"].versions
 
 
@@ -221,14 +239,19 @@ def images() -> Iterator[str]:
     return iter(_data()["images"])
 
 
-def image_reference(image: str) -> str:
+def image_reference(image: str, version: str = "") -> str:
     """Return the full name of a container image on nodes.
 
     Args:
         image: The name in versions.toml, such as "pause".
+        version: The version; by default that in versions.toml.
     """
     table = _data()["images"][image]
-    return f"{table['repository']}:{table['version']}"
+    return f"{table['repository']}:{version or table['version']}"
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.removeprefix("v").partition("-")[0].split(".")))
 
 
 @cache
@@ -241,6 +264,7 @@ def _source(name: str, table: Mapping[str, Any], versions: tuple[str, ...]) -> S
     return Source(
         name=name,
         versions=versions,
+        minimum=table.get("minimum", versions[-1]),
         release=_release(table),
         build=Build(
             tags=tuple(build.get("tags", ())), variables=build.get("variables", {}), cgo=tuple(build.get("cgo", ()))

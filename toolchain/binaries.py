@@ -69,8 +69,10 @@ class BinaryRecipe:
         return folder / self.version if len(self.source.versions) > 1 else folder
 
     @property
-    def build_key(self) -> Key:
-        """The key of the build in the cache; see `toolchain.store.ArtifactRecipe`."""
+    def build_key(self) -> Key | None:
+        """The key of the build in the cache; None for a version without a Go module."""
+        if self.version not in self.source.versions:
+            return None
         build = self.source.build
         return key(
             self.title.replace(" ", "-"),
@@ -111,7 +113,7 @@ def ensure(programs: Iterable[ProgramVersion], store: ArtifactStore | None = Non
     """Return the given programs, and download or build those that are not in the cache.
 
     Args:
-        programs: Names and versions as in `lab/versions.toml`.
+        programs: Names as in `lab/versions.toml`, and versions.
         store: The default uses the user's cache and the official release hosts.
 
     Raises:
@@ -144,6 +146,7 @@ def required_packages(programs: Iterable[ProgramVersion]) -> dict[str, str]:
     """Return the Debian packages needed to build those programs that are not in the cache, with the reason for each."""
     store = ArtifactStore()
     missing = [recipe for recipe in recipes_for(programs) if store.find(recipe) is None]
+    missing = [recipe for recipe in missing if recipe.build_key]
     packages = golang.required_packages() if missing else {}
     for recipe in missing:
         packages |= recipe.build_packages
@@ -163,15 +166,17 @@ def recipes_for(programs: Iterable[ProgramVersion]) -> list[BinaryRecipe]:
         except KeyError:
             known = ", ".join(sorted(name for source in node_sources().values() for name in source.programs))
             raise ToolchainError(f"{program}: there is no such program. The known programs are {known}.") from None
-        if version not in source.versions:
+        if not source.supports(version):
             known = ", ".join(source.versions)
             raise ToolchainError(
-                f"{program} {version}: this version of {source.name} is not known. Use one of {known}."
+                f"{program} {version}: this version of {source.name} is not known. Use one of {known}, or a release "
+                f"from {source.minimum} on."
             )
         requested.setdefault((source.name, version), set()).add(program)
     recipes = []
     for name, source in node_sources().items():
-        for version in source.versions:
+        others = sorted(version for each, version in requested if each == name and version not in source.versions)
+        for version in (*source.versions, *others):
             names = requested.get((name, version), set())
             if "{program}" in source.release.archive:
                 recipes += [

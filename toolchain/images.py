@@ -48,22 +48,25 @@ class _ImageRecipe:
     """The instructions to make one image.
 
     Attributes:
-        made_from: Returns everything that decides the content, for the key in the cache.
-        files: Returns the content by path.
+        made_from: Returns everything that decides the content of a version, for the key in the cache.
+        files: Returns the content of a version by path.
         config: The image's configuration.
     """
 
-    made_from: Callable[[], Mapping[str, str]]
-    files: Callable[[], Mapping[str, Content]]
+    made_from: Callable[[str], Mapping[str, str]]
+    files: Callable[[str], Mapping[str, Content]]
     config: Mapping[str, Any]
 
 
-def ensure(names: Iterable[str], cache: Cache | None = None) -> dict[str, ImageArchive]:
+def ensure(
+    names: Iterable[str], cache: Cache | None = None, versions: Mapping[str, str] | None = None
+) -> dict[str, ImageArchive]:
     """Return the archives of the named images, and make those that are not in the cache.
 
     Args:
         names: Names as in `lab/versions.toml`.
         cache: By default the user's cache.
+        versions: The version of each image; by default that in `lab/versions.toml`.
 
     Raises:
         ToolchainError: An image is unknown or cannot be made.
@@ -73,17 +76,20 @@ def ensure(names: Iterable[str], cache: Cache | None = None) -> dict[str, ImageA
     for name in names:
         if name not in _RECIPES:
             raise ToolchainError(f"{name}: there is no such image. The known images are {', '.join(_RECIPES)}.")
-        recipe, reference = _RECIPES[name], image_reference(name)
-
-        def make(folder: Path, name: str = name, recipe: _ImageRecipe = recipe, reference: str = reference) -> None:
-            say(f"image {reference}: making the archive")
-            (folder / f"{name}.tar").write_bytes(archive(reference, recipe.files(), recipe.config))
-
-        made_from = {"recipe": RECIPE, "reference": reference, "config": recipe.config, **recipe.made_from()}
-        entry = cache.make(key(f"image-{name}", **made_from), make)
-        file = f"{name}.tar"
-        archives[name] = ImageArchive(entry.path(file), entry.files[file].sha256, reference)
+        archives[name] = _ensure(name, (versions or {}).get(name) or version(name), cache)
     return archives
+
+
+def _ensure(name: str, version: str, cache: Cache) -> ImageArchive:
+    recipe, reference, file = _RECIPES[name], image_reference(name, version), f"{name}.tar"
+
+    def make(folder: Path) -> None:
+        say(f"image {reference}: making the archive")
+        (folder / file).write_bytes(archive(reference, recipe.files(version), recipe.config))
+
+    made_from = {"recipe": RECIPE, "reference": reference, "config": recipe.config, **recipe.made_from(version)}
+    entry = cache.make(key(f"image-{name}", **made_from), make)
+    return ImageArchive(entry.path(file), entry.files[file].sha256, reference)
 
 
 def required_packages() -> dict[str, str]:
@@ -140,7 +146,7 @@ def archive(reference: str, files: Mapping[str, Content], config: Mapping[str, A
     return _tar({"oci-layout": _json({"imageLayoutVersion": "1.0.0"}), "index.json": _json(index), **blobs})
 
 
-def _pause() -> dict[str, Content]:
+def _pause(_: str) -> dict[str, Content]:
     def build(folder: Path) -> None:
         say("pause: building from toolchain/pause/pause.c")
         flags = ["-static", "-Os", "-s", "-Wall", "-Werror"]
@@ -150,7 +156,7 @@ def _pause() -> dict[str, Content]:
     return {"pause": _read_intact(entry.path("pause"))}
 
 
-def _busybox() -> dict[str, Content]:
+def _busybox(_: str) -> dict[str, Content]:
     applets = run([BUSYBOX, "--list"], why="listing the programs in busybox").split()
     return {
         "bin/busybox": BUSYBOX.read_bytes(),
@@ -168,16 +174,16 @@ def _busybox_digest() -> str:
         raise ToolchainError(f"{BUSYBOX} does not exist. Install Debian's package busybox-static.") from None
 
 
-def _binary(name: str) -> binaries.BinaryFile:
-    program = (name, version(name))
+def _binary(name: str, version: str) -> binaries.BinaryFile:
+    program = (name, version)
     return binaries.ensure([program])[program]
 
 
 def _program_recipe(name: str) -> _ImageRecipe:
     """Return the recipe of an image that contains only a program of the same name."""
     return _ImageRecipe(
-        made_from=lambda: {name: _binary(name).sha256},
-        files=lambda: {name: _read_intact(_binary(name).path)},
+        made_from=lambda version: {name: _binary(name, version).sha256},
+        files=lambda version: {name: _read_intact(_binary(name, version).path)},
         config={"Entrypoint": [f"/{name}"], "WorkingDir": "/"},
     )
 
@@ -189,12 +195,12 @@ def _read_intact(path: Path) -> bytes:
 
 _RECIPES = {
     "pause": _ImageRecipe(
-        made_from=lambda: {"source": sha256(PAUSE_SOURCE)},
+        made_from=lambda _: {"source": sha256(PAUSE_SOURCE)},
         files=_pause,
         config={"Entrypoint": ["/pause"], "User": NOBODY, "WorkingDir": "/"},
     ),
     "busybox": _ImageRecipe(
-        made_from=lambda: {"busybox": _busybox_digest()},
+        made_from=lambda _: {"busybox": _busybox_digest()},
         files=_busybox,
         config={"Cmd": ["sh"], "Env": ["PATH=/bin"], "WorkingDir": "/"},
     ),

@@ -111,8 +111,7 @@ class ReleaseHosts:
         Raises:
             NotAvailableError: The file or its checksum cannot be downloaded, or they differ. `target` does not exist.
         """
-        name = release.archive.rsplit("/", 1)[1]
-        self.fetch_pinned(release.archive, published_sha256(self._text(release.checksum), name), target)
+        self.fetch_pinned(release.archive, self.published_sha256(release), target)
 
     def fetch_pinned(self, url: str, expected: str, target: Path) -> None:
         """Download a file to `target` and check that it has the expected SHA-256.
@@ -135,13 +134,18 @@ class ReleaseHosts:
         """Download a file to `target` without checking its content. Raises NotAvailableError."""
         self._download(url, target)
 
-    def fetch_programs(self, release: Release, members: Mapping[str, str], folder: Path) -> None:
+    def published_sha256(self, release: Release) -> str:
+        """Return the SHA-256 that is published for a release's file. Raises NotAvailableError."""
+        return published_sha256(self._text(release.checksum), release.archive.rsplit("/", 1)[1])
+
+    def fetch_programs(self, release: Release, members: Mapping[str, str], folder: Path, *, expected: str = "") -> None:
         """Put programs of a release into `folder`, executable.
 
         Args:
             release: The release to download.
             members: The name in the archive of each program, or "" if the release's file is the program itself.
             folder: An existing folder.
+            expected: The SHA-256 of the release's file; by default the published one.
 
         Raises:
             NotAvailableError: The release cannot be downloaded, or its archive lacks one of the programs.
@@ -149,7 +153,7 @@ class ReleaseHosts:
         """
         with tempfile.TemporaryDirectory(dir=folder) as temporary:
             archive = Path(temporary) / "release"
-            self.fetch(release, archive)
+            self.fetch_pinned(release.archive, expected or self.published_sha256(release), archive)
             for program, member in members.items():
                 target = folder / program
                 if member:

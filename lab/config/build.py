@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from lab.config.addons import build_addons
+from lab.config.converters import COMPONENT_KEYS
 from lab.config.images import merge_images
 from lab.config.join import build_join
 from lab.config.node_paths import build_node_paths
@@ -74,6 +75,7 @@ def build_spec(lab: LabValues, secrets: frozenset[str] = frozenset()) -> Spec:
         network=lab["network"],
         pod_routes=tuple(PodRoute(pod_cidr=route["podCidr"], address=route["address"]) for route in lab["podRoutes"]),
         secrets=secrets,
+        versions={COMPONENT_KEYS[key]: version for key, version in lab["versions"].items() if version},
     )
 
 

@@ -13,7 +13,7 @@ from lab.config.kubernetes_names import dns_label, dns_subdomain, labels, node_n
 from lab.config.manifests import manifest, no_project_files
 from lab.config.schema import Converter, optional
 from lab.spec import Virtualization
-from lab.versions import kubernetes_versions
+from lab.versions import node_sources
 
 MAX_VALIDITY_HOURS = 100 * 366 * 24
 """One hundred years."""
@@ -49,10 +49,20 @@ def _one_of(choices: Sequence[str], convert: Callable[[str], Any]) -> Converter:
     return convert_choice
 
 
-def _kubernetes_version(value: str) -> str:
-    if not value or value in kubernetes_versions():
-        return value
-    raise ValueError(f"is not a version that the lab supports; choose one of {', '.join(kubernetes_versions())}")
+def _version_of(component: str) -> Converter:
+    """Return a converter of versions of a component in `lab/versions.toml`. An empty string means the default."""
+    source = node_sources()[component]
+
+    def convert(value: str) -> str:
+        if not value or source.supports(value):
+            return value
+        listed, major = ", ".join(source.versions), source.versions[0].partition(".")[0]
+        raise ValueError(
+            f"is not a version that the lab supports; choose one of {listed}, or another release of {major} from "
+            f"{source.minimum} on"
+        )
+
+    return convert
 
 
 def _node_name(value: str) -> str:
@@ -113,12 +123,22 @@ def _image(value: str) -> str:
     return value
 
 
+COMPONENT_KEYS = {
+    "containerd": "containerd",
+    "runc": "runc",
+    "cniPlugins": "cni-plugins",
+    "etcd": "etcd",
+    "crictl": "crictl",
+    "coreDns": "coredns",
+}
+"""The keys of `versions`, and the names of the components in `lab/versions.toml`."""
+
 _NODE: Mapping[str, Converter] = {
     "name": _node_name,
     "address": ipv4_address,
     "vcpus": _range(1, 128),
     "disk": _range(4, 16384, "GiB", "; the image and the node's binaries need about 2 GiB"),
-    "kubernetesVersion": _kubernetes_version,
+    "kubernetesVersion": _version_of("kubernetes"),
     "labels": labels,
     "taints[]": taint,
     "taints": taints,
@@ -126,7 +146,8 @@ _NODE: Mapping[str, Converter] = {
 
 CONVERTERS: Mapping[str, Converter] = {
     "name": dns_label,
-    "kubernetesVersion": _kubernetes_version,
+    "kubernetesVersion": _version_of("kubernetes"),
+    **{f"versions.{key}": _version_of(component) for key, component in COMPONENT_KEYS.items()},
     **{f"controlPlanes[].{name}": converter for name, converter in _NODE.items()},
     "controlPlanes[].name": _control_plane_name,
     "controlPlanes[].memory": _range(1024, MAX_MEMORY, "MiB", "; etcd and the API server need at least 1024 MiB"),

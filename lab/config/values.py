@@ -118,6 +118,7 @@ class LabValues(TypedDict, total=False):
 
     name: str
     kubernetesVersion: str
+    versions: Mapping[str, str]
     controlPlanes: list[NodeValues]
     workers: list[NodeValues]
     join: JoinValues | None

@@ -11,7 +11,6 @@ from lab.node.units import command, unit, unit_path
 from lab.node.worker import CIPHER_SUITES, LOG_LEVEL
 from lab.pki import FRONT_PROXY_CLIENT, SERVICE_ACCOUNTS, Authority, authority_identity, etcd_identity
 from lab.spec import API_PORT, Node, Spec
-from lab.versions import version
 
 ETCD_HEALTH = f"http://127.0.0.1:{paths.ETCD_HEALTH_PORT}"
 """The URL of etcd's health and metrics endpoints, which need no client certificate."""
@@ -76,11 +75,11 @@ def etcd(spec: Spec, node: Node) -> Service:
             authority: authority_file(Authority.ETCD),
             **pair.files,
         },
-        binaries={f"{paths.BINARIES}/etcd": Binary(name="etcd", version=version("etcd"))},
+        binaries={f"{paths.BINARIES}/etcd": Binary(name="etcd", version=spec.version("etcd"))},
         # For assets/node/etcd-member, and for people.
         tools={
-            paths.ETCDCTL: Binary(name="etcdctl", version=version("etcd")),
-            paths.ETCDUTL: Binary(name="etcdutl", version=version("etcd")),
+            paths.ETCDCTL: Binary(name="etcdctl", version=spec.version("etcd")),
+            paths.ETCDUTL: Binary(name="etcdutl", version=spec.version("etcd")),
         },
         health=f"{etcd_member_command('healthy', node)} {ETCD_HEALTH}",
         leave=etcd_member_command("leave", node),

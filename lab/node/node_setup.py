@@ -9,7 +9,6 @@ from lab.node.documents import overlay, to_json, to_yaml
 from lab.node.service import Binary, File, Service
 from lab.node.units import ASSETS, unit, unit_path
 from lab.spec import CNI_LIST, Node, NodePaths, Spec, VmSize
-from lab.versions import version
 
 CNI_VERSION = "1.0.0"
 """The version of the CNI specification that the configuration follows."""
@@ -67,8 +66,9 @@ def node_setup(spec: Spec, node: Node) -> Service:
             **_pod_network_files(spec, node, layout),
             **_users_and_folders(spec),
             **_network_files(spec, node),
+            **_clock_files(node),
         },
-        binaries={**_pod_network_binaries(node, layout), **_administrator_binaries(spec, node)},
+        binaries={**_pod_network_binaries(spec, node, layout), **_administrator_binaries(spec, node)},
         check=" && ".join(
             [
                 f'nft --check --file "$STAGED{paths.POD_NETWORK_RULES}"',
@@ -146,6 +146,14 @@ def _network_files(spec: Spec, node: Node) -> dict[str, File]:
     return {path: File(content=text, mode=0o644) for path, text in texts.items()}
 
 
+def _clock_files(node: Node) -> dict[str, File]:
+    """Return the unit that keeps the clock of a VM right. An existing machine has its own time service."""
+    if not isinstance(node.machine, VmSize):
+        return {}
+    text = unit("clock.service", program=f"{paths.PROGRAMS}/clock run")
+    return {unit_path("clock.service"): File(content=text)}
+
+
 def _pod_network_files(spec: Spec, node: Node, layout: NodePaths) -> dict[str, File]:
     """Return the CNI configuration: a bridge with the node's pod CIDR, and the loopback interface of each pod.
 
@@ -197,14 +205,14 @@ def _plugin_list(plugin: dict[str, Any]) -> dict[str, Any]:
     return {**list_fields, "plugins": [plugin_fields, portmap]}
 
 
-def _pod_network_binaries(node: Node, layout: NodePaths) -> dict[str, Binary]:
+def _pod_network_binaries(spec: Spec, node: Node, layout: NodePaths) -> dict[str, Binary]:
     if node.pod_cidr is None:
         return {}
     plugins = {
-        f"{paths.CNI_PLUGINS}/{name}": Binary(name=name, version=version("cni-plugins"))
+        f"{paths.CNI_PLUGINS}/{name}": Binary(name=name, version=spec.version("cni-plugins"))
         for name in ("bridge", "loopback", "host-local", "portmap")
     }
-    return plugins | {f"{layout.binaries}/crictl": Binary(name="crictl", version=version("crictl"))}
+    return plugins | {f"{layout.binaries}/crictl": Binary(name="crictl", version=spec.version("crictl"))}
 
 
 def _administrator_binaries(spec: Spec, node: Node) -> dict[str, Binary]:

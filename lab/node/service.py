@@ -109,7 +109,7 @@ class Image:
     @property
     def reference(self) -> str:
         """The full name of the image on the node."""
-        return self.name if self.archive else image_reference(self.name)
+        return self.name if self.archive else image_reference(self.name, self.version)
 
 
 Artifact = Binary | Image

@@ -18,7 +18,7 @@ from lab.node.service import Binary, File, Image, Service
 from lab.node.units import command, environment_file, unit, unit_path
 from lab.pki import KUBE_PROXY_USER, has_kubelet_certificate, kubelet_identity, kubelet_user
 from lab.spec import MAX_PODS, Node, NodePaths, Role, Spec
-from lab.versions import image_reference, minor, version
+from lab.versions import image_reference, minor
 
 LOG_LEVEL = "2"
 """The verbosity of every Kubernetes component's log."""
@@ -93,10 +93,10 @@ def containerd(spec: Spec, node: Node) -> Service:
             **registry_files(node.registries),
         },
         binaries={
-            "/bin/containerd": Binary(name="containerd", version=version("containerd")),
-            "/bin/containerd-shim-runc-v2": Binary(name="containerd-shim-runc-v2", version=version("containerd")),
-            "/bin/ctr": Binary(name="ctr", version=version("containerd")),
-            runc: Binary(name="runc", version=version("runc")),
+            "/bin/containerd": Binary(name="containerd", version=spec.version("containerd")),
+            "/bin/containerd-shim-runc-v2": Binary(name="containerd-shim-runc-v2", version=spec.version("containerd")),
+            "/bin/ctr": Binary(name="ctr", version=spec.version("containerd")),
+            runc: Binary(name="runc", version=spec.version("runc")),
         },
         check=f"{paths.PROGRAMS}/check-config 'Ignoring unknown key'"
         f' "$STAGED/bin/containerd" --config "$STAGED{paths.CONTAINERD_CONFIGURATION}" config dump'
@@ -168,7 +168,7 @@ def kubelet(spec: Spec, node: Node) -> Service:
         },
         binaries={program: Binary(name="kubelet", version=node.kubernetes_version)},
         images=(
-            *(Image(name=name, version=version(name)) for name in ("pause", "busybox")),
+            *(Image(name=name, version=spec.version(name)) for name in ("pause", "busybox")),
             *addon_images(spec, node),
             *(Image(name=image.name, archive=image.archive) for image in node.images),
         ),

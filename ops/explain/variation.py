@@ -17,6 +17,9 @@ PLAIN_NAME = re.compile(r"[\w/-]+")
 REMOVED = object()
 """Marks the removal of a key."""
 
+RELEASES = tuple(f"v{major}.999.0" for major in range(1, 4))
+"""Versions that every component accepts, if it has this major version."""
+
 PROBE = "explain"
 """A text that no file contains."""
 
@@ -112,7 +115,7 @@ def alternatives(key: VariedKey, spec: Spec) -> Iterator[Any]:
     elif isinstance(value, list) and value:
         yield from (value[:-1], [])
     elif value in ("", REQUIRED):
-        yield from (*kubernetes_versions(), str(_free_address(spec)), str(_free_pod_cidr(spec)), PROBE)
+        yield from (*kubernetes_versions(), *RELEASES, str(_free_address(spec)), str(_free_pod_cidr(spec)), PROBE)
     elif value == [] and key.path[-1] == "taints":
         yield [f"{PROBE}:NoSchedule"]
     if key.is_set:

@@ -13,7 +13,7 @@ It reads everything at the same time and every probe has a time-out, so a part t
       "versions": {
         "kubernetes": ["v1.37.2"],         versions that the stack wants for its nodes
         "apiServer": "v1.37.2",            null if the API server did not answer
-        "etcd": ["3.7.3"]                 versions of the members that answered
+        "etcd": ["3.7.3"]                  versions of the members that answered
       },
       "nodes": [
         {
@@ -23,6 +23,8 @@ It reads everything at the same time and every probe has a time-out, so a part t
           "runtime": "containerd://2.4.2", null if unknown
           "ready": true,                   null if unknown, or if no kubelet runs there
           "reachable": true,               true if it answered by SSH
+          "clockSkew": 0.0,                seconds by which its clock is at least ahead of this machine's, negative if
+                                           behind; null if it did not answer
           "vm": "running"                  state in libvirt's words; null if unknown, or for an existing machine
         }
       ],
@@ -49,7 +51,7 @@ It reads everything at the same time and every probe has a time-out, so a part t
         {
           "member": "server", "id": "8e9e05c52164694d",
           "leader": true, "learner": false,
-          "version": "3.7.3",             null, as the next one, if this member did not answer
+          "version": "3.7.3",              null, as the next one, if this member did not answer
           "databaseBytes": 3567616
         }
       ]

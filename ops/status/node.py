@@ -1,6 +1,7 @@
 """The state of one node, as `node-state` in this folder prints it."""
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,6 +12,7 @@ from host.access.ssh import Login
 from lab.config.x509 import certificates
 from lab.node.paths import NODE_ENVIRONMENT
 from lab.node.units import ASSETS
+from ops import clock
 from ops.clients import CommandError, Commands
 
 PROGRAM = "".join(
@@ -153,12 +155,14 @@ class NodeState:
         certificates: All certificates in its files.
         unreadable: Paths whose certificates cannot be read.
         etcd: Answer of its etcd member. None if it has none.
+        skew: Seconds by which its clock is at least ahead of this machine's; negative if it is behind.
     """
 
     services: Mapping[str, ServiceState]
     certificates: tuple[CertificateState, ...]
     unreadable: tuple[str, ...]
     etcd: EtcdAnswer | None
+    skew: float = 0.0
 
 
 def read_node(commands: Commands, login: Login, now: datetime) -> NodeState:
@@ -167,15 +171,19 @@ def read_node(commands: Commands, login: Login, now: datetime) -> NodeState:
     Raises:
         CommandError: The node does not answer, or not completely.
     """
-    return parse(commands.run(login, ["bash", "-s"], stdin=PROGRAM, timeout=TIMEOUT, options=CONNECT), now)
+    asked = time.time()
+    text = commands.run(login, ["bash", "-s"], stdin=PROGRAM, timeout=TIMEOUT, options=CONNECT)
+    return parse(text, now, asked, time.time())
 
 
-def parse(text: str, now: datetime) -> NodeState:
+def parse(text: str, now: datetime, asked: float, answered: float) -> NodeState:
     """Parse the output of `node-state`.
 
     Args:
         text: The output.
         now: Time of the output.
+        asked: Time before the program was sent, in seconds since 1970.
+        answered: Time after its output, in seconds since 1970.
 
     Raises:
         CommandError: The output is cut off, or something else.
@@ -187,9 +195,12 @@ def parse(text: str, now: datetime) -> NodeState:
     services: dict[str, dict[str, Any]] = {}
     found: list[CertificateState] = []
     unreadable: list[str] = []
+    times: list[float] = []
     etcd: dict[str, Any] | None = None
     for line in lines:
         match line.split("\t"):
+            case ["clock", seconds] if clock.is_time(seconds):
+                times.append(float(seconds))
             case ["service", name, unit, active, seconds]:
                 services.setdefault(name, {}).update(
                     unit=None if unit == "-" else unit,
@@ -212,6 +223,7 @@ def parse(text: str, now: datetime) -> NodeState:
         certificates=tuple(found),
         unreadable=tuple(unreadable),
         etcd=None if etcd is None else EtcdAnswer(**etcd),
+        skew=clock.skew(times, asked, answered),
     )
 
 

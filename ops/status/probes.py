@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from lab.outputs import NodeOutputs, StackOutputs
 from lab.spec import Role, Spec, VmSize
+from ops import clock
 from ops.clients import CommandError, Commands, logins
 from ops.status.node import EtcdMember, NodeState, ServiceState, read_node
 from ops.status.report import (
@@ -144,6 +145,9 @@ class _Status:
             else:
                 ready = False
                 self._found(name, "is not in the cluster")
+        skew, is_vm = state.skew if state else 0.0, name not in self._outputs.machine_keys
+        if problem := clock.problem(skew, is_corrected=is_vm):
+            self._found(name, problem)
         version = info.get("kubeletVersion", node.kubernetes_version)
         if version.removeprefix("v") != node.kubernetes_version.removeprefix("v"):
             self._found(name, f"its kubelet runs {version}, not {node.kubernetes_version}")
@@ -156,6 +160,7 @@ class _Status:
             runtime=info.get("containerRuntimeVersion"),
             ready=ready,
             reachable=state is not None,
+            clock_skew=None if state is None else round(state.skew, 1),
             vm=vm,
         )
 

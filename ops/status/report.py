@@ -38,6 +38,7 @@ class NodeRow:
     runtime: str | None = None
     ready: bool | None = None
     reachable: bool
+    clock_skew: float | None = None
     vm: str | None = None
 
 

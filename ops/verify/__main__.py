@@ -4,6 +4,7 @@ Exit code: 0 if nothing differs, 1 if something differs, 2 if not everything cou
 """
 
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from datetime import UTC, datetime
 from host.access.ssh import Login
 from host.engine.drift import REGISTRATION, record_drift
 from lab.outputs import StackOutputs
+from ops import clock
 from ops.clients import Commands, logins, read_outputs
 from ops.command_line import parse, parser, report_error
 from ops.verify import cluster, node
@@ -102,8 +104,15 @@ def correctable(differences: Iterable[Difference], outputs: StackOutputs[str]) -
 
 
 def _node_differences(name: str, login: Login, outputs: StackOutputs[str], commands: Commands) -> list[Difference]:
+    services, asked = outputs.services.get(name, {}), time.time()
     report = node.parse(commands.report(login))
-    return list(node.differences(name, outputs.services.get(name, {}), report, outputs.ssh_key))
+    found = list(node.differences(name, services, report, outputs.ssh_key))
+    is_vm = name not in outputs.machine_keys
+    service = clock.SERVICE if is_vm else ""
+    skew = clock.skew(report.times, asked, time.time())
+    if problem := clock.problem(skew, is_corrected=is_vm):
+        found.append(Difference(name, service, "", problem))
+    return found
 
 
 def _cluster_differences(outputs: StackOutputs[str], commands: Commands) -> list[Difference]:

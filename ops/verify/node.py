@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from lab.secrets import is_fingerprint_of
+from ops import clock
 from ops.verify.differences import Difference
 from system.errors import HardwayError
 
@@ -19,10 +20,12 @@ class NodeReport:
     Attributes:
         applied: SHA-256 of the manifest that was applied last, by service.
         differences: Service, subject and description of everything that changed since it was applied.
+        times: Times of the node's clock, in seconds since 1970. Older versions print none.
     """
 
     applied: Mapping[str, str]
     differences: tuple[tuple[str, str, str], ...]
+    times: tuple[float, ...] = ()
 
 
 def parse(text: str) -> NodeReport:
@@ -34,16 +37,18 @@ def parse(text: str) -> NodeReport:
     lines = text.splitlines()
     if not lines or lines.pop() != "end":
         raise ReportError("its report is cut off")
-    applied, differences = {}, []
+    applied, differences, times = {}, [], []
     for line in lines:
         match line.split("\t"):
+            case ["clock", seconds] if clock.is_time(seconds):
+                times.append(float(seconds))
             case ["applied", service, digest]:
                 applied[service] = digest
             case ["difference", service, subject, difference]:
                 differences.append((service, subject, difference))
             case _:
                 raise ReportError(f"its report has an invalid line: {line!r}")
-    return NodeReport(applied=applied, differences=tuple(differences))
+    return NodeReport(applied=applied, differences=tuple(differences), times=tuple(times))
 
 
 def differences(name: str, services: Mapping[str, str], report: NodeReport, key: str) -> Iterator[Difference]:

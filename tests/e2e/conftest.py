@@ -18,6 +18,7 @@ STAGES = (
     "rollback",
     "interruptions",
     "drift",
+    "clock",
     "secrets",
     "properties",
     "registries",

@@ -16,6 +16,7 @@ from tests.support.release_host import Fault, ReleaseHost, tarball
 from toolchain import binaries, engine, golang, vm_image
 from toolchain.cache import Cache
 from toolchain.release import HOSTS_VARIABLE, NotAvailableError, ReleaseHosts, WrongChecksumError, published_sha256
+from toolchain.release_lock import ReleaseLock
 from toolchain.store import ArtifactStore
 
 VERSION = versions.default_kubernetes_version()
@@ -43,8 +44,17 @@ def cache(tmp_path: Path) -> Cache:
 
 
 @pytest.fixture
-def store(cache: Cache, hosts: ReleaseHosts) -> ArtifactStore:
-    return ArtifactStore(cache, hosts)
+def store(cache: Cache, hosts: ReleaseHosts, tmp_path: Path) -> ArtifactStore:
+    return ArtifactStore(cache, hosts, ReleaseLock(tmp_path / "versions.lock"))
+
+
+@pytest.fixture(params=[("kubelet", "v1.36.99"), ("containerd", "v2.99.0"), ("etcd", "v3.99.1")], ids="@".join)
+def unlisted(request: pytest.FixtureRequest, host: ReleaseHost) -> tuple[binaries.ProgramVersion, Release]:
+    """A program in a version that is released but not listed, and its release."""
+    program: binaries.ProgramVersion = request.param
+    recipe = recipe_for(*program)
+    host.publish(recipe.release, content_of(recipe.members))
+    return program, recipe.release
 
 
 @pytest.fixture(autouse=True)
@@ -257,6 +267,63 @@ def test_storage_error_starts_no_build(host: ReleaseHost, store: ArtifactStore, 
             store.ensure(recipe)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert go.read_text() == ""
+
+
+def test_unlisted_version_is_downloaded_and_recorded(
+    host: ReleaseHost, store: ArtifactStore, go: Path, unlisted: tuple[binaries.ProgramVersion, Release]
+) -> None:
+    program, release = unlisted
+    first = binaries.ensure([program], store)
+    assert first[program].path.read_bytes() in (RELEASED, RELEASED + program[0].encode())
+    published = host.files[f"/{release.archive.removeprefix('https://')}"]
+    assert store.lock.sha256(release.archive) == hashlib.sha256(published).hexdigest()
+    assert binaries.ensure([program], store) == first
+    assert host.request_count(release.archive) == 1
+    assert go.read_text() == ""
+
+
+def test_unlisted_version_needs_no_host_later(
+    host: ReleaseHost, store: ArtifactStore, unlisted: tuple[binaries.ProgramVersion, Release]
+) -> None:
+    program, release = unlisted
+    first = binaries.ensure([program], store)
+    host.withdraw(release.archive)
+    host.withdraw(release.checksum)
+    assert binaries.ensure([program], store) == first
+
+
+def test_changed_checksum_of_an_unlisted_version_is_an_error(
+    host: ReleaseHost,
+    hosts: ReleaseHosts,
+    store: ArtifactStore,
+    tmp_path: Path,
+    unlisted: tuple[binaries.ProgramVersion, Release],
+) -> None:
+    program, release = unlisted
+    binaries.ensure([program], store)
+    before = store.lock.sha256(release.archive)
+    host.publish(release, b"something else")
+    elsewhere = ArtifactStore(Cache(tmp_path / "another"), hosts, store.lock)
+    after = hashlib.sha256(b"something else").hexdigest()
+    with pytest.raises(ToolchainError, match=f"published SHA-256 is {after}, but versions.lock has {before}"):
+        binaries.ensure([program], elsewhere)
+    assert store.lock.sha256(release.archive) == before
+
+
+def test_damaged_download_of_an_unlisted_version_is_not_recorded(
+    host: ReleaseHost, store: ArtifactStore, unlisted: tuple[binaries.ProgramVersion, Release]
+) -> None:
+    program, release = unlisted
+    host.publish(release, RELEASED, "0" * 64)
+    with pytest.raises(ToolchainError, match="can only be downloaded"):
+        binaries.ensure([program], store)
+    assert store.lock.sha256(release.archive) == ""
+
+
+def test_unlisted_version_without_its_host_is_an_error(store: ArtifactStore, go: Path) -> None:
+    with pytest.raises(ToolchainError, match=r"kubelet v1\.36\.99 is not listed .* so it can only be downloaded"):
+        binaries.ensure([("kubelet", "v1.36.99")], store)
     assert go.read_text() == ""
 
 

@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 
 from lab.node.service import Binary, Credential, File, Image, Part, Service, digest
-from lab.versions import image_reference
 from tests.support.service_sandbox import STATE, SUFFIX, UNIT, Node, Run, code, files_of
 
 UNIT_FILE = f"/etc/systemd/system/{UNIT}"
@@ -293,14 +292,14 @@ def test_changed_or_missing_images_are_imported(node: Node) -> None:
     node.store(image, later)
     assert brings_in in node.apply(service).calls
     # As assets/node/import-images records it.
-    node.path(f"{STATE}/pinned").write_text(f"{digest(code(image))} {image_reference('pause')}\n")
+    node.path(f"{STATE}/pinned").write_text(f"{digest(code(image))} {image.reference}\n")
     assert brings_in not in node.apply(service).calls
     assert brings_in in node.apply(service, repair="missing").calls
     assert brings_in not in node.apply(service, repair="missing").calls
     assert brings_in in node.apply(replace(service, images=(later,)), repair="missing").calls
     # An image that is no longer needed is unpinned.
     other = f"{digest('another')} registry.example/another:1\n"
-    node.path(f"{STATE}/pinned").write_text(f"{other}{digest(code(image))} {image_reference('pause')}\n")
+    node.path(f"{STATE}/pinned").write_text(f"{other}{digest(code(image))} {image.reference}\n")
     assert brings_in in node.apply(service, repair="missing").calls
     assert node.starts() == 1
 

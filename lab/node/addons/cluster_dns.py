@@ -76,7 +76,7 @@ def _dns_pod(spec: Spec) -> Object:
         "containers": [
             {
                 "name": "coredns",
-                "image": image_reference("coredns"),
+                "image": image_reference("coredns", spec.version("coredns")),
                 "args": ["-conf", "/etc/coredns/Corefile"],
                 "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "170Mi"}},
                 "securityContext": {

@@ -9,7 +9,6 @@ from lab.node.addons.kubelet_access import kubelet_access
 from lab.node.addons.metrics_server import metrics_server
 from lab.node.service import Image
 from lab.spec import Node, Spec
-from lab.versions import version
 
 ADDONS = (
     Addon(objects=kubelet_access),
@@ -30,7 +29,7 @@ def enabled_addons(spec: Spec) -> Iterator[Addon]:
 def addon_images(spec: Spec, node: Node) -> tuple[Image, ...]:
     """Return the images of add-ons that a node holds."""
     return tuple(
-        Image(name=image, version=version(image))
+        Image(name=image, version=spec.version(image))
         for addon in enabled_addons(spec)
         if node in addon.nodes(spec)
         for image in addon.images

@@ -22,6 +22,7 @@ from lab.node.node_setup import claim
 from lab.node.render import services_of
 from lab.spec import Folder, Role, Spec, SystemUser, Taint, TaintEffect, Virtualization, VmSize
 from lab.versions import default_kubernetes_version, kubernetes_versions
+from lab.versions import version as default_version
 from system.files import CHECKOUT
 
 Values = dict[str, Any]
@@ -261,6 +262,12 @@ REFUSED = {
     "cluster DNS that is not an address": Refused({"clusterDns": "dns"}, "clusterDns", "must be an IPv4 address"),
     # Versions
     "unknown version": Refused({"kubernetesVersion": "v1.30.0"}, "kubernetesVersion", "choose one of v1."),
+    "unknown component": Refused({"versions": {"contanerd": "v2.4.2"}}, "versions.contanerd", "did you mean"),
+    "component that is too old": Refused(
+        {"versions": {"etcd": "v3.5.21"}}, "versions.etcd", "another release of v3 from v3.6.0 on"
+    ),
+    "another major version": Refused({"versions": {"containerd": "v3.0.0"}}, "versions.containerd", "release of v2"),
+    "broken version": Refused({"versions": {"runc": "1.5"}}, "versions.runc", "not a version that the lab supports"),
     "version without its v": Refused({"kubernetesVersion": "1.36.3"}, "kubernetesVersion", "choose one of v1."),
     "unknown version of a node": Refused(
         worker(kubernetesVersion="v2.0.0"), "workers[1].kubernetesVersion", "not a version that the lab supports"
@@ -984,3 +991,15 @@ def test_unknown_keys_show_no_possible_secret(values: dict[str, Any], shows: boo
         parse(values)
     (problem,) = [problem for problem in refused.value.problems if "did you mean" in problem.explanation]
     assert (problem.value is not OMITTED) == shows
+
+
+def test_unlisted_releases_are_allowed() -> None:
+    spec = parse({"kubernetesVersion": "v1.34.7", "versions": {"containerd": "v2.3.9", "cniPlugins": "v1.8.0"}})
+    assert {node.kubernetes_version for node in spec.nodes} == {"v1.34.7"}
+    assert (spec.version("containerd"), spec.version("cni-plugins")) == ("v2.3.9", "v1.8.0")
+    assert spec.version("etcd") == default_version("etcd")
+
+
+def test_unlisted_kubernetes_versions_obey_the_skew_policy() -> None:
+    with pytest.raises(ConfigurationError, match=r"is newer than the API server v1\.34\.7"):
+        parse({"kubernetesVersion": "v1.34.7"} | worker(kubernetesVersion="v1.35.99"))

@@ -105,7 +105,7 @@ def test_a_manifest_has_one_line_per_artifact() -> None:
             ["file", "restart", "0600", "root:root", digest("one key"), "/etc/agent.key"],
             ["file", "keep", "0644", "root:root", digest("b: 1\n"), "/etc/watched.yaml"],
             ["binary", "restart", "0755", "root:root", "d1", "/usr/local/bin/agent"],
-            ["image", "keep", "-", "-", "d2", image_reference("pause")],
+            ["image", "keep", "-", "-", "d2", image_reference("pause", "3")],
         ]
     )
 

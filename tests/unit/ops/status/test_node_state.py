@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -68,7 +69,8 @@ class Node:
 
     def state(self) -> NodeState:
         """Run the program and return its parsed output."""
-        return parse(self.text(), NOW)
+        asked = time.time()
+        return parse(self.text(), NOW, asked, time.time())
 
 
 @pytest.fixture
@@ -77,8 +79,19 @@ def node(tmp_path: Path) -> Node:
     return Node(tmp_path)
 
 
+def test_right_clock_has_no_skew(node: Node) -> None:
+    assert node.text().startswith("clock\t")
+    assert node.state().skew == 0
+
+
+@pytest.mark.parametrize(("seconds", "skew"), [(-60, -60), (60, 59)])
+def test_wrong_clock_has_a_skew(seconds: int, skew: int) -> None:
+    now = time.time()
+    assert round(parse(f"clock\t{now + seconds:.6f}\nend\n", NOW, now, now + 1).skew) == skew
+
+
 def test_node_without_services(node: Node) -> None:
-    assert node.text() == "end\n"
+    assert node.state().services == {}
 
 
 def test_active_service_is_healthy(node: Node) -> None:
@@ -137,7 +150,7 @@ def test_programs_do_not_read_the_script(node: Node) -> None:
 
 def test_service_that_was_never_applied_is_left_out(node: Node) -> None:
     (node.folder / "services/kubelet/next").mkdir(parents=True)
-    assert node.text() == "end\n"
+    assert node.state().services == {}
 
 
 def test_certificates_are_read_without_their_keys(node: Node) -> None:

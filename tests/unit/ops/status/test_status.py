@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -193,6 +194,7 @@ def test_json_shape(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
         "runtime": "containerd://2.4.2",
         "ready": True,
         "reachable": True,
+        "clockSkew": 0.0,
         "vm": "running",
     }
     assert found == {
@@ -433,3 +435,9 @@ def test_terminal_gets_tables(lab: Lab, capsys: pytest.CaptureFixture[str], monk
     printed = capsys.readouterr().out
     assert "READY" in printed
     assert "PROBLEM  node-1: its VM is paused" in printed
+
+
+def test_wrong_clock_is_a_problem(lab: Lab, problems: Problems) -> None:
+    lab.add("node-0", f"clock\t{time.time() - 90:.6f}")
+    [problem] = problems(lab)
+    assert re.match(r"node-0: its clock is (89|9\d) s behind that of this machine; `hardway up` corrects it", problem)

@@ -1,6 +1,7 @@
 """The differences that `python3 -m ops.verify` finds, prints and records, with fake pulumi, kubectl and ssh."""
 
 import json
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -403,3 +404,31 @@ def test_existing_machine_has_its_own_login() -> None:
         address=ADDRESSES["node-1"], key="its key", host_key="ssh-ed25519 key-of-node-1", user="debian", port=2222
     )
     assert reached_by["node-0"].key == "private"
+
+
+@pytest.mark.parametrize(
+    ("keys", "service", "remedy"),
+    [
+        ({}, "node-setup", "`hardway up` corrects it"),
+        ({"node-1": "key"}, "-", "correct it with the machine's own time service"),
+    ],
+    ids=["VM", "existing machine"],
+)
+def test_wrong_clock_is_a_difference(
+    lab: Answers, capsys: pytest.CaptureFixture[str], keys: Mapping[str, str], service: str, remedy: str
+) -> None:
+    lab.stack = outputs() | {"machineKeys": keys}
+    lab.reports["node-1"] = report("node-1", f"clock\t{time.time() + 3600:.6f}")
+    assert main(["--stack", "dev"], lab) == 1
+    difference = capsys.readouterr().out.splitlines()[0]
+    assert difference.startswith(f"node-1  {service}  its clock is 3600 s ahead of that of this machine; {remedy}")
+
+
+def test_small_skew_is_no_difference(lab: Answers) -> None:
+    lab.reports["node-1"] = report("node-1", f"clock\t{time.time() + 1:.6f}")
+    assert main(["--stack", "dev"], lab) == 0
+
+
+def test_broken_time_is_an_error() -> None:
+    with pytest.raises(node.ReportError):
+        node.parse("clock\tnoon\nend\n")
