@@ -8,7 +8,6 @@ from typing import Any
 
 from lab.node.paths import PROGRAMS, PROGRAMS_ENVIRONMENT, node_environment
 from lab.node.service import Composition, Credential, File, Service
-from lab.versions import image_reference
 from system.errors import HardwayError
 from system.files import CHECKOUT
 
@@ -59,7 +58,7 @@ def entries(service: Service) -> Iterator[ServicePart]:
         for path, binary in programs.items():
             yield ServicePart(kind, effect, "0755", "root:root", path, f"{binary.name} {binary.version}")
     for image in service.images:
-        yield ServicePart("image", "keep", "-", "-", image_reference(image.name), f"{image.name} {image.version}")
+        yield ServicePart("image", "keep", "-", "-", image.reference, f"{image.name} {image.version}".strip())
 
 
 def _source(credential: Credential) -> str:
