@@ -423,7 +423,7 @@ class Addons:
     manifests: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
 
 
-ADDON_NODES = 3
+ADDON_NODES = 2
 """The number of nodes that hold the images of the add-ons, so that their pods can move from one to another."""
 
 CONTROL_PLANE_TAINT = f"node-role.kubernetes.io/{Role.CONTROL_PLANE}"

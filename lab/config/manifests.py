@@ -95,7 +95,7 @@ def identity(document: Mapping[str, Any]) -> tuple[str, str, str, str]:
 
 
 def check_manifests(configuration: Configuration, problems: Problems) -> None:
-    """Check that no object is in two manifests, and that the lab has a cluster of its own for them."""
+    """Check that no object is in two manifests, and that the lab has its own cluster for them."""
     manifests = configuration.lab.get("manifests", [])
     if manifests and configuration.lab.get("join"):
         problems.add(

@@ -45,6 +45,15 @@ class Cluster:
         arguments = ("get", "service", "kube-dns", "--ignore-not-found", "--output=name")
         return self._kubectl(*arguments, namespace="kube-system").strip() != ""
 
+    def measured_nodes(self) -> list[str] | None:
+        """Return the nodes in metrics.k8s.io, an API of the aggregation layer. None if the cluster has no such API."""
+        api = "apiservice/v1beta1.metrics.k8s.io"
+        if not self._kubectl("get", api, "--ignore-not-found", "--output=name").strip():
+            return None
+        self._kubectl("wait", api, "--for=condition=Available", f"--timeout={TIMEOUT}s")
+        answer = json.loads(self._kubectl("get", "--raw=/apis/metrics.k8s.io/v1beta1/nodes"))
+        return [item["metadata"]["name"] for item in answer["items"]]
+
     def execute(self, pod: str, command: Sequence[str]) -> str:
         """Run a command in a pod and return its output."""
         return self._kubectl("exec", pod, "--", *command)

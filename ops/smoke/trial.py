@@ -79,14 +79,32 @@ def run_checks(cluster: Cluster, nodes: Sequence[str]) -> list[Row]:
         console.say("fetching from every pod, every node and the Service")
         rows = {pod: pool.submit(_fetch_all, cluster, pod, each) for pod, each in fetches.items()}
         logs = pool.submit(_check_logs, cluster, [pod for pod in pods.values() if pod.app == WEB])
+        aggregated = pool.submit(_check_aggregated_api, cluster)
         found = [pod.row for pod in pods.values()]
         found += [row for each in rows.values() for row in each.result()] + logs.result()
+        found.append(aggregated.result())
     finally:
         # After an interruption nothing waits for running commands: they end when the pods are deleted.
         pool.shutdown(wait=False, cancel_futures=True)
     # Group the rows by check. Sorting keeps the order within a check.
     checks = list(dict.fromkeys(row.check for row in found))
     return sorted(found, key=lambda row: checks.index(row.check))
+
+
+def _check_aggregated_api(cluster: Cluster) -> Row:
+    """Check that the API server forwards requests to the server of another API, which is metrics-server."""
+    began = time.monotonic()
+    result, reason = Result.OK, ""
+    try:
+        nodes = cluster.measured_nodes()
+        if nodes is None:
+            result, reason = Result.SKIPPED, "the cluster has no metrics-server"
+        elif not nodes:
+            result, reason = Result.FAILED, "it has no metrics of any node"
+    except CommandError as error:
+        result, reason = Result.FAILED, str(error)
+    seconds = None if result is Result.SKIPPED else time.monotonic() - began
+    return Row(check="aggregated API", target="metrics.k8s.io", result=result, seconds=seconds, reason=reason)
 
 
 def _service_addresses(items: Iterable[Mapping[str, Any]]) -> dict[str, str]:

@@ -25,6 +25,7 @@ STAGES = (
     "smoke",
     "network",
     "documentation",
+    "extensions",
     "destroy",
 )
 """The order of the test files. Each stage leaves the lab as it found it; only the last one destroys it."""

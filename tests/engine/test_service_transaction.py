@@ -646,3 +646,10 @@ def test_removing_keeps_files_of_others(node: Node) -> None:
     node.path("/etc/tool/other").write_text("not ours\n")
     node.remove()
     assert list(node.files()) == ["/etc/tool/other"]
+
+
+def test_repair_restarts_a_service_that_manages_more_than_files(node: Node) -> None:
+    service = replace(OLD, drift="true")
+    node.applied(service)
+    assert node.applied(service, repair="found an object that differs") == "tool: restart"
+    assert node.applied(service, repair="found an object that differs") == "tool: unchanged"

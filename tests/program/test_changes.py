@@ -38,7 +38,8 @@ ROWS: dict[str, tuple[list[Change], set[str]]] = {
     "a label of one worker": ([setting("labels", {"disk": "ssd"}, 0)], {f"{COMMAND} node-0-registration"}),
     "a taint of one worker": (
         [setting("taints", ["dedicated=ingress:NoSchedule"], 0)],
-        applied("node-0-kubelet") | {f"{COMMAND} node-0-registration"},
+        # The pods of add-ons move to the other worker, so this one no longer holds their images.
+        applied("node-0-kubelet", "server-addons") | pushed("node-0") | {f"{COMMAND} node-0-registration"},
     ),
     "a kube-proxy field of one worker": (
         [setting("kubeProxy", {"configSyncPeriod": "10m"}, 1)],
@@ -63,7 +64,15 @@ ROWS: dict[str, tuple[list[Change], set[str]]] = {
         [setting("kubernetesVersion", "v1.35.4", 1)],
         pushed("node-1") | applied("node-1-kubelet", "node-1-kube-proxy"),
     ),
-    "the cluster DNS add-on": ([setting("clusterDnsAddon", False)], applied("server-addons")),
+    # The kubelets no longer import the image, which restarts nothing.
+    "the cluster DNS add-on": (
+        [setting("clusterDnsAddon", False)],
+        applied("server-addons", "node-0-kubelet", "node-1-kubelet") | pushed(*WORKERS),
+    ),
+    "metrics-server": (
+        [setting("addons", {"metricsServer": {"enabled": False}})],
+        applied("server-addons", "node-0-kubelet", "node-1-kubelet") | pushed(*WORKERS),
+    ),
     "how many workers may be unavailable": ([setting("maxUnavailable", "50%")], set()),
 }
 

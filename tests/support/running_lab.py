@@ -302,7 +302,10 @@ class RunningLab:
             return all(self.ssh(node["name"], is_active, check=False).strip() == "inactive" for node in self.workers)
 
         wait_for("images on every worker", images_are_imported)
-        self.kubectl("--namespace=kube-system", "rollout", "status", "deployment/coredns", f"--timeout={TIMEOUT}s")
+        for deployment in ("coredns", "metrics-server"):
+            self.kubectl(
+                "--namespace=kube-system", "rollout", "status", f"deployment/{deployment}", f"--timeout={TIMEOUT}s"
+            )
 
     def restarts(self, action: Callable[[], Any]) -> set[Service]:
         """Return the services that an action restarts. Services that it adds or removes do not count."""

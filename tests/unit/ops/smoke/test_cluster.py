@@ -41,6 +41,14 @@ def test_dns_needs_its_service(programs: Path, printed: str, expected: bool) -> 
     assert CLUSTER.has_dns() is expected
 
 
+def test_aggregated_api_names_the_measured_nodes(programs: Path) -> None:
+    answer = '{"items": [{"metadata": {"name": "node-0"}}]}'
+    put(programs, "kubectl", f"case $* in *--raw*) echo '{answer}' ;; *'get apiservice'*) echo api ;; esac")
+    assert CLUSTER.measured_nodes() == ["node-0"]
+    put(programs, "kubectl", "")
+    assert CLUSTER.measured_nodes() is None
+
+
 def test_kubectl_runs_in_its_own_session(programs: Path) -> None:
     put(programs, "kubectl", f"cut -d ' ' -f 6 /proc/self/stat >{programs}/session")
     CLUSTER.remove()

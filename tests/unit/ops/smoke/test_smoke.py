@@ -69,6 +69,7 @@ class Lab:
     workers: tuple[str, ...] = ("node-0", "node-1")
     items: list[dict[str, Any]] = field(default_factory=list)
     dns: bool = True
+    measured: list[str] | None = field(default_factory=lambda: ["node-0", "node-1"])
     failing: dict[str, BaseException] = field(default_factory=dict)
     unreachable: dict[str, str] = field(default_factory=dict)
     done: list[str] = field(default_factory=list)
@@ -134,6 +135,9 @@ class FakeCluster(Cluster):
     def has_dns(self) -> bool:
         return self.lab.dns
 
+    def measured_nodes(self) -> list[str] | None:
+        return self.lab.measured
+
     def execute(self, pod: str, command: Sequence[str]) -> str:
         self.lab.note(f"exec {pod}")
         urls = [word for word in command if word.startswith(("http://", "!http://"))]
@@ -189,9 +193,10 @@ def test_healthy_cluster(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
         *["exec"] * 2,
         *["node to pod"] * 2,
         *["logs"] * 2,
+        "aggregated API",
         "removal",
     ]
-    assert lines[-1] == "25 checks: 25 ok, 0 failed, 0 skipped"
+    assert lines[-1] == "26 checks: 26 ok, 0 failed, 0 skipped"
     assert re.split("  +", lines[5])[:4] == ["pod to pod", "pod on node-0", "pod on node-1", "ok"]
     assert lab.done[0] == "create"
     assert lab.done[-1] == "remove"

@@ -125,7 +125,7 @@ def test_only_nodes_that_run_pods_of_addons_hold_their_images(dev: Spec) -> None
     holders = [node.name for node in workers if addon_images(many, node)]
     affinity = objects(many)["Deployment", "coredns"]["spec"]["template"]["spec"]["affinity"]["nodeAffinity"]
     terms = affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
-    assert holders == [term["matchFields"][0]["values"][0] for term in terms] == ["node-0", "node-1", "node-2"]
+    assert holders == [term["matchFields"][0]["values"][0] for term in terms] == ["node-0", "node-1"]
 
 
 def test_stub_domains_and_forwarders_are_in_the_corefile(dev: Spec) -> None:
