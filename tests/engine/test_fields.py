@@ -43,7 +43,7 @@ def cached(name: str) -> dict[str, Path]:
 def run(*command: str | Path) -> tuple[int, str]:
     """Run a program. Return its exit code and all of its output."""
     done = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, stdin=subprocess.DEVNULL, timeout=120
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, stdin=subprocess.DEVNULL, timeout=600
     )
     return done.returncode, done.stdout
 
