@@ -86,7 +86,7 @@ REFUSED = {
         {"kubelet": {"featureGates": {"MemoryQos": True}}}, "kubelet.featureGates.MemoryQos", "did you mean MemoryQoS?"
     ),
     "locked feature gate": Refused(
-        {"kubeProxy": {"featureGates": {"SidecarContainers": False}}},
+        {"kubernetesVersion": "v1.36.3", "kubeProxy": {"featureGates": {"SidecarContainers": False}}},
         "kubeProxy.featureGates.SidecarContainers",
         "is always true in v1.36",
     ),
@@ -166,10 +166,14 @@ ACCEPTED: Mapping[str, Mapping[str, Any]] = {
     "empty text, which means the default": {"kubelet": {"cgroupDriver": "", "logging": {"format": ""}}},
     "quantity as a number": {"kubelet": {"logging": {"options": {"json": {"infoBufferSize": 0}}}}},
     "unlocked feature gates": {"kubelet": {"featureGates": {"MemoryQoS": True, "AllBeta": False}}},
-    "gate set to the value to which it is locked": {"kubelet": {"featureGates": {"SidecarContainers": True}}},
+    "gate set to the value to which it is locked": {
+        "kubernetesVersion": "v1.36.3",
+        "kubelet": {"featureGates": {"SidecarContainers": True}},
+    },
     "gate of a component": {"apiServerFlags": {"feature-gates": "kube:MemoryQoS=true"}},
     "gate that an emulated version can change": {
-        "apiServerFlags": {"feature-gates": "kube:SidecarContainers=false", "emulated-version": "kube:1.35"}
+        "kubernetesVersion": "v1.36.3",
+        "apiServerFlags": {"feature-gates": "kube:SidecarContainers=false", "emulated-version": "kube:1.35"},
     },
     "another case, which containerd's TOML library ignores": runc(systemdcgroup=True),
     "runtime of the user": {
