@@ -57,7 +57,7 @@ def test_nodes_and_pods_are_measured(lab: RunningLab) -> None:
 
 
 def test_objects_of_a_file_are_created_and_deleted(lab: RunningLab) -> None:
-    path = lab.folder / FILE
+    path = lab.checkout / FILE
     path.write_text(MANIFEST)
     try:
         with lab.configured(manifests=[FILE]):

@@ -63,6 +63,7 @@ class Push:
     def make(self, binary: Binary) -> Path:
         """Return the file of a binary in the cache. Create it if it is missing."""
         (unit,) = binaries.recipes_for([(binary.name, binary.version)])
+        assert unit.build_key
 
         def build(folder: Path) -> None:
             (folder / binary.name).write_bytes(content(binary))

@@ -78,6 +78,7 @@ def test_damaged_program_makes_no_image(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     (recipe,) = binaries.recipes_for([("coredns", version("coredns"))])
+    assert recipe.build_key
     flip_a_bit(Cache().make(recipe.build_key, build).path("coredns"))
     with pytest.raises(ToolchainError, match=r"damaged in the cache, .*: coredns-"):
         images.ensure(["coredns"])
