@@ -22,6 +22,7 @@ from components.stack_outputs import StackOutputsArgs, stack_outputs
 from host.engine.drift import REGISTRATION
 from lab.node.render import RenderedLab
 from lab.node.service import Binary, Image
+from lab.pki import KUBE_NETWORK_POLICIES
 from lab.spec import Node, Spec
 from toolchain.vm_image import VmImage
 
@@ -105,7 +106,12 @@ class Lab(pulumi.ComponentResource):
         # The first API server of a new cluster writes its roles and rules. Several at once would conflict.
         api_server: Resources = []
         for node in spec.control_planes:
-            waits_for = {"etcd": etcd, "kube-apiserver": api_server, "kubelet": self._bootstrap_tokens()}
+            waits_for = {
+                "etcd": etcd,
+                "kube-apiserver": api_server,
+                "kubelet": self._bootstrap_tokens(),
+                KUBE_NETWORK_POLICIES: self._addons(),
+            }
             services = self._create_node(node, rollout, waits_for, self._etcd_membership(node))
             if node == spec.control_planes[0]:
                 etcd, api_server = [services.command("etcd")], [services.command("kube-apiserver")]
@@ -114,7 +120,7 @@ class Lab(pulumi.ComponentResource):
         spec = self._args.spec
         rollout = Rollout("workers", spec.simultaneous_restarts)
         api_servers = [node.command(spec.api_server_service) for node in self._nodes.values()]
-        waits_for = {"kubelet": [*api_servers, *self._bootstrap_tokens()]}
+        waits_for = {"kubelet": [*api_servers, *self._bootstrap_tokens()], KUBE_NETWORK_POLICIES: self._addons()}
         for node in spec.workers:
             self._create_node(node, rollout, waits_for)
 
@@ -150,8 +156,19 @@ class Lab(pulumi.ComponentResource):
         waits for the service on the same node.
         """
         spec = self._args.spec
-        first = self._nodes.get(spec.control_planes[0].name) if spec.control_planes else None
-        return [first.command("bootstrap-tokens")] if first and spec.tls_bootstrap else []
+        return self._of_first_control_plane("bootstrap-tokens") if spec.tls_bootstrap else []
+
+    def _addons(self) -> list[pulumi.Resource]:
+        """Return the command of the service that gives other services their rights.
+
+        Empty if the lab joins a cluster, and as long as the first control plane is not created, as above.
+        """
+        return self._of_first_control_plane("addons")
+
+    def _of_first_control_plane(self, service: str) -> list[pulumi.Resource]:
+        control_planes = self._args.spec.control_planes
+        first = self._nodes.get(control_planes[0].name) if control_planes else None
+        return [first.command(service)] if first else []
 
     def _etcd_membership(self, node: Node) -> EtcdMembershipArgs:
         executor = next((other for other in self._args.spec.control_planes if other != node), node)
@@ -164,7 +181,7 @@ class Lab(pulumi.ComponentResource):
     def _register(self, node: Node, kubeconfig: pulumi.Output[str]) -> None:
         spec, services, drift = self._args.spec, self._nodes[node.name], self._args.drift
         executor = node if spec.join else spec.control_planes[0]
-        depends_on = [services.command("kube-proxy")]
+        depends_on: list[pulumi.Resource] = [service.command for service in services.services.values()]
         if not spec.join:
             depends_on.append(self._nodes[executor.name].command("addons"))
         args = NodeRegistrationArgs(

@@ -55,6 +55,7 @@ def stack_outputs(args: StackOutputsArgs) -> StackOutputs[pulumi.Input[str]]:
             for node in spec.nodes
             if isinstance(node.machine, ExistingMachine)
         },
+        pod_network=str(spec.pod_network),
     )
 
 

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from lab.spec import PodNetwork
+
 Text = TypeVar("Text")
 """A text: `str` when outputs are read, `pulumi.Input[str]` when the program writes them."""
 
@@ -82,6 +84,7 @@ class StackOutputs(Generic[Text]):
         kubeconfig: An administrator's kubeconfig; secret. None where the lab has no administrator.
         certificate_authority_key: Key of that CA; secret. None where the lab joins a cluster.
         machine_keys: Private keys of existing machines, by node name; secret.
+        pod_network: Network of the pods: `bridge`, or `none` if the user installs a CNI plugin.
     """
 
     api_endpoint: str
@@ -93,6 +96,12 @@ class StackOutputs(Generic[Text]):
     kubeconfig: Text | None = None
     certificate_authority_key: Text | None = None
     machine_keys: Mapping[str, Text] = field(default_factory=dict)
+    pod_network: str = PodNetwork.BRIDGE
+
+    @property
+    def has_pod_network(self) -> bool:
+        """True if the lab itself connects the pods, so that nodes become Ready without a CNI plugin of the user."""
+        return self.pod_network == PodNetwork.BRIDGE
 
     def to_dict(self) -> dict[str, Any]:
         """Return the outputs by their exported names; those that do not apply are absent."""
@@ -110,6 +119,7 @@ class StackOutputs(Generic[Text]):
             "sshKey": self.ssh_key,
             "knownHosts": self.known_hosts,
             **({"machineKeys": dict(self.machine_keys)} if self.machine_keys else {}),
+            **({"podNetwork": self.pod_network} if not self.has_pod_network else {}),
         }
 
     @classmethod
@@ -129,4 +139,5 @@ class StackOutputs(Generic[Text]):
             kubeconfig=values.get("kubeconfig"),
             certificate_authority_key=values.get("certificateAuthorityKey"),
             machine_keys=values.get("machineKeys", {}),
+            pod_network=values.get("podNetwork", PodNetwork.BRIDGE),
         )

@@ -70,6 +70,9 @@ FRONT_PROXY_CLIENT = "front-proxy-client"
 KUBE_PROXY_USER = "system:kube-proxy"
 """The user of every kube-proxy."""
 
+KUBE_NETWORK_POLICIES = "kube-network-policies"
+"""The name of the identity of every kube-network-policies, and of its user."""
+
 NODES_GROUP = "system:nodes"
 """The group of all kubelets."""
 
@@ -176,10 +179,14 @@ def _control_plane_identities(spec: Spec) -> dict[str, Identity]:
 
 
 def _pod_identities(spec: Spec) -> dict[str, Identity]:
-    """Return the identities of kube-proxy and of each kubelet."""
-    table = {
-        "kube-proxy": Identity(common_name=KUBE_PROXY_USER, organization="system:node-proxier", uses=(Use.CLIENT,))
-    }
+    """Return the identities of the services that run pods: those that all nodes share, and that of each kubelet."""
+    table = {}
+    if spec.kube_proxy_enabled:
+        table["kube-proxy"] = Identity(
+            common_name=KUBE_PROXY_USER, organization="system:node-proxier", uses=(Use.CLIENT,)
+        )
+    if spec.network_policy:
+        table[KUBE_NETWORK_POLICIES] = Identity(common_name=KUBE_NETWORK_POLICIES, uses=(Use.CLIENT,))
     for node in spec.kubelets:
         table[kubelet_identity(node)] = Identity(
             common_name=kubelet_user(node.name),

@@ -42,6 +42,13 @@ class TaintEffect(StrEnum):
     NO_EXECUTE = "NoExecute"
 
 
+class PodNetwork(StrEnum):
+    """The network of the pods. NONE means that the user installs a CNI plugin."""
+
+    BRIDGE = "bridge"
+    NONE = "none"
+
+
 class Virtualization(StrEnum):
     """The type of the VMs. AUTO means KVM if a kernel boots with it, and emulation (QEMU) otherwise."""
 
@@ -465,6 +472,9 @@ class Spec:
         pod_routes: Routes to pods outside the lab.
         secrets: The texts that Pulumi holds as secret. A file with one of them is secret.
         versions: Component, as in versions.toml, to its version. The others have their default version.
+        pod_network: The network of the pods.
+        kube_proxy_enabled: True if kube-proxy runs on the nodes that run pods.
+        network_policy: True if kube-network-policies enforces NetworkPolicies on the nodes that run pods.
     """
 
     name: str
@@ -493,6 +503,9 @@ class Spec:
     pod_routes: tuple[PodRoute, ...] = ()
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
     versions: Mapping[str, str] = field(default_factory=dict)
+    pod_network: PodNetwork = PodNetwork.BRIDGE
+    kube_proxy_enabled: bool = True
+    network_policy: bool = True
 
     def version(self, component: str) -> str:
         """Return the version of a component other than Kubernetes."""
@@ -530,7 +543,9 @@ class Spec:
 
     @cached_property
     def routes(self) -> tuple[PodRoute, ...]:
-        """The routes to the pods of all nodes, inside and outside the lab."""
+        """The routes to the pods of all nodes, inside and outside the lab. A CNI plugin of the user makes its own."""
+        if self.pod_network is not PodNetwork.BRIDGE:
+            return ()
         own = (PodRoute(pod_cidr=node.pod_cidr, address=node.address) for node in self.nodes if node.pod_cidr)
         return (*own, *self.pod_routes)
 

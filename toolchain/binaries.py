@@ -83,7 +83,14 @@ class BinaryRecipe:
             tags=build.tags,
             variables=self._variables,
             cgo=build.cgo,
+            **self._own_sources,
         )
+
+    @property
+    def _own_sources(self) -> dict[str, list[str]]:
+        """The digests of the module's own Go files. Most modules have none, and only require the project's packages."""
+        digests = [sha256(path) for path in sorted(self.module.glob("*.go"))]
+        return {"sources": digests} if digests else {}
 
     @property
     def build_packages(self) -> dict[str, str]:

@@ -16,6 +16,7 @@ from host import environment
 from host.access import access_files
 from host.access.access_files import AccessDetails
 from host.engine import stack_file
+from host.engine.readiness import is_ready, lacks_only_network
 from host.libvirt.namespace import MACHINE_NETWORK
 from host.workspace import Workspace, command_line, short_stack_name
 from lab.outputs import StackOutputs
@@ -92,7 +93,7 @@ class Stack:
         kubeconfig = self._workspace.kubeconfig(self.name)
         if kubeconfig.exists():
             with steps.step("Nodes"):
-                self._wait_until_ready({name for name, node in outputs.nodes.items() if node.pod_cidr is not None})
+                self._wait_until_ready(outputs)
             self._commands.run("kubectl", "--kubeconfig", str(kubeconfig), "get", "nodes", "--output=wide")
         else:
             steps.skip("Nodes", "the stack has no administrator of its cluster")
@@ -134,13 +135,14 @@ class Stack:
             console.note(f"Stack {self.name} has no resources to delete.")
         access_files.remove(self._workspace, self.name)
 
-    def _wait_until_ready(self, nodes: Set[str]) -> None:
-        """Wait until the nodes are Ready. The engine checks only nodes that it changes.
+    def _wait_until_ready(self, outputs: StackOutputs[str]) -> None:
+        """Wait until the nodes are Ready, or lack only a CNI plugin that the user installs later.
 
-        VMs that started together with this machine may still be booting.
+        The engine checks only nodes that it changes. VMs that started together with this machine may still be booting.
         """
         deadline, announced = time.monotonic() + _READY_TIMEOUT, False
-        while missing := nodes - self._ready_nodes():
+        nodes = {name for name, node in outputs.nodes.items() if node.pod_cidr is not None}
+        while missing := nodes - self._ready_nodes(outputs):
             names = " and ".join(sorted(missing))
             if time.monotonic() > deadline:
                 raise HostError(
@@ -152,15 +154,14 @@ class Stack:
                 announced = True
             time.sleep(_POLL_INTERVAL)
 
-    def _ready_nodes(self) -> Set[str]:
-        """Return the names of the Ready nodes; none if the API server does not answer."""
+    def _ready_nodes(self, outputs: StackOutputs[str]) -> Set[str]:
+        """Return the names of the nodes that are Ready or lack only a CNI plugin; none without an API server."""
         kubeconfig = ("--kubeconfig", str(self._workspace.kubeconfig(self.name)))
         answer = self._commands.answer("kubectl", *kubeconfig, "get", "nodes", "--output=json", "--request-timeout=10s")
         return {
             node["metadata"]["name"]
             for node in (json.loads(answer)["items"] if answer else ())
-            for condition in node["status"].get("conditions", ())
-            if condition["type"] == "Ready" and condition["status"] == "True"
+            if is_ready(node) or (not outputs.has_pod_network and lacks_only_network(node))
         }
 
     @property

@@ -18,6 +18,7 @@ from lab.spec import (
     Folder,
     Networks,
     Node,
+    PodNetwork,
     PodRoute,
     Role,
     Spec,
@@ -76,6 +77,9 @@ def build_spec(lab: LabValues, secrets: frozenset[str] = frozenset()) -> Spec:
         pod_routes=tuple(PodRoute(pod_cidr=route["podCidr"], address=route["address"]) for route in lab["podRoutes"]),
         secrets=secrets,
         versions={COMPONENT_KEYS[key]: version for key, version in lab["versions"].items() if version},
+        pod_network=lab["podNetwork"],
+        kube_proxy_enabled=lab["kubeProxyEnabled"],
+        network_policy=lab["networkPolicy"] and lab["podNetwork"] is PodNetwork.BRIDGE and join is None,
     )
 
 

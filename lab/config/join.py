@@ -5,7 +5,7 @@ certificate.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -231,16 +231,21 @@ def check_credentials(configuration: Configuration, problems: Problems) -> None:
         if not credentials.signer:
             problems.add(f"{key}.caKey", "matches no certificate in caCertificate; set the key of one of them")
     else:
-        _check_certificates(f"{key}.certificates", credentials, configuration.workers, problems)
+        # Without kube-proxy, nothing uses its certificate.
+        shared = {KUBE_PROXY_USER} if configuration.lab.get("kubeProxyEnabled", True) else set()
+        _check_certificates(f"{key}.certificates", credentials, shared, configuration.workers, problems)
 
 
-def _check_certificates(key: str, credentials: _Credentials, workers: Sequence[NodeEntry], problems: Problems) -> None:
+def _check_certificates(
+    key: str, credentials: _Credentials, shared: Set[str], workers: Sequence[NodeEntry], problems: Problems
+) -> None:
+    """Check the given certificates: those of the users that all nodes share, and those of the workers' kubelets."""
     kubelets = {
         kubelet_user(node["name"]): _kubelet_claims(node, server_only=credentials.bootstrap_token is not None)
         for _, node in workers
         if "name" in node
     }
-    claims: Mapping[str, RequiredClaims] = {KUBE_PROXY_USER: {Claim.USAGE: {CLIENT_AUTH}}, **kubelets}
+    claims: Mapping[str, RequiredClaims] = {user: {Claim.USAGE: {CLIENT_AUTH}} for user in shared} | kubelets
     keys_by_user: dict[str, str] = {}
     for index, given in enumerate(credentials.certificates):
         given_key, user = f"{key}[{index}]", given.certificate.common_name
@@ -253,7 +258,7 @@ def _check_certificates(key: str, credentials: _Credentials, workers: Sequence[N
         _check_certificate(given_key, given, claims.get(user, {}), credentials.authorities, problems)
         keys_by_user.setdefault(user, given_key)
     # Without a serving certificate, a kubelet creates a self-signed one.
-    required = {KUBE_PROXY_USER} if credentials.bootstrap_token else claims.keys()
+    required = shared if credentials.bootstrap_token else claims.keys()
     if missing := required - keys_by_user.keys():
         hint = "; a bootstrap token provides certificates only for kubelets" if credentials.bootstrap_token else ""
         problems.add(key, f"lacks a certificate with the common name {', '.join(sorted(missing))}{hint}")

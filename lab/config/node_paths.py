@@ -34,6 +34,7 @@ RESERVED_PATHS = (
     "/var/lib/etcd",
     "/var/lib/hardway",
     "/var/lib/kube-controller-manager",
+    "/var/lib/kube-network-policies",
     "/var/lib/kube-scheduler",
     *(
         f"/var/lib/kubernetes/{name}"

@@ -194,7 +194,7 @@ FLAG_TABLES: Mapping[FlagsKey, str] = {
 
 def check_protected_fields(configuration: Configuration, problems: Problems) -> None:
     """Check that no override sets a protected field."""
-    for prefix, values in _scopes(configuration):
+    for prefix, values in scopes(configuration):
         for service, fields in PROTECTED_FIELDS.items():
             for path, value, field in _protected_parts(values.get(service, {}), fields):
                 replaces = f"would also replace {'.'.join(field)}, which " if path != field else ""
@@ -204,7 +204,7 @@ def check_protected_fields(configuration: Configuration, problems: Problems) -> 
 
 def check_cni_fields(configuration: Configuration, problems: Problems) -> None:
     """Check the values of overrides in CNI_FIELDS."""
-    for prefix, values in _scopes(configuration):
+    for prefix, values in scopes(configuration):
         for name, (is_valid, explanation) in CNI_FIELDS.items():
             value = values.get("cni", {}).get(name)
             if value is not None and not is_valid(value):
@@ -296,7 +296,7 @@ def _display_path(path: Sequence[str | int]) -> str:
     return "".join(f"[{key}]" if isinstance(key, int) else f".{display_key(key)}" for key in path)
 
 
-def _scopes(configuration: Configuration) -> Iterator[tuple[str, LabValues | NodeValues]]:
+def scopes(configuration: Configuration) -> Iterator[tuple[str, LabValues | NodeValues]]:
     """Yield the values of the lab and of each node, with the prefix of their keys."""
     yield configuration.key(""), configuration.lab
     for key, node in configuration.nodes:

@@ -1,6 +1,7 @@
 """The rules that check the values of a configuration together."""
 
 from collections.abc import Callable, Iterable
+from typing import Literal
 
 from lab.config.addons import check_addons
 from lab.config.address_plan import (
@@ -16,13 +17,13 @@ from lab.config.join import check_certificate_validity, check_credentials, check
 from lab.config.machines import check_existing_machines
 from lab.config.manifests import check_manifests
 from lab.config.node_paths import check_layout, check_node_folders
-from lab.config.overrides import check_cni_fields, check_fields, check_flags, check_protected_fields
+from lab.config.overrides import check_cni_fields, check_fields, check_flags, check_protected_fields, scopes
 from lab.config.precedence import effective
 from lab.config.problems import Problems
 from lab.config.registries import check_registries
 from lab.config.schema import project
 from lab.config.values import OVERRIDE_KEYS, Configuration, LabValues, NodeEntry
-from lab.spec import fqdn, network_domain
+from lab.spec import PodNetwork, fqdn, network_domain
 from lab.versions import minor
 
 Rule = Callable[[Configuration, Problems], None]
@@ -34,6 +35,13 @@ MAX_KUBELET_SKEW = 3
 
 MAX_API_SERVER_SKEW = 1
 """The number of minor versions that the API servers of a cluster may differ by (the same policy)."""
+
+BRIDGE_KEYS: tuple[Literal["hostRoutes", "podRoutes", "identityFromUserData"], ...] = (
+    "hostRoutes",
+    "podRoutes",
+    "identityFromUserData",
+)
+"""The keys that configure the lab's own pod network, besides the overrides `cni`."""
 
 KUBELET_KEYS = ("labels", "taints", *OVERRIDE_KEYS, "registries", "images")
 """The keys of a node that have no effect without a kubelet."""
@@ -116,6 +124,25 @@ def check_unused_kubelet_keys(configuration: Configuration, problems: Problems) 
                 )
 
 
+def check_network_choices(configuration: Configuration, problems: Problems) -> None:
+    """Check that no key configures a part of the pods' network that the lab does not have."""
+    lab = configuration.lab
+    has_bridge = lab.get("podNetwork") is not PodNetwork.NONE
+    has_kube_proxy = lab.get("kubeProxyEnabled") is not False
+    without_bridge = (
+        "cannot be combined with podNetwork none, which leaves the pods' network to you; remove one of the two"
+    )
+    without_kube_proxy = "has no effect, because kubeProxyEnabled is false; remove one of the two"
+    for name in BRIDGE_KEYS:
+        if lab.get(name) and not has_bridge:
+            problems.add(configuration.key(name), without_bridge, lab[name])
+    for prefix, values in scopes(configuration):
+        if values.get("cni") and not has_bridge:
+            problems.add(f"{prefix}cni", without_bridge, values["cni"])
+        if values.get("kubeProxy") and not has_kube_proxy:
+            problems.add(f"{prefix}kubeProxy", without_kube_proxy, values["kubeProxy"])
+
+
 def check_certificate_lifetimes(configuration: Configuration, problems: Problems) -> None:
     """Check that no certificate outlives its authority, and that certificates are not renewed all the time."""
     authority = configuration.lab.get("certificateAuthorityValidityHours")
@@ -156,6 +183,7 @@ RULES: tuple[Rule, ...] = (
     check_flags,
     check_version_skew,
     check_unused_kubelet_keys,
+    check_network_choices,
     check_certificate_lifetimes,
     check_layout,
     check_node_folders,

@@ -17,6 +17,7 @@ from lab.spec import (
     Folder,
     GivenCertificate,
     GivenImage,
+    PodNetwork,
     Registry,
     SystemUser,
     Taint,
@@ -141,6 +142,9 @@ class LabValues(TypedDict, total=False):
     cni: Overrides
     registries: list[Registry | IncompleteObject]
     images: list[GivenImage | IncompleteObject]
+    podNetwork: PodNetwork
+    networkPolicy: bool
+    kubeProxyEnabled: bool
     tlsBootstrap: bool
     systemUser: SystemUser | IncompleteObject | None
     nodeFolders: list[Folder | IncompleteObject]

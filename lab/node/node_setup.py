@@ -8,7 +8,7 @@ from lab.node import paths, pod_network
 from lab.node.documents import overlay, to_json, to_yaml
 from lab.node.service import Binary, File, Service
 from lab.node.units import ASSETS, unit, unit_path
-from lab.spec import CNI_LIST, Node, NodePaths, Spec, VmSize
+from lab.spec import CNI_LIST, Node, NodePaths, PodNetwork, Spec, VmSize
 
 CNI_VERSION = "1.0.0"
 """The version of the CNI specification that the configuration follows."""
@@ -25,6 +25,12 @@ KUBE_PROXY_KERNEL_MODULES = {
     "ipvs": ("ip_vs", "ip_vs_rr", "ip_vs_wrr", "ip_vs_sh"),
 }
 """kube-proxy's mode to the kernel modules that it needs."""
+
+KUBE_PROXY_MODE = "iptables"
+"""kube-proxy's mode, unless the configuration overrides it."""
+
+NETWORK_POLICY_KERNEL_MODULES = ("nf_tables", "nft_queue", "nfnetlink_queue")
+"""The kernel modules that kube-network-policies needs."""
 
 KERNEL_SETTINGS = {
     # Traffic between pods on one bridge must pass iptables too, because replies from Services depend on it.
@@ -59,7 +65,7 @@ def node_setup(spec: Spec, node: Node) -> Service:
         activation="reload",
         files={
             unit_path("node-setup.service"): File(content=unit("node-setup.service", program=" ".join(program))),
-            paths.KERNEL_MODULES: File(content=_lines(_kernel_modules(node)), mode=0o644),
+            paths.KERNEL_MODULES: File(content=_lines(_kernel_modules(spec, node)), mode=0o644),
             layout.kernel_settings: File(content=_lines(settings), mode=0o644),
             paths.POD_ROUTES: File(content=_lines(pod_network.routes(spec, node)), mode=0o644),
             paths.POD_NETWORK_RULES: File(content=pod_network.rules(spec), mode=0o644),
@@ -119,11 +125,18 @@ def _template(path: str) -> str:
     return f"{paths.TEMPLATES}/{posixpath.basename(path)}"
 
 
-def _kernel_modules(node: Node) -> tuple[str, ...]:
-    if node.pod_cidr is None:
-        return BASE_KERNEL_MODULES
-    mode = str(node.kube_proxy.get("mode", "iptables"))
-    return (*BASE_KERNEL_MODULES, *KUBE_PROXY_KERNEL_MODULES.get(mode, ()))
+def kube_proxy_mode(node: Node) -> str:
+    """Return the mode of the node's kube-proxy."""
+    return str(node.kube_proxy.get("mode") or KUBE_PROXY_MODE)
+
+
+def _kernel_modules(spec: Spec, node: Node) -> tuple[str, ...]:
+    modules = [*BASE_KERNEL_MODULES]
+    if node.pod_cidr and spec.kube_proxy_enabled:
+        modules += KUBE_PROXY_KERNEL_MODULES.get(kube_proxy_mode(node), ())
+    if node.pod_cidr and spec.network_policy:
+        modules += NETWORK_POLICY_KERNEL_MODULES
+    return tuple(dict.fromkeys(modules))
 
 
 def _users_and_folders(spec: Spec) -> dict[str, File]:
@@ -155,12 +168,21 @@ def _clock_files(node: Node) -> dict[str, File]:
 
 
 def _pod_network_files(spec: Spec, node: Node, layout: NodePaths) -> dict[str, File]:
+    """Return the files that every node with pods has, and the CNI configuration of the lab's own pod network."""
+    if node.pod_cidr is None:
+        return {}
+    crictl = {"runtime-endpoint": paths.CONTAINERD_SOCKET, "image-endpoint": paths.CONTAINERD_SOCKET}
+    return {
+        **(_cni_files(spec, node, layout) if spec.pod_network is PodNetwork.BRIDGE else {}),
+        paths.CRICTL_CONFIGURATION: File(content=to_yaml(crictl), mode=0o644),
+    }
+
+
+def _cni_files(spec: Spec, node: Node, layout: NodePaths) -> dict[str, File]:
     """Return the CNI configuration: a bridge with the node's pod CIDR, and the loopback interface of each pod.
 
     containerd watches the folder, so pods that start later use a changed configuration.
     """
-    if node.pod_cidr is None:
-        return {}
     is_template = reads_user_data(spec, node)
     bridge = {
         "cniVersion": CNI_VERSION,
@@ -185,11 +207,9 @@ def _pod_network_files(spec: Spec, node: Node, layout: NodePaths) -> dict[str, F
     if layout.cni_bridge.endswith(CNI_LIST):
         configuration = _plugin_list(configuration)
     loopback = {"cniVersion": CNI_VERSION, "name": "lo", "type": "loopback"}
-    crictl = {"runtime-endpoint": paths.CONTAINERD_SOCKET, "image-endpoint": paths.CONTAINERD_SOCKET}
     return {
         _template(layout.cni_bridge) if is_template else layout.cni_bridge: File(content=to_json(configuration)),
         f"{paths.CNI_CONFIGURATION}/99-loopback.conf": File(content=to_json(loopback)),
-        paths.CRICTL_CONFIGURATION: File(content=to_yaml(crictl), mode=0o644),
     }
 
 

@@ -144,6 +144,12 @@ KUBELET_HEALTH_PORT = 10248
 KUBE_PROXY_HEALTH_PORT = 10256
 """The port on 127.0.0.1 of kube-proxy's health endpoint."""
 
+KUBE_NETWORK_POLICIES_DATA = "/var/lib/kube-network-policies"
+"""The folder of kube-network-policies."""
+
+KUBE_NETWORK_POLICIES_HEALTH_PORT = 10261
+"""The port on 127.0.0.1 of the health endpoint of kube-network-policies."""
+
 KUBE_PROXY_METRICS_PORT = 10249
 """The port on 127.0.0.1 of kube-proxy's metrics."""
 

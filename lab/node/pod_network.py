@@ -2,18 +2,22 @@
 
 from ipaddress import IPv4Network
 
-from lab.spec import Node, Spec
+from lab.spec import Node, PodNetwork, Spec
 
 RULES_TABLE = "hardway"
 """The nftables table of the rules."""
 
 _MULTICAST = IPv4Network("224.0.0.0/4")
 
-_RULES = """\
+_TABLE = """\
 # Loaded by node-setup, which replaces the whole table in one step.
 add table ip {table}
 delete table ip {table}
 table ip {table} {{
+{chains}}}
+"""
+
+_CHAINS = """\
 	# Destinations that see the address of a pod: pods, and nodes that have a route to it.
 	set untranslated {{
 		type ipv4_addr
@@ -38,7 +42,6 @@ table ip {table} {{
 		type filter hook output priority filter; policy accept;
 		ip daddr {services} reject
 	}}
-}}
 """
 
 
@@ -46,26 +49,29 @@ def rules(spec: Spec) -> str:
     """Return the nftables rules of a node. They are the same on every node of a lab.
 
     Pods and nodes reach each other without address translation. The CNI plugin could not do that: it knows only the
-    pod CIDR of its own node, and masquerades everything else.
+    pod CIDR of its own node, and masquerades everything else. Without the lab's pod network there are no rules.
     """
+    if spec.pod_network is not PodNetwork.BRIDGE:
+        return _TABLE.format(table=RULES_TABLE, chains="")
     networks = spec.networks
     addresses = {node.address for node in spec.nodes} | {route.address for route in spec.pod_routes}
     if spec.api_address:
         addresses.add(spec.api_address)
     untranslated = [networks.cluster_cidr, _MULTICAST, *sorted(addresses)]
-    return _RULES.format(
-        table=RULES_TABLE,
-        untranslated=", ".join(map(str, untranslated)),
-        pods=networks.cluster_cidr,
-        services=networks.service_cidr,
+    chains = _CHAINS.format(
+        untranslated=", ".join(map(str, untranslated)), pods=networks.cluster_cidr, services=networks.service_cidr
     )
+    return _TABLE.format(table=RULES_TABLE, chains=chains)
 
 
 def routes(spec: Spec, node: Node) -> list[str]:
     """Return the lines of the file of pod routes: a destination, and the next hop or `unreachable`.
 
     The last route applies to pods that no node has, which therefore do not leave by the default route. The nodes of a
-    cluster that the lab joins are not all known here, and its network may route their pods, so there it is missing.
+    cluster that the lab joins are not all known here, and its network may route their pods, so there it is missing. A
+    CNI plugin of the user makes all routes itself.
     """
+    if spec.pod_network is not PodNetwork.BRIDGE:
+        return []
     lines = [route.text for route in spec.routes if route.address != node.address]
     return lines if spec.join else [*lines, f"{spec.networks.cluster_cidr} unreachable"]

@@ -1,9 +1,12 @@
-"""The services that run pods on a node: containerd, kubelet and kube-proxy, as plain files and systemd units.
+"""The services that run pods on a node, as plain files and systemd units.
+
+They are containerd and the kubelet, and the services of the pods' network: kube-proxy and kube-network-policies.
 
 Every worker has them, and so does a control plane that is also a node of the cluster.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import tomli_w
@@ -12,12 +15,12 @@ from lab.node import bootstrap, kubeconfig, paths
 from lab.node.addons.table import addon_images
 from lab.node.credentials import KeyPair, authority_file
 from lab.node.documents import overlay, to_yaml
-from lab.node.node_setup import reads_user_data
+from lab.node.node_setup import KUBE_PROXY_MODE, kube_proxy_mode, reads_user_data
 from lab.node.registries import registry_files
 from lab.node.service import Binary, File, Image, Service
 from lab.node.units import command, environment_file, unit, unit_path
-from lab.pki import KUBE_PROXY_USER, has_kubelet_certificate, kubelet_identity, kubelet_user
-from lab.spec import MAX_PODS, Node, NodePaths, Role, Spec
+from lab.pki import KUBE_NETWORK_POLICIES, KUBE_PROXY_USER, has_kubelet_certificate, kubelet_identity, kubelet_user
+from lab.spec import MAX_PODS, Node, NodePaths, PodNetwork, Role, Spec
 from lab.versions import image_reference, minor
 
 LOG_LEVEL = "2"
@@ -46,7 +49,12 @@ certificate that it read at startup.
 
 def pod_services(spec: Spec, node: Node) -> tuple[Service, ...]:
     """Return the services that run pods on a node, each after those that it needs."""
-    return (containerd(spec, node), kubelet(spec, node), kube_proxy(spec, node))
+    return (
+        containerd(spec, node),
+        kubelet(spec, node),
+        *([kube_proxy(spec, node)] if spec.kube_proxy_enabled else []),
+        *([kube_network_policies(spec, node)] if spec.network_policy else []),
+    )
 
 
 def containerd(spec: Spec, node: Node) -> Service:
@@ -173,7 +181,8 @@ def kubelet(spec: Spec, node: Node) -> Service:
             *(Image(name=image.name, archive=image.archive) for image in node.images),
         ),
         check=_if_changed(f'"$STAGED{program}" --version', program),
-        health=f"{paths.PROGRAMS}/kubelet-healthy {node.name} {spec.api_endpoint} {authority} {certificate} {key}",
+        health=f"{paths.PROGRAMS}/kubelet-healthy {node.name} {spec.api_endpoint} {authority} {certificate} {key}"
+        + ("" if spec.pod_network is PodNetwork.BRIDGE else " any-network"),
     )
 
 
@@ -235,11 +244,12 @@ def kube_proxy(spec: Spec, node: Node) -> Service:
     authority = layout.kube_proxy_certificate_authority
     pair = KeyPair(identity="kube-proxy", certificate=layout.kube_proxy_certificate, key=layout.kube_proxy_key)
     health_address = f"127.0.0.1:{paths.KUBE_PROXY_HEALTH_PORT}"
+    rules = f"{paths.PROGRAMS}/kube-proxy-rules"
     configuration = {
         "kind": "KubeProxyConfiguration",
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "clientConnection": {"kubeconfig": layout.kube_proxy_kubeconfig},
-        "mode": "iptables",
+        "mode": KUBE_PROXY_MODE,
         "clusterCIDR": str(spec.networks.cluster_cidr),
         # With a configuration file kube-proxy ignores most flags, but --hostname-override still wins over this field.
         **({} if reads_user_data(spec, node) else {"hostnameOverride": node.name}),
@@ -252,7 +262,14 @@ def kube_proxy(spec: Spec, node: Node) -> Service:
         unit="kube-proxy.service",
         needs=("kubelet",),
         files={
-            unit_path("kube-proxy.service"): _unit_file(spec, node, "kube-proxy.service", program, flags),
+            unit_path("kube-proxy.service"): _unit_file(
+                spec,
+                node,
+                "kube-proxy.service",
+                program,
+                flags,
+                prepare=f"{rules} prepare {program} {kube_proxy_mode(node)}",
+            ),
             path: File(content=to_yaml(overlay(configuration, node.kube_proxy))),
             layout.kube_proxy_kubeconfig: File(
                 content=kubeconfig.with_paths(
@@ -273,17 +290,67 @@ def kube_proxy(spec: Spec, node: Node) -> Service:
             *(program, path),
         ),
         health=f"{paths.PROGRAMS}/endpoint-healthy http://{health_address}/healthz",
+        leave=f"{rules} delete {program}",
     )
 
 
-def _unit_file(spec: Spec, node: Node, name: str, program: str, flags: Mapping[str, str]) -> File:
+def kube_network_policies(spec: Spec, node: Node) -> Service:
+    """Return the service that enforces NetworkPolicies: it decides on each new connection of the pods they select.
+
+    A stop or restart does not delete its nftables table, so that no packet passes unchecked meanwhile.
+    """
+    program, folder = f"{spec.layout.of(node).binaries}/{KUBE_NETWORK_POLICIES}", paths.KUBE_NETWORK_POLICIES_DATA
+    authority, unit_name = f"{folder}/ca.crt", f"{KUBE_NETWORK_POLICIES}.service"
+    # client-go rereads the certificate and key.
+    pair = replace(KeyPair.of(KUBE_NETWORK_POLICIES, folder=folder), restarts=False)
+    health_address = f"127.0.0.1:{paths.KUBE_NETWORK_POLICIES_HEALTH_PORT}"
+    flags = {
+        "kubeconfig": f"{folder}/kubeconfig",
+        **({} if reads_user_data(spec, node) else {"hostname-override": node.name}),
+        "health-bind-address": health_address,
+    }
+    return Service(
+        name=KUBE_NETWORK_POLICIES,
+        unit=unit_name,
+        needs=("kubelet", *(["addons"] if node in spec.control_planes[:1] else [])),
+        files={
+            unit_path(unit_name): _unit_file(spec, node, unit_name, program, flags),
+            flags["kubeconfig"]: File(
+                content=kubeconfig.with_paths(
+                    server=spec.api_endpoint,
+                    authority=authority,
+                    certificate=pair.certificate,
+                    key=pair.key,
+                    user=KUBE_NETWORK_POLICIES,
+                )
+            ),
+            authority: authority_file(),
+            **pair.files,
+        },
+        binaries={program: Binary(name=KUBE_NETWORK_POLICIES, version=spec.version(KUBE_NETWORK_POLICIES))},
+        health=f"{paths.PROGRAMS}/endpoint-healthy http://{health_address}/healthz",
+        # Without the service, the table would drop the packets of the pods that policies select.
+        leave=f"systemctl stop {unit_name} && "
+        f"nft 'add table inet {KUBE_NETWORK_POLICIES}; delete table inet {KUBE_NETWORK_POLICIES}'",
+    )
+
+
+def _unit_file(spec: Spec, node: Node, name: str, program: str, flags: Mapping[str, str], **values: str) -> File:
     """Return the unit of a program that must know the node's name.
 
     On a node that reads its name from user-data, the unit passes the name from an environment file.
+
+    Args:
+        spec: The lab.
+        node: The node.
+        name: The name of the unit.
+        program: The path of the program.
+        flags: The flags of the program.
+        **values: The values of further placeholders of the unit.
     """
     variables = {"hostname-override": paths.WORKER_NAME} if reads_user_data(spec, node) else {}
     environment = environment_file(paths.USER_DATA_ENVIRONMENT) if variables else ""
-    return File(content=unit(name, command=command(program, flags, variables), environment=environment))
+    return File(content=unit(name, command=command(program, flags, variables), environment=environment, **values))
 
 
 def _if_changed(check: str, *changed: str) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from host.engine.drift import REGISTRATION
+from host.engine.readiness import is_ready, lacks_only_network, ready_condition
 from lab.outputs import NodeOutputs, StackOutputs
 from lab.spec import Role, Taint, TaintEffect
 from ops.verify.differences import Difference
@@ -29,7 +30,7 @@ def differences(outputs: StackOutputs[str], node_list: Mapping[str, Any]) -> Ite
         if KUBELET not in outputs.services.get(name, {}):
             continue
         if name in items:
-            yield from _node_differences(name, node, items[name])
+            yield from _node_differences(name, node, items[name], outputs.has_pod_network)
             if owns_cluster:
                 yield from _pod_cidr_difference(name, node, items[name])
         else:
@@ -39,11 +40,14 @@ def differences(outputs: StackOutputs[str], node_list: Mapping[str, Any]) -> Ite
             yield Difference(name, "", "node", "is in the cluster, but not in the stack")
 
 
-def _node_differences(name: str, node: NodeOutputs, item: Mapping[str, Any]) -> Iterator[Difference]:
-    conditions = {condition["type"]: condition for condition in item["status"].get("conditions", [])}
-    ready = conditions.get("Ready", {})
-    if ready.get("status") != "True":
-        yield Difference(name, KUBELET, "node", f"is not Ready: {ready.get('message', 'it never reported its state')}")
+def _node_differences(
+    name: str, node: NodeOutputs, item: Mapping[str, Any], has_pod_network: bool
+) -> Iterator[Difference]:
+    if not has_pod_network and lacks_only_network(item):
+        yield Difference(name, "", "node", "is not Ready until you install a CNI plugin, because podNetwork is none")
+    elif not is_ready(item):
+        message = ready_condition(item).get("message", "it never reported its state")
+        yield Difference(name, KUBELET, "node", f"is not Ready: {message}")
     version = item["status"]["nodeInfo"]["kubeletVersion"]
     if node.kubernetes_version and version.removeprefix("v") != node.kubernetes_version.removeprefix("v"):
         yield Difference(name, KUBELET, "node", f"runs {version}, not {node.kubernetes_version}")

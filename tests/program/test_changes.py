@@ -46,7 +46,7 @@ ROWS: dict[str, tuple[list[Change], set[str]]] = {
         applied("node-1-kube-proxy"),
     ),
     "a kube-proxy mode that wants other kernel modules": (
-        [setting("kubeProxy", {"mode": "nftables"}, 1)],
+        [setting("kubeProxy", {"mode": "ipvs"}, 1)],
         applied("node-1-kube-proxy", "node-1-node-setup"),
     ),
     "a containerd field of one worker": ([setting("containerd", {"oom_score": -500}, 1)], applied("node-1-containerd")),

@@ -78,7 +78,8 @@ def test_every_command_has_a_delete(run: Program) -> None:
     assert prepared.inputs["delete"].endswith("/machine release")
     others = [command for command in remote(run) if command != prepared]
     assert {command.inputs["delete"].rpartition("/")[2] for command in others} == {
-        f"service remove {service}" for service in ("node-setup", "containerd", "kubelet", "kube-proxy")
+        f"service remove {service}"
+        for service in ("node-setup", "containerd", "kubelet", "kube-proxy", "kube-network-policies")
     }
     for command in others:
         assert prepared.name in run.needed_by(command)

@@ -34,7 +34,7 @@ def names(resources: list[Resource]) -> set[str]:
     return {resource.name for resource in resources}
 
 
-def test_worker_has_at_most_20_resources(program: Program, wider: Program) -> None:
+def test_worker_has_at_most_22_resources(program: Program, wider: Program) -> None:
     added = wider.added_since(program)
     assert any(NEW_WORKER["name"] in name for name in added)
     assert len(added) <= MAX_RESOURCES_OF_A_WORKER, sorted(added)

@@ -96,8 +96,11 @@ FLAGS: Mapping[str, Mapping[str, Field]] = {
 }
 """Flags that a change may set, by configuration key."""
 
-MODULES = {"iptables": "none", "nftables": "those of nftables", "ipvs": "those of ipvs"}
+MODULES = {"iptables": set(), "nftables": {"nf_tables"}, "ipvs": {"those of ipvs"}}
 """Additional kernel modules for each mode of kube-proxy."""
+
+POLICY_MODULES = {"nf_tables", "those of kube-network-policies"}
+"""Additional kernel modules for kube-network-policies."""
 
 
 # Restarts.
@@ -145,6 +148,13 @@ def _kube_proxy(spec: Spec, node: Node) -> object:
     return own, spec.networks.cluster_cidr, _api_server(spec), _certificates(spec), places
 
 
+def _kube_network_policies(spec: Spec, node: Node) -> object:
+    if not spec.network_policy:
+        return None
+    # It reads its own certificate again, but not the authority's.
+    return _api_server(spec), spec.certificates.authority_validity, _places(spec, node, "binaries")
+
+
 def _containerd(spec: Spec, node: Node) -> object:
     return effective("containerd", node.containerd), _places(spec, node, "binaries")
 
@@ -188,6 +198,7 @@ def _addons(spec: Spec, node: Node) -> object:
         dns,
         spec.addons.metrics_server,
         pods,
+        spec.network_policy,
         node.address,
         node.kubernetes_version,
         _certificates(spec),
@@ -206,8 +217,8 @@ def _node_setup(spec: Spec, node: Node) -> object:
     common = (routes, rules, spec.system_user, spec.node_folders, _places(spec, node, "kernel_settings"))
     if not node.pod_cidr:
         return common
-    mode = MODULES[str(node.kube_proxy.get("mode", "iptables"))]
-    return common, node.pod_cidr, effective("cni", node.cni), mode, _places(spec, node, "binaries", "cni_bridge")
+    modules = MODULES[str(node.kube_proxy.get("mode", "iptables"))] | (POLICY_MODULES if spec.network_policy else set())
+    return common, node.pod_cidr, effective("cni", node.cni), modules, _places(spec, node, "binaries", "cni_bridge")
 
 
 def _places(spec: Spec, node: Node, *names: str) -> object:
@@ -239,7 +250,12 @@ READS: Reads = {
         "addons": _addons,
         "bootstrap-tokens": _bootstrap_tokens,
     },
-    Role.WORKER: {"containerd": _containerd, "kubelet": _kubelet, "kube-proxy": _kube_proxy},
+    Role.WORKER: {
+        "containerd": _containerd,
+        "kubelet": _kubelet,
+        "kube-proxy": _kube_proxy,
+        "kube-network-policies": _kube_network_policies,
+    },
 }
 """Parts of the spec whose change restarts a service."""
 
@@ -477,6 +493,7 @@ KINDS: Mapping[str, Kind] = {
     "field moved": _moved,
     "DNS add-on": _one_of({"clusterDnsAddon": (True, False)}),
     "metrics-server": _one_of({"addons": ({}, {"metricsServer": {"enabled": False}})}),
+    "network policies": _one_of({"networkPolicy": (True, False)}),
     "no service": _one_of(
         {
             "maxUnavailable": ("1", "2", "50%"),

@@ -8,7 +8,7 @@ from tests.support.changes import Values, default_configuration, spec_of
 
 NEW_WORKER = {"name": "node-2", "address": "10.240.0.22", "podCidr": "10.200.2.0/24"}
 
-MAX_RESOURCES_OF_A_WORKER = 20
+MAX_RESOURCES_OF_A_WORKER = 22
 MAX_CONNECTIONS_OF_A_WORKER = 8
 
 Change = Callable[[Values], object]

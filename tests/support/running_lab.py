@@ -32,6 +32,7 @@ UNITS = (
     "containerd",
     "kubelet",
     "kube-proxy",
+    "kube-network-policies",
     "node-setup",
     "etcd",
     "kube-apiserver",

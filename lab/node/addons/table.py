@@ -7,11 +7,13 @@ from lab.node.addons.addon import Addon
 from lab.node.addons.cluster_dns import cluster_dns
 from lab.node.addons.kubelet_access import kubelet_access
 from lab.node.addons.metrics_server import metrics_server
+from lab.node.addons.network_policy_access import network_policy_access
 from lab.node.service import Image
 from lab.spec import Node, Spec
 
 ADDONS = (
     Addon(objects=kubelet_access),
+    Addon(objects=network_policy_access, enabled=lambda spec: spec.network_policy),
     Addon(objects=bootstrap.certificate_access, enabled=lambda spec: spec.tls_bootstrap),
     Addon(objects=cluster_dns, enabled=lambda spec: spec.addons.dns is not None, images=("coredns",)),
     Addon(objects=metrics_server, enabled=lambda spec: spec.addons.metrics_server, images=("metrics-server",)),

@@ -31,7 +31,12 @@ REQUIRED: dict[str, Any] = {
     "sshKey": "KEY",
     "knownHosts": "10.240.0.10 ssh-ed25519 AAAA\n",
 }
-OPTIONAL = {"kubeconfig": "K", "certificateAuthorityKey": "CAKEY", "machineKeys": {"guest-0": "MKEY"}}
+OPTIONAL = {
+    "kubeconfig": "K",
+    "certificateAuthorityKey": "CAKEY",
+    "machineKeys": {"guest-0": "MKEY"},
+    "podNetwork": "none",
+}
 
 
 @pytest.mark.parametrize("values", [REQUIRED, REQUIRED | OPTIONAL])

@@ -18,6 +18,7 @@ SUBJECTS: dict[str, tuple[str, str | None, set[Use], Authority]] = {
     "kube-controller-manager": ("system:kube-controller-manager", None, {CLIENT}, Authority.KUBERNETES),
     "kube-scheduler": ("system:kube-scheduler", None, {CLIENT}, Authority.KUBERNETES),
     "kube-proxy": ("system:kube-proxy", "system:node-proxier", {CLIENT}, Authority.KUBERNETES),
+    "kube-network-policies": ("kube-network-policies", None, {CLIENT}, Authority.KUBERNETES),
     "admin": ("admin", "system:masters", {CLIENT}, Authority.KUBERNETES),
     "etcd-server": ("server", None, {SERVER, CLIENT}, Authority.ETCD),
     "kubelet-node-0": ("system:node:node-0", "system:nodes", {SERVER, CLIENT}, Authority.KUBERNETES),

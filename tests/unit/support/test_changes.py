@@ -99,6 +99,7 @@ def test_equal_seeds_draw_equal_changes() -> None:
 
 NO_ROW: Pairs = set()
 WORKERS = ("node-0", "node-1")
+POLICIES = {(node, "kube-network-policies") for node in WORKERS}
 KUBELETS = {(node, "kubelet") for node in WORKERS}
 EVERY_READER = {(node, "kube-proxy") for node in WORKERS} | {
     ("server", name) for name in ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "addons")
@@ -139,7 +140,7 @@ ROWS: dict[str, tuple[Callable[[Values], object], Pairs]] = {
     ),
     "the certificate authority": (
         lambda values: values.update(certificateAuthorityValidityHours=43800),
-        EVERY_READER | KUBELETS,
+        EVERY_READER | KUBELETS | POLICIES,
     ),
     "a binary's version": (
         lambda values: values["workers"][0].update(kubernetesVersion="v1.35.4"),

@@ -25,7 +25,9 @@ NO_NODE = {"kind": "Status", "status": "Failure", "message": "not found"}
 READY = node("True", SINCE, "ready")
 
 
-def check(folder: Path, answer: Any = READY, journal: str = "", missing: str = "", silent: str = "") -> tuple[int, str]:
+def check(
+    folder: Path, answer: Any = READY, journal: str = "", missing: str = "", silent: str = "", network: str = ""
+) -> tuple[int, str]:
     """Return the exit code and output.
 
     Args:
@@ -34,6 +36,7 @@ def check(folder: Path, answer: Any = READY, journal: str = "", missing: str = "
         journal: The text that the kubelet logged.
         missing: The name of a certificate file to leave out.
         silent: The end of a URL that does not answer.
+        network: The optional argument about the pods' network.
     """
     (folder / "answer").write_text(answer if isinstance(answer, str) else json.dumps(answer))
     refused = f'*{silent or "//"}) echo "connection refused" >&2; exit 7 ;;'
@@ -45,7 +48,7 @@ def check(folder: Path, answer: Any = READY, journal: str = "", missing: str = "
         if file.name != missing:
             file.write_text("PEM")
     result = subprocess.run(
-        [install(folder / "node") / "kubelet-healthy", "node-0", "https://api:6443", *files],
+        [install(folder / "node") / "kubelet-healthy", "node-0", "https://api:6443", *files, *network.split()],
         env={"PATH": f"{folder}:/usr/bin:/bin"},
         capture_output=True,
         text=True,
@@ -71,6 +74,29 @@ def test_node_ready_since_kubelet_start_is_healthy(tmp_path: Path) -> None:
 )
 def test_problem_of_node_is_reported(tmp_path: Path, answer: Any, message: str) -> None:
     assert check(tmp_path, answer) == (1, message)
+
+
+NO_NETWORK = "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:no plugin"
+
+
+def test_node_may_lack_only_a_cni_plugin(tmp_path: Path) -> None:
+    assert check(tmp_path, node("False", SINCE, NO_NETWORK), network="any-network") == (0, "")
+    assert check(tmp_path, network="any-network") == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("answer", "network", "message"),
+    [
+        (node("False", SINCE, NO_NETWORK), "", f"Node node-0 is not Ready: {NO_NETWORK}"),
+        (node("False", SINCE, f"[{NO_NETWORK}, no disk]"), "any-network", "Node node-0 is not Ready: [container"),
+        (node("False", BEFORE, NO_NETWORK), "any-network", "has not reported that it is Ready since its kubelet"),
+    ],
+    ids=["lab's own network", "another reason", "reported before"],
+)
+def test_node_must_lack_nothing_else(tmp_path: Path, answer: Any, network: str, message: str) -> None:
+    code, output = check(tmp_path, answer, network=network)
+    assert code == 1
+    assert message in output
 
 
 def test_unknown_field_exits_with_code_3(tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,9 +62,9 @@ OUTPUTS = {
 }
 
 
-def bring_up(checkout: Path, kubectl: str) -> None:
+def bring_up(checkout: Path, kubectl: str, outputs: Mapping[str, Any] = OUTPUTS) -> None:
     """Bring up a stack without changes, with a shell program as kubectl."""
-    workspace = prepared(checkout, f"#!/bin/sh\ncase \"$*\" in *output*) echo '{json.dumps(OUTPUTS)}' ;; esac\n")
+    workspace = prepared(checkout, f"#!/bin/sh\ncase \"$*\" in *output*) echo '{json.dumps(outputs)}' ;; esac\n")
     program = workspace.bin / "kubectl"
     program.write_text(f"#!/bin/sh\n{kubectl}\n")
     program.chmod(0o755)
@@ -102,6 +104,16 @@ def test_up_names_the_node_that_is_not_ready(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("host.engine.stack._READY_TIMEOUT", -1)
     with pytest.raises(HostError, match=r"^b did not become Ready .*hardway verify"):
         bring_up(tmp_path, f"echo '{node_list(a='True', b='False')}'")
+
+
+def test_up_waits_for_no_cni_plugin_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("host.engine.stack._READY_TIMEOUT", -1)
+    nodes = json.loads(node_list(a="True", b="False"))
+    nodes["items"][1]["status"]["conditions"][0]["message"] = "container runtime network not ready: no plugin"
+    kubectl = f"echo '{json.dumps(nodes)}'"
+    with pytest.raises(HostError, match=r"^b did not become Ready"):
+        bring_up(tmp_path, kubectl)
+    bring_up(tmp_path, kubectl, OUTPUTS | {"podNetwork": "none"})
 
 
 LIBVIRT = {"urn": "libvirt", "type": "pulumi:providers:libvirt", "inputs": {"uri": "qemu:///system"}}

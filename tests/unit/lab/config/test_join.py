@@ -255,6 +255,7 @@ SUFFICIENT: Mapping[str, Values] = {
     "trusted intermediate": by_certificates(
         KUBE_PROXY, guest(LOWER, issuer="lower-ca"), caCertificate=AUTHORITY + UPPER
     ),
+    "token without kube-proxy": by_token(certificates=[GUEST]) | {"kubeProxyEnabled": False},
     "no extended key usage": by_certificates(KUBE_PROXY, guest(uses=[])),
     "any extended key usage": by_certificates(KUBE_PROXY, guest(uses=[ANY])),
     "more names": by_certificates(KUBE_PROXY, guest(names=["guest-0.local", "guest-0", "::1", "10.240.0.30"])),
@@ -370,7 +371,8 @@ def credentials(spec: Spec) -> set[Credential]:
 
 def test_a_joining_worker_has_the_usual_services(dev: Spec) -> None:
     spec = stack_spec("join")
-    assert list(services(spec)) == [service.name for service in services_of(dev, dev.workers[0])]
+    usual = [service.name for service in services_of(dev, dev.workers[0])]
+    assert list(services(spec)) == [name for name in usual if name != "kube-network-policies"]
     assert packages_of(spec, spec.workers[0]) == ()
 
 

@@ -20,7 +20,7 @@ from lab.config.problems import OMITTED
 from lab.config.values import FlagsKey, OverrideKey
 from lab.node.node_setup import claim
 from lab.node.render import services_of
-from lab.spec import Folder, Role, Spec, SystemUser, Taint, TaintEffect, Virtualization, VmSize
+from lab.spec import Folder, PodNetwork, Role, Spec, SystemUser, Taint, TaintEffect, Virtualization, VmSize
 from lab.versions import default_kubernetes_version, kubernetes_versions
 from lab.versions import version as default_version
 from system.files import CHECKOUT
@@ -394,6 +394,19 @@ REFUSED = {
     ),
     "unknown virtualization": Refused({"virtualization": "xen"}, "virtualization", "one of auto, kvm, qemu"),
     "virtualization in capitals": Refused({"virtualization": "KVM"}, "virtualization", "one of auto, kvm, qemu"),
+    "unknown pod network": Refused({"podNetwork": "cilium"}, "podNetwork", "one of bridge, none"),
+    "CNI fields without the lab's network": Refused(
+        {"podNetwork": "none", "cni": {"mtu": 1400}}, "cni", "cannot be combined with podNetwork none"
+    ),
+    "CNI fields of a worker without the lab's network": Refused(
+        {"podNetwork": "none"} | worker(cni={"mtu": 1400}), "workers[1].cni", "cannot be combined with podNetwork none"
+    ),
+    "host routes without the lab's network": Refused(
+        {"podNetwork": "none", "hostRoutes": True}, "hostRoutes", "cannot be combined with podNetwork none"
+    ),
+    "kube-proxy fields without kube-proxy": Refused(
+        {"kubeProxyEnabled": False, "kubeProxy": {"mode": "nftables"}}, "kubeProxy", "kubeProxyEnabled is false"
+    ),
     "session libvirt": Refused({"libvirtUri": "qemu:///session"}, "libvirtUri", "system-wide"),
     "other hypervisor": Refused({"libvirtUri": "xen:///system"}, "libvirtUri", "qemu:///system"),
     "empty libvirt URI": Refused({"libvirtUri": ""}, "libvirtUri", "qemu:///system"),
@@ -709,6 +722,13 @@ ACCEPTED: dict[str, tuple[Values, Callable[[Spec], object], object]] = {
     ),
     "no workers": ({"workers": []}, lambda spec: spec.nodes == spec.control_planes, True),
     "emulation": ({"virtualization": "qemu"}, lambda spec: spec.virtualization, Virtualization.QEMU),
+    "CNI plugin of the user": (
+        {"podNetwork": "none", "kubeProxyEnabled": False},
+        lambda spec: (spec.pod_network, spec.kube_proxy_enabled, spec.network_policy, spec.routes),
+        (PodNetwork.NONE, False, False, ()),
+    ),
+    "NetworkPolicies are enforced": ({}, lambda spec: spec.network_policy, True),
+    "NetworkPolicies are ignored": ({"networkPolicy": False}, lambda spec: spec.network_policy, False),
     "cloud image": (
         {"image": "https://example.org/image.qcow2"},
         lambda spec: spec.image,

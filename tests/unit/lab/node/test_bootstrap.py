@@ -143,7 +143,7 @@ def test_a_token_restarts_no_kubelet(bootstrap: Spec) -> None:
 def test_each_kube_proxy_mode_has_its_kernel_modules(mode: str, bootstrap: Spec) -> None:
     expected = {"ipvs": {"ip_vs", "ip_vs_rr", "ip_vs_wrr", "ip_vs_sh"}, "nftables": {"nf_tables"}, "iptables": set()}
     node = replace(bootstrap.workers[0], kube_proxy={"mode": mode})
-    modules = files(bootstrap, node)["/etc/modules-load.d/kubernetes.conf"].content
+    modules = files(replace(bootstrap, network_policy=False), node)["/etc/modules-load.d/kubernetes.conf"].content
     assert isinstance(modules, str)
     assert {name for name in modules.split() if name.startswith(("ip_vs", "nf_tables"))} == expected[mode]
 
@@ -189,6 +189,7 @@ def test_programs_are_in_the_folder_of_the_layout(bootstrap: Spec) -> None:
     assert {posixpath.basename(path) for path in programs if path.startswith("/usr/local/sbin/")} == {
         "kubelet",
         "kube-proxy",
+        "kube-network-policies",
         "runc",
         "crictl",
     }

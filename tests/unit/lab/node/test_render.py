@@ -207,7 +207,7 @@ def test_every_key_is_root_only(dev: Spec) -> None:
 def test_workers_hold_only_their_own_keys(dev: Spec) -> None:
     for node in dev.workers:
         held = {key_of(file) for file in files(dev, node).values()} - {""}
-        assert held == {f"kubelet-{node.name}", "kube-proxy"}
+        assert held == {f"kubelet-{node.name}", "kube-proxy", "kube-network-policies"}
 
 
 def test_only_the_controller_manager_holds_an_authority_key(dev: Spec) -> None:

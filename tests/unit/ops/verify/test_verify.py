@@ -289,6 +289,18 @@ def test_node_that_is_not_ready_differs(ready: str) -> None:
     ]
 
 
+NO_NETWORK = "container runtime network not ready: NetworkReady=false"
+
+
+def test_node_without_the_users_cni_plugin_differs() -> None:
+    found = StackOutputs.from_dict(outputs() | {"podNetwork": "none"})
+    items = [api_node("node-0", ready="False", message=NO_NETWORK), api_node("node-1", ready="False", message="disk")]
+    assert list(map(str, cluster.differences(found, {"items": items}))) == [
+        "node-0  -  node: is not Ready until you install a CNI plugin, because podNetwork is none",
+        "node-1  kubelet  node: is not Ready: disk",
+    ]
+
+
 def test_node_that_was_never_ready_differs() -> None:
     item = api_node("node-0")
     del item["status"]["conditions"]
