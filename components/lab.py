@@ -8,6 +8,7 @@ import pulumi_tls as tls
 
 from components.access import AccessArgs, access
 from components.admin_kubeconfig import AdminKubeconfigArgs, admin_kubeconfig
+from components.connection import Script
 from components.etcd_membership import EtcdMembershipArgs
 from components.host_routes import HostRoutesArgs, host_routes
 from components.hypervisor import Hypervisor, HypervisorArgs
@@ -20,6 +21,7 @@ from components.preview import RestartAnnouncement
 from components.rollout import Rollout
 from components.stack_outputs import StackOutputsArgs, stack_outputs
 from host.engine.drift import REGISTRATION
+from lab.node.encryption import SERVICE as ENCRYPTION
 from lab.node.render import RenderedLab
 from lab.node.service import Binary, Image
 from lab.pki import KUBE_NETWORK_POLICIES
@@ -115,6 +117,23 @@ class Lab(pulumi.ComponentResource):
             services = self._create_node(node, rollout, waits_for, self._etcd_membership(node))
             if node == spec.control_planes[0]:
                 etcd, api_server = [services.command("etcd")], [services.command("kube-apiserver")]
+        if spec.control_planes:
+            self._nodes[spec.control_planes[0].name].apply(ENCRYPTION, self._finish_encryption())
+
+    def _finish_encryption(self) -> Resources:
+        """End a change of the keys for objects in etcd, one API server after the other.
+
+        Each API server must be able to read what a new key encrypts before one of them encrypts with it.
+        """
+        finished: list[pulumi.Resource] = [node.command("kube-apiserver") for node in self._nodes.values()]
+        for name, node in self._nodes.items():
+            script = Script(
+                create=self._args.rendered.nodes[name].finish_encryption,
+                repair=self._args.drift.get((name, "kube-apiserver"), ""),
+            )
+            options = pulumi.ResourceOptions(parent=node, depends_on=finished)
+            finished = [*finished, self._machines[name].connection.run(f"{name}-encryption-finished", script, options)]
+        return finished
 
     def _create_workers(self) -> None:
         spec = self._args.spec
@@ -144,6 +163,8 @@ class Lab(pulumi.ComponentResource):
             rollout=rollout,
             waits_for=waits_for,
             etcd_membership=etcd_membership,
+            # It waits for all control planes.
+            deferred=(ENCRYPTION,),
             drift={service: token for (name, service), token in self._args.drift.items() if name == node.name},
         )
         self._nodes[node.name] = NodeServices(node.name, args, self._child)

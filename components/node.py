@@ -1,6 +1,6 @@
 """The services of a node, each after the services that it needs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pulumi
@@ -12,7 +12,7 @@ from components.preview import RestartAnnouncement
 from components.rollout import Rollout
 from components.service import NodeService, NodeServiceArgs
 from lab.node.render import RenderedNode
-from lab.node.service import Binary, Image
+from lab.node.service import Binary, Image, Service
 from lab.spec import Role
 
 
@@ -32,6 +32,7 @@ class NodeArgs:
         waits_for: Service name to resources on other nodes that must exist before the service is applied.
         etcd_membership: Membership of the node's etcd; None for a worker.
         drift: Service name to a value that changes when the service was found to differ on the node.
+        deferred: Names of services that are applied later, by `NodeServices.apply`.
     """
 
     node: RenderedNode
@@ -45,6 +46,7 @@ class NodeArgs:
     waits_for: Mapping[str, Sequence[pulumi.Resource]] = field(default_factory=dict)
     etcd_membership: EtcdMembershipArgs | None = None
     drift: Mapping[str, str] = field(default_factory=dict)
+    deferred: Collection[str] = ()
 
 
 class NodeServices(pulumi.ComponentResource):
@@ -58,43 +60,54 @@ class NodeServices(pulumi.ComponentResource):
     """
 
     def __init__(self, name: str, args: NodeArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        self._name, self._args = name, args
         role, connection = args.node.node.role, args.machine.connection
         aliases = [pulumi.Alias(type_=_type_token(other)) for other in Role if other is not role]
         opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(aliases=aliases))
         super().__init__(_type_token(role), name, None, opts)
-        child = pulumi.ResourceOptions(parent=self)
+        self._child = child = pulumi.ResourceOptions(parent=self)
         artifacts = {artifact for service in args.node.services for artifact in service.artifacts}
-        binaries = connection.push_binaries(
+        self._binaries = connection.push_binaries(
             f"{name}-binaries",
             {artifact: args.digests[artifact] for artifact in artifacts},
             child,
             repair=" ".join(f"{service}={token}" for service, token in sorted(args.drift.items())),
         )
-        run_before: dict[str, pulumi.CustomResource] = {}
+        self._run_before: dict[str, pulumi.CustomResource] = {}
         if args.etcd_membership:
-            run_before["etcd"] = etcd_membership(f"{name}-etcd-membership", args.etcd_membership, child)
+            self._run_before["etcd"] = etcd_membership(f"{name}-etcd-membership", args.etcd_membership, child)
         self.services: dict[str, NodeService] = {}
         for service in args.node.services:
-            needed = [self.services[other].command for other in service.needs]
-            self.services[service.name] = NodeService(
-                f"{name}-{service.name}",
-                NodeServiceArgs(
-                    node=name,
-                    service=service,
-                    connection=connection,
-                    pki=args.pki,
-                    digests=args.digests,
-                    fingerprint_key=args.fingerprint_key,
-                    timeout=args.health_timeout,
-                    announcement=args.announcement,
-                    rollout=args.rollout,
-                    repair=args.drift.get(service.name, ""),
-                    after=run_before.get(service.name),
-                    depends_on=[binaries, *needed, *args.waits_for.get(service.name, ())],
-                ),
-                child,
-            )
+            if service.name not in args.deferred:
+                self._apply(service, args.waits_for.get(service.name, ()))
         self.register_outputs({})
+
+    def apply(self, name: str, waits_for: Sequence[pulumi.Resource]) -> None:
+        """Apply a deferred service, if the node has it, after resources on any node."""
+        for service in self._args.node.services:
+            if service.name == name:
+                self._apply(service, waits_for)
+
+    def _apply(self, service: Service, waits_for: Sequence[pulumi.Resource]) -> None:
+        args, needed = self._args, [self.services[other].command for other in service.needs]
+        self.services[service.name] = NodeService(
+            f"{self._name}-{service.name}",
+            NodeServiceArgs(
+                node=self._name,
+                service=service,
+                connection=args.machine.connection,
+                pki=args.pki,
+                digests=args.digests,
+                fingerprint_key=args.fingerprint_key,
+                timeout=args.health_timeout,
+                announcement=args.announcement,
+                rollout=args.rollout,
+                repair=args.drift.get(service.name, ""),
+                after=self._run_before.get(service.name),
+                depends_on=[self._binaries, *needed, *waits_for],
+            ),
+            self._child,
+        )
 
     def command(self, service: str) -> pulumi.Resource:
         """Return the command that ends when a service is healthy."""

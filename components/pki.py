@@ -10,8 +10,9 @@ import pulumi_tls as tls
 
 from lab.certificates import CERTIFICATE_LABEL, PrivateKey, pem_blocks, pem_bundle
 from lab.node.bootstrap import token
+from lab.node.encryption import encryption_key
 from lab.node.service import Credential, Part
-from lab.pki import BOOTSTRAP_TOKENS, SERVICE_ACCOUNTS, Authority, Identity, authority_identity
+from lab.pki import BOOTSTRAP_TOKENS, ENCRYPTION, SERVICE_ACCOUNTS, Authority, Identity, authority_identity
 from lab.spec import GivenCertificate, Join, Spec
 
 CURVE = "P256"
@@ -79,7 +80,9 @@ class Pki(pulumi.ComponentResource):
         return self._keys[authority_identity(Authority.KUBERNETES)].text
 
     def text(self, credential: Credential) -> pulumi.Output[str]:
-        """Return a credential as PEM, or a token. Keys and tokens are secret."""
+        """Return a credential as PEM, a token, or an encryption key in base64. Keys and tokens are secret."""
+        if credential.part is Part.ENCRYPTION_KEY:
+            return self._keys[ENCRYPTION].text.apply(lambda key: encryption_key(key, credential.identity))
         if credential.part is Part.TOKEN:
             text = self._keys[BOOTSTRAP_TOKENS].text
             return text if self._spec.join else text.apply(lambda key: token(key, credential.identity))
@@ -91,6 +94,8 @@ class Pki(pulumi.ComponentResource):
         """Return the text that identifies a credential without revealing it; not secret."""
         if credential.part is Part.CERTIFICATE:
             return self._certificate_fingerprint(credential.identity)
+        if credential.part is Part.ENCRYPTION_KEY:
+            return pulumi.Output.unsecret(self.text(credential).apply(_fingerprint_of_text))
         return self._keys[BOOTSTRAP_TOKENS if credential.part is Part.TOKEN else credential.identity].fingerprint
 
     def _certificate_fingerprint(self, name: str) -> pulumi.Output[str]:
@@ -104,6 +109,7 @@ class Pki(pulumi.ComponentResource):
         for authority in Authority:
             self._create_authority(authority)
         self._create_key(SERVICE_ACCOUNTS)
+        self._create_key(ENCRYPTION)
         if self._spec.tls_bootstrap:
             self._create_key(BOOTSTRAP_TOKENS)
 
@@ -175,6 +181,10 @@ def _given_key(key: PrivateKey) -> Secret:
 def _given_secret(text: str, public: bytes) -> Secret:
     fingerprint = f"SHA256:{hashlib.sha256(public).hexdigest()}"
     return Secret(text=pulumi.Output.secret(text), fingerprint=pulumi.Output.from_input(fingerprint))
+
+
+def _fingerprint_of_text(text: str) -> str:
+    return f"SHA256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def _fingerprint_of_pem(text: str) -> str:

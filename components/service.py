@@ -70,7 +70,7 @@ class NodeService(pulumi.ComponentResource):
         self.command = args.connection.run(
             name,
             Script(
-                create=f"{PROGRAMS}/service apply {service.name}",
+                create=service.apply or f"{PROGRAMS}/service apply {service.name}",
                 delete=f"{service.leave} && {remove}" if service.leave else remove,
                 stdin=pulumi.Output.secret(sealed["payload"]),
                 after=args.after,

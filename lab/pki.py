@@ -61,6 +61,9 @@ SERVICE_ACCOUNTS = "service-accounts"
 BOOTSTRAP_TOKENS = "bootstrap-tokens"
 """The name of the key from which the nodes' bootstrap tokens are derived. It has no certificate."""
 
+ENCRYPTION = "encryption"
+"""The name of the key from which the keys for objects in etcd are derived. It has no certificate."""
+
 ADMIN = "admin"
 """The name of the administrator's identity."""
 

@@ -27,6 +27,13 @@ CNI_LIST = ".conflist"
 """The ending of a file with a list of CNI plugins. A file with a single plugin ends with .conf."""
 
 
+PLAIN_TEXT = "identity"
+"""The name among the encryption keys that means no encryption, as in an EncryptionConfiguration."""
+
+ENCRYPTABLE_RESOURCES = ("secrets", "configmaps")
+"""The resources that a lab can encrypt in etcd."""
+
+
 class Role(StrEnum):
     """The role of a node. The value is also the name of its label in `node-role.kubernetes.io/`."""
 
@@ -247,6 +254,20 @@ class Certificates:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Encryption:
+    """The encryption of objects in etcd.
+
+    Attributes:
+        keys: The names of the keys. API servers encrypt with the first key, and read what any of them encrypted.
+            PLAIN_TEXT means no encryption.
+        resources: The resources that are encrypted, some of ENCRYPTABLE_RESOURCES.
+    """
+
+    keys: tuple[str, ...]
+    resources: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ControlPlaneFlags:
     """Command-line flags that override those that the lab sets, by name without dashes."""
 
@@ -452,6 +473,7 @@ class Spec:
         networks: The address ranges.
         certificates: The lifetimes of certificates.
         flags: The flags of control plane services.
+        encryption: The encryption of objects in etcd.
         max_unavailable: The number of workers that may restart a service at the same time, or a percentage of the
             workers such as "25%".
         drain_grace_period: The seconds in which pods can terminate when their node is removed.
@@ -484,6 +506,7 @@ class Spec:
     networks: Networks
     certificates: Certificates
     flags: ControlPlaneFlags
+    encryption: Encryption
     max_unavailable: int | str
     drain_grace_period: int
     health_timeout: int

@@ -14,6 +14,7 @@ from lab.config.values import LabValues, NodeValues
 from lab.spec import (
     Certificates,
     ControlPlaneFlags,
+    Encryption,
     ExistingMachine,
     Folder,
     Networks,
@@ -58,6 +59,7 @@ def build_spec(lab: LabValues, secrets: frozenset[str] = frozenset()) -> Spec:
             kube_controller_manager=_flags(lab["controllerManagerFlags"]),
             kube_scheduler=_flags(lab["schedulerFlags"]),
         ),
+        encryption=cast(Encryption, lab["encryption"]),
         max_unavailable=lab["maxUnavailable"],
         drain_grace_period=lab["drainGracePeriodSeconds"],
         health_timeout=lab["healthTimeoutSeconds"],

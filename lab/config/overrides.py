@@ -117,6 +117,7 @@ PROTECTED_FLAGS: Mapping[FlagsKey, Mapping[str, str]] = {
                 "requestheader-client-ca-file",
                 "proxy-client-cert-file",
                 "proxy-client-key-file",
+                "encryption-provider-config",
             ),
             WRITTEN_FILE,
         ),

@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, TypedDict
 
 from lab.certificates import Certificate, PrivateKey
 from lab.spec import (
+    Encryption,
     ExistingMachine,
     Folder,
     GivenCertificate,
@@ -149,6 +150,7 @@ class LabValues(TypedDict, total=False):
     systemUser: SystemUser | IncompleteObject | None
     nodeFolders: list[Folder | IncompleteObject]
     layout: Mapping[str, str]
+    encryption: Encryption | IncompleteObject
     etcdFlags: Overrides
     apiServerFlags: Overrides
     controllerManagerFlags: Overrides

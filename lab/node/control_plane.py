@@ -5,6 +5,7 @@ from lab.node.addons.service import addons
 from lab.node.audit import AUDIT_FLAGS, audit_policy
 from lab.node.credentials import KeyPair, authority_file
 from lab.node.documents import to_yaml
+from lab.node.encryption import encryption, encryption_command, encryption_configuration
 from lab.node.load_balancer import load_balancer
 from lab.node.service import Binary, Credential, File, Part, Service
 from lab.node.units import command, unit, unit_path
@@ -19,7 +20,8 @@ ETCD_HEALTH = f"http://127.0.0.1:{paths.ETCD_HEALTH_PORT}"
 def control_plane_services(spec: Spec, node: Node) -> tuple[Service, ...]:
     """Return the services of a control plane, each after those that it needs.
 
-    Only the first control plane has the addons and the bootstrap tokens, because they belong to the whole cluster.
+    Only the first control plane has the addons, the encryption of existing objects and the bootstrap tokens, because
+    they belong to the whole cluster.
     """
     is_first = node == spec.control_planes[0]
     return (
@@ -28,7 +30,7 @@ def control_plane_services(spec: Spec, node: Node) -> tuple[Service, ...]:
         kube_controller_manager(spec, node),
         kube_scheduler(spec, node),
         *load_balancer(spec, node, paths.KUBE_APISERVER_AUTHORITY),
-        *([addons(spec, node), *bootstrap.bootstrap_tokens(spec)] if is_first else []),
+        *([addons(spec, node), encryption(spec), *bootstrap.bootstrap_tokens(spec)] if is_first else []),
     )
 
 
@@ -124,6 +126,7 @@ def kube_apiserver(spec: Spec, node: Node) -> Service:
         "tls-private-key-file": serving.key,
         "tls-min-version": "VersionTLS12",
         "tls-cipher-suites": ",".join(CIPHER_SUITES),
+        "encryption-provider-config": paths.ENCRYPTION_CONFIGURATION,
         "etcd-servers": f"https://127.0.0.1:{paths.ETCD_CLIENT_PORT}",
         "etcd-cafile": etcd_authority,
         "etcd-certfile": etcd_client.certificate,
@@ -161,6 +164,7 @@ def kube_apiserver(spec: Spec, node: Node) -> Service:
                     command=command(f"{paths.BINARIES}/kube-apiserver", {**flags, **spec.flags.kube_apiserver}),
                 )
             ),
+            paths.ENCRYPTION_CONFIGURATION: File(content=encryption_configuration(spec.encryption)),
             paths.AUDIT_POLICY: File(content=to_yaml(audit_policy())),
             authority: authority_file(),
             etcd_authority: authority_file(Authority.ETCD),
@@ -172,6 +176,7 @@ def kube_apiserver(spec: Spec, node: Node) -> Service:
             **front_proxy.files,
         },
         binaries=_kubernetes_binary(node, "kube-apiserver"),
+        apply=encryption_command("apply", spec, "kube-apiserver"),
         # Existing Services keep their addresses. With another range, half the lab would use the old one.
         check=f"{paths.PROGRAMS}/check-immutable-flag service-cluster-ip-range {unit_path('kube-apiserver.service')}",
         health=f"{paths.PROGRAMS}/endpoint-healthy {node.api_server}/readyz --cacert {authority}"

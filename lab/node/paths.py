@@ -7,6 +7,7 @@ constants from `node.env`, which `node_environment` renders.
 import shlex
 
 from lab.spec import API_PORT as API_PORT
+from lab.spec import ENCRYPTABLE_RESOURCES
 from lab.versions import node_packages
 
 PROGRAMS = "/usr/local/lib/hardway"
@@ -210,6 +211,15 @@ KEEPALIVED_INTERFACE = "/run/keepalived-interface.conf"
 HAPROXY_CONFIGURATION = "/etc/haproxy/haproxy.cfg"
 """haproxy's configuration file."""
 
+ENCRYPTION_CONFIGURATION = f"{KUBERNETES_DATA}/encryption-config.json"
+"""The API server's EncryptionConfiguration, which holds the keys."""
+
+ENCRYPTION_REPORT = f"{STATE}/encryption"
+"""The file with the number of objects by resource and key, as `assets/node/encryption` counted them last."""
+
+ENCRYPTABLE = " ".join(ENCRYPTABLE_RESOURCES)
+"""The resources that a lab can encrypt in etcd."""
+
 HAPROXY_CLIENT = "/etc/haproxy/client.pem"
 """The client certificate and its key with which haproxy reads the health of the API servers."""
 
@@ -263,6 +273,9 @@ _IN_SHELL = (
     "ETCD_CLIENT_PORT",
     "ETCD_PEER_PORT",
     "ADMIN_KUBECONFIG",
+    "ENCRYPTION_CONFIGURATION",
+    "ENCRYPTION_REPORT",
+    "ENCRYPTABLE",
 )
 """The constants that the shell programs use."""
 

@@ -8,6 +8,7 @@ from typing import Any
 from lab.node import load_balancer
 from lab.node.bootstrap import token_id
 from lab.node.control_plane import control_plane_services, etcd_member_command
+from lab.node.encryption import finish_command
 from lab.node.node_setup import claim, node_setup, user_data
 from lab.node.service import Binary, Image, Service, hide_secrets
 from lab.node.worker import pod_services
@@ -39,6 +40,7 @@ class RenderedNode:
         user_data: Keys of the user-data that the node itself reads.
         claim: Arguments of `assets/node/machine claim` for an existing machine; empty for a VM.
         etcd: Commands for the node's etcd member; None for a worker.
+        finish_encryption: Command that ends a change of the keys for objects in etcd; empty for a worker.
         token_id: ID of the bootstrap token that the node needs until it is registered; empty without one.
     """
 
@@ -48,6 +50,7 @@ class RenderedNode:
     user_data: Mapping[str, Any] = field(default_factory=dict)
     claim: tuple[str, ...] = ()
     etcd: EtcdMembership | None = None
+    finish_encryption: str = ""
     token_id: str = ""
 
 
@@ -89,6 +92,7 @@ def _render_node(spec: Spec, node: Node) -> RenderedNode:
             if is_control_plane
             else None
         ),
+        finish_encryption=finish_command(spec) if is_control_plane else "",
         token_id=token_id(node.name) if spec.tls_bootstrap and not spec.join else "",
     )
 

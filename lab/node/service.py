@@ -138,6 +138,8 @@ class Service:
             that the service cannot become healthy.
         drift: Shell code that prints the differences of what the service manages beyond the node's files: a subject, a
             tab and the difference, one a line. `verify-node` runs it.
+        apply: The command that applies the service, with the payload on its standard input. Empty means
+            `assets/node/service apply NAME`.
         leave: Shell code that runs on the node before the service is removed from it.
         secrets: The texts in the files that the node must not show in a message.
     """
@@ -153,6 +155,7 @@ class Service:
     check: str = "true"
     health: str = "true"
     drift: str = ""
+    apply: str = ""
     leave: str = ""
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
 

@@ -26,6 +26,7 @@ STAGES = (
     "network",
     "documentation",
     "extensions",
+    "encryption",
     "destroy",
 )
 """The order of the test files. Each stage leaves the lab as it found it; only the last one destroys it."""

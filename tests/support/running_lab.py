@@ -39,6 +39,7 @@ UNITS = (
     "kube-controller-manager",
     "kube-scheduler",
     "addons",
+    "encryption",
     "bootstrap-tokens",
     "haproxy",
     "keepalived",

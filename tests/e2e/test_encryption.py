@@ -1,0 +1,65 @@
+"""Secrets in etcd, the life of an encryption key, the audit log and anonymous requests."""
+
+import json
+
+from tests.support.running_lab import RunningLab, wait_for
+
+SERVER = "server"
+TEXT = "not-readable-in-etcd"
+ETCDCTL = (
+    "etcdctl --endpoints https://127.0.0.1:2379 --cacert /etc/etcd/ca.crt --cert /etc/etcd/etcd.crt "
+    "--key /etc/etcd/etcd.key"
+)
+CHANGED_BY_A_KEY = {(SERVER, "kube-apiserver"), (SERVER, "encryption")}
+
+
+def prefixes(lab: RunningLab) -> set[str]:
+    """Return the first characters of all Secrets in etcd, which name the key that encrypted them."""
+    script = f"{ETCDCTL} get /registry/secrets/ --prefix --write-out json | jq -r '.kvs[].value[0:40] | @base64d'"
+    return {line.rpartition(":")[0] for line in lab.ssh(SERVER, script).splitlines()}
+
+
+def test_a_secret_is_unreadable_in_etcd_and_audit_log(lab: RunningLab) -> None:
+    lab.kubectl("create", "secret", "generic", "hidden", f"--from-literal=password={TEXT}")
+    stored = lab.ssh(SERVER, f"{ETCDCTL} get /registry/secrets/default/hidden | tr -cd '[:print:]'")
+    assert stored.startswith("/registry/secrets/default/hiddenk8s:enc:secretbox:v1:key-1:")
+    assert TEXT not in stored
+    logged = 'grep \'"resource":"secrets"\' /var/log/kubernetes/audit.log | grep hidden | grep \'"verb":"create"\''
+    wait_for("the audit log has the Secret", lambda: lab.ssh(SERVER, logged, check=False) != "")
+    event = json.loads(lab.ssh(SERVER, logged).splitlines()[-1])
+    assert (event["level"], event["user"]["username"]) == ("Metadata", "admin")
+    assert "requestObject" not in event
+    assert lab.ssh(SERVER, f"grep -c {TEXT} /var/log/kubernetes/audit.log", check=False).strip() == "0"
+    assert lab.ssh(SERVER, "stat -c %a /var/log/kubernetes /var/log/kubernetes/audit.log").split() == ["700", "600"]
+
+
+def test_anonymous_requests_are_refused(lab: RunningLab) -> None:
+    address = lab.nodes[SERVER]["address"]
+    request = f"curl -sk -o /dev/null -w %{{http_code}} https://{address}:6443/healthz"
+    assert lab.ssh(SERVER, request) == "401"
+
+
+def test_a_key_is_added_preferred_and_removed(lab: RunningLab) -> None:
+    with lab.configured(encryption={"keys": ["key-2", "key-1", "identity"]}):
+        preview = lab.preview()
+        assert f"kube-apiserver on {SERVER} will restart: encryption-config.json" in preview
+        assert '"secret": "SHA256:' in preview.replace("\\", "")
+        assert lab.restarts(lambda: lab.up()) == CHANGED_BY_A_KEY
+        assert prefixes(lab) == {"k8s:enc:secretbox:v1:key-2"}
+        assert TEXT in lab.kubectl("get", "secret", "hidden", "--output=go-template={{.data.password | base64decode}}")
+        assert "key-2" in lab.ssh(SERVER, "cat /var/lib/hardway/encryption")
+        assert lab.verify() == []
+
+        lab.configure(encryption={"keys": ["key-1"]})
+        before = lab.invocations()
+        refused = lab.up()
+        assert not refused.succeeded
+        assert "are encrypted with the key key-2, and the new configuration cannot read them" in refused.output
+        assert lab.invocations() == before
+    # Back to the keys of the stack: key-1 encrypts again, and key-2 goes. Phase by phase, nothing is unreadable.
+    with lab.configured(encryption={"keys": ["key-1", "key-2", "identity"]}):
+        assert lab.up().succeeded
+        assert prefixes(lab) == {"k8s:enc:secretbox:v1:key-1"}
+    assert lab.up().succeeded
+    lab.kubectl("delete", "secret", "hidden")
+    assert lab.verify() == []
