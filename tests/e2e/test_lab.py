@@ -62,7 +62,7 @@ def test_workers_are_ready_with_role_and_version(lab: RunningLab) -> None:
     assert ready(lab) == set(WORKERS)
     rows = lab.kubectl("get", "nodes", "--no-headers").splitlines()
     assert [row.split()[:3] + row.split()[4:5] for row in rows] == [
-        [worker, "Ready", "worker", "v1.37.2"] for worker in WORKERS
+        [worker, "Ready", "worker", "v1.36.3"] for worker in WORKERS
     ]
 
 

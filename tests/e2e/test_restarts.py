@@ -79,7 +79,7 @@ ROWS = {
     "the version of one worker": Row(
         worker(0, kubernetesVersion="v1.35.4"),
         {("node-0", "kubelet"), ("node-0", "kube-proxy")},
-        ("v1.37.2", "v1.35.4"),
+        ("v1.36.3", "v1.35.4"),
     ),
 }
 
