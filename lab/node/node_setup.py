@@ -87,14 +87,18 @@ def node_setup(spec: Spec, node: Node) -> Service:
     )
 
 
-def claim(spec: Spec, node: Node) -> tuple[str, str, str]:
+def claim(spec: Spec, node: Node) -> tuple[str, ...]:
     """Return the arguments of `machine claim`, which turns an existing machine into a node.
 
-    The machine remembers them until it is released: the description of the node that claims it, the network interface
-    of the node's pods, and the folder of the kubelet's client certificates. See `assets/node/machine`.
+    The machine remembers the first three until it is released: the description of the node that claims it, the network
+    interface of the node's pods, and the folder of the kubelet's client certificates. The last one is the name of the
+    lab's CNI configuration, if it has one. See `assets/node/machine`.
     """
     bridge = node.cni.get("bridge", paths.CNI_BRIDGE) or "cni0"  # the plugin's default, if a null removes the field
-    return f"{node.name} of lab {spec.name} at {node.address}", bridge, spec.layout.of(node).kubelet_client_certificates
+    layout = spec.layout.of(node)
+    description = f"{node.name} of lab {spec.name} at {node.address}"
+    cni = (posixpath.basename(layout.cni_bridge),) if spec.pod_network is PodNetwork.BRIDGE else ()
+    return description, bridge, layout.kubelet_client_certificates, *cni
 
 
 def user_data(spec: Spec, node: Node) -> dict[str, Any]:

@@ -229,6 +229,12 @@ AUDIT_POLICY = f"{KUBERNETES_CONFIGURATION}/audit-policy.yaml"
 AUDIT_LOG = "/var/log/kubernetes/audit.log"
 """The API server's audit log. systemd creates the folder, see `assets/units/kube-apiserver.service`."""
 
+WORKER_UNITS = " ".join(
+    f"{name}.service"
+    for name in ("node-setup", "containerd", "kubelet", "kubelet-images", "kube-proxy", "kube-network-policies")
+)
+"""The units of a worker."""
+
 _IN_SHELL = (
     "PROGRAMS",
     "STATE",
@@ -240,6 +246,7 @@ _IN_SHELL = (
     "CLOUD_INIT_USER_DATA",
     "TEMPLATES",
     "POD_CIDR_PLACEHOLDER",
+    "WORKER_UNITS",
     "WORKER_NAME",
     "UNITS",
     "ETCDCTL",

@@ -27,6 +27,7 @@ STAGES = (
     "documentation",
     "extensions",
     "encryption",
+    "policies",
     "destroy",
 )
 """The order of the test files. Each stage leaves the lab as it found it; only the last one destroys it."""

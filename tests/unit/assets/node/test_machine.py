@@ -160,6 +160,14 @@ def test_machine_with_data_in_use_is_refused(machine: Machine, path: str) -> Non
     assert (machine.root / path).exists()
 
 
+def test_machine_on_which_others_override_the_lab_is_refused(machine: Machine) -> None:
+    machine.put("etc/systemd/system/kubelet.service.d/proxy.conf")
+    refused = machine.claim()
+    assert refused.returncode == 1
+    assert "proxy.conf changes kubelet.service; delete it" in refused.stderr
+    assert not (machine.root / "var/lib/hardway").exists()
+
+
 def test_machine_with_own_containerd_is_refused(machine: Machine) -> None:
     shutil.copy(machine.root / "programs/ip", machine.root / "programs/containerd")
     assert "it already has " in machine.claim().stderr

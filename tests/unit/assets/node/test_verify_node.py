@@ -71,9 +71,15 @@ class Node:
             f"case $* in *SubState*) echo {importing} ;; show*) printf '{unit}' ;; is-enabled*) echo {enabled} ;; esac",
         )
 
-    def differences(self) -> list[str]:
-        """Run the program and return the differences that it reports."""
+    def differences(self, rules: str = "") -> list[str]:
+        """Run the program and return the differences that it reports.
+
+        Args:
+            rules: The rules of nftables.
+        """
         self.program("sleep", "")
+        (self.folder / "rules").write_text(rules)
+        self.program("nft", f"cat {self.folder}/rules")
         program = install(self.folder / "node", SERVICES=str(self.folder / "services")) / "verify-node"
         result = subprocess.run(
             [program],
@@ -228,3 +234,9 @@ def test_service_never_applied_is_ignored(node: Node) -> None:
 def test_changed_object_of_the_cluster_is_found(node: Node) -> None:
     (node.state / "applied/drift").write_text(r"printf 'object Deployment coredns\tcontent differs\n'")
     assert node.differences() == ["object Deployment coredns: content differs"]
+
+
+def test_firewall_of_others_is_found(node: Node) -> None:
+    chain = "table inet filter {\n chain forward {\n  type filter hook forward priority 0; policy drop;\n }\n}"
+    [difference] = node.differences(rules=chain)
+    assert difference.startswith("difference: : chain forward of table inet filter: drops packets")

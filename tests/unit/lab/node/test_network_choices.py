@@ -56,7 +56,7 @@ def test_kube_proxy_deletes_its_rules_before_it_is_removed(dev: Spec) -> None:
     assert service.leave == "/usr/local/lib/hardway/kube-proxy-rules delete /usr/local/bin/kube-proxy"
 
 
-def test_kube_proxy_deletes_the_rules_of_other_modes_at_its_start(dev: Spec) -> None:
+def test_kube_proxy_first_deletes_rules_of_other_modes(dev: Spec) -> None:
     node = replace(dev.workers[0], kube_proxy={"mode": "ipvs"})
     unit = services(dev, node)["kube-proxy"].visible_files["/etc/systemd/system/kube-proxy.service"]
     assert "ExecStartPre=/usr/local/lib/hardway/kube-proxy-rules prepare /usr/local/bin/kube-proxy ipvs\n" in unit
