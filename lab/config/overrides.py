@@ -7,7 +7,7 @@ key in the configuration (ranges, taints).
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from lab.config.fields.check import field_problems, flag_explanation
 from lab.config.precedence import effective
@@ -15,7 +15,7 @@ from lab.config.problems import Problems
 from lab.config.schema import display_key
 from lab.config.values import Configuration, FlagsKey, LabValues, NodeValues, OverrideKey
 from lab.versions import minor
-from lab.versions import version as version_of
+from lab.versions import version as default_version
 
 FLAG = re.compile(r"[a-z][a-z0-9]*([-.][a-z0-9]+)*")
 
@@ -260,7 +260,9 @@ def _applied_overrides(
             continue
         own = node.get(service, {})
         version = minor(
-            version_of("containerd") if service == "containerd" else effective("kubernetesVersion", node, lab)
+            _component_version("containerd", lab)
+            if service == "containerd"
+            else effective("kubernetesVersion", node, lab)
         )
         if own or version not in checked:
             yield f"{key}.", own, effective(service, node, lab), version
@@ -271,9 +273,13 @@ def _applied_overrides(
 def _control_plane_minors(configuration: Configuration, service: FlagsKey) -> list[int]:
     """Return the minor versions of a control plane's service, oldest first."""
     if service == "etcdFlags":
-        return [minor(version_of("etcd"))]
+        return [minor(_component_version("etcd", configuration.lab))]
     nodes = [node.values for node in configuration.control_planes]
     return sorted({minor(effective("kubernetesVersion", node, configuration.lab)) for node in nodes})
+
+
+def _component_version(component: Literal["containerd", "etcd"], lab: LabValues) -> str:
+    return lab.get("versions", {}).get(component) or default_version(component)
 
 
 def _flag_values(value: Any) -> list[str]:

@@ -83,8 +83,8 @@ class Table:
         return next(found, None)
 
     def is_complete(self, minor_version: int | None) -> bool:
-        """Return False if the version is newer than the table, and may have fields that the table does not have."""
-        return minor_version is None or minor_version <= self.minors[-1]
+        """Return False if a version is older or newer than all in the table. It may have fields that no other has."""
+        return minor_version is None or self.minors[0] <= minor_version <= self.minors[-1]
 
     def availability(self, one: KnownField) -> str:
         """Describe the versions that have a field: `only v1.35 and newer have it`."""

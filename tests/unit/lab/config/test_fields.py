@@ -131,6 +131,11 @@ REFUSED = {
         "kubelet.mergeDefaultEvictionSettings",
         "is not a field of the kubelet's configuration in v1.31; only v1.35 and newer have it",
     ),
+    "field that the version does not have any more": Refused(
+        {"etcdFlags": {"experimental-enable-lease-checkpoint": True}},
+        "etcdFlags.experimental-enable-lease-checkpoint",
+        "is not a flag of etcd",
+    ),
     "field of a node that its version does not have": Refused(
         {"workers": [NODE_0, NODE_1 | {"kubernetesVersion": "v1.35.4", "kubelet": {"tlsCurvePreferences": [29]}}]},
         "workers[1].kubelet.tlsCurvePreferences",
@@ -169,6 +174,10 @@ ACCEPTED: Mapping[str, Mapping[str, Any]] = {
     "gate set to the value to which it is locked": {
         "kubernetesVersion": "v1.36.3",
         "kubelet": {"featureGates": {"SidecarContainers": True}},
+    },
+    "flag of an older version than those in the table": {
+        "versions": {"etcd": "v3.6.16"},
+        "etcdFlags": {"experimental-enable-lease-checkpoint": True},
     },
     "gate of a component": {"apiServerFlags": {"feature-gates": "kube:MemoryQoS=true"}},
     "gate that an emulated version can change": {
@@ -291,6 +300,7 @@ def two_versions(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
         ({"old": True}, 33, False),
         ({"old": True}, 35, True),
         ({"never": True}, 33, True),
+        ({"never": True}, 29, False),
         ({"never": True}, 36, False),
         ({"always": "x"}, 36, True),
         ({"changed": "x"}, 30, True),
