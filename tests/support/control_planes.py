@@ -251,7 +251,7 @@ class ControlPlanes:
         store.write_text(program)
         store.chmod(0o755)
         listing = manifest(service, self._text, lambda _: digest(program))
-        settings = {key: str(getattr(service, key) or "") for key in ("unit", "activation", "check", "health")}
+        settings = {key: str(getattr(service, key) or "") for key in ("unit", "activation", "check", "health", "drift")}
         settings |= {"timeout": "240", "repair": ""}
         texts = contents(service, self._text)
         return archive(
