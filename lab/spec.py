@@ -164,11 +164,30 @@ class GivenImage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ConfiguredFile:
+    """A file that the configuration puts on a node.
+
+    Attributes:
+        content: The text.
+        mode: The permission bits.
+        owner: The owner as `user:group`.
+        service: The service that the file belongs to.
+        restarts: True if a change restarts the service, or reloads one that only reloads.
+    """
+
+    content: str = field(repr=False)
+    mode: int
+    owner: str
+    service: str
+    restarts: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Node:
     """A node of a lab.
 
     Four attributes override fields of the configurations that `lab.node` renders: kubelet, kube_proxy, containerd and
-    cni. These, registries and images contain the values of the lab, merged with those of this node.
+    cni. These, registries, images, files and sysctls contain the values of the lab, merged with those of this node.
 
     Attributes:
         name: The name of the node and the host name of its VM. It may have a domain, such as node-0.example.com.
@@ -186,6 +205,8 @@ class Node:
         cni: Fields of the CNI bridge configuration.
         registries: The registries of containerd, sorted by host.
         images: The images that the node gets from archives, sorted by name.
+        files: Files that the configuration puts on the node, by path.
+        sysctls: Kernel settings that override the lab's; None removes one.
     """
 
     name: str
@@ -202,6 +223,8 @@ class Node:
     cni: Mapping[str, Any] = field(default_factory=dict)
     registries: tuple[Registry, ...] = ()
     images: tuple[GivenImage, ...] = ()
+    files: Mapping[str, ConfiguredFile] = field(default_factory=dict)
+    sysctls: Mapping[str, str | None] = field(default_factory=dict)
 
     @property
     def api_server(self) -> str:
@@ -253,6 +276,10 @@ class Certificates:
     renewal: int
 
 
+Flags = Mapping[str, str | tuple[str, ...]]
+"""Flags by name without dashes. A flag with several values is repeated."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Encryption:
     """The encryption of objects in etcd.
@@ -269,12 +296,15 @@ class Encryption:
 
 @dataclass(frozen=True, kw_only=True)
 class ControlPlaneFlags:
-    """Command-line flags that override those that the lab sets, by name without dashes."""
+    """Command-line flags that override those that the lab sets, by name without dashes.
 
-    etcd: Mapping[str, str] = field(default_factory=dict)
-    kube_apiserver: Mapping[str, str] = field(default_factory=dict)
-    kube_controller_manager: Mapping[str, str] = field(default_factory=dict)
-    kube_scheduler: Mapping[str, str] = field(default_factory=dict)
+    A flag with several values is repeated.
+    """
+
+    etcd: Flags = field(default_factory=dict)
+    kube_apiserver: Flags = field(default_factory=dict)
+    kube_controller_manager: Flags = field(default_factory=dict)
+    kube_scheduler: Flags = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -474,6 +504,8 @@ class Spec:
         certificates: The lifetimes of certificates.
         flags: The flags of control plane services.
         encryption: The encryption of objects in etcd.
+        api_server_names: Further DNS names and addresses for the API server's certificate.
+        api_server_documents: The configured documents that the API server reads, by key, such as auditPolicy.
         max_unavailable: The number of workers that may restart a service at the same time, or a percentage of the
             workers such as "25%".
         drain_grace_period: The seconds in which pods can terminate when their node is removed.
@@ -524,6 +556,8 @@ class Spec:
     join: Join | None = None
     network: str | None = None
     pod_routes: tuple[PodRoute, ...] = ()
+    api_server_names: tuple[IPv4Address | str, ...] = ()
+    api_server_documents: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
     versions: Mapping[str, str] = field(default_factory=dict)
     pod_network: PodNetwork = PodNetwork.BRIDGE

@@ -67,9 +67,8 @@ def read_stack(stack: str, checkout: Path = CHECKOUT, commands: Commands | None 
     if secret:
         values = _decrypted(stack, path.name, commands or Commands())
     try:
-        return StackConfiguration(
-            values, parse(values, secret, read_file=partial(read_project_file, checkout=checkout)), secret
-        )
+        spec = parse(values, secret, read_file=partial(read_project_file, checkout=checkout))
+        return StackConfiguration(values, spec, secret)
     except ConfigurationError as error:
         raise StackFileError(f"{path.name}: {error}") from None
 

@@ -14,9 +14,9 @@ def tables(namespace: str, keys: Mapping[str, SchemaKey]) -> str:
 
 def _nested_tables(keys: Mapping[str, SchemaKey], prefix: str) -> Iterator[str]:
     for name, key in keys.items():
-        item = key.items or key
+        item = key.items or key.values or key
         if item.properties:
-            title = f"Each item of `{prefix}{name}`" if key.items else f"Keys of `{prefix}{name}`"
+            title = f"Keys of `{prefix}{name}`" if item is key else f"Each item of `{prefix}{name}`"
             yield f"### {title}\n\n{_table(item.properties)}"
             yield from _nested_tables(item.properties, f"{prefix}{name}.")
 

@@ -118,6 +118,8 @@ def _schema(key: SchemaKey, name: str = "") -> dict[str, Any]:
 def _value(key: SchemaKey) -> dict[str, Any]:
     if key.type == "array":
         return {"type": "array", "items": _schema(key.items) if key.items else {}}
+    if key.values:
+        return {"type": "object", "additionalProperties": {"anyOf": [_schema(key.values), {"type": "null"}]}}
     if key.type == "object" and key.properties:
         properties = {name: _schema(field, name) for name, field in key.properties.items()}
         return {"type": "object", "properties": properties, "additionalProperties": False, **_required(key)}

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from lab.config.addons import build_addons
+from lab.config.api_server import DOCUMENTS
 from lab.config.converters import COMPONENT_KEYS
+from lab.config.files import files_of
 from lab.config.images import merge_images
 from lab.config.join import build_join
 from lab.config.node_paths import build_node_paths
@@ -60,6 +62,8 @@ def build_spec(lab: LabValues, secrets: frozenset[str] = frozenset()) -> Spec:
             kube_scheduler=_flags(lab["schedulerFlags"]),
         ),
         encryption=cast(Encryption, lab["encryption"]),
+        api_server_names=tuple(lab["apiServerNames"]),
+        api_server_documents={key: lab[key] for key in DOCUMENTS if lab[key]},
         max_unavailable=lab["maxUnavailable"],
         drain_grace_period=lab["drainGracePeriodSeconds"],
         health_timeout=lab["healthTimeoutSeconds"],
@@ -102,11 +106,21 @@ def _node(role: Role, node: NodeValues, lab: LabValues) -> Node:
         cni=effective("cni", node, lab),
         registries=merge_registries(lab["registries"], node["registries"]),
         images=merge_images(lab["images"], node["images"]),
+        files=files_of(node, lab),
+        sysctls={**lab["sysctls"], **node["sysctls"]},
     )
 
 
-def _flags(values: Mapping[str, Any]) -> dict[str, str]:
-    """Return flags with their values as text, sorted because the order in a configuration has no meaning."""
+def _flags(values: Mapping[str, Any]) -> dict[str, str | tuple[str, ...]]:
+    """Return flags with their values as text, sorted because the order in a configuration has no meaning.
+
+    The values of a repeated flag keep their order, which can have a meaning.
+    """
     return {
-        name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in sorted(values.items())
+        name: tuple(map(_flag_text, value)) if isinstance(value, list) else _flag_text(value)
+        for name, value in sorted(values.items())
     }
+
+
+def _flag_text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

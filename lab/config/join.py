@@ -19,8 +19,31 @@ from lab.pki import KUBE_PROXY_USER, NODES_GROUP, kubelet_user
 from lab.spec import GivenCertificate, Join
 
 CONTROL_PLANE_KEYS: tuple[
-    Literal["apiAddress", "etcdFlags", "apiServerFlags", "controllerManagerFlags", "schedulerFlags"], ...
-] = ("apiAddress", "etcdFlags", "apiServerFlags", "controllerManagerFlags", "schedulerFlags")
+    Literal[
+        "apiAddress",
+        "apiServerNames",
+        "etcdFlags",
+        "apiServerFlags",
+        "controllerManagerFlags",
+        "schedulerFlags",
+        "auditPolicy",
+        "authentication",
+        "authorization",
+        "admission",
+    ],
+    ...,
+] = (
+    "apiAddress",
+    "apiServerNames",
+    "etcdFlags",
+    "apiServerFlags",
+    "controllerManagerFlags",
+    "schedulerFlags",
+    "auditPolicy",
+    "authentication",
+    "authorization",
+    "admission",
+)
 """The keys that have no effect without control planes."""
 
 CREDENTIAL_KEYS = ("caKey", "bootstrapToken", "certificates")

@@ -7,7 +7,7 @@ from typing import Any
 
 from lab.config.problems import Problems
 from lab.config.schema import Converter
-from lab.config.values import Configuration
+from lab.config.values import Configuration, LabValues
 from lab.spec import CNI_LIST, Folder, NodePaths, SystemUser
 
 RESERVED_PATHS = (
@@ -81,8 +81,12 @@ FOLDER_KEYS = ("binaries", "kubeletClientCertificates")
 """The keys of the layout that are folders. All others are files."""
 
 
-def _path(text: str) -> str:
-    """Check an absolute path in its simplest form, made of characters that no program requires to be quoted."""
+def absolute_path(text: str) -> str:
+    """Check an absolute path in its simplest form, made of characters that no program requires to be quoted.
+
+    Raises:
+        ValueError: The text is not such a path.
+    """
     if not re.fullmatch(r"(/[A-Za-z0-9._@+-]+)+", text.replace("{name}", "name")):
         raise ValueError(
             "must be an absolute path of letters, digits and . _ @ + -, such as /etc/kubernetes/kubelet.yaml"
@@ -93,7 +97,7 @@ def _path(text: str) -> str:
 
 
 def _layout_path(text: str) -> str:
-    if explanation := _reserved_path_problem(_path(text)):
+    if explanation := _reserved_path_problem(absolute_path(text)):
         raise ValueError(explanation)
     return text
 
@@ -101,7 +105,7 @@ def _layout_path(text: str) -> str:
 def _reserved_path_problem(path: str) -> str:
     """Explain why the layout must not use a path. Return an empty string if it may."""
     for folder in (*RESERVED_PATHS, *SYSTEM_PATHS):
-        if _is_within(path, folder):
+        if is_within(path, folder):
             owner = "the lab" if folder in RESERVED_PATHS else "the operating system"
             return f"must not be in {folder}, which {owner} uses; choose a path in a folder such as /etc/kubernetes"
     return ""
@@ -111,7 +115,7 @@ def _file_in(folder: str, *endings: str) -> Converter:
     """Return a converter of the path of a file that must be in a folder and end in a certain way."""
 
     def convert(text: str) -> str:
-        if posixpath.dirname(_path(text)) != folder or not text.endswith(endings):
+        if posixpath.dirname(absolute_path(text)) != folder or not text.endswith(endings):
             ending = " or ".join(endings)
             raise ValueError(f"must be a file in {folder} whose name ends with {ending}; other files are not read")
         return text
@@ -128,9 +132,9 @@ def _cni_bridge(text: str) -> str:
 def _folder_path(text: str) -> str:
     if "{name}" in text:
         raise ValueError("must not contain the placeholder {name}")
-    if _path(text) in (*SHARED_SYSTEM_FOLDERS, *SYSTEM_PATHS):
+    if absolute_path(text) in (*SHARED_SYSTEM_FOLDERS, *SYSTEM_PATHS):
         raise ValueError("is a system folder, and its mode and owner must not change; choose a folder inside it")
-    if _is_within(text, "/var/run"):
+    if is_within(text, "/var/run"):
         raise ValueError(f"must not be in /var/run, which is a link to /run; use {text.removeprefix('/var')}")
     return text
 
@@ -139,7 +143,12 @@ def _home(text: str) -> str:
     return text if text == "/" else _folder_path(text)
 
 
-def _mode(text: str) -> int:
+def file_mode(text: str) -> int:
+    """Return the permission bits that a text has in octal.
+
+    Raises:
+        ValueError: The text is not octal.
+    """
     if not re.fullmatch(r"[0-7]{3,4}", text):
         raise ValueError("must be permission bits in octal, such as 0755")
     return int(text, 8)
@@ -162,7 +171,12 @@ def _system_user_name(text: str) -> str:
     return text
 
 
-def _owner(text: str) -> str:
+def owner(text: str) -> str:
+    """Check an owner, `user:group`.
+
+    Raises:
+        ValueError: The text is not an owner.
+    """
     user, colon, group = text.partition(":")
     if not (colon and group):
         raise ValueError("must be user:group, such as root:root")
@@ -184,8 +198,8 @@ CONVERTERS: Mapping[str, Converter] = {
     "systemUser.home": _home,
     "systemUser": lambda fields: SystemUser(**fields),
     "nodeFolders[].path": _folder_path,
-    "nodeFolders[].mode": _mode,
-    "nodeFolders[].owner": _owner,
+    "nodeFolders[].mode": file_mode,
+    "nodeFolders[].owner": owner,
     "nodeFolders[]": lambda fields: Folder(**fields),
 }
 """The converters of the keys under `layout`, `systemUser` and `nodeFolders`."""
@@ -226,24 +240,30 @@ def _path_conflicts(paths: Mapping[str, str]) -> dict[str, str]:
         if key not in paths or key in FOLDER_KEYS:
             continue
         path = paths[key]
-        other = next((other for other in owners if _is_within(path, other) or _is_within(other, path)), None)
+        other = next((other for other in owners if is_within(path, other) or is_within(other, path)), None)
         if other:
             conflicts[key] = f"conflicts with {owners[other]} ({other}); every file needs a separate path"
         owners.setdefault(path, f"layout.{key}")
     return conflicts
 
 
-def _is_within(path: str, folder: str) -> bool:
+def is_within(path: str, folder: str) -> bool:
+    """Return True if a path is a folder or is in it."""
     return path == folder or path.startswith(f"{folder}/")
+
+
+def known_users(lab: LabValues) -> list[str]:
+    """Return the users and groups that own files: root and the system user. Empty if the system user is invalid."""
+    system_user = lab.get("systemUser")
+    if "systemUser" not in lab or not (system_user is None or isinstance(system_user, SystemUser)):
+        return []
+    return ["root", *([system_user.name] if system_user else [])]
 
 
 def check_node_folders(configuration: Configuration, problems: Problems) -> None:
     """Check that the owners of folders exist, and that no folder is listed twice."""
     lab = configuration.lab
-    system_user = lab.get("systemUser")
-    users = None
-    if "systemUser" in lab and (system_user is None or isinstance(system_user, SystemUser)):
-        users = ["root", *([system_user.name] if system_user else [])]
+    users = known_users(lab)
     indexes: dict[str, int] = {}
     for index, folder in enumerate(lab.get("nodeFolders", [])):
         if not isinstance(folder, Folder):

@@ -113,7 +113,6 @@ PROTECTED_FLAGS: Mapping[FlagsKey, Mapping[str, str]] = {
                 "kubelet-client-key",
                 "service-account-key-file",
                 "service-account-signing-key-file",
-                "audit-policy-file",
                 "requestheader-client-ca-file",
                 "proxy-client-cert-file",
                 "proxy-client-key-file",
@@ -122,6 +121,10 @@ PROTECTED_FLAGS: Mapping[FlagsKey, Mapping[str, str]] = {
             WRITTEN_FILE,
         ),
         "requestheader-allowed-names": IDENTITY,
+        "audit-policy-file": "Set auditPolicy instead.",
+        "authentication-config": "Set authentication instead.",
+        "authorization-config": "Set authorization instead.",
+        "admission-control-config-file": "Set admission instead.",
         "etcd-servers": "The lab's etcd members listen at these URLs.",
     },
     "controllerManagerFlags": {
@@ -303,6 +306,30 @@ def _display_path(path: Sequence[str | int]) -> str:
     return "".join(f"[{key}]" if isinstance(key, int) else f".{display_key(key)}" for key in path)
 
 
+def check_bind_addresses(configuration: Configuration, problems: Problems) -> None:
+    """Check that servers of the control plane listen where their clients and health checks connect to them."""
+    lab = configuration.lab
+    control_planes = configuration.control_planes
+    sole = str(control_planes[0].values.get("address")) if len(control_planes) == 1 else None
+    served: Mapping[FlagsKey, tuple[str | None, ...]] = {
+        "apiServerFlags": ("0.0.0.0" if lab.get("apiAddress") is None else None, sole),
+        "controllerManagerFlags": ("127.0.0.1", "0.0.0.0", sole),
+        "schedulerFlags": ("127.0.0.1", "0.0.0.0", sole),
+    }
+    for service, addresses in served.items():
+        value = lab.get(service, {}).get("bind-address")
+        allowed = list(filter(None, addresses))
+        if value is None or value in allowed:
+            continue
+        choices = f"one of {', '.join(allowed)}" if allowed else "left out"
+        problems.add(
+            configuration.key(f"{service}.bind-address"),
+            f"must be {choices}: the lab has one value for all control planes, and checks the health of the service "
+            "at this address",
+            value,
+        )
+
+
 def scopes(configuration: Configuration) -> Iterator[tuple[str, LabValues | NodeValues]]:
     """Yield the values of the lab and of each node, with the prefix of their keys."""
     yield configuration.key(""), configuration.lab
@@ -330,6 +357,12 @@ def _protected_parts(
 
 def _flag_problem(name: str, value: Any) -> str:
     """Explain why a name and a value are not a flag. Return an empty string if they are."""
+    if isinstance(value, list):
+        if not value:
+            return "must not be an empty list; remove the flag instead"
+        if any(value.count(item) > 1 for item in value):
+            return "must not have a value twice"
+        return next(filter(None, (_flag_problem(name, item) for item in value)), "")
     if not FLAG.fullmatch(name):
         corrected = name.lstrip("-").replace("_", "-")
         hint = f", such as {corrected}" if FLAG.fullmatch(corrected) else ""

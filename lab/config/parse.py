@@ -13,11 +13,12 @@ import yaml
 
 from lab.config.build import build_spec
 from lab.config.converters import CONVERTERS
+from lab.config.files import FILE_PATTERNS
 from lab.config.join import without_default_control_planes
 from lab.config.manifests import manifest, no_project_files
 from lab.config.problems import ConfigurationError, Problem, Problems
 from lab.config.rules import RULES
-from lab.config.schema import SchemaConverter, decode, project, suggestion, value_of_unknown_key
+from lab.config.schema import SchemaConverter, decode, optional, project, suggestion, value_of_unknown_key
 from lab.config.secrets import KeyPath, find_secrets, secret_paths
 from lab.config.values import Configuration, LabValues
 from lab.spec import Spec
@@ -53,7 +54,8 @@ def parse(
     _check_namespaces(values, namespace, problems)
     decoded = _decoded(_own_values(values))
     secrets = find_secrets(paths, decoded, schema, problems, f"{namespace}:")
-    converter = SchemaConverter({**CONVERTERS, "manifests[]": manifest(read_file)}, problems)
+    readers = {"manifests[]": manifest(read_file), **dict.fromkeys(FILE_PATTERNS, optional(read_file))}
+    converter = SchemaConverter({**CONVERTERS, **readers}, problems)
     converted = converter.convert(schema, without_default_control_planes(decoded), f"{namespace}:")
     configuration = Configuration(namespace=namespace, lab=cast(LabValues, converted), now=now)
     for rule in RULES:

@@ -12,12 +12,21 @@ from lab.config.address_plan import (
     check_pod_cidrs,
     check_ranges,
 )
+from lab.config.api_server import check_api_server
+from lab.config.files import check_files
 from lab.config.images import check_images
 from lab.config.join import check_certificate_validity, check_credentials, check_join
 from lab.config.machines import check_existing_machines
 from lab.config.manifests import check_manifests
 from lab.config.node_paths import check_layout, check_node_folders
-from lab.config.overrides import check_cni_fields, check_fields, check_flags, check_protected_fields, scopes
+from lab.config.overrides import (
+    check_bind_addresses,
+    check_cni_fields,
+    check_fields,
+    check_flags,
+    check_protected_fields,
+    scopes,
+)
 from lab.config.precedence import effective
 from lab.config.problems import Problems
 from lab.config.registries import check_registries
@@ -189,5 +198,8 @@ RULES: tuple[Rule, ...] = (
     check_node_folders,
     check_registries,
     check_images,
+    check_files,
+    check_api_server,
+    check_bind_addresses,
 )
 """All rules, in the order of their problems."""

@@ -76,8 +76,10 @@ class SchemaKey:
         default: The default; REQUIRED if the key has none.
         items: The declaration of an array's elements.
         properties: The keys of an object; empty if the object is free-form.
-        secret: True if no message may show the value or anything in it. Secret text may have several lines, as PEM has.
-        accepts_secret: True if Pulumi may hold the value, or a part of it, as secret.
+        values: The declaration of each value of an object with free keys, such as paths.
+        secret: True if no message may show the value or anything in it.
+        accepts_secret: True if Pulumi may hold the value, or a part of it, as secret. Such text may have several
+            lines, as PEM has.
     """
 
     type: str
@@ -85,13 +87,14 @@ class SchemaKey:
     default: Any = REQUIRED
     items: "SchemaKey | None" = None
     properties: Mapping[str, "SchemaKey"] = field(default_factory=dict)
+    values: "SchemaKey | None" = None
     secret: bool = False
     accepts_secret: bool = False
 
     @property
     def contains_secret(self) -> bool:
         """True if the value, or a part of it, is secret."""
-        parts = (*self.properties.values(), *([self.items] if self.items else ()))
+        parts = (*self.properties.values(), *filter(None, (self.items, self.values)))
         return self.secret or any(part.contains_secret for part in parts)
 
     @property
@@ -130,6 +133,7 @@ def _schema_key(declaration: Mapping[str, Any], in_secret: bool) -> SchemaKey:
     items: Mapping[str, Any] = declaration.get("items", {})
     object_declaration = items if declaration["type"] == "object" else {}
     declared = (object_declaration or declaration).get("secret", False)
+    values = (object_declaration or declaration).get("additionalProperties")
     secret = in_secret or declared is True
     return SchemaKey(
         type=declaration["type"],
@@ -137,6 +141,7 @@ def _schema_key(declaration: Mapping[str, Any], in_secret: bool) -> SchemaKey:
         default=declaration.get("default", REQUIRED),
         items=_schema_key(items, secret) if items and not object_declaration else None,
         properties=_schema((object_declaration or declaration).get("properties", {}), secret),
+        values=_schema_key(values, secret) if values else None,
         secret=secret,
         accepts_secret=secret or declared == ALLOWED,
     )
@@ -200,6 +205,8 @@ class SchemaConverter:
                     return INVALID
                 # Keep the positions, so that the rules check the other elements under their own index.
                 converted = [{} if item is INVALID else item for item in converted]
+        elif schema.values:
+            converted = self._convert_values(schema.values, value, key, pattern)
         elif schema.properties:
             converted = self.convert(schema.properties, value, f"{key}.", f"{pattern}.")
             if len(converted) < len(schema.properties):
@@ -212,6 +219,15 @@ class SchemaConverter:
         except ValueError as error:
             self._problems.add(key, str(error), shown_value)
             return INVALID
+
+    def _convert_values(self, schema: SchemaKey, values: Mapping[str, Any], key: str, pattern: str) -> dict[str, Any]:
+        """Convert the values of an object with free keys. A null stays, because it removes the value."""
+        converted = {
+            name: None if value is None else self._convert(schema, value, f"{key}{quoted(name)}", f"{pattern}{{}}")
+            for name, value in values.items()
+        }
+        # Keep the names, so that the rules check them.
+        return {name: {} if value is INVALID else value for name, value in converted.items()}
 
 
 def decode(schema: SchemaKey, value: Any) -> Any:
@@ -257,6 +273,11 @@ def display_key(name: object) -> str:
     return name if isinstance(name, str) and name.isprintable() and len(name) <= MAX_SHOWN_LENGTH else display(name)
 
 
+def quoted(name: str) -> str:
+    """Return the part of a full key that names a value in an object with free keys."""
+    return f'["{display_key(name)}"]'
+
+
 def value_of_unknown_key(value: Any, siblings: Iterable[SchemaKey] = ()) -> Any:
     """Return the value of an unknown key, or OMITTED if it may be a secret under a misspelled key.
 
@@ -290,9 +311,11 @@ def _type_mismatch(schema: SchemaKey, value: Any) -> str:
     }[schema.type]
     if not has_type:
         return f"must be {TYPE_DESCRIPTIONS[schema.type]}{_quoting_hint(schema, value)}"
-    if isinstance(value, str) and not schema.secret and not value.isprintable():
+    if isinstance(value, str) and not schema.accepts_secret and not value.isprintable():
         return "must be text on one line, without control characters"
-    if schema.type == "object" and not schema.properties:
+    if schema.values and any(not isinstance(name, str) for name in value):
+        return "must have only text as keys; put other keys in quotes"
+    if schema.type == "object" and not schema.properties and not schema.values:
         return _free_form_problem(value)
     return ""
 

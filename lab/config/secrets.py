@@ -91,15 +91,14 @@ def find_secrets(
     leaves: list[tuple[KeyPath, str, bool]] = []
     for path in sorted(paths, key=str):
         value: Any = values
-        keys: Mapping[str, SchemaKey] = schema
-        key: SchemaKey | None = None
+        key: SchemaKey | None = SchemaKey(type="object", properties=schema)
         accepts = False
         for part in path:
             try:
                 value = value[part]
             except (KeyError, IndexError, TypeError):
                 break
-            key, keys = _step(part, key, keys)
+            key = _part(key, part)
             accepts = accepts or bool(key and key.accepts_secret)
         else:
             leaves += _leaves(path, value, key, accepts)
@@ -115,23 +114,22 @@ def find_secrets(
     return frozenset(text for _, text, accepts in leaves if accepts and text)
 
 
-def _step(
-    part: str | int, key: SchemaKey | None, keys: Mapping[str, SchemaKey]
-) -> tuple[SchemaKey | None, Mapping[str, SchemaKey]]:
-    """Return the declaration of a part of a value, and the declarations of its keys."""
-    found = key.items if isinstance(part, int) and key else keys.get(str(part))
-    return found, found.properties if found else {}
+def _part(key: SchemaKey | None, part: str | int) -> SchemaKey | None:
+    """Return the declaration of a part of a value, None for a part that is not declared."""
+    if key is None:
+        return None
+    return key.items if isinstance(part, int) else key.properties.get(part, key.values)
 
 
 def _leaves(path: KeyPath, value: Any, key: SchemaKey | None, accepts: bool) -> Iterator[tuple[KeyPath, str, bool]]:
     """Yield the path and the text of each text in a value, and whether the lab keeps it secret."""
     if isinstance(value, Mapping):
         for name, item in value.items():
-            inner, _ = _step(name, None, key.properties if key else {})
+            inner = _part(key, name)
             yield from _leaves((*path, name), item, inner, accepts or bool(inner and inner.accepts_secret))
     elif isinstance(value, list):
-        inner = key.items if key else None
         for index, item in enumerate(value):
+            inner = _part(key, index)
             yield from _leaves((*path, index), item, inner, accepts or bool(inner and inner.accepts_secret))
     elif isinstance(value, str):
         yield path, value, accepts

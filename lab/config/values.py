@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, TypedDict
 
 from lab.certificates import Certificate, PrivateKey
 from lab.spec import (
+    ConfiguredFile,
     Encryption,
     ExistingMachine,
     Folder,
@@ -41,6 +42,10 @@ IncompleteObject = Mapping[str, Any]
 """An object without those of its fields that have problems."""
 
 
+FileValues = Mapping[str, ConfiguredFile | IncompleteObject | None]
+"""Files by path; None removes a file of the lab."""
+
+
 class NodeValues(TypedDict, total=False):
     """The values of a node. Only workers have `machine`; `podCidr` is None for a control plane that runs no pods."""
 
@@ -59,6 +64,8 @@ class NodeValues(TypedDict, total=False):
     cni: Overrides
     registries: list[Registry | IncompleteObject]
     images: list[GivenImage | IncompleteObject]
+    files: FileValues
+    sysctls: Mapping[str, str | None]
     machine: ExistingMachine | IncompleteObject | None
 
 
@@ -146,6 +153,8 @@ class LabValues(TypedDict, total=False):
     podNetwork: PodNetwork
     networkPolicy: bool
     kubeProxyEnabled: bool
+    files: FileValues
+    sysctls: Mapping[str, str | None]
     tlsBootstrap: bool
     systemUser: SystemUser | IncompleteObject | None
     nodeFolders: list[Folder | IncompleteObject]
@@ -155,6 +164,11 @@ class LabValues(TypedDict, total=False):
     apiServerFlags: Overrides
     controllerManagerFlags: Overrides
     schedulerFlags: Overrides
+    apiServerNames: list[IPv4Address | str]
+    auditPolicy: Overrides
+    authentication: Overrides
+    authorization: Overrides
+    admission: Overrides
     certificateAuthorityValidityHours: int
     certificateValidityHours: int
     certificateRenewalHours: int

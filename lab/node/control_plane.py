@@ -1,7 +1,10 @@
 """The services of a control plane: etcd, API server, controller manager, scheduler, load balancer and addons."""
 
+from collections.abc import Mapping
+
 from lab.node import bootstrap, kubeconfig, paths
 from lab.node.addons.service import addons
+from lab.node.api_server_documents import document_files, document_flags
 from lab.node.audit import AUDIT_FLAGS, audit_policy
 from lab.node.credentials import KeyPair, authority_file
 from lab.node.documents import to_yaml
@@ -11,7 +14,7 @@ from lab.node.service import Binary, Credential, File, Part, Service
 from lab.node.units import command, unit, unit_path
 from lab.node.worker import CIPHER_SUITES, LOG_LEVEL
 from lab.pki import FRONT_PROXY_CLIENT, SERVICE_ACCOUNTS, Authority, authority_identity, etcd_identity
-from lab.spec import API_PORT, Node, Spec
+from lab.spec import API_PORT, Flags, Node, Spec
 
 ETCD_HEALTH = f"http://127.0.0.1:{paths.ETCD_HEALTH_PORT}"
 """The URL of etcd's health and metrics endpoints, which need no client certificate."""
@@ -153,6 +156,7 @@ def kube_apiserver(spec: Spec, node: Node) -> Service:
         **(bootstrap.API_SERVER_FLAGS if spec.tls_bootstrap else {}),
         "v": LOG_LEVEL,
     }
+    flags = document_flags(spec, flags)
     return Service(
         name="kube-apiserver",
         unit="kube-apiserver.service",
@@ -161,11 +165,12 @@ def kube_apiserver(spec: Spec, node: Node) -> Service:
             unit_path("kube-apiserver.service"): File(
                 content=unit(
                     "kube-apiserver.service",
-                    command=command(f"{paths.BINARIES}/kube-apiserver", {**flags, **spec.flags.kube_apiserver}),
+                    command=command(f"{paths.BINARIES}/kube-apiserver", {**flags, **_api_server_flags(spec, flags)}),
                 )
             ),
             paths.ENCRYPTION_CONFIGURATION: File(content=encryption_configuration(spec.encryption)),
             paths.AUDIT_POLICY: File(content=to_yaml(audit_policy())),
+            **document_files(spec, node),
             authority: authority_file(),
             etcd_authority: authority_file(Authority.ETCD),
             front_proxy_authority: authority_file(Authority.FRONT_PROXY),
@@ -182,6 +187,20 @@ def kube_apiserver(spec: Spec, node: Node) -> Service:
         health=f"{paths.PROGRAMS}/endpoint-healthy {node.api_server}/readyz --cacert {authority}"
         f" --cert {kubelet_client.certificate} --key {kubelet_client.key}",
     )
+
+
+def _api_server_flags(spec: Spec, defaults: Mapping[str, str]) -> Flags:
+    """Return the configured flags of the API server, with the lab's issuer of tokens as the last issuer.
+
+    The first issuer issues tokens, and all are accepted. Without the lab's own, pods could not use the tokens that they
+    already have, so that CoreDNS would no longer see new Services.
+    """
+    name, flags = "service-account-issuer", spec.flags.kube_apiserver
+    if name not in flags:
+        return flags
+    configured = flags[name]
+    issuers = (configured,) if isinstance(configured, str) else configured
+    return {**flags, name: tuple(dict.fromkeys((*issuers, defaults[name])))}
 
 
 def kube_controller_manager(spec: Spec, node: Node) -> Service:
@@ -254,9 +273,7 @@ def _elects_leaders(spec: Spec) -> bool:
     return len(spec.control_planes) > 1
 
 
-def _api_server_client(
-    node: Node, name: str, flags: dict[str, str], files: dict[str, File], health_port: int
-) -> Service:
+def _api_server_client(node: Node, name: str, flags: Flags, files: dict[str, File], health_port: int) -> Service:
     """Return a service of the control plane that uses the API server of its own node."""
     folder = f"/var/lib/{name}"
     authority, pair = f"{folder}/ca.crt", KeyPair.of(name, folder=folder)
@@ -283,8 +300,14 @@ def _api_server_client(
         },
         binaries=_kubernetes_binary(node, name),
         # The service signs its own serving certificate at every start, so there is no authority to check it with.
-        health=f"{paths.PROGRAMS}/endpoint-healthy https://127.0.0.1:{health_port}/healthz --insecure",
+        health=f"{paths.PROGRAMS}/endpoint-healthy https://{_health_address(flags)}:{health_port}/healthz --insecure",
     )
+
+
+def _health_address(flags: Flags) -> str:
+    """Return the address at which a service answers health checks."""
+    address = str(flags["bind-address"])
+    return "127.0.0.1" if address == "0.0.0.0" else address
 
 
 def _kubernetes_binary(node: Node, name: str) -> dict[str, Binary]:

@@ -56,7 +56,7 @@ def _provider(name: str) -> dict[str, object]:
 
 def encryption_command(verb: str, spec: Spec, *arguments: str) -> str:
     """Return a command of `assets/node/encryption`."""
-    prefix = spec.flags.kube_apiserver.get("etcd-prefix", "/registry")
+    prefix = str(spec.flags.kube_apiserver.get("etcd-prefix", "/registry"))
     return " ".join((f"{PROGRAMS}/encryption", verb, f"/{prefix.strip('/')}", *arguments))
 
 

@@ -45,6 +45,10 @@ KERNEL_SETTINGS = {
     "kernel.panic_on_oops": 1,
     "kernel.keys.root_maxkeys": 1000000,
     "kernel.keys.root_maxbytes": 25000000,
+    # With the kernel's 128 instances for each user, a node with many pods fails with "too many open files". These are
+    # the limits of most distributions of Kubernetes.
+    "fs.inotify.max_user_instances": 8192,
+    "fs.inotify.max_user_watches": 524288,
 }
 """Kernel setting to value."""
 
@@ -57,7 +61,7 @@ def node_setup(spec: Spec, node: Node) -> Service:
     layout = spec.layout.of(node)
     user_data_files = _user_data_files(spec, node)
     program = (f"{paths.PROGRAMS}/node-setup", layout.kernel_settings, *user_data_files)
-    settings = [f"{name} = {value}" for name, value in KERNEL_SETTINGS.items()]
+    settings = [f"{name} = {value}" for name, value in overlay(KERNEL_SETTINGS, node.sysctls).items()]
     json_folders = (paths.CNI_CONFIGURATION, *([paths.TEMPLATES] if user_data_files else []))
     return Service(
         name="node-setup",

@@ -7,6 +7,7 @@ from typing import Any
 
 from lab.node import load_balancer
 from lab.node.bootstrap import token_id
+from lab.node.configured_files import with_configured_files
 from lab.node.control_plane import control_plane_services, etcd_member_command
 from lab.node.encryption import finish_command
 from lab.node.node_setup import claim, node_setup, user_data
@@ -99,7 +100,8 @@ def _render_node(spec: Spec, node: Node) -> RenderedNode:
 
 def services_of(spec: Spec, node: Node) -> tuple[Service, ...]:
     """Return the services of one node, each after the services that it needs."""
-    return tuple(hide_secrets(service, spec.secrets) for service in _services(spec, node))
+    services = with_configured_files(_services(spec, node), node)
+    return tuple(hide_secrets(service, spec.secrets) for service in services)
 
 
 def _services(spec: Spec, node: Node) -> Iterator[Service]:

@@ -5,6 +5,7 @@ from functools import cache
 from string import Template
 
 from lab.node.paths import UNITS
+from lab.spec import Flags
 from system.files import CHECKOUT
 
 ASSETS = CHECKOUT / "assets"
@@ -29,15 +30,19 @@ def unit(name: str, **values: str) -> str:
     return Template(_template(name)).substitute(values)
 
 
-def command(program: str, flags: Mapping[str, str], variables: Mapping[str, str] | None = None) -> str:
+def command(program: str, flags: Flags, variables: Mapping[str, str] | None = None) -> str:
     """Return the value of ExecStart, with one flag on each line, so that a diff shows exactly the changed flags.
 
     Args:
         program: The path of the program.
-        flags: Flag to value.
+        flags: Flag to value. A flag with several values is repeated.
         variables: Flag to the name of the environment variable that holds its value.
     """
-    arguments = [_quote(f"--{name}={value}") for name, value in flags.items()]
+    arguments = [
+        _quote(f"--{name}={value}")
+        for name, values in flags.items()
+        for value in ([values] if isinstance(values, str) else values)
+    ]
     arguments += [f"--{name}=${{{variable}}}" for name, variable in (variables or {}).items()]
     return " \\\n  ".join([program, *arguments])
 

@@ -20,6 +20,7 @@ STAGES = (
     "drift",
     "clock",
     "secrets",
+    "files",
     "properties",
     "registries",
     "smoke",

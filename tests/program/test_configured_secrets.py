@@ -18,6 +18,10 @@ PLACES: Mapping[KeyPath, Any] = {
     ("containerd", "proxy_plugins", "x", "exports"): lambda secret: {"password": secret},
     # hosts.toml has it in base64.
     ("registries", 0, "password"): lambda secret: secret,
+    ("files", "/etc/kubernetes/token"): lambda secret: {"text": f"token: {secret}\n", "service": "kubelet"},
+    ("workers", 1, "files", "/etc/kubernetes/hook"): (
+        lambda secret: {"text": secret, "onChange": "none", "service": "containerd"}
+    ),
     ("kubelet", "staticPodURLHeader"): lambda secret: {"Authorization": [f"Bearer {secret}"]},
     ("workers", 0, "containerd", "stream_processors", "x"): lambda secret: {"env": [f'with "quotes" {secret}']},
     ("workers", 1, "kubelet", "allowedUnsafeSysctls"): lambda secret: [f"first\n{secret}"],
@@ -38,7 +42,12 @@ def with_secrets(suffix: str = "") -> Program:
         for part in path[:-1]:
             target = target.setdefault(part, {}) if isinstance(target, dict) else target[part]
         target[path[-1]] = value(secret_of(path) + suffix)
-    return record(parse(values, PLACES))
+    return record(parse(values, map(text_path, PLACES)))
+
+
+def text_path(path: KeyPath) -> KeyPath:
+    """Return the path of the secret text at a path: the other fields of a file are not secret."""
+    return (*path, "text") if "files" in path else path
 
 
 @pytest.fixture(scope="module")
@@ -48,15 +57,15 @@ def configured() -> Program:
 
 
 def accepting(schema: Mapping[str, SchemaKey], prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Yield the keys that accept secrets and are not always secret."""
+    """Yield the keys that accept secrets and are not always secret, without the free keys of objects."""
     for name, key in schema.items():
         if key.accepts_secret and not key.secret:
             yield (*prefix, name)
-        yield from accepting(key.properties or (key.items.properties if key.items else {}), (*prefix, name))
+        yield from accepting((key.items or key.values or key).properties, (*prefix, name))
 
 
 def test_every_key_that_accepts_secrets_is_tried() -> None:
-    tried = {tuple(part for part in path if isinstance(part, str)) for path in PLACES}
+    tried = {tuple(part for part in text_path(path) if isinstance(part, str) and part[0] != "/") for path in PLACES}
     for key in accepting(project().schema):
         # Both kinds of nodes have the same keys.
         if key[0] != "controlPlanes":

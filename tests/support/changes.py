@@ -16,7 +16,7 @@ from typing import Any, Final
 import yaml
 
 from lab.config.parse import ConfigurationError, parse
-from lab.spec import Node, Role, Spec
+from lab.spec import Flags, Node, Role, Spec
 from lab.versions import kubernetes_versions
 from system.files import CHECKOUT
 
@@ -125,10 +125,18 @@ def _differing(old: Spec, new: Spec, reads: Reads) -> set[tuple[str, str]]:
     different = set()
     for node in new.nodes:
         for service, parts in {**reads[node.role], **(reads[Role.WORKER] if node.pod_cidr else {})}.items():
-            pair = (parts(old, before[node.name]), parts(new, node)) if node.name in before else (None, None)
-            if None not in pair and pair[0] != pair[1]:
+            if node.name not in before:
+                continue
+            pair = (parts(old, before[node.name]), parts(new, node))
+            files = (_configured_files(before[node.name], service), _configured_files(node, service))
+            if None not in pair and (pair[0] != pair[1] or files[0] != files[1]):
                 different.add((node.name, service))
     return different
+
+
+def _configured_files(node: Node, service: str) -> object:
+    """Return the configured files whose change restarts or reloads a service. Mode and owner count, too."""
+    return {path: file for path, file in node.files.items() if file.service == service and file.restarts}
 
 
 def _kubelet(spec: Spec, node: Node) -> object:
@@ -167,7 +175,8 @@ def _etcd(spec: Spec, node: Node) -> object:
 def _api_server_itself(spec: Spec, node: Node) -> object:
     networks = (spec.networks.service_cidr, spec.networks.cluster_domain)
     flags = _flags("apiServerFlags", spec.flags.kube_apiserver)
-    return flags, networks, _members(spec), node.kubernetes_version, _certificates(spec), spec.tls_bootstrap
+    own = (flags, networks, spec.api_server_documents, spec.api_server_names)
+    return own, _members(spec), node.kubernetes_version, _certificates(spec), spec.tls_bootstrap
 
 
 def _controller_manager(spec: Spec, node: Node) -> object:
@@ -214,7 +223,8 @@ def _bootstrap_tokens(spec: Spec, node: Node) -> object:
 def _node_setup(spec: Spec, node: Node) -> object:
     routes = [(other.pod_cidr, other.address) for other in spec.kubelets if other.name != node.name]
     rules = (spec.networks.cluster_cidr, spec.networks.service_cidr, {other.address for other in spec.nodes})
-    common = (routes, rules, spec.system_user, spec.node_folders, _places(spec, node, "kernel_settings"))
+    settings = (node.sysctls, _places(spec, node, "kernel_settings"))
+    common = (routes, rules, spec.system_user, spec.node_folders, settings)
     if not node.pod_cidr:
         return common
     modules = MODULES[str(node.kube_proxy.get("mode", "iptables"))] | (POLICY_MODULES if spec.network_policy else set())
@@ -283,7 +293,7 @@ def leaves(fields: Mapping[str, Any], before: Keys = ()) -> Iterator[tuple[Keys,
             yield (*before, name), value
 
 
-def _flags(key: str, given: Mapping[str, str]) -> dict[str, str]:
+def _flags(key: str, given: Flags) -> dict[str, object]:
     defaults = {name: field.default for name, field in FLAGS[key].items() if field.default != UNSET}
     return defaults | dict(given)
 
@@ -424,6 +434,17 @@ def _registry(values: Values, rng: random.Random) -> str:
     return f"registries {where}: {holder['registries']}"
 
 
+def _file(values: Values, rng: random.Random) -> str:
+    """Set or remove a file of a service."""
+    holder, where = _holder(values, rng)
+    path = rng.choice(["/etc/kubernetes/a.conf", "/etc/kubernetes/b.conf"])
+    service, effect = rng.choice([("kubelet", "restart"), ("kubelet", "none"), ("node-setup", ""), ("containerd", "")])
+    file = {"text": rng.choice(["one", "two"]), "service": service, "onChange": effect}
+    value = rng.choice([GONE, file])
+    _set(holder, ("files", path), value)
+    return f"files {path} {where}: {value}"
+
+
 def _moved(values: Values, rng: random.Random) -> str:
     """Move a field from the configuration of all workers to each worker, which changes nothing."""
     key = rng.choice(sorted(FIELDS))
@@ -488,6 +509,18 @@ KINDS: Mapping[str, Kind] = {
     "CNI field": _field("cni"),
     "control plane flag": _flag,
     "registry": _registry,
+    "file": _file,
+    "kernel setting": _one_of({"sysctls": ({}, {"vm.max_map_count": 262144}, {"vm.max_map_count": 524288})}),
+    "document of the API server": _one_of(
+        {
+            "auditPolicy": ({}, {"rules": [{"level": "Metadata"}]}, {"rules": [{"level": "None"}]}),
+            "admission": (
+                {},
+                {"plugins": [{"name": "PodSecurity", "configuration": {"defaults": {"warn": "baseline"}}}]},
+            ),
+            "apiServerNames": ([], ["api.example.com", "192.0.2.1"]),
+        }
+    ),
     "label": _label,
     "taint": _taint,
     "field moved": _moved,

@@ -30,6 +30,9 @@ def all_keys(schema: Mapping[str, SchemaKey], prefix: str = "") -> Iterator[tupl
         if key_schema.items:
             yield f"{prefix}{name}[]", key_schema.items
             yield from all_keys(key_schema.items.properties, f"{prefix}{name}[].")
+        if key_schema.values:
+            yield f"{prefix}{name}{{}}", key_schema.values
+            yield from all_keys(key_schema.values.properties, f"{prefix}{name}{{}}.")
         yield from all_keys(key_schema.properties, f"{prefix}{name}.")
 
 
@@ -41,7 +44,7 @@ def fields_of(name: str) -> Mapping[str, SchemaKey]:
 
 
 KEYS_BY_PATH = dict(all_keys(project().schema))
-NAMED = {key: key_schema for key, key_schema in KEYS_BY_PATH.items() if not key.endswith("[]")}
+NAMED = {key: key_schema for key, key_schema in KEYS_BY_PATH.items() if not key.endswith(("[]", "{}"))}
 
 
 def test_the_project_uses_a_relative_virtual_environment() -> None:
