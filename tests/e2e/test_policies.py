@@ -121,7 +121,7 @@ def test_policies_are_enforced(lab: RunningLab, address: str) -> None:
 def rules(lab: RunningLab, node: str) -> set[str]:
     """Return the modes of kube-proxy that have rules on a node."""
     found = {
-        "iptables": "iptables-save -t nat | grep -q '^:KUBE-SVC-'",
+        "iptables": "iptables-save | grep -qE '^:KUBE-(SVC-|EXTERNAL-SERVICES)'",
         "ipvs": "[ -e /sys/class/net/kube-ipvs0 ] || ipvsadm --list --numeric | grep -q ' rr$'",
         "nftables": "nft list tables | grep -q ' kube-proxy$'",
     }

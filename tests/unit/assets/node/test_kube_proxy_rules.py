@@ -8,8 +8,8 @@ import pytest
 from tests.support.fake_programs import put
 from tests.support.node_programs import install
 
-IPTABLES_RULES = "*nat\n:PREROUTING ACCEPT [0:0]\n:KUBE-SERVICES - [0:0]\n:KUBE-SVC-NPX46M4PTMTKRN6Y - [0:0]\nCOMMIT"
-IPVS_RULES = "*nat\n:PREROUTING ACCEPT [0:0]\n:KUBE-SERVICES - [0:0]\n:KUBE-LOAD-BALANCER - [0:0]\nCOMMIT"
+IPTABLES_RULES = "*filter\n:FORWARD ACCEPT [0:0]\n:KUBE-EXTERNAL-SERVICES - [0:0]\n:KUBE-FORWARD - [0:0]\nCOMMIT"
+IPVS_RULES = "*filter\n:FORWARD ACCEPT [0:0]\n:KUBE-IPVS-FILTER - [0:0]\n:KUBE-FORWARD - [0:0]\nCOMMIT"
 
 
 def calls(folder: Path, *arguments: str, rules: str = "", interface: bool = False) -> list[str]:
