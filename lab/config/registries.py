@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 from lab.certificates import pem_bundle
 from lab.config.problems import Problems
@@ -20,6 +19,7 @@ DOCKER_HUB = "docker.io"
 DOCKER_HUB_HOSTS = ("index.docker.io", "registry-1.docker.io", "registry.hub.docker.com", "hub.docker.com")
 """Other hosts of Docker Hub. No image name begins with one of them once containerd has completed it."""
 
+_URL = re.compile(r"(?:(?P<scheme>[a-z]+)://)?(?P<host>[^/?#]*)(?P<path>[^?#]*)(?P<rest>.*)")
 _HOST = re.compile(r"([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]*[a-z0-9])?(:[0-9]{1,5})?")
 
 
@@ -28,7 +28,7 @@ def _host(text: str) -> str:
     if text == ANY_REGISTRY:
         return text
     if "/" in text:
-        host = urlsplit(text if "://" in text else f"//{text}").netloc
+        host = _url_part(text, "host")
         hint = f", such as {host}" if _HOST.fullmatch(host) else ""
         raise ValueError(f"must be the part of an image's name before the first slash{hint}")
     if text in DOCKER_HUB_HOSTS:
@@ -43,14 +43,20 @@ def _host(text: str) -> str:
 
 def _mirror(text: str) -> str:
     """Check the URL of a mirror, and remove a slash at its end."""
-    url = urlsplit(text)
-    if "@" in url.netloc:
+    host = _url_part(text, "host")
+    if "@" in host:
         raise ValueError("must not contain credentials; set username and password instead")
-    if url.scheme not in ("http", "https") or not _HOST.fullmatch(url.netloc) or url.query or url.fragment:
+    if _url_part(text, "scheme") not in ("http", "https") or not _HOST.fullmatch(host) or _url_part(text, "rest"):
         raise ValueError("must be a URL without credentials and query, such as https://mirror.example.com:5000")
-    if not re.fullmatch(r"[A-Za-z0-9._~/-]*", url.path):
+    if not re.fullmatch(r"[A-Za-z0-9._~/-]*", _url_part(text, "path")):
         raise ValueError("must have a path of letters, digits and . _ ~ - /")
     return text.rstrip("/")
+
+
+def _url_part(text: str, name: str) -> str:
+    """Return a part of a URL: `scheme`, `host` with its port, `path`, or the `rest`. It is empty if it is missing."""
+    match = _URL.match(text)
+    return (match[name] or "") if match else ""
 
 
 def _capability(text: str) -> str:

@@ -125,7 +125,8 @@ def test_added_worker_changes_only_routes_elsewhere(program: Program, wider: Pro
     for node in ("server", *WORKERS):
         before, after = (files(run.command(f"{node}-node-setup").inputs["stdin"]) for run in (program, wider))
         different = {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
-        assert different == {"manifest", "config-hash", "root/etc/kubernetes/pod-routes"}
+        network = {"root/etc/kubernetes/pod-routes", "root/etc/kubernetes/pod-network.nft"}
+        assert different == {"manifest", "config-hash", *network}
         assert f"{NEW_WORKER['podCidr']} {NEW_WORKER['address']}" in after["root/etc/kubernetes/pod-routes"]
 
 

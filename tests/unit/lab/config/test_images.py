@@ -28,7 +28,7 @@ def problems(*images: dict[str, Any]) -> str:
     return str(error.value)
 
 
-def test_every_node_has_the_images_of_the_lab_and_its_own() -> None:
+def test_nodes_have_the_labs_images_and_their_own() -> None:
     app = {"name": "registry.example/app:2", "archive": URL}
     spec = parse({"images": [NGINX], "workers": [NODE_0 | {"images": [app]}, NODE_1]})
     assert archives(spec, "node-0") == {NGINX["name"]: "images/nginx.tar", "registry.example/app:2": URL}
