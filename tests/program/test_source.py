@@ -14,6 +14,7 @@ SOURCES = [*LAB, *COMPONENTS, CHECKOUT / "__main__.py"]
 
 SPENT_SECRETS = {
     "lab.node.bootstrap": {"token"},
+    "lab.node.encryption": {"encryption_key"},
     "lab.node.kubeconfig": {"embedded"},
     "lab.node.service": {"config_hash", "contents", "digest", "manifest"},
 }
