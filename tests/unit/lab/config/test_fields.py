@@ -132,8 +132,8 @@ REFUSED = {
         "is not a field of the kubelet's configuration in v1.31; only v1.35 and newer have it",
     ),
     "field that the version does not have any more": Refused(
-        {"etcdFlags": {"experimental-enable-lease-checkpoint": True}},
-        "etcdFlags.experimental-enable-lease-checkpoint",
+        {"etcdFlags": {"enable-v2": True}},
+        "etcdFlags.enable-v2",
         "is not a flag of etcd",
     ),
     "field of a node that its version does not have": Refused(
@@ -177,7 +177,7 @@ ACCEPTED: Mapping[str, Mapping[str, Any]] = {
     },
     "flag of an older version than those in the table": {
         "versions": {"etcd": "v3.6.16"},
-        "etcdFlags": {"experimental-enable-lease-checkpoint": True},
+        "etcdFlags": {"enable-v2": True},
     },
     "gate of a component": {"apiServerFlags": {"feature-gates": "kube:MemoryQoS=true"}},
     "gate that an emulated version can change": {
