@@ -176,7 +176,7 @@ ACCEPTED: Mapping[str, Mapping[str, Any]] = {
         "kubelet": {"featureGates": {"SidecarContainers": True}},
     },
     "flag of an older version than those in the table": {
-        "versions": {"etcd": "v3.6.16"},
+        "versions": {"etcd": "v3.6.0"},
         "etcdFlags": {"enable-v2": True},
     },
     "gate of a component": {"apiServerFlags": {"feature-gates": "kube:MemoryQoS=true"}},
