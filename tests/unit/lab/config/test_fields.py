@@ -175,9 +175,9 @@ ACCEPTED: Mapping[str, Mapping[str, Any]] = {
         "kubernetesVersion": "v1.36.3",
         "kubelet": {"featureGates": {"SidecarContainers": True}},
     },
-    "flag of an older version than those in the table": {
-        "versions": {"etcd": "v3.6.0"},
-        "etcdFlags": {"enable-v2": True},
+    "flag of a newer version than those in the table": {
+        "versions": {"etcd": "v3.7.3"},
+        "etcdFlags": {"no-such-flag": True},
     },
     "gate of a component": {"apiServerFlags": {"feature-gates": "kube:MemoryQoS=true"}},
     "gate that an emulated version can change": {
