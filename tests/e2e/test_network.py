@@ -12,14 +12,20 @@ from tests.support.cluster import PORT, WORKERS
 from tests.support.running_lab import RunningLab, wait_for
 
 HOST_PORT = 8095
+REFUSING_PORT = 8443
 NAMESPACE = "network"
 SERVE = f"""
 mkdir -p /tmp/www/cgi-bin
 printf '#!/bin/sh\\necho\\necho "${{REMOTE_ADDR##*:}}"\\n' >/tmp/www/cgi-bin/client
-chmod +x /tmp/www/cgi-bin/client
+printf '#!/bin/sh\\nprintf "HTTP/1.0 400 Bad Request\\\\r\\\\n\\\\r\\\\n"\\nsleep 1\\n' >/tmp/refuse
+chmod +x /tmp/www/cgi-bin/client /tmp/refuse
+nc -ll -p {REFUSING_PORT} -e /tmp/refuse &
 exec httpd -f -p {PORT} -h /tmp/www
 """
-"""A web server that answers with the address of its client and a bracket."""
+"""A web server that answers with the address of its client and a bracket, and one that refuses everything.
+
+The second one answers at once. A web server that reads requests would wait for the end of a line, which TLS may not send.
+"""
 
 
 def server(name: str, node: str, host_port: int | None = None) -> dict[str, Any]:
@@ -52,7 +58,7 @@ def service() -> dict[str, Any]:
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": "web", "namespace": NAMESPACE},
-        "spec": {"selector": {"app": "other"}, "ports": [{"port": 443, "targetPort": PORT}]},
+        "spec": {"selector": {"app": "other"}, "ports": [{"port": 443, "targetPort": REFUSING_PORT}]},
     }
 
 
