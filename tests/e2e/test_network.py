@@ -24,7 +24,7 @@ exec httpd -f -p {PORT} -h /tmp/www
 """
 """A web server that answers with the address of its client and a bracket, and one that refuses everything.
 
-The second one answers at once. A web server that reads requests would wait for the end of a line, which TLS may not send.
+The second one answers at once. A web server would wait for the end of a line, which TLS may not send.
 """
 
 
