@@ -38,12 +38,14 @@ class Cluster:
     folder: Path
     errors: list[str] = field(default_factory=list)
 
-    def run(self, verb: str, inventory: str, diff: str = "") -> subprocess.CompletedProcess[str]:
+    def run(
+        self, verb: str, inventory: str, diff: str = "", objects: str = f"{SERVICE}\n{DEPLOYMENT}\n"
+    ) -> subprocess.CompletedProcess[str]:
         """Run the program."""
         put(self.programs, "kubectl", KUBECTL.format(folder=self.folder))
         put(self.programs, "sleep", "")
         for name, text in {
-            "objects": f"{SERVICE}\n{DEPLOYMENT}\n",
+            "objects": objects,
             "manifests.yaml": "",
             "inventory": json.dumps({"data": {"objects": inventory}}),
             "errors": "".join(f"{error}\n" for error in self.errors),
@@ -85,6 +87,20 @@ def test_objects_without_a_file_are_deleted(cluster: Cluster) -> None:
     assert cluster.run("apply", f"{SERVICE}\n{GONE}\n").returncode == 0
     assert cluster.deleted == ["ConfigMap.v1. gone"]
     assert cluster.inventory == [SERVICE, DEPLOYMENT]
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        ("Thing.v1beta1.example.com team a", "Thing.v1.example.com team a"),
+        ("ConfigMap.v1. - a", "ConfigMap.v1. default a"),
+        ("ConfigMap.v1. default a", "ConfigMap.v1. - a"),
+    ],
+)
+def test_an_object_in_another_version_is_kept(cluster: Cluster, before: str, now: str) -> None:
+    assert cluster.run("apply", f"{before}\n{GONE}\n", objects=f"{now}\n").returncode == 0
+    assert cluster.deleted == ["ConfigMap.v1. gone"]
+    assert cluster.inventory == [now]
 
 
 def test_nothing_is_deleted_after_a_failure(cluster: Cluster) -> None:
