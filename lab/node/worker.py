@@ -39,6 +39,9 @@ CIPHER_SUITES = [
 IMAGES_PLUGIN = "io.containerd.cri.v1.images"
 """containerd's plugin that pulls images, as its configuration names it."""
 
+STATS_COLLECTION_MINOR = 3
+"""The first minor version of containerd that collects statistics of CPUs by itself, in a period that can be set."""
+
 CERTIFICATE_RELOAD_MINOR = 36
 """The first minor version in which a kubelet serves a renewed certificate to every client.
 
@@ -72,10 +75,7 @@ def containerd(spec: Spec, node: Node) -> Service:
         "plugins": {
             IMAGES_PLUGIN: images,
             "io.containerd.cri.v1.runtime": {
-                "cni": {"bin_dirs": [paths.CNI_PLUGINS], "conf_dir": paths.CNI_CONFIGURATION},
-                # As often as the kubelet reads the statistics. The default is every second
-                # (containerd, internal/cri/server/stats_collector.go): a quarter of an emulated CPU on an idle node.
-                "stats_collect_period": "10s",
+                **_versioned_runtime_settings(minor(spec.version("containerd"))),
                 "containerd": {
                     "default_runtime_name": "runc",
                     "runtimes": {
@@ -111,6 +111,20 @@ def containerd(spec: Spec, node: Node) -> Service:
         f" && {paths.PROGRAMS}/check-registries",
         health=f"{paths.PROGRAMS}/containerd-healthy {binaries}/crictl",
     )
+
+
+def _versioned_runtime_settings(minor_version: int) -> dict[str, Any]:
+    """Return the settings of containerd's runtime plugin that depend on its minor version.
+
+    The check of the service refuses a key that the version does not know: containerd, internal/cri/config/config.go.
+    """
+    folders = {"bin_dirs": [paths.CNI_PLUGINS]} if minor_version >= 1 else {"bin_dir": paths.CNI_PLUGINS}
+    settings: dict[str, Any] = {"cni": {**folders, "conf_dir": paths.CNI_CONFIGURATION}}
+    if minor_version >= STATS_COLLECTION_MINOR:
+        # As often as the kubelet reads the statistics. The default is every second
+        # (containerd, internal/cri/server/stats_collector.go): a quarter of an emulated CPU on an idle node.
+        settings["stats_collect_period"] = "10s"
+    return settings
 
 
 def _has_registry_settings(node: Node) -> bool:
