@@ -343,8 +343,9 @@ def kube_network_policies(spec: Spec, node: Node) -> Service:
         },
         binaries={program: Binary(name=KUBE_NETWORK_POLICIES, version=spec.version(KUBE_NETWORK_POLICIES))},
         health=f"{paths.PROGRAMS}/endpoint-healthy http://{health_address}/healthz",
-        # Without the service, the table would drop the packets of the pods that policies select.
-        leave=f"systemctl stop {unit_name} && "
+        # Without the service, the table would drop the packets of the pods that policies select. After an interruption,
+        # the unit may be gone already.
+        leave=f"{{ systemctl stop {unit_name} 2>/dev/null || true; }} && "
         f"nft 'add table inet {KUBE_NETWORK_POLICIES}; delete table inet {KUBE_NETWORK_POLICIES}'",
     )
 

@@ -64,3 +64,11 @@ def test_other_starts_delete_nothing(tmp_path: Path, mode: str, rules: str, inte
 
 def test_kube_proxy_stops_before_its_rules_are_deleted(tmp_path: Path) -> None:
     assert calls(tmp_path, "delete", "PROGRAM") == ["systemctl stop kube-proxy.service", "kube-proxy --cleanup"]
+
+
+def test_removal_succeeds_again_after_an_interruption(tmp_path: Path) -> None:
+    put(tmp_path, "systemctl", "exit 5")
+    program = install(tmp_path / "node") / "kube-proxy-rules"
+    subprocess.run(
+        [program, "delete", str(tmp_path / "missing")], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, check=True
+    )
