@@ -101,6 +101,7 @@ def test_undisturbed_machines_have_no_conflicts(machine: Machine) -> None:
     ("path", "line"),
     [
         ("etc/cni/net.d/05-x.conflist", "/etc/cni/net.d/05-x.conflist is used instead of 10-bridge.conflist"),
+        ("etc/cni/net.d/10-Calico.conflist", "/etc/cni/net.d/10-Calico.conflist is used instead of 10-bridge.conflist"),
         ("etc/systemd/system/kubelet.service.d/10-x.conf", "10-x.conf changes kubelet.service; delete it, and run"),
         ("run/systemd/system/kubelet.service.d/x.conf", "/run/systemd/system/kubelet.service.d/x.conf changes kubelet"),
         ("usr/lib/systemd/system/kubelet.service.d/x.conf", "x.conf changes kubelet.service"),
