@@ -34,13 +34,15 @@ class Node:
         folder: The root of its file system.
         current: The CNI configuration in place, by file name.
         pods: The addresses that pods have.
+        applied: The files that the lab wrote last; None for a node that is new.
     """
 
     folder: Path
     current: dict[str, dict[str, Any]] = field(default_factory=lambda: {"10-bridge.conf": bridge()})
     pods: tuple[str, ...] = ("10.200.0.5",)
+    applied: tuple[str, ...] | None = None
 
-    def check(self, new: dict[str, Any], folder: str = "etc/cni/net.d") -> tuple[int, str]:
+    def check(self, new: dict[str, Any] | None, folder: str = "etc/cni/net.d") -> tuple[int, str]:
         """Check a new configuration. Return the exit code and output."""
         for name, content in self.current.items():
             self._write(f"etc/cni/net.d/{name}", json.dumps(content))
@@ -49,7 +51,11 @@ class Node:
             self._write(f"var/lib/cni/networks/bridge/{name}", "")
         staged = self.folder / "staged"
         # The staged folder has the full paths, which the programs below find under the root.
-        self._write(f"staged{self.folder}/{folder}/10-bridge.conflist", json.dumps(new))
+        if new is not None:
+            self._write(f"staged{self.folder}/{folder}/10-bridge.conflist", json.dumps(new))
+        if self.applied is not None:
+            lines = [f"file\tkeep\t0600\troot:root\t0\t{self.folder}{path}\n" for path in self.applied]
+            self._write("var/lib/hardway/services/node-setup/applied/manifest", "".join(lines))
         program = install(self.folder / "node", root=self.folder) / "check-pod-network"
         result = subprocess.run(
             [program], env={"PATH": "/usr/bin:/bin", "STAGED": str(staged)}, capture_output=True, text=True, check=False
@@ -105,4 +111,28 @@ def test_template_without_pod_cidr_is_compared(node: Node) -> None:
 
 def test_new_node_is_accepted(node: Node) -> None:
     node.current = {}
+    assert node.check(as_list(bridge())) == (0, "")
+
+
+def test_own_network_is_left_only_without_pods(node: Node) -> None:
+    node.applied = ("/etc/cni/net.d/10-bridge.conf",)
+    code, output = node.check(None)
+    assert code == 1
+    assert output.startswith("podNetwork cannot change from bridge to none while the node has pods. Drain the node")
+    node.pods = ()
+    (node.folder / "var/lib/cni/networks/bridge/10.200.0.5").unlink()
+    assert node.check(None) == (0, "")
+
+
+def test_bridge_of_the_user_does_not_concern_the_lab(node: Node) -> None:
+    node.current = {"10-kuberouter.conflist": as_list({**bridge(), "ipam": {"type": "host-local"}})}
+    node.applied = ("/etc/crictl.yaml",)
+    assert node.check(None) == (0, "")
+    code, output = node.check(as_list(bridge()))
+    assert code == 1
+    assert output.startswith("podNetwork cannot change from none to bridge while the node has pods")
+
+
+def test_existing_bridge_without_ranges_has_no_pod_cidr(node: Node) -> None:
+    node.current = {"10-x.conflist": as_list({**bridge(name="x"), "ipam": {"type": "host-local"}})}
     assert node.check(as_list(bridge())) == (0, "")
