@@ -192,6 +192,8 @@ def _path_problem(path: str) -> str:
         absolute_path(path)
     except ValueError as error:
         return str(error)
+    if "{name}" in path:
+        return "must not contain {name}, which only paths of the layout may; set the file of each node instead"
     for folder, reason in FORBIDDEN_FOLDERS.items():
         if is_within(path, folder):
             return f"must not be in {folder}: {reason}"
@@ -209,6 +211,8 @@ def _runs(service: str, node: NodeEntry, lab: LabValues) -> bool:
     """Return True if a node runs a service."""
     if service == RELOADED_SERVICE:
         return True
+    if service == "kube-proxy" and lab.get("kubeProxyEnabled") is False:
+        return False
     if service in POD_SERVICES:
         return node.values.get("podCidr") is not None
     is_control_plane = ":controlPlanes[" in node.key

@@ -66,6 +66,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "unit": ({"/etc/systemd/system/kubelet.service.d/a.conf": FILE}, "", "replace those of the lab"),
     "CNI": ({"/etc/cni/net.d/05-x.conf": FILE}, "", "set cni instead"),
     "kernel settings": ({"/etc/sysctl.d/x.conf": FILE}, "", "set sysctls instead"),
+    "placeholder": ({"/etc/{name}.conf": FILE}, "", "must not contain {name}"),
     "users": ({"/etc/passwd": FILE}, "", "operating system"),
     "temporary": ({"/run/x": FILE}, "", "after a reboot"),
     "folder": ({"/etc": FILE}, "", "folder of the operating system"),
@@ -92,6 +93,14 @@ def test_invalid_file_is_refused(files: dict[str, Any], field: str, fragment: st
 def test_file_of_a_missing_service_is_refused() -> None:
     found = problems(workers(files={PATH: FILE | {"service": "etcd"}}))
     assert list(found) == [f'hardway:workers[0].files["{PATH}"].service']
+
+
+def test_file_of_kube_proxy_is_refused_without_it() -> None:
+    files = {PATH: FILE | {"service": "kube-proxy"}}
+    assert parse({"files": files}).workers[0].files
+    assert "no node runs it" in problems({"files": files, "kubeProxyEnabled": False})[
+        f'hardway:files["{PATH}"].service'
+    ]
 
 
 def test_system_user_owns_only_files_of_later_services() -> None:
