@@ -380,6 +380,18 @@ def test_check_gets_the_changed_paths(node: Node) -> None:
     assert f"refused before anything was changed: not  {CONFIGURATION} ." in result.error
 
 
+def test_folder_in_place_of_a_file_changes_nothing(node: Node) -> None:
+    node.path(ADDED).mkdir(parents=True)
+    (node.path(ADDED) / "theirs").touch()
+    result = node.apply(NEW)
+    assert result.code == 1
+    assert f"{ADDED} is a folder" in result.error
+    (node.path(ADDED) / "theirs").unlink()
+    assert node.applied(OLD) == "tool: unchanged"
+    node.path(ADDED).rmdir()
+    node.assert_at(OLD)
+
+
 def test_missing_binary_changes_nothing(node: Node) -> None:
     result = node.apply(replace(NEW, binaries={TOOL: Binary(name="tool", version="3")}))
     assert result.code == 1
