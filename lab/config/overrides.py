@@ -238,9 +238,15 @@ def check_flags(configuration: Configuration, problems: Problems) -> None:
             if not explanation and name in protected:
                 explanation = f"cannot be overridden. {protected[name]}"
             for version in _control_plane_minors(configuration, service):
-                for text in _flag_values(value):
+                texts = _flag_values(value)
+                for text in texts:
                     explanation = explanation or flag_explanation(
-                        FLAG_TABLES[service], name, text, version, emulates="emulated-version" in flags
+                        FLAG_TABLES[service],
+                        name,
+                        text,
+                        version,
+                        emulates="emulated-version" in flags,
+                        is_repeated=len(texts) > 1,
                     )
             if explanation:
                 problems.add(configuration.key(f"{service}.{display_key(name)}"), explanation, value)

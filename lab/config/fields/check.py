@@ -50,7 +50,9 @@ def field_problems(name: str, overrides: Mapping[str, Any], minor_version: int |
     return _Walk(name, minor_version).mapping((), overrides, [table(name).root], "object")
 
 
-def flag_explanation(name: str, flag: str, value: str, minor_version: int, emulates: bool = False) -> str:
+def flag_explanation(
+    name: str, flag: str, value: str, minor_version: int, emulates: bool = False, is_repeated: bool = False
+) -> str:
     """Explain what is wrong with a flag and its value. Return an empty string if nothing is.
 
     Args:
@@ -59,6 +61,7 @@ def flag_explanation(name: str, flag: str, value: str, minor_version: int, emula
         value: Its value.
         minor_version: The minor version of the program.
         emulates: True if the program emulates an older version, in which fewer feature gates are locked.
+        is_repeated: True if the flag is set more than once.
     """
     flags = table(name)
     known = flags.names.get(flag)
@@ -70,6 +73,8 @@ def flag_explanation(name: str, flag: str, value: str, minor_version: int, emula
         return (
             _unavailable(f"a flag of {name}", flags, known, minor_version) if flags.is_complete(minor_version) else ""
         )
+    if is_repeated and variant.kind not in ("texts", "any"):
+        return f"must have a single value, because {name} uses only the last one"
     problem = flag_problem(variant.kind, value)
     if not problem and known.path in VALUES.get(name, {}):
         problem = VALUES[name][known.path](value)

@@ -78,6 +78,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "name": ({"apiServerNames": ["https://api"]}, "apiServerNames[0]", "DNS name"),
     "name twice": ({"apiServerNames": ["a.b", "a.b"]}, "apiServerNames[1]", "twice"),
     "empty list": ({"apiServerFlags": {"a": []}}, "apiServerFlags.a", "empty list"),
+    "list for a single value": (
+        {"apiServerFlags": {"audit-log-maxage": [1, 2]}},
+        "apiServerFlags.audit-log-maxage",
+        "must have a single value",
+    ),
     "value twice": ({"apiServerFlags": {"a": ["x", "x"]}}, "apiServerFlags.a", "twice"),
     "address of another": (
         {"controllerManagerFlags": {"bind-address": "10.240.0.99"}},
