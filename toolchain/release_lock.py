@@ -6,8 +6,10 @@ same file, and for everybody who reviews the change to the file.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+from system.errors import ToolchainError
 from system.files import CHECKOUT, locked, write_atomically
 
 LOCK_FILE = CHECKOUT / "versions.lock"
@@ -39,4 +41,7 @@ class ReleaseLock:
         if not self.file.exists():
             return {}
         lines = [line for line in self.file.read_text().splitlines() if line and not line.startswith("#")]
+        for line in lines:
+            if not re.fullmatch(r"[0-9a-f]{64}\s+\S+", line):
+                raise ToolchainError(f"{self.file.name}: this line is not a SHA-256 and a URL; correct it: {line}")
         return {url: digest for digest, url in (line.split(maxsplit=1) for line in lines)}

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import pytest
+
+from system.errors import ToolchainError
 from toolchain.release_lock import ReleaseLock
 
 URL, OTHER = "https://releases.example/b", "https://releases.example/a"
@@ -24,3 +27,10 @@ def test_file_says_what_it_is(tmp_path: Path) -> None:
     file = tmp_path / "versions.lock"
     ReleaseLock(file).record(URL, "1" * 64)
     assert "Keep this file in Git" in file.read_text()
+
+
+def test_conflict_of_a_merge_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "versions.lock"
+    file.write_text(f"{'1' * 64}  {URL}\n=======\n{'2' * 64}  {URL}\n")
+    with pytest.raises(ToolchainError, match=r"versions\.lock: this line is not a SHA-256 and a URL.*======="):
+        ReleaseLock(file).sha256(URL)
