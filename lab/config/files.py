@@ -14,6 +14,7 @@ from lab.config.node_paths import (
     known_users,
     owner,
 )
+from lab.config.precedence import effective
 from lab.config.problems import Problems
 from lab.config.schema import Converter, display_key, optional, quoted, suggestion
 from lab.config.values import Configuration, LabValues, NodeEntry, NodeValues
@@ -66,6 +67,15 @@ PROTECTED_SYSCTLS = {
     ),
 }
 """The kernel settings that a configuration must not set, and why."""
+
+
+KUBE_PROXY_SYSCTLS = {
+    "net.netfilter.nf_conntrack_max": "maxPerCore",
+    "net.netfilter.nf_conntrack_tcp_timeout_established": "tcpEstablishedTimeout",
+    "net.netfilter.nf_conntrack_tcp_timeout_close_wait": "tcpCloseWaitTimeout",
+}
+"""The kernel settings that kube-proxy sets at its start, and the fields of `kubeProxy.conntrack` that decide about them
+(cmd/kube-proxy/app/server_linux.go, setupConntrack)."""
 
 
 def _text(text: str) -> str:
@@ -177,6 +187,31 @@ def check_files(configuration: Configuration, problems: Problems) -> None:
             if nodes and not any(_runs(file.service, node, lab) for node in nodes):
                 whose = "no node runs" if len(nodes) > 1 else "this node does not run"
                 problems.add(f"{key}.service", f"is {file.service}, but {whose} it", file.service)
+
+
+def check_sysctls(configuration: Configuration, problems: Problems) -> None:
+    """Check that kube-proxy does not replace a kernel setting, which `verify` would then report again and again."""
+    lab = configuration.lab
+    if lab.get("kubeProxyEnabled") is False:
+        return
+    for prefix, values, nodes in _scopes(configuration):
+        for name, field in KUBE_PROXY_SYSCTLS.items():
+            if values.get("sysctls", {}).get(name) is None:
+                continue
+            with_kube_proxy = [node for node in nodes if _runs("kube-proxy", node, lab)]
+            if any(_sets_conntrack(effective("kubeProxy", node.values, lab), field) for node in with_kube_proxy):
+                problems.add(
+                    f"{prefix}sysctls",
+                    f"must not set {name}, which kube-proxy sets at its start. Set kubeProxy.conntrack.{field} "
+                    "instead, or set that field to 0 as well",
+                )
+
+
+def _sets_conntrack(kube_proxy: Mapping[str, Any], field: str) -> bool:
+    """Return True if kube-proxy sets the kernel setting of a field. With 0 or 0s, it leaves it as it is."""
+    conntrack = kube_proxy.get("conntrack")
+    value = conntrack.get(field) if isinstance(conntrack, Mapping) else None
+    return value is None or str(value) not in ("0", "0s")
 
 
 def _scopes(configuration: Configuration) -> Iterator[tuple[str, LabValues | NodeValues, list[NodeEntry]]]:

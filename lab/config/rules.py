@@ -13,7 +13,7 @@ from lab.config.address_plan import (
     check_ranges,
 )
 from lab.config.api_server import check_api_server
-from lab.config.files import check_files
+from lab.config.files import check_files, check_sysctls
 from lab.config.images import check_images
 from lab.config.join import check_certificate_validity, check_credentials, check_join
 from lab.config.machines import check_existing_machines
@@ -199,6 +199,7 @@ RULES: tuple[Rule, ...] = (
     check_registries,
     check_images,
     check_files,
+    check_sysctls,
     check_api_server,
     check_bind_addresses,
 )

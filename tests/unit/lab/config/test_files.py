@@ -98,9 +98,9 @@ def test_file_of_a_missing_service_is_refused() -> None:
 def test_file_of_kube_proxy_is_refused_without_it() -> None:
     files = {PATH: FILE | {"service": "kube-proxy"}}
     assert parse({"files": files}).workers[0].files
-    assert "no node runs it" in problems({"files": files, "kubeProxyEnabled": False})[
-        f'hardway:files["{PATH}"].service'
-    ]
+    assert (
+        "no node runs it" in problems({"files": files, "kubeProxyEnabled": False})[f'hardway:files["{PATH}"].service']
+    )
 
 
 def test_system_user_owns_only_files_of_later_services() -> None:
@@ -131,3 +131,10 @@ def test_settings_of_a_node_override_those_of_the_lab() -> None:
 )
 def test_invalid_kernel_setting_is_refused(settings: dict[str, Any], fragment: str) -> None:
     assert fragment in problems({"sysctls": settings})["hardway:sysctls"]
+
+
+def test_kernel_setting_that_kube_proxy_replaces_is_refused() -> None:
+    values: dict[str, Any] = {"sysctls": {"net.netfilter.nf_conntrack_max": 262144}}
+    assert "Set kubeProxy.conntrack.maxPerCore instead" in problems(values)["hardway:sysctls"]
+    assert parse(values | {"kubeProxyEnabled": False}).workers[0].sysctls
+    assert parse(values | {"kubeProxy": {"conntrack": {"maxPerCore": 0}}}).workers[0].sysctls
