@@ -237,6 +237,40 @@ def test_removal_keeps_path_of_another_service(empty: Node) -> None:
     assert empty.files() == files_of(taking)
 
 
+@pytest.mark.parametrize("leave", [lambda node: node.apply(owning("tool", "/etc/second")), Node.remove])
+def test_file_of_others_comes_back(empty: Node, leave: Callable[[Node], Run]) -> None:
+    path = empty.path("/etc/first")
+    path.write_text("of others\n")
+    path.chmod(0o640)
+    for text in ("one\n", "two\n"):
+        empty.applied(Service(name="tool", files={"/etc/first": File(content=text)}))
+        assert path.read_text() == text
+    assert leave(empty).code == 0
+    assert path.read_text() == "of others\n"
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_file_of_others_comes_back_after_an_unhealthy_first_version(empty: Node) -> None:
+    path = empty.path("/etc/first")
+    path.write_text("of others\n")
+    unhealthy = Service(name="tool", files={"/etc/first": File(content="one\n")}, health="exit 3")
+    assert empty.apply(unhealthy).code != 0
+    assert path.read_text() == "of others\n"
+    assert empty.remove().code == 0
+    assert path.read_text() == "of others\n"
+
+
+def test_killed_removal_keeps_the_file_of_others(empty: Node) -> None:
+    path = empty.path("/etc/first")
+    path.write_text("of others\n")
+    empty.applied(owning("tool", "/etc/first"))
+    for moment, _ in moments(empty.remove()):
+        empty.applied(owning("tool", "/etc/first"))
+        assert empty.remove(kill=moment).killed
+        assert empty.remove().code == 0
+        assert path.read_text() == "of others\n"
+
+
 def test_changed_settings_restart_nothing(node: Node) -> None:
     service = replace(OLD, check="[ -d $STAGED ]", health="[ -e / ]")
     result = node.apply(service, timeout=7)
