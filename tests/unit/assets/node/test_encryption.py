@@ -39,7 +39,7 @@ class Node:
                 member = tarfile.TarInfo(name)
                 member.size = len(content)
                 tar.addfile(member, io.BytesIO(content.encode()))
-        command = [self._programs / "encryption", "apply", "/registry", "kube-apiserver"]
+        command = [str(self._programs / "encryption"), "apply", "/registry", "kube-apiserver"]
         payload = base64.encodebytes(archive.getvalue())
         return subprocess.run(command, input=payload, check=False, capture_output=True).stderr.decode()
 
