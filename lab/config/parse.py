@@ -17,7 +17,7 @@ from lab.config.files import FILE_PATTERNS
 from lab.config.join import without_default_control_planes
 from lab.config.manifests import manifest, no_project_files
 from lab.config.problems import ConfigurationError, Problem, Problems
-from lab.config.rules import RULES
+from lab.config.rules import RULES, Rule
 from lab.config.schema import SchemaConverter, decode, optional, project, suggestion, value_of_unknown_key
 from lab.config.secrets import KeyPath, find_secrets, secret_paths
 from lab.config.values import Configuration, LabValues
@@ -31,6 +31,7 @@ def parse(
     secret: Iterable[str | KeyPath] = (),
     now: datetime | None = None,
     read_file: Callable[[str], str] = no_project_files,
+    rules: Iterable[Rule] = RULES,
 ) -> Spec:
     """Parse a stack's configuration.
 
@@ -41,6 +42,7 @@ def parse(
         secret: The secret values: the top-level key of each, with or without the namespace, or its path.
         now: The time at which given certificates must be valid; None to skip that check.
         read_file: Returns the text of a file of the project. Raises ValueError with an explanation.
+        rules: The rules that span several values; none to render what no node would accept.
 
     Returns:
         The spec of the lab.
@@ -58,7 +60,7 @@ def parse(
     converter = SchemaConverter({**CONVERTERS, **readers}, problems)
     converted = converter.convert(schema, without_default_control_planes(decoded), f"{namespace}:")
     configuration = Configuration(namespace=namespace, lab=cast(LabValues, converted), now=now)
-    for rule in RULES:
+    for rule in rules:
         rule(configuration, problems)
     problems.raise_if_any()
     return build_spec(configuration.lab, secrets)

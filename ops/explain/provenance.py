@@ -10,12 +10,13 @@ A line comes from a configuration key if another value of the key changes the li
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from host.project_files import read_project_file
 from lab.config.parse import ConfigurationError, parse
+from lab.config.rules import RULES, Rule
 from lab.config.schema import project
 from lab.config.secrets import KeyPath
 from lab.node.render import services_of
@@ -223,15 +224,17 @@ class _Search:
     def _find_override_keys(self) -> None:
         probes = dict.fromkeys(FREE_FORM_KEYS, FIELD_PROBE) | dict.fromkeys(LAB_WIDE_FLAGS, FLAG_PROBE)
         for key, probe in probes.items():
-            texts = self._render((key, probe), "1")
+            # No program has the field or the flag of a probe.
+            texts = self._render((key, probe), "1", rules=())
             for path, text in (texts or {}).items():
                 if path in self._found.texts and probe in text:
                     self._found.override_keys[path] = key
 
-    def _render(self, path: KeyPath, value: Any) -> Texts | None:
+    def _render(self, path: KeyPath, value: Any, rules: Iterable[Rule] = RULES) -> Texts | None:
         """Return the service's texts with another value at a configuration path, None if that is no valid lab."""
         try:
-            spec = parse(varied(self._values, path, value), self._stack.secret, read_file=read_project_file)
+            values = varied(self._values, path, value)
+            spec = parse(values, self._stack.secret, read_file=read_project_file, rules=rules)
         except ConfigurationError:
             return None
         return self._rendered(spec)

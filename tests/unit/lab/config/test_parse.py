@@ -543,7 +543,9 @@ REFUSED = {
     "flag that the scheduler ignores": Refused(
         {"schedulerFlags": {"profiling": True}}, "schedulerFlags.profiling", "kube-scheduler ignores this flag"
     ),
-    "flag with a list": Refused({"schedulerFlags": {"v": [1]}}, "schedulerFlags.v", "must be text on one line"),
+    "flag with a list": Refused(
+        {"schedulerFlags": {"leader-elect": [True, False]}}, "schedulerFlags.leader-elect", "must have a single value"
+    ),
     "flag with null": Refused({"schedulerFlags": {"v": None}}, "schedulerFlags.v", "must be text on one line"),
     **{
         f"flag of etcd for membership: {flag}": Refused(
