@@ -473,11 +473,13 @@ class Addons:
     Attributes:
         dns: CoreDNS; None for no cluster DNS.
         metrics_server: True if metrics-server runs in the cluster.
+        volume_folder: Folder on each node for the volumes of the default StorageClass; empty for no such class.
         manifests: Further Kubernetes objects that the configuration names. They may contain secrets.
     """
 
     dns: DnsAddon | None = None
     metrics_server: bool = False
+    volume_folder: str = ""
     manifests: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
 
 

@@ -206,6 +206,7 @@ _RECIPES = {
     ),
     "coredns": _program_recipe("coredns"),
     "metrics-server": _program_recipe("metrics-server"),
+    "local-path-provisioner": _program_recipe("local-path-provisioner"),
 }
 
 

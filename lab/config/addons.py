@@ -1,4 +1,4 @@
-"""The add-ons in a configuration: the settings of CoreDNS."""
+"""The add-ons in a configuration: the settings of CoreDNS and of local-path-provisioner."""
 
 import re
 from collections.abc import Mapping
@@ -6,6 +6,7 @@ from ipaddress import ip_address
 from typing import Any, cast
 
 from lab.config.kubernetes_names import dns_subdomain
+from lab.config.node_paths import volume_folder
 from lab.config.problems import Problems
 from lab.config.schema import Converter, display_key, suggestion
 from lab.config.values import AddonsValues, Configuration, LabValues, Manifest
@@ -87,6 +88,7 @@ CONVERTERS: Mapping[str, Converter] = {
     "addons.dns.stubDomains": _stub_domains,
     "addons.dns.corefile[]": _corefile_line,
     "addons.dns.corefile": _corefile,
+    "addons.localPath.path": volume_folder,
 }
 """The converters of the keys of add-ons."""
 
@@ -105,7 +107,7 @@ def check_addons(configuration: Configuration, problems: Problems) -> None:
 
 def build_addons(lab: LabValues) -> Addons:
     """Build the add-ons from values that have no problem."""
-    dns = lab["addons"]["dns"]
+    dns, volumes = lab["addons"]["dns"], lab["addons"]["localPath"]
     return Addons(
         dns=DnsAddon(
             replicas=dns["replicas"],
@@ -116,5 +118,6 @@ def build_addons(lab: LabValues) -> Addons:
         if lab["clusterDnsAddon"]
         else None,
         metrics_server=lab["addons"]["metricsServer"]["enabled"],
+        volume_folder=volumes["path"] if volumes["enabled"] else "",
         manifests=tuple(document for each in cast(list[Manifest], lab["manifests"]) for document in each.objects),
     )

@@ -139,6 +139,17 @@ def _folder_path(text: str) -> str:
     return text
 
 
+def volume_folder(text: str) -> str:
+    """Check the path of a folder whose contents belong to pods.
+
+    Raises:
+        ValueError: The lab or the operating system uses the folder.
+    """
+    if explanation := _reserved_path_problem(_folder_path(text)):
+        raise ValueError(explanation)
+    return text
+
+
 def _home(text: str) -> str:
     return text if text == "/" else _folder_path(text)
 

@@ -115,11 +115,18 @@ class SwitchValues(TypedDict, total=False):
     enabled: bool
 
 
+class LocalPathValues(SwitchValues, total=False):
+    """The values of local-path-provisioner."""
+
+    path: str
+
+
 class AddonsValues(TypedDict, total=False):
     """The values of the add-ons."""
 
     dns: DnsAddonValues
     metricsServer: SwitchValues
+    localPath: LocalPathValues
 
 
 class LabValues(TypedDict, total=False):

@@ -1,9 +1,10 @@
-"""The add-ons: metrics, objects from a file, and a change that was made by hand."""
+"""The add-ons: metrics, objects from a file, volumes, and a change that was made by hand."""
 
 import json
 
+from lab.versions import image_reference
 from tests.support.cluster import WORKERS
-from tests.support.running_lab import RunningLab, wait_for
+from tests.support.running_lab import TIMEOUT, RunningLab, wait_for
 
 FILE = "extensions-test.yaml"
 
@@ -91,3 +92,42 @@ def test_a_change_by_hand_is_named_and_repaired(lab: RunningLab) -> None:
     outcome = lab.up()
     assert outcome.succeeded, outcome.output
     assert lab.verify() == []
+
+
+CLAIM = """
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: volume-test}
+spec:
+  accessModes: [ReadWriteOnce]
+  resources: {requests: {storage: 1Mi}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: volume-test}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: writer
+    image: IMAGE
+    imagePullPolicy: IfNotPresent
+    command: [sh, -c, "echo started >>/data/starts && sleep 100000"]
+    volumeMounts: [{name: data, mountPath: /data}]
+  volumes: [{name: data, persistentVolumeClaim: {claimName: volume-test}}]
+"""
+
+
+def test_a_volume_outlives_its_pod_but_not_its_claim(lab: RunningLab) -> None:
+    manifest = CLAIM.replace("IMAGE", image_reference("busybox"))
+    starts = ("exec", "volume-test", "--", "cat", "/data/starts")
+    try:
+        for count in (1, 2):
+            lab.kubectl("apply", "--filename=-", stdin=manifest)
+            lab.kubectl("wait", "pod/volume-test", "--for=condition=Ready", f"--timeout={TIMEOUT}s")
+            assert lab.kubectl(*starts).split() == ["started"] * count
+            node = lab.kubectl("get", "pod", "volume-test", "--output=jsonpath={.spec.nodeName}")
+            lab.kubectl("delete", "pod", "volume-test")
+    finally:
+        lab.kubectl("delete", "pod/volume-test", "pvc/volume-test", "--ignore-not-found")
+    folders = "ls /var/lib/local-path-provisioner"
+    wait_for("the folder of the volume is deleted", lambda: not lab.ssh(node, folders).split())

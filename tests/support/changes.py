@@ -201,11 +201,12 @@ def _addons(spec: Spec, node: Node) -> object:
         return None
     replicas = min(2, len(spec.addon_candidates))
     dns = (spec.networks.cluster_dns, spec.networks.cluster_domain, replicas) if spec.addons.dns else None
-    has_pods = spec.addons.dns or spec.addons.metrics_server
+    has_pods = spec.addons.dns or spec.addons.metrics_server or spec.addons.volume_folder
     pods = [placed.name for placed in spec.addon_nodes] if has_pods else None
     return (
         dns,
         spec.addons.metrics_server,
+        spec.addons.volume_folder,
         pods,
         spec.network_policy,
         node.address,
@@ -526,6 +527,9 @@ KINDS: Mapping[str, Kind] = {
     "field moved": _moved,
     "DNS add-on": _one_of({"clusterDnsAddon": (True, False)}),
     "metrics-server": _one_of({"addons": ({}, {"metricsServer": {"enabled": False}})}),
+    "default StorageClass": _one_of(
+        {"addons": ({}, {"localPath": {"enabled": False}}, {"localPath": {"path": "/srv/volumes"}})}
+    ),
     "network policies": _one_of({"networkPolicy": (True, False)}),
     "no service": _one_of(
         {

@@ -304,7 +304,7 @@ class RunningLab:
             return all(self.ssh(node["name"], is_active, check=False).strip() == "inactive" for node in self.workers)
 
         wait_for("images on every worker", images_are_imported)
-        for deployment in ("coredns", "metrics-server"):
+        for deployment in ("coredns", "metrics-server", "local-path-provisioner"):
             self.kubectl(
                 "--namespace=kube-system", "rollout", "status", f"deployment/{deployment}", f"--timeout={TIMEOUT}s"
             )

@@ -6,6 +6,7 @@ from lab.node import bootstrap
 from lab.node.addons.addon import Addon
 from lab.node.addons.cluster_dns import cluster_dns
 from lab.node.addons.kubelet_access import kubelet_access
+from lab.node.addons.local_path import local_path
 from lab.node.addons.metrics_server import metrics_server
 from lab.node.addons.network_policy_access import network_policy_access
 from lab.node.service import Image
@@ -17,6 +18,7 @@ ADDONS = (
     Addon(objects=bootstrap.certificate_access, enabled=lambda spec: spec.tls_bootstrap),
     Addon(objects=cluster_dns, enabled=lambda spec: spec.addons.dns is not None, images=("coredns",)),
     Addon(objects=metrics_server, enabled=lambda spec: spec.addons.metrics_server, images=("metrics-server",)),
+    Addon(objects=local_path, enabled=lambda spec: spec.addons.volume_folder != "", images=("local-path-provisioner",)),
     # The objects of the user come last, because they may need those of the lab.
     Addon(objects=lambda spec: [dict(document) for document in spec.addons.manifests]),
 )

@@ -47,3 +47,16 @@ def test_settings_of_coredns_are_read() -> None:
 )
 def test_nonsense_is_refused(dns: dict[str, Any], message: str) -> None:
     assert message in refusal(dns)
+
+
+def test_volumes_can_be_elsewhere_or_off() -> None:
+    assert parse({"addons": {"localPath": {"path": "/srv/volumes"}}}).addons.volume_folder == "/srv/volumes"
+    assert parse({"addons": {"localPath": {"enabled": False}}}).addons.volume_folder == ""
+
+
+@pytest.mark.parametrize(
+    "path", ["volumes", "/var/lib", "/var/lib/etcd/volumes", "/etc/ssh", "/srv/{name}", "/srv/../x"]
+)
+def test_volumes_stay_out_of_folders_of_others(path: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"hardway:addons\.localPath\.path"):
+        parse({"addons": {"localPath": {"path": path}}})
