@@ -55,6 +55,7 @@ class Pki(pulumi.ComponentResource):
         self._spec = args.spec
         self._keys: dict[str, Secret] = {}
         self._certificates: dict[str, pulumi.Output[str]] = {}
+        self._starts: dict[str, pulumi.Output[str]] = {}
         self._signing_certificates: dict[str, pulumi.Output[str]] = {}
         self._fingerprints: dict[str, pulumi.Output[str]] = {}
         if args.spec.join:
@@ -89,6 +90,10 @@ class Pki(pulumi.ComponentResource):
         if credential.part is Part.KEY:
             return self._keys[credential.identity].text
         return self._certificates[credential.identity]
+
+    def valid_from(self, credential: Credential) -> pulumi.Output[str]:
+        """Return the time from which a certificate is valid, as in RFC 3339; empty for a given certificate."""
+        return self._starts.get(credential.identity) or pulumi.Output.from_input("")
 
     def fingerprint(self, credential: Credential) -> pulumi.Output[str]:
         """Return the text that identifies a credential without revealing it; not secret."""
@@ -147,6 +152,7 @@ class Pki(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self),
         )
         self._certificates[name] = self._signing_certificates[name] = certificate.cert_pem
+        self._starts[name] = certificate.validity_start_time
 
     def _create_certificate(self, name: str, identity: Identity) -> None:
         authority = authority_identity(identity.authority)
@@ -172,6 +178,7 @@ class Pki(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self),
         )
         self._certificates[name] = certificate.cert_pem
+        self._starts[name] = certificate.validity_start_time
 
 
 def _given_key(key: PrivateKey) -> Secret:

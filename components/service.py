@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import pulumi
@@ -12,7 +13,7 @@ from components.pki import Pki
 from components.preview import CONFIG_HASH, RestartAnnouncement
 from components.rollout import Rollout
 from lab.node.paths import PROGRAMS, STORE
-from lab.node.service import Binary, Composition, Image, Service, config_hash, contents, digest, manifest
+from lab.node.service import Binary, Composition, Image, Part, Service, config_hash, contents, digest, manifest
 from lab.secrets import hidden_texts, keyed_fingerprint
 
 
@@ -134,35 +135,45 @@ def _seal(args: NodeServiceArgs) -> pulumi.Output[dict[str, str]]:
     Digests of secret texts are keyed, because the state shows them.
     """
     credentials = args.service.credentials
+    starts = [args.pki.valid_from(each) for each in credentials if each.part is Part.CERTIFICATE]
     key = [args.fingerprint_key] if args.service.secret_files else []
 
-    def seal(texts: Sequence[str]) -> dict[str, str]:
-        texts, keys = texts[: len(credentials)], texts[len(credentials) :]
+    def seal(values: Sequence[str]) -> dict[str, str]:
+        texts, values = values[: len(credentials)], values[len(credentials) :]
+        starts_of_validity, keys = values[: len(starts)], values[len(starts) :]
         credential_text = dict(zip(credentials, texts, strict=True)).__getitem__
         listing = manifest(args.service, credential_text, args.digests.__getitem__)
         hashed = config_hash(listing)
-        payload = _payload(args, listing, hashed, contents(args.service, credential_text))
+        files = contents(args.service, credential_text)
+        payload = _payload(args, listing, hashed, files, valid_from=max(map(_seconds, starts_of_validity), default=0))
         digests = {"digest": digest(listing), "config_hash": hashed}
         for fingerprint_key in keys:
             digests = {name: keyed_fingerprint(fingerprint_key, text) for name, text in digests.items()}
         return {**digests, "payload": payload}
 
-    return pulumi.Output.all(*map(args.pki.text, credentials), *key).apply(seal)
+    return pulumi.Output.all(*map(args.pki.text, credentials), *starts, *key).apply(seal)
+
+
+def _seconds(time: str) -> int:
+    """Return a time in the format of RFC 3339 as seconds since 1970; 0 for an empty text."""
+    return int(datetime.fromisoformat(time).timestamp()) if time else 0
 
 
 def _fingerprint(args: NodeServiceArgs, text: str) -> pulumi.Output[str]:
     return pulumi.Output.unsecret(args.fingerprint_key.apply(lambda key: keyed_fingerprint(key, text)))
 
 
-def _payload(args: NodeServiceArgs, listing: str, hashed: str, files: Mapping[str, str]) -> str:
+def _payload(args: NodeServiceArgs, listing: str, hashed: str, files: Mapping[str, str], valid_from: int) -> str:
     """Return the standard input of `service apply`.
 
-    It has the manifest, the config hash, settings, texts that no message shows, files and links to binaries.
+    It has the manifest, the config hash, settings, the time from which the certificates are valid, texts that no
+    message shows, files and links to binaries.
     """
     service = args.service
     return archive(
         {"manifest": Packed(content=listing.encode()), "config-hash": Packed(content=hashed.encode())}
         | {name: Packed(content=text.encode()) for name, text in _settings(args).items()}
+        | {"valid-from": Packed(content=str(valid_from).encode())}
         | ({"secrets": Packed(content=_lines(hidden_texts(service.secrets)))} if service.secrets else {})
         | {
             f"root{path}": Packed(content=files[path].encode(), mode=file.mode, owner=file.owner)

@@ -9,6 +9,7 @@ import random
 import shlex
 import shutil
 import socket
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -656,6 +657,31 @@ def test_killed_run_without_changes_restarts_nothing(node: Node) -> None:
         assert node.applied(OLD) == "tool: unchanged"
         node.assert_at(OLD)
     assert node.starts() == 1
+
+
+# Certificates that are not valid yet
+
+
+def test_certificate_is_used_once_the_clock_reaches_its_start(node: Node) -> None:
+    start = time.time() + 2
+    result = node.apply(NEW, valid_from=start)
+    assert result.code == 0, result.error
+    assert "waiting" in result.output
+    assert time.time() >= int(start)
+    node.assert_at(NEW)
+
+
+def test_clock_that_is_far_behind_is_named(node: Node) -> None:
+    result = node.apply(NEW, valid_from=time.time() + 3600)
+    assert result.code != 0
+    assert "clock is behind" in result.error
+    node.assert_at(OLD)
+    assert node.starts() == 1
+
+
+def test_clock_does_not_matter_without_changes(node: Node) -> None:
+    result = node.apply(OLD, valid_from=time.time() + 3600)
+    assert (result.code, result.output) == (0, "tool: unchanged\n")
 
 
 # A full disk

@@ -149,10 +149,17 @@ class Node(Sandbox):
     """A node and its store."""
 
     def apply(
-        self, service: Service, *, repair: str = "", timeout: int = 1, kill: tuple[int, str] | None = None
+        self,
+        service: Service,
+        *,
+        repair: str = "",
+        timeout: int = 1,
+        valid_from: float = 0,
+        kill: tuple[int, str] | None = None,
     ) -> Run:
         """Apply a service as the components of the program do."""
-        return self.run("apply", service.name, stdin=self.payload(service, repair, timeout), kill=kill)
+        stdin = self.payload(service, repair, timeout, valid_from)
+        return self.run("apply", service.name, stdin=stdin, kill=kill)
 
     def applied(self, service: Service, *, repair: str = "") -> str:
         """Apply a service successfully. Return the output."""
@@ -164,7 +171,9 @@ class Node(Sandbox):
         """Remove the service."""
         return self.run("remove", "tool", kill=kill)
 
-    def payload(self, service: Service, repair: str = "", timeout: int = 1, *, config_hash: bool = True) -> str:
+    def payload(
+        self, service: Service, repair: str = "", timeout: int = 1, valid_from: float = 0, *, config_hash: bool = True
+    ) -> str:
         """Return the payload of `service apply`, with or without its config hash."""
         settings = {
             "unit": service.unit or "",
@@ -180,6 +189,7 @@ class Node(Sandbox):
             {"manifest": Packed(content=manifest_of(service).encode())}
             | ({"config-hash": Packed(content=hash_of(manifest_of(service)).encode())} if config_hash else {})
             | {name: Packed(content=text.encode()) for name, text in settings.items()}
+            | {"valid-from": Packed(content=str(int(valid_from)).encode())}
             | {"secrets": Packed(content="".join(f"{text}\n" for text in hidden_texts(service.secrets)).encode())}
             | {
                 f"root{path}": Packed(content=texts[path].encode(), mode=file.mode, owner=file.owner)
