@@ -1,8 +1,8 @@
 """Tests the basic functions of a running cluster: `python3 -m ops.smoke --help`.
 
-It starts pods on every node that runs pods, then tests pod-to-pod connections, Services by address and by name, logs,
-and commands in pods. It only uses kubectl, as a user does, and deletes everything that it created. `verify` compares
-the nodes with the stack; `smoke` tests that they work.
+It starts pods on every node that runs pods, then tests pod-to-pod connections, Services by address and by name, a
+webhook, logs, and commands in pods. It only uses kubectl, as a user does, and deletes everything that it created.
+`verify` compares the nodes with the stack; `smoke` tests that they work.
 
 `--json` prints:
 

@@ -47,7 +47,7 @@ def main(
     """
     options_parser = parser(
         "smoke",
-        "Tests pods on every node, Services, names, logs and commands in pods; leaves nothing behind.",
+        "Tests pods on every node, Services, names, a webhook, logs and commands in pods; leaves nothing behind.",
         "Exit code: 0 all checks succeeded, 1 a check failed, 2 the cluster could not be tested.",
     )
     options = parse(options_parser, arguments)

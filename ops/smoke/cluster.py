@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ops.clients import output
+from ops.smoke.objects import object_of_the_webhook
 
 TIMEOUT = 600
 """Seconds that pods may take to start and a namespace to disappear: an emulated node is slow, and may still import
@@ -54,6 +55,10 @@ class Cluster:
         answer = json.loads(self._kubectl("get", "--raw=/apis/metrics.k8s.io/v1beta1/nodes"))
         return [item["metadata"]["name"] for item in answer["items"]]
 
+    def create_for_webhook(self) -> None:
+        """Create an object that needs the webhook. It is not stored."""
+        self._kubectl("create", "--dry-run=server", "--filename=-", stdin=object_of_the_webhook(self.namespace))
+
     def execute(self, pod: str, command: Sequence[str]) -> str:
         """Run a command in a pod and return its output."""
         return self._kubectl("exec", pod, "--", *command)
@@ -63,8 +68,9 @@ class Cluster:
         return self._kubectl("logs", f"--selector=app={app}", "--prefix", "--tail=-1", "--ignore-errors")
 
     def remove(self) -> None:
-        """Delete the namespace if it exists, and wait until all of it is gone."""
-        self._kubectl("delete", "namespace", self.namespace, "--ignore-not-found", f"--timeout={TIMEOUT}s")
+        """Delete the webhook and the namespace if they exist, and wait until all of it is gone."""
+        objects = [f"{kind}/{self.namespace}" for kind in ("validatingwebhookconfiguration", "namespace")]
+        self._kubectl("delete", *objects, "--ignore-not-found", f"--timeout={TIMEOUT}s")
 
     def _kubectl(self, *arguments: str, stdin: str = "", namespace: str = "") -> str:
         command = ("kubectl", f"--kubeconfig={self.kubeconfig}", f"--namespace={namespace or self.namespace}")

@@ -1,4 +1,4 @@
-"""The objects of the test: a namespace with a web server on every node, and Services over the servers."""
+"""The objects of the test: a namespace with a web server on every node, Services over the servers, and a webhook."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,13 +10,20 @@ from lab.versions import image_reference
 WEB = "web"
 """Name of the web servers, which are in the pod network, and of the Service over them."""
 
+PEER = "peer"
+"""Name of the pods that fetch from the web server on their own node."""
+
 OWN = "own"
 """Name of the Service that leads a pod to the web server on its own node, which is the pod itself."""
 
 HOST = "host"
 """Name of the pods in the host network, which have the same view of the network as the node."""
 
+HOOK = "hook"
+"""Name of the Service that the API server calls as a webhook, and label of the object that needs the webhook."""
+
 PORT = 8080
+HOOK_PORT = 8443
 UNSERVED_PORT = 81
 """A port of the Services that leads to no server."""
 
@@ -26,15 +33,29 @@ SERVING = "serving as"
 """Start of the first line in a web server's log. The pod's name follows."""
 
 
-# busybox writes the address as [::ffff:10.200.0.5].
+# busybox writes the address as [::ffff:10.200.0.5]. The answer on HOOK_PORT is not TLS, which the API server reports.
+# It must come at once: a web server would wait for the end of a line, which TLS may not send.
 _SERVE = f"""\
-echo "{SERVING} $POD" && echo "$POD" >/tmp/index.html && mkdir /tmp/cgi-bin &&
-cat >/tmp/{CLIENT} <<'EOF' && chmod +x /tmp/{CLIENT} && exec httpd -f -p {PORT} -h /tmp
+set -e
+echo "{SERVING} $POD"
+echo "$POD" >/tmp/index.html
+mkdir /tmp/cgi-bin
+cat >/tmp/{CLIENT} <<'EOF'
 #!/bin/sh
 address=${{REMOTE_ADDR##*:}}
 printf '\\n%s %s\\n' "$POD" "${{address%]}}"
 EOF
+cat >/tmp/refuse <<'EOF'
+#!/bin/sh
+printf 'HTTP/1.0 400 Bad Request\\r\\n\\r\\n'
+sleep 1
+EOF
+chmod +x /tmp/{CLIENT} /tmp/refuse
+nc -ll -p {HOOK_PORT} -e /tmp/refuse &
+exec httpd -f -p {PORT} -h /tmp
 """
+
+_IDLE = "while true; do sleep 3600; done"
 
 
 def manifest(namespace: str, nodes: Sequence[str]) -> str:
@@ -48,6 +69,8 @@ def manifest(namespace: str, nodes: Sequence[str]) -> str:
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}},
         _service(namespace, WEB),
         _service(namespace, OWN, internalTrafficPolicy="Local"),
+        _service(namespace, HOOK, ports=[{"port": 443, "targetPort": HOOK_PORT}]),
+        _webhook(namespace),
         _daemon_set(
             namespace,
             nodes,
@@ -55,9 +78,39 @@ def manifest(namespace: str, nodes: Sequence[str]) -> str:
             _SERVE,
             {"readinessProbe": {"httpGet": {"path": "/index.html", "port": PORT}, "periodSeconds": 2}},
         ),
-        _daemon_set(namespace, nodes, HOST, "while true; do sleep 3600; done", {}, hostNetwork=True),
+        _daemon_set(namespace, nodes, PEER, _IDLE, {}),
+        _daemon_set(namespace, nodes, HOST, _IDLE, {}, hostNetwork=True),
     )
     return yaml.safe_dump_all(objects, sort_keys=False)
+
+
+def object_of_the_webhook(namespace: str) -> str:
+    """Return an object as YAML that the API server does not create without the webhook."""
+    metadata = {"name": "tried", "namespace": namespace, "labels": {"app": HOOK}}
+    return yaml.safe_dump({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})
+
+
+def _webhook(namespace: str) -> dict[str, Any]:
+    """Return a webhook with the name of the namespace, because it is an object of the whole cluster."""
+    return {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": namespace},
+        "webhooks": [
+            {
+                "name": "hook.hardway.example",
+                "admissionReviewVersions": ["v1"],
+                "sideEffects": "None",
+                "clientConfig": {"service": {"name": HOOK, "namespace": namespace}},
+                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+                # Not the ConfigMaps that the controller manager creates in every namespace.
+                "objectSelector": {"matchLabels": {"app": HOOK}},
+                "rules": [
+                    {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]}
+                ],
+            }
+        ],
+    }
 
 
 def _service(namespace: str, name: str, **spec: Any) -> dict[str, Any]:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ops.smoke.objects import HOST, WEB
+from ops.smoke.objects import HOST, PEER, WEB
 from ops.smoke.rows import Result, Row
 
-PLACES = {WEB: "pod on {}", HOST: "host network of {}"}
+PLACES = {WEB: "pod on {}", PEER: "second pod on {}", HOST: "host network of {}"}
 """Description of the place of an app's pod on a node."""
 
 

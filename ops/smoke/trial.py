@@ -9,8 +9,8 @@ from typing import Any
 
 from ops.clients import CommandError
 from ops.smoke.cluster import Cluster
-from ops.smoke.objects import CLIENT, HOST, OWN, PORT, SERVING, UNSERVED_PORT, WEB
-from ops.smoke.pods import Pod, pods_of
+from ops.smoke.objects import CLIENT, HOOK, OWN, PEER, PORT, SERVING, UNSERVED_PORT, WEB
+from ops.smoke.pods import PLACES, Pod, pods_of
 from ops.smoke.rows import Result, Row
 from system import console
 
@@ -22,6 +22,9 @@ FETCH = ("sh", "-c", Path(__file__).with_name("fetch").read_text(), "fetch", str
 
 NO_POD = "no pod serves there"
 """Reason for skipping a check because of a pod that has a failed row already."""
+
+PLAIN_ANSWER = "server gave HTTP response to HTTPS client"
+"""Go's error about an answer that is not TLS."""
 
 MAX_NODES_FOR_ALL_PAIRS = 4
 """With more nodes than this, each pod only fetches from the next node's pod, not from all."""
@@ -70,7 +73,7 @@ def run_checks(cluster: Cluster, nodes: Sequence[str]) -> list[Row]:
     try:
         console.say(f"waiting for the pods on {', '.join(nodes)}")
         # A failed wait needs no row: the state of each pod is read below.
-        for waiting in [pool.submit(cluster.wait_for_daemon_set, app) for app in (WEB, HOST)]:
+        for waiting in [pool.submit(cluster.wait_for_daemon_set, app) for app in PLACES]:
             waiting.exception()
         has_dns = pool.submit(cluster.has_dns)
         items = cluster.pods_and_services()
@@ -79,16 +82,35 @@ def run_checks(cluster: Cluster, nodes: Sequence[str]) -> list[Row]:
         console.say("fetching from every pod, every node and the Service")
         rows = {pod: pool.submit(_fetch_all, cluster, pod, each) for pod, each in fetches.items()}
         logs = pool.submit(_check_logs, cluster, [pod for pod in pods.values() if pod.app == WEB])
+        webhook = pool.submit(_check_webhook, cluster, any(pod.app == WEB and not pod.trouble for pod in pods.values()))
         aggregated = pool.submit(_check_aggregated_api, cluster)
         found = [pod.row for pod in pods.values()]
         found += [row for each in rows.values() for row in each.result()] + logs.result()
-        found.append(aggregated.result())
+        found += [webhook.result(), aggregated.result()]
     finally:
         # After an interruption nothing waits for running commands: they end when the pods are deleted.
         pool.shutdown(wait=False, cancel_futures=True)
     # Group the rows by check. Sorting keeps the order within a check.
     checks = list(dict.fromkeys(row.check for row in found))
     return sorted(found, key=lambda row: checks.index(row.check))
+
+
+def _check_webhook(cluster: Cluster, is_served: bool) -> Row:
+    """Check that the API server calls a webhook in a pod, and reports that its answer is not TLS."""
+    target = f"Service {HOOK}"
+    if not is_served:
+        return Row(check="webhook", target=target, result=Result.SKIPPED, reason=NO_POD)
+    began, answer = time.monotonic(), ""
+    while PLAIN_ANSWER not in answer and time.monotonic() < began + FETCH_TIMEOUT:
+        if answer:
+            time.sleep(1)
+        try:
+            cluster.create_for_webhook()
+            answer = "the object was created without the webhook"
+        except CommandError as error:
+            answer = str(error)
+    result, reason = (Result.OK, "") if PLAIN_ANSWER in answer else (Result.FAILED, answer)
+    return Row(check="webhook", target=target, result=result, seconds=time.monotonic() - began, reason=reason)
 
 
 def _check_aggregated_api(cluster: Cluster) -> Row:
@@ -125,16 +147,13 @@ def _fetches(
     """
     servers = [each for (app, _), each in pods.items() if app == WEB]
     serving = frozenset(each.name for each in servers if not each.trouble)
+    if pod.app == PEER:
+        [server] = [each for each in servers if each.node == pod.node]
+        yield _fetch_from(server, pod, "pod to pod on its node")
+        return
     in_pod_network = pod.app == WEB
-    # A server sees the address of the pod or node that connects, without translation.
     for server in _others(pod, servers):
-        yield Fetch(
-            check="pod to pod" if in_pod_network else "node to pod",
-            target=server.place,
-            url=f"http://{server.address}:{PORT}/{CLIENT}",
-            answers=frozenset([f"{server.name} {pod.address}"]),
-            skipped=NO_POD if server.trouble else "",
-        )
+        yield _fetch_from(server, pod, "pod to pod" if in_pod_network else "node to pod")
     skipped = "" if serving else NO_POD
     yield Fetch(
         check="Service by address",
@@ -164,6 +183,17 @@ def _fetches(
             answers=serving,
             skipped=skipped if has_dns else "the cluster has no DNS",
         )
+
+
+def _fetch_from(server: Pod, pod: Pod, check: str) -> Fetch:
+    """Return the fetch of a server's page. A server sees the address of the pod or node, without translation."""
+    return Fetch(
+        check=check,
+        target=server.place,
+        url=f"http://{server.address}:{PORT}/{CLIENT}",
+        answers=frozenset([f"{server.name} {pod.address}"]),
+        skipped=NO_POD if server.trouble else "",
+    )
 
 
 def _others(pod: Pod, servers: Sequence[Pod]) -> list[Pod]:

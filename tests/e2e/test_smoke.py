@@ -8,7 +8,7 @@ def test_smoke_covers_every_node(lab: RunningLab) -> None:
     outcome = lab.hardway("smoke")
     assert outcome.succeeded, outcome.output
     for worker in WORKERS:
-        for place in (f"pod on {worker}", f"host network of {worker}"):
+        for place in (f"pod on {worker}", f"second pod on {worker}", f"host network of {worker}"):
             assert place in outcome.output
     assert " 0 failed, 0 skipped" in outcome.output
     assert "hardway-smoke" not in lab.kubectl("get", "namespaces", "--output=name")

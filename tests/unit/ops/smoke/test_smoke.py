@@ -1,10 +1,11 @@
 """The checks of `python3 -m ops.smoke`, its output and its cleanup, with a fake cluster."""
 
+import itertools
 import json
 import os
 import re
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from ops.smoke.objects import manifest
 
 ADDRESSES = {"node-0": "10.200.0.5", "node-1": "10.200.1.5", "node-2": "10.200.2.5"}
 SERVICE = "10.32.0.99"
+PLAIN = "failed calling webhook: server gave HTTP response to HTTPS client"
 OWN = "10.32.0.98"
 """Address of the Service that leads a pod to itself."""
 
@@ -77,10 +79,11 @@ class Lab:
     log: str = ""
     refusal: str = "wget: can't connect to remote host (10.32.0.99): Connection refused"
     seen: dict[str, str] = field(default_factory=dict)
+    webhook: Iterator[str] = field(default_factory=lambda: itertools.repeat(PLAIN))
     before: Callable[[str], None] = lambda _: None
 
     def __post_init__(self) -> None:
-        self.items = [pod(app, node) for app in ("web", "host") for node in self.workers]
+        self.items = [pod(app, node) for app in ("web", "peer", "host") for node in self.workers]
         for name, address in (("own", OWN), ("web", SERVICE)):
             self.items.append({"kind": "Service", "metadata": {"name": name}, "spec": {"clusterIP": address}})
         self.log = "".join(f"[pod/web-of-{node}/web] serving as web-of-{node}\n" for node in self.workers)
@@ -135,6 +138,10 @@ class FakeCluster(Cluster):
     def has_dns(self) -> bool:
         return self.lab.dns
 
+    def create_for_webhook(self) -> None:
+        if answer := next(self.lab.webhook):
+            raise CommandError(answer)
+
     def measured_nodes(self) -> list[str] | None:
         return self.lab.measured
 
@@ -184,20 +191,22 @@ def test_healthy_cluster(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(lab) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("  ")[0] for line in lines[1:-1]] == [
-        *["pod starts"] * 4,
+        *["pod starts"] * 6,
         *["pod to pod"] * 2,
         *["Service by address"] * 4,
         *["Service refuses"] * 4,
         *["pod to itself"] * 2,
         *["Service by name"] * 2,
         *["exec"] * 2,
+        *["pod to pod on its node"] * 2,
         *["node to pod"] * 2,
         *["logs"] * 2,
+        "webhook",
         "aggregated API",
         "removal",
     ]
-    assert lines[-1] == "26 checks: 26 ok, 0 failed, 0 skipped"
-    assert re.split("  +", lines[5])[:4] == ["pod to pod", "pod on node-0", "pod on node-1", "ok"]
+    assert lines[-1] == "31 checks: 31 ok, 0 failed, 0 skipped"
+    assert re.split("  +", lines[7])[:4] == ["pod to pod", "pod on node-0", "pod on node-1", "ok"]
     assert lab.done[0] == "create"
     assert lab.done[-1] == "remove"
 
@@ -246,6 +255,8 @@ def test_each_pod_fetches_all_by_one_command(run: Run) -> None:
     assert lab.fetched == {
         "web-of-node-0": [page("10.200.1.5"), *services, f"http://{OWN}/", "http://web/"],
         "web-of-node-1": [page("10.200.0.5"), *services, f"http://{OWN}/", "http://web/"],
+        "peer-of-node-0": [page("10.200.0.5")],
+        "peer-of-node-1": [page("10.200.1.5")],
         "host-of-node-0": [page("10.200.1.5"), *services],
         "host-of-node-1": [page("10.200.0.5"), *services],
     }
@@ -272,6 +283,7 @@ def test_wrong_answer_fails(run: Run, capsys: pytest.CaptureFixture[str]) -> Non
         ("pod to pod", "pod on node-0", "pod on node-1", "wget: can't connect to remote host"),
         ("Service by name", "pod on node-0", "Service web", "no answer"),
         ("Service by name", "pod on node-1", "Service web", "no answer"),
+        ("pod to pod on its node", "second pod on node-1", "pod on node-1", "wget: can't connect to remote host"),
         ("node to pod", "host network of node-0", "pod on node-1", "wget: can't connect to remote host"),
     ]
 
@@ -323,6 +335,7 @@ def test_pod_that_is_not_ready_fails_with_its_reason(
         ("pod to itself", "pod on node-1", f"Service {OWN}"),
         ("Service by name", "pod on node-1", "Service web"),
         ("exec", "", "pod on node-1"),
+        ("pod to pod on its node", "second pod on node-1", "pod on node-1"),
         ("node to pod", "host network of node-0", "pod on node-1"),
         ("logs", "", "pod on node-1"),
     ]
@@ -366,6 +379,19 @@ def test_failed_exec_fails_all_fetches_of_the_pod(run: Run, capsys: pytest.Captu
         "Service by name",
         "exec",
     ]
+
+
+def test_webhook_may_take_a_while(run: Run) -> None:
+    assert run(Lab(webhook=iter(["", "connection refused", PLAIN]))) == 0
+
+
+def test_webhook_that_is_not_called_fails(
+    run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ops.smoke.trial.FETCH_TIMEOUT", 1)
+    assert run(Lab(webhook=itertools.repeat("context deadline exceeded")), "--stack", "dev", "--json") == 1
+    [failed] = [row for row in rows(capsys.readouterr().out) if row["result"] == "failed"]
+    assert (failed["check"], failed["reason"]) == ("webhook", "context deadline exceeded")
 
 
 def test_incomplete_log_fails(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
@@ -446,10 +472,11 @@ def test_every_run_has_its_own_namespace(run: Run, capsys: pytest.CaptureFixture
 def test_objects_are_in_the_namespace_and_tolerate_taints() -> None:
     first, *others = yaml.safe_load_all(manifest("somewhere", ["node-0", "node-1"]))
     assert (first["kind"], first["metadata"]["name"]) == ("Namespace", "somewhere")
-    assert {each["metadata"]["namespace"] for each in others} == {"somewhere"}
+    assert {each["metadata"].get("namespace") for each in others} == {"somewhere", None}
+    assert [each["metadata"]["name"] for each in others if "namespace" not in each["metadata"]] == ["somewhere"]
     templates = [each["spec"]["template"]["spec"] for each in others if each["kind"] == "DaemonSet"]
-    assert [template["tolerations"] for template in templates] == [[{"operator": "Exists"}]] * 2
-    assert [template.get("hostNetwork", False) for template in templates] == [False, True]
+    assert [template["tolerations"] for template in templates] == [[{"operator": "Exists"}]] * 3
+    assert [template.get("hostNetwork", False) for template in templates] == [False, False, True]
     for template in templates:
         (terms,) = template["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"].values()
         assert [field["values"] for term in terms for field in term["matchFields"]] == [["node-0"], ["node-1"]]
