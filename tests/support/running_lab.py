@@ -302,10 +302,14 @@ class RunningLab:
             return all(self.ssh(node["name"], is_active, check=False).strip() == "inactive" for node in self.workers)
 
         wait_for("images on every worker", images_are_imported)
+        self.wait_for_cluster_dns()
+
+    def wait_for_cluster_dns(self, timeout: float = TIMEOUT) -> None:
+        """Wait until the pods of CoreDNS are ready."""
         # Without --watch=false, it fails once 10 minutes have passed without progress. The first of them pass before
         # the nodes are there.
         status = ("--namespace=kube-system", "rollout", "status", "deployment/coredns", "--watch=false")
-        wait_for("CoreDNS", lambda: "successfully rolled out" in self.kubectl(*status, check=False))
+        wait_for("CoreDNS", lambda: "successfully rolled out" in self.kubectl(*status, check=False), timeout)
 
     def restarts(self, action: Callable[[], Any]) -> set[Service]:
         """Return the services that an action restarts. Services that it adds or removes do not count."""
