@@ -10,7 +10,7 @@ from tests.support.profile import brought_up
 from tests.support.running_lab import RunningLab
 from tests.support.selection import file_name, keep_files, named
 
-MINUTES = {"bootstrap": 40, "ha": 60, "join": 20, "userdata": 30}
+MINUTES = {"bootstrap": 50, "ha": 60, "join": 30, "userdata": 35}
 """The minutes that the tests of each stack that can be drawn take on a very slow machine."""
 
 PROFILES = sorted(file.stem.removeprefix("test_") for file in Path(__file__).parent.glob("test_*.py"))

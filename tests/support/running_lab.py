@@ -46,6 +46,9 @@ UNITS = (
 )
 """The systemd units of all services."""
 
+ADDONS = ("coredns", "metrics-server", "local-path-provisioner")
+"""The Deployments of the add-ons that every lab has."""
+
 Service = tuple[str, str]
 """A node's name and a service's name."""
 
@@ -304,10 +307,15 @@ class RunningLab:
             return all(self.ssh(node["name"], is_active, check=False).strip() == "inactive" for node in self.workers)
 
         wait_for("images on every worker", images_are_imported)
-        for deployment in ("coredns", "metrics-server", "local-path-provisioner"):
-            self.kubectl(
-                "--namespace=kube-system", "rollout", "status", f"deployment/{deployment}", f"--timeout={TIMEOUT}s"
-            )
+        for deployment in ADDONS:
+            self.wait_for_addon(deployment)
+
+    def wait_for_addon(self, deployment: str, timeout: float = TIMEOUT) -> None:
+        """Wait until the pods of an add-on's Deployment are ready."""
+        # Without --watch=false, it fails once 10 minutes have passed without progress. The first of them pass before
+        # the nodes are there.
+        status = ("--namespace=kube-system", "rollout", "status", f"deployment/{deployment}", "--watch=false")
+        wait_for(deployment, lambda: "successfully rolled out" in self.kubectl(*status, check=False), timeout)
 
     def restarts(self, action: Callable[[], Any]) -> set[Service]:
         """Return the services that an action restarts. Services that it adds or removes do not count."""

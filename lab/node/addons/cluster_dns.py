@@ -84,8 +84,13 @@ def _dns_pod(spec: Spec) -> Object:
                     "readOnlyRootFilesystem": True,
                     "capabilities": {"drop": ["ALL"], "add": ["NET_BIND_SERVICE"]},
                 },
-                "livenessProbe": {"httpGet": {"path": "/health", "port": 8080}, "failureThreshold": 5},
-                "readinessProbe": {"httpGet": {"path": "/ready", "port": 8181}},
+                # On an emulated node, an answer takes longer than the default of one second.
+                "livenessProbe": {
+                    "httpGet": {"path": "/health", "port": 8080},
+                    "timeoutSeconds": 10,
+                    "failureThreshold": 5,
+                },
+                "readinessProbe": {"httpGet": {"path": "/ready", "port": 8181}, "timeoutSeconds": 10},
                 "volumeMounts": [{"name": "config", "mountPath": "/etc/coredns", "readOnly": True}],
             }
         ],

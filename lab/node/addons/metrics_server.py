@@ -125,7 +125,7 @@ def _pod(spec: Spec) -> Object:
                 },
                 # Its start takes a minute on an emulated node.
                 "startupProbe": probe("/livez", failures=60),
-                "livenessProbe": probe("/livez", failures=3),
+                "livenessProbe": probe("/livez", failures=5),
                 "readinessProbe": probe("/readyz", failures=3),
                 "volumeMounts": [
                     {"name": "certificates", "mountPath": "/tmp"},
