@@ -150,7 +150,7 @@ def test_smoke_pods_select_the_fqdn() -> None:
             "requiredDuringSchedulingIgnoredDuringExecution"
         ]["nodeSelectorTerms"]
     ]
-    assert [term["matchFields"][0]["values"] for term in terms] == [[NAME]] * 2
+    assert [term["matchFields"][0]["values"] for term in terms] == [[NAME]] * 3
 
 
 def test_bootstrap_token_uses_the_fqdn() -> None:
