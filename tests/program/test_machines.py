@@ -93,7 +93,8 @@ def test_node_leaves_before_its_services_end(run: Program) -> None:
 
 def test_machine_is_adopted_before_it_is_prepared(run: Program) -> None:
     create = run.command(f"{NODE}-prepared").inputs["create"]
-    assert f"/machine claim '{NODE} of lab hardway at {ADDRESS}' cnio0 /var/lib/kubelet/pki 10-bridge.conflist && " in create
+    arguments = f"'{NODE} of lab hardway at {ADDRESS}' cnio0 /var/lib/kubelet/pki 10-bridge.conflist"
+    assert f"/machine claim {arguments} && " in create
     assert create.index("/machine claim") < create.index("/install-prerequisites")
 
 

@@ -9,6 +9,21 @@ from lab.spec import CONTROL_PLANE_TAINT, CRITICAL_ADDONS_TAINT, Node, Spec, Tai
 Object = dict[str, Any]
 """A Kubernetes object."""
 
+NO_DEADLINE = 2**31 - 1
+"""The `progressDeadlineSeconds` of a Deployment without a deadline, which every add-on has.
+
+Once a rollout has ended and the deadline has passed, kube-controller-manager synchronizes a Deployment whose pod is not
+ready again and again without a pause. On an emulated node, that takes the CPU that the pod needs to become ready
+(pkg/controller/deployment/progress.go, `requeueStuckDeployment`). This value means none there (`HasProgressDeadline`).
+"""
+
+BROUGHT = "Never"
+"""The `imagePullPolicy` of an image that the lab imports on every node where its pods run.
+
+Until the import ends, the kubelet tries again every ten seconds or so. With `IfNotPresent`, it would ask the registry,
+and after some failures wait up to five minutes.
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Addon:

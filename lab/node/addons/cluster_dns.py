@@ -1,7 +1,7 @@
 """The add-on CoreDNS, the DNS of the cluster."""
 
 from lab.node import rbac
-from lab.node.addons.addon import Object, placement
+from lab.node.addons.addon import BROUGHT, NO_DEADLINE, Object, placement
 from lab.spec import DnsAddon, Spec
 from lab.versions import image_reference
 
@@ -45,6 +45,7 @@ def cluster_dns(spec: Spec) -> list[Object]:
             "metadata": metadata,
             "spec": {
                 "replicas": dns.replicas or min(2, len(spec.addon_candidates)),
+                "progressDeadlineSeconds": NO_DEADLINE,
                 # By default, two replicas would be three during an update.
                 "strategy": {"rollingUpdate": {"maxUnavailable": 1}},
                 "selector": {"matchLabels": LABELS},
@@ -77,6 +78,7 @@ def _dns_pod(spec: Spec) -> Object:
             {
                 "name": "coredns",
                 "image": image_reference("coredns", spec.version("coredns")),
+                "imagePullPolicy": BROUGHT,
                 "args": ["-conf", "/etc/coredns/Corefile"],
                 "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "170Mi"}},
                 "securityContext": {

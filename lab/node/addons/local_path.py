@@ -9,7 +9,7 @@ import json
 import yaml
 
 from lab.node import rbac
-from lab.node.addons.addon import Object, placement
+from lab.node.addons.addon import BROUGHT, NO_DEADLINE, Object, placement
 from lab.spec import Spec
 from lab.versions import image_reference
 
@@ -59,6 +59,7 @@ def local_path(spec: Spec) -> list[Object]:
             "metadata": METADATA,
             "spec": {
                 "replicas": 1,
+                "progressDeadlineSeconds": NO_DEADLINE,
                 # Two of them would make each volume twice.
                 "strategy": {"type": "Recreate"},
                 "selector": {"matchLabels": LABELS},
@@ -144,6 +145,7 @@ def _pod(spec: Spec) -> Object:
             {
                 "name": NAME,
                 "image": image_reference(NAME),
+                "imagePullPolicy": BROUGHT,
                 "args": [
                     "start",
                     f"--config={CONFIG}/config.json",

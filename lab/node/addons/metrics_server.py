@@ -5,7 +5,7 @@ https://github.com/kubernetes-sigs/metrics-server/tree/master/manifests/base.
 """
 
 from lab.node import rbac
-from lab.node.addons.addon import Object, placement
+from lab.node.addons.addon import BROUGHT, NO_DEADLINE, Object, placement
 from lab.spec import Spec
 from lab.versions import image_reference
 
@@ -71,6 +71,7 @@ def metrics_server(spec: Spec) -> list[Object]:
             "metadata": METADATA,
             "spec": {
                 "replicas": 1,
+                "progressDeadlineSeconds": NO_DEADLINE,
                 "selector": {"matchLabels": LABELS},
                 "template": {"metadata": {"labels": LABELS}, "spec": _pod(spec)},
             },
@@ -105,6 +106,7 @@ def _pod(spec: Spec) -> Object:
             {
                 "name": NAME,
                 "image": image_reference(NAME),
+                "imagePullPolicy": BROUGHT,
                 "args": [
                     "--cert-dir=/tmp",
                     f"--secure-port={PORT}",
