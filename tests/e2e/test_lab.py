@@ -75,7 +75,7 @@ def test_pods_on_different_workers_reach_each_other(lab: RunningLab, pods: dict[
 def test_pods_reach_a_service_by_address_and_name(lab: RunningLab, pods: dict[str, str]) -> None:
     assert len(pods) == len(WORKERS)
     address = lab.kubectl("get", "service", "web", "--output=jsonpath={.spec.clusterIP}")
-    lab.wait_for_addon("coredns", timeout=600)
+    lab.wait_for_addon("coredns")
     for source in WORKERS:
         assert fetch(lab, source, f"http://{address}/") in WORKERS
         assert fetch(lab, source, "http://web.default.svc.cluster.local/") in WORKERS

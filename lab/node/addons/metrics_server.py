@@ -113,7 +113,9 @@ def _pod(spec: Spec) -> Object:
                     "--kubelet-preferred-address-types=InternalIP",
                     "--kubelet-use-node-status-port",
                     f"--kubelet-certificate-authority={AUTHORITY}/ca.crt",
-                    "--metric-resolution=15s",
+                    # On an emulated node, an answer of the kubelet takes longer than the default of ten seconds.
+                    "--metric-resolution=30s",
+                    "--kubelet-request-timeout=25s",
                 ],
                 "ports": [{"name": "https", "containerPort": PORT, "protocol": "TCP"}],
                 "resources": {"requests": {"cpu": "25m", "memory": "48Mi"}},
