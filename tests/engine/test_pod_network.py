@@ -15,6 +15,7 @@ import pytest
 from lab.config.parse import load
 from lab.node import paths
 from lab.node.node_setup import node_setup
+from lab.node.units import unit_path
 from lab.spec import Spec
 from system.files import CHECKOUT
 from tests.support.fake_programs import put
@@ -142,12 +143,13 @@ def network(spec: Spec, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ne
 
 
 def set_up(network: Network, spec: Spec, name: str, folder: Path) -> None:
-    """Run `node-setup` and `node-setup-healthy` as on the node, except for kernel modules and settings."""
+    """Run `node-setup` and its health check as on the node, without kernel modules, kernel settings and the clock."""
     [node] = [node for node in spec.nodes if node.name == name]
     for path, content in node_setup(spec, node).visible_files.items():
         place = folder / path.lstrip("/")
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(content)
+    (folder / unit_path("clock.service").lstrip("/")).unlink()
     (folder / paths.KERNEL_MODULES.lstrip("/")).write_text("")
     (folder / "settings").write_text("")
     # The name of the route protocol is unknown outside of the folder.
