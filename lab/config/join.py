@@ -7,7 +7,7 @@ certificate.
 import re
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 
@@ -18,21 +18,7 @@ from lab.config.values import Configuration, JoinValues, NodeEntry, NodeValues
 from lab.pki import KUBE_PROXY_USER, NODES_GROUP, kubelet_user
 from lab.spec import GivenCertificate, Join
 
-CONTROL_PLANE_KEYS: tuple[
-    Literal[
-        "apiAddress",
-        "apiServerNames",
-        "etcdFlags",
-        "apiServerFlags",
-        "controllerManagerFlags",
-        "schedulerFlags",
-        "auditPolicy",
-        "authentication",
-        "authorization",
-        "admission",
-    ],
-    ...,
-] = (
+ControlPlaneKey = Literal[
     "apiAddress",
     "apiServerNames",
     "etcdFlags",
@@ -43,7 +29,9 @@ CONTROL_PLANE_KEYS: tuple[
     "authentication",
     "authorization",
     "admission",
-)
+]
+
+CONTROL_PLANE_KEYS: tuple[ControlPlaneKey, ...] = get_args(ControlPlaneKey)
 """The keys that have no effect without control planes."""
 
 CREDENTIAL_KEYS = ("caKey", "bootstrapToken", "certificates")

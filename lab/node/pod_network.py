@@ -48,8 +48,8 @@ _CHAINS = """\
 def rules(spec: Spec) -> str:
     """Return the nftables rules of a node. They are the same on every node of a lab.
 
-    Pods and nodes reach each other without address translation. The CNI plugin could not do that: it knows only the
-    pod CIDR of its own node, and masquerades everything else. Without the lab's pod network there are no rules.
+    Pods and nodes reach each other without address translation. The CNI plugin cannot do that. It would masquerade
+    everything outside its own node's pod CIDR. Without the lab's pod network there are no rules.
     """
     if spec.pod_network is not PodNetwork.BRIDGE:
         return _TABLE.format(table=RULES_TABLE, chains="")

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lab.versions import image_reference
-from tests.support.cluster import PORT, WORKERS
+from tests.support.cluster import PORT, WORKERS, busybox_pod
 from tests.support.running_lab import RunningLab, wait_for
 
 HOST_PORT = 8095
@@ -30,26 +29,10 @@ The second one answers at once. A web server would wait for the end of a line, w
 
 def server(name: str, node: str, host_port: int | None = None) -> dict[str, Any]:
     """Return a pod on a node that answers with the address of its client."""
-    ports = [{"containerPort": PORT, **({"hostPort": host_port} if host_port else {})}]
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": name, "namespace": NAMESPACE, "labels": {"app": name}},
-        "spec": {
-            "nodeName": node,
-            "terminationGracePeriodSeconds": 1,
-            "containers": [
-                {
-                    "name": "web",
-                    "image": image_reference("busybox"),
-                    "imagePullPolicy": "IfNotPresent",
-                    "command": ["sh", "-c", SERVE],
-                    "ports": ports,
-                    "readinessProbe": {"tcpSocket": {"port": PORT}, "periodSeconds": 1},
-                }
-            ],
-        },
-    }
+    pod = busybox_pod(name, node, SERVE, {"tcpSocket": {"port": PORT}}, namespace=NAMESPACE, labels={"app": name})
+    [container] = pod["spec"]["containers"]
+    container["ports"] = [{"containerPort": PORT, **({"hostPort": host_port} if host_port else {})}]
+    return pod
 
 
 def service() -> dict[str, Any]:

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lab.versions import image_reference
-from tests.support.cluster import PORT, WORKERS
+from tests.support.cluster import PORT, WORKERS, busybox_pod
 from tests.support.running_lab import RunningLab, wait_for
 
 NAMESPACE, OTHER = "policies", "policies-other"
@@ -19,24 +18,7 @@ CLIENTS = {"neighbor": (NAMESPACE, WORKERS[0]), "friend": (NAMESPACE, WORKERS[1]
 def pod(name: str, namespace: str, node: str) -> dict[str, Any]:
     """Return a pod with a web server, whose label `app` is its name."""
     serve = f"mkdir /tmp/www; echo here >/tmp/www/index.html; exec httpd -f -p {PORT} -h /tmp/www"
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": name, "namespace": namespace, "labels": {"app": name}},
-        "spec": {
-            "nodeName": node,
-            "terminationGracePeriodSeconds": 1,
-            "containers": [
-                {
-                    "name": "web",
-                    "image": image_reference("busybox"),
-                    "imagePullPolicy": "IfNotPresent",
-                    "command": ["sh", "-c", serve],
-                    "readinessProbe": {"tcpSocket": {"port": PORT}, "periodSeconds": 1},
-                }
-            ],
-        },
-    }
+    return busybox_pod(name, node, serve, {"tcpSocket": {"port": PORT}}, namespace=namespace, labels={"app": name})
 
 
 def policy(name: str, app: str | None = None, **directions: Any) -> dict[str, Any]:

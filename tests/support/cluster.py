@@ -28,12 +28,20 @@ def ready(lab: RunningLab) -> set[str]:
     }
 
 
-def web_pod(node: str) -> dict[str, Any]:
-    """Return a pod on a node with a web server that answers with the node's name."""
+def busybox_pod(name: str, node: str, script: str, readiness: dict[str, Any], **metadata: Any) -> dict[str, Any]:
+    """Return a pod on a node with a container of busybox.
+
+    Args:
+        name: The name of the pod.
+        node: The name of the node.
+        script: The script of sh that the container runs.
+        readiness: The readiness probe, which is tried every second.
+        metadata: Further metadata, such as `labels`.
+    """
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": f"web-{node}", "labels": {"app": "web"}},
+        "metadata": {"name": name, **metadata},
         "spec": {
             "nodeName": node,
             "terminationGracePeriodSeconds": 1,
@@ -42,12 +50,19 @@ def web_pod(node: str) -> dict[str, Any]:
                     "name": "web",
                     "image": image_reference("busybox"),
                     "imagePullPolicy": "IfNotPresent",
-                    "readinessProbe": {"httpGet": {"path": "/index.html", "port": PORT}, "periodSeconds": 1},
-                    "command": ["sh", "-c", f"echo {node} > /tmp/index.html; exec httpd -f -v -p {PORT} -h /tmp"],
+                    "command": ["sh", "-c", script],
+                    "readinessProbe": {**readiness, "periodSeconds": 1},
                 }
             ],
         },
     }
+
+
+def web_pod(node: str) -> dict[str, Any]:
+    """Return a pod on a node with a web server that answers with the node's name."""
+    serve = f"echo {node} > /tmp/index.html; exec httpd -f -v -p {PORT} -h /tmp"
+    readiness = {"httpGet": {"path": "/index.html", "port": PORT}}
+    return busybox_pod(f"web-{node}", node, serve, readiness, labels={"app": "web"})
 
 
 def fetch(lab: RunningLab, worker: str, url: str) -> str:

@@ -17,6 +17,16 @@ ready again and again without a pause. On an emulated node, that takes the CPU t
 (pkg/controller/deployment/progress.go, `requeueStuckDeployment`). This value means none there (`HasProgressDeadline`).
 """
 
+UNPRIVILEGED = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "runAsNonRoot": True,
+    "runAsUser": 1000,
+    "seccompProfile": {"type": "RuntimeDefault"},
+    "capabilities": {"drop": ["ALL"]},
+}
+"""The `securityContext` of a container that needs no rights on its node."""
+
 BROUGHT = "Never"
 """The `imagePullPolicy` of an image that the lab imports on every node where its pods run.
 

@@ -9,7 +9,7 @@ import json
 import yaml
 
 from lab.node import rbac
-from lab.node.addons.addon import BROUGHT, NO_DEADLINE, Object, placement
+from lab.node.addons.addon import BROUGHT, NO_DEADLINE, UNPRIVILEGED, Object, placement
 from lab.spec import Spec
 from lab.versions import image_reference
 
@@ -155,14 +155,7 @@ def _pod(spec: Spec) -> Object:
                 ],
                 "env": [{"name": "CONFIG_MOUNT_PATH", "value": CONFIG}],
                 "resources": {"requests": {"cpu": "10m", "memory": "24Mi"}},
-                "securityContext": {
-                    "allowPrivilegeEscalation": False,
-                    "readOnlyRootFilesystem": True,
-                    "runAsNonRoot": True,
-                    "runAsUser": 1000,
-                    "seccompProfile": {"type": "RuntimeDefault"},
-                    "capabilities": {"drop": ["ALL"]},
-                },
+                "securityContext": UNPRIVILEGED,
                 "volumeMounts": [{"name": "config", "mountPath": CONFIG, "readOnly": True}],
             }
         ],

@@ -5,7 +5,7 @@ https://github.com/kubernetes-sigs/metrics-server/tree/master/manifests/base.
 """
 
 from lab.node import rbac
-from lab.node.addons.addon import BROUGHT, NO_DEADLINE, Object, placement
+from lab.node.addons.addon import BROUGHT, NO_DEADLINE, UNPRIVILEGED, Object, placement
 from lab.spec import Spec
 from lab.versions import image_reference
 
@@ -119,14 +119,7 @@ def _pod(spec: Spec) -> Object:
                 ],
                 "ports": [{"name": "https", "containerPort": PORT, "protocol": "TCP"}],
                 "resources": {"requests": {"cpu": "25m", "memory": "48Mi"}},
-                "securityContext": {
-                    "allowPrivilegeEscalation": False,
-                    "readOnlyRootFilesystem": True,
-                    "runAsNonRoot": True,
-                    "runAsUser": 1000,
-                    "seccompProfile": {"type": "RuntimeDefault"},
-                    "capabilities": {"drop": ["ALL"]},
-                },
+                "securityContext": UNPRIVILEGED,
                 # Its start takes a minute on an emulated node.
                 "startupProbe": probe("/livez", failures=60),
                 "livenessProbe": probe("/livez", failures=5),
