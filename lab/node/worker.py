@@ -285,15 +285,7 @@ def kube_proxy(spec: Spec, node: Node) -> Service:
                 prepare=f"{rules} prepare {program} {kube_proxy_mode(node)}",
             ),
             path: File(content=to_yaml(overlay(configuration, node.kube_proxy))),
-            layout.kube_proxy_kubeconfig: File(
-                content=kubeconfig.with_paths(
-                    server=spec.api_endpoint,
-                    authority=authority,
-                    certificate=pair.certificate,
-                    key=pair.key,
-                    user=KUBE_PROXY_USER,
-                )
-            ),
+            layout.kube_proxy_kubeconfig: _kubeconfig(spec, authority, pair, KUBE_PROXY_USER),
             authority: authority_file(),
             **pair.files,
         },
@@ -329,15 +321,7 @@ def kube_network_policies(spec: Spec, node: Node) -> Service:
         needs=("kubelet", *(["addons"] if node in spec.control_planes[:1] else [])),
         files={
             unit_path(unit_name): _unit_file(spec, node, unit_name, program, flags),
-            flags["kubeconfig"]: File(
-                content=kubeconfig.with_paths(
-                    server=spec.api_endpoint,
-                    authority=authority,
-                    certificate=pair.certificate,
-                    key=pair.key,
-                    user=KUBE_NETWORK_POLICIES,
-                )
-            ),
+            flags["kubeconfig"]: _kubeconfig(spec, authority, pair, KUBE_NETWORK_POLICIES),
             authority: authority_file(),
             **pair.files,
         },
@@ -420,3 +404,12 @@ def _bootstrap_files(spec: Spec, node: Node, layout: NodePaths) -> dict[str, Fil
         ),
         paths.BOOTSTRAP_TOKEN: bootstrap.token_file(node, transient=True),
     }
+
+
+def _kubeconfig(spec: Spec, authority: str, pair: KeyPair, user: str) -> File:
+    """Return the kubeconfig of a service that names the files of its certificate."""
+    return File(
+        content=kubeconfig.with_paths(
+            server=spec.api_endpoint, authority=authority, certificate=pair.certificate, key=pair.key, user=user
+        )
+    )

@@ -11,16 +11,16 @@ import base64
 import hashlib
 import io
 import json
-import ssl
 import sys
 import tarfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 from tests.support.certificates import AUTHORITY, pair
+from tests.support.http_server import serving_http
 
 USERNAME, PASSWORD = "ci", "correct-horse-battery"
 AUTHORITY_CERTIFICATE, _ = pair(AUTHORITY)
@@ -75,18 +75,8 @@ def serving(folder: Path, address: str, port: int = 0) -> Iterator[tuple[str, li
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer((address, port), Handler)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "pair.pem")
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
-        yield f"https://{address}:{server.server_port}", accepted
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving_http(Handler, folder / "pair.pem", address, port) as url:
+        yield url, accepted
 
 
 def _contents(folder: Path) -> dict[str, tuple[str, bytes]]:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import base64
 import os
-import ssl
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ import pytest
 from lab.node.registries import registry_files
 from lab.spec import Registry
 from tests.support.certificates import AUTHORITY, pair
+from tests.support.http_server import serving_http
 from tests.support.node_programs import install
 
 CREDENTIALS = f"Basic {base64.b64encode(b'ci:right').decode()}"
@@ -50,21 +49,11 @@ def registry(folder: Path, tls: bool = False) -> Iterator[tuple[str, list[str]]]
     """Run a registry, and yield its URL and the list of requested paths."""
     paths: list[str] = []
     handler = type("Handler", (Answers,), {"paths": paths})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     if tls:
         certificate, key = pair("registry", names=("127.0.0.1",))
         (folder / "pair.pem").write_text(certificate + key)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(folder / "pair.pem")
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
-        yield f"{'https' if tls else 'http'}://127.0.0.1:{server.server_port}", paths
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving_http(handler, folder / "pair.pem" if tls else None) as url:
+        yield url, paths
 
 
 def check(folder: Path, entry: Registry, changed: bool = True) -> str:

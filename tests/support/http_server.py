@@ -1,0 +1,35 @@
+"""A web server in a thread, with or without TLS."""
+
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+
+@contextmanager
+def serving_http(
+    handler: type[BaseHTTPRequestHandler], pair: Path | None = None, address: str = "127.0.0.1", port: int = 0
+) -> Iterator[str]:
+    """Serve until the context ends, and yield the URL.
+
+    Args:
+        handler: Answers the requests.
+        pair: A file with the certificate and the key. None means no TLS.
+        address: The address to listen on.
+        port: The port to listen on; 0 means any free one.
+    """
+    server = ThreadingHTTPServer((address, port), handler)
+    if pair:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(pair)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield f"{'https' if pair else 'http'}://{address}:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
