@@ -22,13 +22,19 @@ NAMES = ("lint", "unit", "program", "engine", "e2e", "profiles")
 """All checks in the order in which they run, the fastest first."""
 NEED_ROOT = ("engine", "e2e", "profiles")
 """The checks that create namespaces and run libvirt in them."""
-OPTIONS = {"e2e": ("--stages=draw",)}
+_BESIDE_EACH_OTHER = ("--numprocesses=2", "--dist=loadfile")
+
+OPTIONS = {
+    # Their files do not depend on each other. Those of `engine` wait more than they compute.
+    **dict.fromkeys(("unit", "program", "engine"), _BESIDE_EACH_OTHER),
+    "e2e": ("--stages=draw",),
+}
 """Options of pytest by check."""
 
 DRAW_BY_TIME = ("e2e", "profiles")
 """The checks that draw what they run by the minutes that are left."""
 
-THOROUGH_OPTIONS = {"e2e": ("--rounds=10",), "profiles": ("--rounds=10", "--stacks=all")}
+THOROUGH_OPTIONS = OPTIONS | {"e2e": ("--rounds=10",), "profiles": ("--rounds=10", "--stacks=all")}
 """Options of pytest by check, for a thorough run."""
 
 # gofmt exits with 0 even if it lists files that it would change.

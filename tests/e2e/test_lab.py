@@ -24,7 +24,7 @@ def pods(lab: RunningLab) -> Iterator[dict[str, str]]:
     )
     text = yaml.safe_dump_all(objects)
     lab.kubectl("apply", "--filename=-", stdin=text)
-    lab.kubectl("wait", "--for=condition=Ready", "pod", "--selector=app=web", "--timeout=600s")
+    lab.kubectl("wait", "--for=condition=Ready", "pod", "--selector=app=web", "--timeout=900s")
     yield {
         worker: lab.kubectl("get", "pod", f"web-{worker}", "--output=jsonpath={.status.podIP}") for worker in WORKERS
     }
@@ -102,16 +102,16 @@ def test_pod_port_can_be_forwarded(lab: RunningLab, pods: dict[str, str]) -> Non
 
 
 def test_workers_keep_keys_private_and_have_no_ca_key(lab: RunningLab) -> None:
+    services = ("kube-network-policies", "kube-proxy", "kubelet")
+    folders = " ".join(f"/var/lib/{service}/*" for service in services)
     for worker in WORKERS:
-        listing = lab.ssh(
-            worker, "stat -c '%a %U:%G %n' /var/lib/kubelet/* /var/lib/kube-proxy/* /etc/systemd/system/kube*.service"
-        )
+        listing = lab.ssh(worker, f"stat -c '%a %U:%G %n' {folders} /etc/systemd/system/kube*.service")
         for line in listing.splitlines():
             mode, owner, path = line.split()
             if path.endswith((".crt", ".key", "kubeconfig", "config.yaml", ".service")):
                 assert (mode, owner) == ("644" if path.endswith("ca.crt") else "600", "root:root"), line
         keys = lab.ssh(worker, "find / -xdev -name '*.key' -not -path '/proc/*' -not -path '/usr/*' | sort").split()
-        assert keys == ["/var/lib/kube-proxy/kube-proxy.key", "/var/lib/kubelet/kubelet.key"]
+        assert keys == [f"/var/lib/{service}/{service}.key" for service in services]
 
 
 def test_kubelet_requires_a_client_certificate(lab: RunningLab) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.cluster import PORT, WORKERS, busybox_pod
+from tests.support.cluster import PORT, WGET, WORKERS, busybox_pod
 from tests.support.running_lab import RunningLab, wait_for
 
 HOST_PORT = 8095
@@ -91,7 +91,7 @@ def seen(answer: str) -> str:
 def from_pod(lab: RunningLab, pod: str, address: str, port: int = PORT) -> str:
     """Return the address that a server saw, or the error of the client in a pod."""
     url = f"http://{address}:{port}/cgi-bin/client"
-    command = ("exec", pod, f"--namespace={NAMESPACE}", "--", "timeout", "20", "wget", "-q", "-O", "-", url)
+    command = ("exec", pod, f"--namespace={NAMESPACE}", "--", *WGET, url)
     result = lab.run("kubectl", *command, check=False)
     return seen(result.stdout) or result.stderr
 

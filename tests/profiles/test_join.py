@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.cluster import PORT, ready, web_pod
+from tests.support.cluster import PORT, WGET, ready, web_pod
 from tests.support.profile import EveryLab, brought_up
 from tests.support.running_lab import RunningLab
 
@@ -69,7 +69,7 @@ def test_pods_of_both_labs_reach_each_other(lab: RunningLab) -> None:
         lab.kubectl("wait", "pods", "--selector=app=web", "--for=condition=Ready", "--timeout=900s")
         for client, server in ((HOST, GUEST), (GUEST, HOST)):
             address = lab.kubectl("get", "pod", f"web-{server}", "--output=jsonpath={.status.podIP}")
-            fetch = ("timeout", "60", "wget", "-q", "-O", "-", f"http://{address}:{PORT}/index.html")
+            fetch = (*WGET, f"http://{address}:{PORT}/index.html")
             assert lab.kubectl("exec", f"web-{client}", "--", *fetch).strip() == server
     finally:
         lab.kubectl("delete", "pods", "--selector=app=web")

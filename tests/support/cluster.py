@@ -13,6 +13,8 @@ WORKERS = ("node-0", "node-1")
 """The workers of the default stack."""
 PORT = 8080
 """The port of the web server in the pod of `web_pod`."""
+WGET = ("timeout", "60", "wget", "-q", "-O", "-")
+"""Prints the response of a URL, in a container of busybox. An emulated node may need long for it."""
 
 _RESTART = re.compile(r"(?P<service>[a-z-]+) on (?P<node>[a-z0-9-]+) will restart: (?P<why>.+)")
 
@@ -35,7 +37,7 @@ def busybox_pod(name: str, node: str, script: str, readiness: dict[str, Any], **
         name: The name of the pod.
         node: The name of the node.
         script: The script of sh that the container runs.
-        readiness: The readiness probe, which is tried every second.
+        readiness: The readiness probe, without times.
         metadata: Further metadata, such as `labels`.
     """
     return {
@@ -51,7 +53,8 @@ def busybox_pod(name: str, node: str, script: str, readiness: dict[str, Any], **
                     "image": image_reference("busybox"),
                     "imagePullPolicy": "IfNotPresent",
                     "command": ["sh", "-c", script],
-                    "readinessProbe": {**readiness, "periodSeconds": 1},
+                    # With shorter times, pods of a slow node become unready now and then.
+                    "readinessProbe": {**readiness, "periodSeconds": 2, "timeoutSeconds": 20},
                 }
             ],
         },
@@ -67,7 +70,7 @@ def web_pod(node: str) -> dict[str, Any]:
 
 def fetch(lab: RunningLab, worker: str, url: str) -> str:
     """Return the response to a request from the web pod of a worker, or the error of wget."""
-    result = lab.run("kubectl", "exec", f"web-{worker}", "--", "timeout", "20", "wget", "-O", "-", url, check=False)
+    result = lab.run("kubectl", "exec", f"web-{worker}", "--", *WGET, url, check=False)
     return result.stdout.strip() or result.stderr
 
 
