@@ -2,7 +2,7 @@
 
 import base64
 import json
-import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,13 +26,13 @@ def archive(name: str) -> bytes:
 @pytest.fixture
 def mirror(lab: RunningLab, tmp_path: Path) -> Iterator[str]:
     """Serve an image in the network of the lab, and return the URL."""
-    folder = tmp_path / "registry"
-    registry.prepare(folder, ADDRESS, {"app:1": archive(MIRRORED)})
-    server = lab.start("in-lab", sys.executable, "-m", "tests.support.registry", ADDRESS, str(PORT), str(folder))
+    url, command = registry.prepare(tmp_path / "registry", ADDRESS, {"app:1": archive(MIRRORED)}, PORT)
+    server = lab.start("in-lab", *command)
     try:
         assert server.stdout
-        url = server.stdout.readline().strip()
-        assert url == f"https://{ADDRESS}:{PORT}"
+        next(line for line in server.stdout if "listening on" in line)
+        # The log may fill the pipe, and then the server would wait.
+        threading.Thread(target=server.stdout.read, daemon=True).start()
         yield url
     finally:
         server.terminate()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -19,9 +20,10 @@ from lab.versions import version
 from tests.support import registry
 from toolchain import images
 
-ADDRESS = "127.0.0.1"
 ARCHIVE = images.archive("docker.io/library/app:1", {"app": b"content"}, {"Cmd": ["/app"]})
 NAME = "docker.io/library/app:1"
+PULLED = re.compile(r'"HEAD /v2/library/app/manifests/1(\?ns=docker\.io)? HTTP/[^"]+" 200 ')
+"""A line of the registry's log about an image that was found."""
 REFUSED = "authorization failed: no basic auth credentials"
 CONFIGURATION = """\
 version = 3
@@ -90,8 +92,7 @@ def containerd(tmp_path: Path) -> Iterator[Containerd]:
 
 
 def test_containerd_pulls_through_a_mirror_with_tls_and_a_password(containerd: Containerd, tmp_path: Path) -> None:
-    registry.prepare(tmp_path / "registry", ADDRESS, {"library/app:1": ARCHIVE})
-    with registry.serving(tmp_path / "registry", ADDRESS) as (url, requests):
+    with registry.serving(tmp_path / "registry", {"library/app:1": ARCHIVE}) as (url, log):
 
         def entry(password: str) -> Registry:
             return Registry(
@@ -103,15 +104,16 @@ def test_containerd_pulls_through_a_mirror_with_tls_and_a_password(containerd: C
             )
 
         assert REFUSED in containerd.pull(entry("wrong"))
-        assert not requests
+        assert not PULLED.search(log.read_text())
         # containerd reads the folder again, without a restart.
         assert containerd.pull(entry(registry.PASSWORD)) == ""
-        assert "/v2/library/app/manifests/1?ns=docker.io" in requests
+        found = PULLED.search(log.read_text())
+        assert found
+        assert found[1] == "?ns=docker.io"
 
 
 def test_containerd_uses_the_password_of_a_registry_without_mirrors(containerd: Containerd, tmp_path: Path) -> None:
-    registry.prepare(tmp_path / "registry", ADDRESS, {"library/app:1": ARCHIVE})
-    with registry.serving(tmp_path / "registry", ADDRESS) as (url, requests):
+    with registry.serving(tmp_path / "registry", {"library/app:1": ARCHIVE}) as (url, log):
         host = url.removeprefix("https://")
         entry = Registry(
             host=host,
@@ -120,5 +122,5 @@ def test_containerd_uses_the_password_of_a_registry_without_mirrors(containerd: 
             password="wrong",
         )
         assert REFUSED in containerd.pull(entry, f"{host}/library/app:1")
-        assert not requests
+        assert not PULLED.search(log.read_text())
         assert containerd.pull(replace(entry, password=registry.PASSWORD), f"{host}/library/app:1") == ""

@@ -1,102 +1,143 @@
-"""A container registry with the images of archives, TLS and a password. It counts what it is asked for.
-
-It serves pulls as the distribution specification defines them:
-https://github.com/opencontainers/distribution-spec/blob/main/spec.md. As a program, it serves until it is ended:
-`python -m tests.support.registry ADDRESS PORT FOLDER`, with a folder from `prepare`.
-"""
+"""A real container registry, distribution, with the images of archives, TLS and a password."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import io
 import json
-import sys
+import socket
+import ssl
+import subprocess
 import tarfile
-import threading
+import time
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
 
+import yaml
+
+from lab.versions import go
 from tests.support.certificates import AUTHORITY, pair
-from tests.support.http_server import serving_http
+from toolchain import golang
+from toolchain.cache import Cache, key, sha256
+from toolchain.release import ReleaseHosts
 
 USERNAME, PASSWORD = "ci", "correct-horse-battery"
 AUTHORITY_CERTIFICATE, _ = pair(AUTHORITY)
 
+_MODULE = Path(__file__).with_name("registry_program")
+_PASSWORDS = f"{USERNAME}:$2b$05$0.CKijqL1rTxydbuMl/suuhEN7Cn2Lx1uwb2LyIwSghOTBXAzlKWW\n"
+"""The username and the bcrypt hash of the password."""
 
-def prepare(folder: Path, address: str, archives: Mapping[str, bytes]) -> None:
-    """Write what a registry needs into a folder.
+
+def prepare(folder: Path, address: str, archives: Mapping[str, bytes], port: int = 0) -> tuple[str, list[str]]:
+    """Write what a registry needs into a folder, with the images in its storage.
 
     Args:
         folder: The folder, which is created.
-        address: The address in the registry's certificate.
+        address: The address to listen on.
         archives: Repository and tag, such as `library/app:1`, to an OCI archive with one image.
+        port: The port to listen on. 0 means one that is free on 127.0.0.1.
+
+    Returns:
+        The URL, and the argument vector that serves the folder. It logs every request to its standard output.
     """
     folder.mkdir(parents=True)
-    (folder / "pair.pem").write_text("".join(pair("registry", names=(address,))))
-    for index, (name, archive) in enumerate(archives.items()):
-        (folder / f"{index}.tar").write_bytes(archive)
-        (folder / f"{index}.name").write_text(name)
+    storage = {"filesystem": {"rootdirectory": str(folder / "storage")}}
+    for name, text in zip(("server.crt", "server.key"), pair("registry", names=(address,)), strict=True):
+        (folder / name).write_text(text)
+    (folder / "passwords").write_text(_PASSWORDS)
+    port = port or _free_port()
+    private = {
+        "addr": f"{address}:{port}",
+        "secret": "only-one-server",
+        "tls": {"certificate": str(folder / "server.crt"), "key": str(folder / "server.key")},
+    }
+    htpasswd = {"htpasswd": {"realm": "registry", "path": str(folder / "passwords")}}
+    serve = _serve(folder / "config.yml", storage=storage, http=private, auth=htpasswd)
+    # The images are pushed to another server with the same storage, because this one may belong to another network.
+    public = f"127.0.0.1:{_free_port()}"
+    with _running(_serve(folder / "push.yml", storage=storage, http={"addr": public}), f"http://{public}"):
+        for name, archive in archives.items():
+            _push(f"http://{public}/v2", name, archive)
+    return f"https://{address}:{port}", serve
 
 
 @contextmanager
-def serving(folder: Path, address: str, port: int = 0) -> Iterator[tuple[str, list[str]]]:
-    """Serve a prepared folder, and yield the URL and the list of the paths of accepted requests."""
-    contents, accepted = _contents(folder), list[str]()
-    authorization = f"Basic {base64.b64encode(f'{USERNAME}:{PASSWORD}'.encode()).decode()}"
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            status, kind, content = 200, "application/json", b"{}"
-            if self.headers["Authorization"] != authorization:
-                status = 401
-            elif self.path.rstrip("/") != "/v2":
-                accepted.append(self.path)
-                # Mirrors get the registry of the image as a query.
-                found = contents.get(self.path.partition("?")[0])
-                status, (kind, content) = (200, found) if found else (404, (kind, content))
-            self.send_response(status)
-            if status == 401:
-                self.send_header("WWW-Authenticate", 'Basic realm="registry"')
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(content)))
-            self.send_header("Docker-Content-Digest", f"sha256:{hashlib.sha256(content).hexdigest()}")
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(content)
-
-        def do_HEAD(self) -> None:
-            self.do_GET()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with serving_http(Handler, folder / "pair.pem", address, port) as url:
-        yield url, accepted
+def serving(folder: Path, archives: Mapping[str, bytes]) -> Iterator[tuple[str, Path]]:
+    """Serve images on 127.0.0.1, and yield the URL and the log of requests."""
+    url, command = prepare(folder, "127.0.0.1", archives)
+    with _running(command, url) as log:
+        yield url, log
 
 
-def _contents(folder: Path) -> dict[str, tuple[str, bytes]]:
-    """Return the type and content of each path that the registry serves."""
-    contents = {}
-    for file in sorted(folder.glob("*.tar")):
-        repository, _, tag = file.with_suffix(".name").read_text().rpartition(":")
-        with tarfile.open(fileobj=io.BytesIO(file.read_bytes())) as tar:
-            files = {member.name: tar.extractfile(member) for member in tar if member.isfile()}
-            blobs = {name: stream.read() for name, stream in files.items() if stream}
-        [entry] = json.loads(blobs["index.json"])["manifests"]
-        for name, content in blobs.items():
-            digest = f"sha256:{name.rpartition('/')[2]}"
-            contents[f"/v2/{repository}/blobs/{digest}"] = ("application/octet-stream", content)
-            contents[f"/v2/{repository}/manifests/{digest}"] = (entry["mediaType"], content)
-        contents[f"/v2/{repository}/manifests/{tag}"] = contents[f"/v2/{repository}/manifests/{entry['digest']}"]
-    return contents
+def _serve(configuration: Path, **sections: Any) -> list[str]:
+    """Write a configuration, and return the argument vector of a server that uses it."""
+    configuration.write_text(yaml.safe_dump({"version": 0.1, **sections}))
+    made_from = {"go": go().series, "sources": [sha256(path) for path in sorted(_MODULE.iterdir())]}
+
+    def build(folder: Path) -> None:
+        compiler = golang.compiler(Cache(), ReleaseHosts())
+        compiler.build(_MODULE, ".", folder / "registry", title="the registry of the tests")
+
+    program = Cache().make(key("registry-of-tests", **made_from), build).path("registry")
+    return [str(program), "serve", str(configuration)]
 
 
-if __name__ == "__main__":
-    with serving(Path(sys.argv[3]), sys.argv[1], int(sys.argv[2])) as (url, _requests):
-        print(url, flush=True)
-        threading.Event().wait()
+@contextmanager
+def _running(command: list[str], url: str) -> Iterator[Path]:
+    """Run a server, wait until it answers, and yield the file with its log."""
+    log = Path(command[-1]).with_suffix(".log")
+    with log.open("w") as file, subprocess.Popen(command, stdout=file, stderr=file) as server:
+        try:
+            deadline = time.monotonic() + 60
+            while not _answers(url):
+                if server.poll() is not None or time.monotonic() > deadline:
+                    raise AssertionError(f"The registry does not answer:\n{log.read_text()}")
+                time.sleep(0.1)
+            yield log
+        finally:
+            server.terminate()
+
+
+def _answers(url: str) -> bool:
+    try:
+        urllib.request.urlopen(f"{url}/v2/", context=ssl.create_default_context(cadata=AUTHORITY_CERTIFICATE)).close()
+    except HTTPError:
+        return True  # without the password
+    except URLError:
+        return False
+    return True
+
+
+def _push(url: str, name: str, archive: bytes) -> None:
+    """Push the image of an archive as the distribution specification says.
+
+    https://github.com/opencontainers/distribution-spec/blob/main/spec.md#push
+    """
+    repository, _, tag = name.rpartition(":")
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        files = {member.name: tar.extractfile(member) for member in tar if member.isfile()}
+        contents = {name: stream.read() for name, stream in files.items() if stream}
+    [entry] = json.loads(contents["index.json"])["manifests"]
+    manifest = contents[f"blobs/{entry['digest'].replace(':', '/')}"]
+    described = json.loads(manifest)
+    for blob in (described["config"], *described["layers"]):
+        begun = urllib.request.urlopen(urllib.request.Request(f"{url}/{repository}/blobs/uploads/", method="POST"))
+        target = f"{begun.headers['Location']}&digest={blob['digest']}"
+        _put(target, contents[f"blobs/{blob['digest'].replace(':', '/')}"], "application/octet-stream")
+    _put(f"{url}/{repository}/manifests/{tag}", manifest, entry["mediaType"])
+
+
+def _put(url: str, content: bytes, kind: str) -> None:
+    request = urllib.request.Request(url, data=content, method="PUT", headers={"Content-Type": kind})
+    urllib.request.urlopen(request).close()
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+    return port
