@@ -1,0 +1,39 @@
+"""Programs that only tests need, built from Go modules and kept in the cache."""
+
+from pathlib import Path
+
+from system.files import CHECKOUT
+from toolchain import golang
+from toolchain.cache import Cache, key, sha256
+from toolchain.release import ReleaseHosts
+
+MODULES = CHECKOUT / "tests/support/go"
+"""A Go module for each program. It pins the program's version."""
+
+
+def build(name: str, package: str) -> Path:
+    """Return the path of a program, and build it first if the cache does not have it.
+
+    Args:
+        name: The name of the folder in MODULES, and of the program.
+        package: The Go package of the program.
+    """
+    module = MODULES / name
+    compiler = golang.compiler(Cache(), ReleaseHosts())
+
+    def make(folder: Path) -> str:
+        compiler.build(module, package, folder / name, title=name)
+        return f"built from Go modules with Go {compiler.version}"
+
+    made_from = [sha256(module / file) for file in ("go.mod", "go.sum")]
+    return Cache().make(key(name, module=made_from, package=package), make).path(name)
+
+
+def module_folder(name: str, path: str) -> Path:
+    """Return the folder with the sources of a Go module that the module of a program requires.
+
+    Args:
+        name: The name of the program.
+        path: The path of the required module.
+    """
+    return golang.compiler(Cache(), ReleaseHosts()).module_folder(MODULES / name, path)
