@@ -118,6 +118,37 @@ def test_an_interrupted_change_loses_nothing_and_continues(create: Callable[[int
         assert lab.keys_in_etcd() == {"kept": keys[0]}
 
 
+def test_an_interrupted_change_can_be_reverted(create: Callable[[int], ControlPlanes]) -> None:
+    lab = create(1)
+    (name,) = lab.names
+    lab.up(["old"])
+    lab.write(name, "kept", "text")
+    lab.kill_at(name, None)
+    lab.up(["new", "old"])
+    calls = len(lab.calls(name))
+    lab.up(["old", "new"])
+    for moment in MOMENTS[::2]:
+        lab.up(["old"])
+        lab.kill_at(name, int(moment * calls))
+        with pytest.raises(KilledError):
+            lab.up(["new", "old"])
+        lab.kill_at(name, None)
+        revert(lab)
+        assert lab.read(name) == {"kept"}
+        assert lab.keys_in_etcd() == {"kept": "old"}
+
+
+def revert(lab: ControlPlanes) -> None:
+    """Go back to the old key, as the refusal says if objects have the new one already."""
+    try:
+        lab.up(["old"])
+    except AssertionError as refused:
+        if "Keep new as the last of encryption.keys" not in str(refused):
+            raise
+        lab.up(["old", "new"])
+        lab.up(["old"])
+
+
 MOMENTS = (0.1, 0.25, 0.4, 0.55, 0.7, 0.85, 0.97)
 """The parts of a change after which it is killed."""
 

@@ -16,7 +16,7 @@ def build(name: str, package: str) -> Path:
 
     Args:
         name: The name of the folder in MODULES, and of the program.
-        package: The Go package of the program.
+        package: The Go package of the program; `.` if the folder has it.
     """
     module = MODULES / name
     compiler = golang.compiler(Cache(), ReleaseHosts())
@@ -25,7 +25,7 @@ def build(name: str, package: str) -> Path:
         compiler.build(module, package, folder / name, title=name)
         return f"built from Go modules with Go {compiler.version}"
 
-    made_from = [sha256(module / file) for file in ("go.mod", "go.sum")]
+    made_from = [sha256(file) for pattern in ("go.*", "*.go") for file in sorted(module.glob(pattern))]
     return Cache().make(key(name, module=made_from, package=package), make).path(name)
 
 

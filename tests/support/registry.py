@@ -18,16 +18,12 @@ from urllib.error import HTTPError, URLError
 
 import yaml
 
-from lab.versions import go
 from tests.support.certificates import AUTHORITY, pair
-from toolchain import golang
-from toolchain.cache import Cache, key, sha256
-from toolchain.release import ReleaseHosts
+from tests.support.go_programs import build
 
 USERNAME, PASSWORD = "ci", "correct-horse-battery"
 AUTHORITY_CERTIFICATE, _ = pair(AUTHORITY)
 
-_MODULE = Path(__file__).with_name("registry_program")
 _PASSWORDS = f"{USERNAME}:$2b$05$0.CKijqL1rTxydbuMl/suuhEN7Cn2Lx1uwb2LyIwSghOTBXAzlKWW\n"
 """The username and the bcrypt hash of the password."""
 
@@ -76,14 +72,7 @@ def serving(folder: Path, archives: Mapping[str, bytes]) -> Iterator[tuple[str, 
 def _serve(configuration: Path, **sections: Any) -> list[str]:
     """Write a configuration, and return the argument vector of a server that uses it."""
     configuration.write_text(yaml.safe_dump({"version": 0.1, **sections}))
-    made_from = {"go": go().series, "sources": [sha256(path) for path in sorted(_MODULE.iterdir())]}
-
-    def build(folder: Path) -> None:
-        compiler = golang.compiler(Cache(), ReleaseHosts())
-        compiler.build(_MODULE, ".", folder / "registry", title="the registry of the tests")
-
-    program = Cache().make(key("registry-of-tests", **made_from), build).path("registry")
-    return [str(program), "serve", str(configuration)]
+    return [str(build("registry", ".")), "serve", str(configuration)]
 
 
 @contextmanager
