@@ -1,4 +1,4 @@
-"""The lab fails no check of the CIS Kubernetes Benchmark but those that docs/hardening.md explains."""
+"""The lab fails no check of the CIS Kubernetes Benchmark but those that docs/security.md explains."""
 
 import re
 
@@ -6,7 +6,7 @@ from system.files import CHECKOUT
 from tests.support.benchmark import BENCHMARK, failed_checks
 from tests.support.running_lab import RunningLab
 
-DOCUMENT = CHECKOUT / "docs/hardening.md"
+DOCUMENT = CHECKOUT / "docs/security.md"
 
 
 def documented_deviations() -> set[str]:

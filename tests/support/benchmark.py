@@ -13,8 +13,8 @@ MODULE = "github.com/aquasecurity/kube-bench"
 BENCHMARK = "cis-1.10"
 """The newest benchmark that kube-bench knows."""
 
-FOLDER = "/run/kube-bench"
-"""The folder of kube-bench on a node, which does not survive a reboot."""
+FOLDER = "/var/tmp/kube-bench"
+"""The folder of kube-bench on a node. Nothing in /run can be executed."""
 
 PATHS = {"/etc/kubernetes/pki/": "/var/lib/kubernetes/", "/etc/kubernetes/admin.conf": "/var/lib/addons/kubeconfig"}
 """The paths that the benchmark takes from kubeadm, and those of a lab."""
@@ -32,7 +32,7 @@ def failed_checks(lab: RunningLab, node: str, targets: Iterable[str]) -> dict[st
     report = lab.ssh(
         node,
         f"cd {FOLDER} && KUBECONFIG=/var/lib/addons/kubeconfig ./kube-bench run --json --config-dir {FOLDER}/cfg"
-        f" --benchmark {BENCHMARK} --targets {','.join(targets)}",
+        f" --benchmark {BENCHMARK} --targets {','.join(targets)}; rm -rf {FOLDER}",
     )
     return {
         result["test_number"]: result["test_desc"]

@@ -17,6 +17,16 @@ ready again and again without a pause. On an emulated node, that takes the CPU t
 (pkg/controller/deployment/progress.go, `requeueStuckDeployment`). This value means none there (`HasProgressDeadline`).
 """
 
+LIVENESS_TIMES = {"periodSeconds": 30, "timeoutSeconds": 25, "failureThreshold": 5}
+"""The times of a `livenessProbe`, after which a container that hangs is restarted.
+
+A container of an emulated node that also starts again makes the node even slower. With ten seconds for an answer,
+metrics-server was seen to be restarted there.
+"""
+
+ANSWER_SECONDS = 10
+"""The `timeoutSeconds` of a `readinessProbe`. For an emulated node, the default of one second is too short."""
+
 UNPRIVILEGED = {
     "allowPrivilegeEscalation": False,
     "readOnlyRootFilesystem": True,
@@ -54,7 +64,10 @@ class Addon:
 
 
 def placement(spec: Spec, labels: Mapping[str, str]) -> Object:
-    """Return the fields of a pod that place it on a node with its image, each replica on another one if possible.
+    """Return the fields of a pod that place it on a node with its image, and replicas on different nodes.
+
+    A second replica waits until another node registers. On the first node, where all pods of a new cluster would be, it
+    would be no replacement for the first one. An update spreads its pods regardless of those that it replaces.
 
     Args:
         spec: The lab.
@@ -65,7 +78,6 @@ def placement(spec: Spec, labels: Mapping[str, str]) -> Object:
         {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node.name]}]}
         for node in spec.addon_nodes
     ]
-    apart = {"labelSelector": {"matchLabels": dict(labels)}, "topologyKey": "kubernetes.io/hostname"}
     return {
         "priorityClassName": "system-cluster-critical",
         "tolerations": [
@@ -75,8 +87,15 @@ def placement(spec: Spec, labels: Mapping[str, str]) -> Object:
         ],
         "affinity": {
             "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}},
-            "podAntiAffinity": {
-                "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "podAffinityTerm": apart}]
-            },
         },
+        "topologySpreadConstraints": [
+            {
+                "topologyKey": "kubernetes.io/hostname",
+                "labelSelector": {"matchLabels": dict(labels)},
+                "matchLabelKeys": ["pod-template-hash"],
+                "maxSkew": 1,
+                "minDomains": len(spec.addon_nodes),
+                "whenUnsatisfiable": "DoNotSchedule",
+            }
+        ],
     }

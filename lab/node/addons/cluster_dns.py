@@ -1,7 +1,7 @@
 """The add-on CoreDNS, the DNS of the cluster."""
 
 from lab.node import rbac
-from lab.node.addons.addon import BROUGHT, NO_DEADLINE, Object, placement
+from lab.node.addons.addon import ANSWER_SECONDS, BROUGHT, LIVENESS_TIMES, NO_DEADLINE, Object, placement
 from lab.spec import DnsAddon, Spec
 from lab.versions import image_reference
 
@@ -86,13 +86,8 @@ def _dns_pod(spec: Spec) -> Object:
                     "readOnlyRootFilesystem": True,
                     "capabilities": {"drop": ["ALL"], "add": ["NET_BIND_SERVICE"]},
                 },
-                # On an emulated node, an answer takes longer than the default of one second.
-                "livenessProbe": {
-                    "httpGet": {"path": "/health", "port": 8080},
-                    "timeoutSeconds": 10,
-                    "failureThreshold": 5,
-                },
-                "readinessProbe": {"httpGet": {"path": "/ready", "port": 8181}, "timeoutSeconds": 10},
+                "livenessProbe": {"httpGet": {"path": "/health", "port": 8080}, **LIVENESS_TIMES},
+                "readinessProbe": {"httpGet": {"path": "/ready", "port": 8181}, "timeoutSeconds": ANSWER_SECONDS},
                 "volumeMounts": [{"name": "config", "mountPath": "/etc/coredns", "readOnly": True}],
             }
         ],

@@ -5,7 +5,15 @@ https://github.com/kubernetes-sigs/metrics-server/tree/master/manifests/base.
 """
 
 from lab.node import rbac
-from lab.node.addons.addon import BROUGHT, NO_DEADLINE, UNPRIVILEGED, Object, placement
+from lab.node.addons.addon import (
+    ANSWER_SECONDS,
+    BROUGHT,
+    LIVENESS_TIMES,
+    NO_DEADLINE,
+    UNPRIVILEGED,
+    Object,
+    placement,
+)
 from lab.spec import Spec
 from lab.versions import image_reference
 
@@ -94,10 +102,8 @@ def metrics_server(spec: Spec) -> list[Object]:
 
 
 def _pod(spec: Spec) -> Object:
-    def probe(path: str, failures: int) -> Object:
-        request = {"path": path, "port": "https", "scheme": "HTTPS"}
-        # On an emulated node, an answer takes longer than the default of one second.
-        return {"httpGet": request, "timeoutSeconds": 10, "failureThreshold": failures}
+    def request(path: str) -> Object:
+        return {"httpGet": {"path": path, "port": "https", "scheme": "HTTPS"}}
 
     return {
         "serviceAccountName": NAME,
@@ -121,9 +127,9 @@ def _pod(spec: Spec) -> Object:
                 "resources": {"requests": {"cpu": "25m", "memory": "48Mi"}},
                 "securityContext": UNPRIVILEGED,
                 # Its start takes a minute on an emulated node.
-                "startupProbe": probe("/livez", failures=60),
-                "livenessProbe": probe("/livez", failures=5),
-                "readinessProbe": probe("/readyz", failures=3),
+                "startupProbe": {**request("/livez"), "timeoutSeconds": ANSWER_SECONDS, "failureThreshold": 60},
+                "livenessProbe": {**request("/livez"), **LIVENESS_TIMES},
+                "readinessProbe": {**request("/readyz"), "timeoutSeconds": ANSWER_SECONDS},
                 "volumeMounts": [
                     {"name": "certificates", "mountPath": "/tmp"},
                     {"name": "kubelet-authority", "mountPath": AUTHORITY, "readOnly": True},

@@ -119,6 +119,16 @@ def test_the_dns_has_two_replicas_if_possible(dev: Spec) -> None:
     assert replicas(replace(dev, addons=replace(dev.addons, dns=DnsAddon(replicas=4)))) == 4
 
 
+def test_replicas_of_the_dns_are_on_different_nodes(dev: Spec) -> None:
+    pod = objects(dev)["Deployment", "coredns"]["spec"]["template"]["spec"]
+    [spread] = pod["topologySpreadConstraints"]
+    assert (spread["topologyKey"], spread["whenUnsatisfiable"]) == ("kubernetes.io/hostname", "DoNotSchedule")
+    # The first node of a new cluster gets one replica, although no other node is there yet.
+    assert (spread["maxSkew"], spread["minDomains"]) == (1, 2)
+    # An update may use both nodes again.
+    assert spread["matchLabelKeys"] == ["pod-template-hash"]
+
+
 def test_only_nodes_that_run_pods_of_addons_hold_their_images(dev: Spec) -> None:
     workers = tuple(replace(dev.workers[0], name=f"node-{number}") for number in range(5))
     many = replace(dev, workers=workers)
