@@ -27,13 +27,3 @@ def build(name: str, package: str) -> Path:
 
     made_from = [sha256(file) for pattern in ("go.*", "*.go") for file in sorted(module.glob(pattern))]
     return Cache().make(key(name, module=made_from, package=package), make).path(name)
-
-
-def module_folder(name: str, path: str) -> Path:
-    """Return the folder with the sources of a Go module that the module of a program requires.
-
-    Args:
-        name: The name of the program.
-        path: The path of the required module.
-    """
-    return golang.compiler(Cache(), ReleaseHosts()).module_folder(MODULES / name, path)
