@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import socket
 import ssl
 import subprocess
 import tarfile
@@ -20,6 +19,7 @@ import yaml
 
 from tests.support.certificates import AUTHORITY, pair
 from tests.support.go_programs import build
+from tests.support.ssh_server import free_port
 
 USERNAME, PASSWORD = "ci", "correct-horse-battery"
 AUTHORITY_CERTIFICATE, _ = pair(AUTHORITY)
@@ -45,7 +45,7 @@ def prepare(folder: Path, address: str, archives: Mapping[str, bytes], port: int
     for name, text in zip(("server.crt", "server.key"), pair("registry", names=(address,)), strict=True):
         (folder / name).write_text(text)
     (folder / "passwords").write_text(_PASSWORDS)
-    port = port or _free_port()
+    port = port or free_port()
     private = {
         "addr": f"{address}:{port}",
         "secret": "only-one-server",
@@ -54,7 +54,7 @@ def prepare(folder: Path, address: str, archives: Mapping[str, bytes], port: int
     htpasswd = {"htpasswd": {"realm": "registry", "path": str(folder / "passwords")}}
     serve = _serve(folder / "config.yml", storage=storage, http=private, auth=htpasswd)
     # The images are pushed to another server with the same storage, because this one may belong to another network.
-    public = f"127.0.0.1:{_free_port()}"
+    public = f"127.0.0.1:{free_port()}"
     with _running(_serve(folder / "push.yml", storage=storage, http={"addr": public}), f"http://{public}"):
         for name, archive in archives.items():
             _push(f"http://{public}/v2", name, archive)
@@ -123,10 +123,3 @@ def _push(url: str, name: str, archive: bytes) -> None:
 def _put(url: str, content: bytes, kind: str) -> None:
     request = urllib.request.Request(url, data=content, method="PUT", headers={"Content-Type": kind})
     urllib.request.urlopen(request).close()
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-    return port
