@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -136,16 +137,7 @@ class Hypervisor(pulumi.ComponentResource):
             parent: Parent of the resources.
         """
         assert isinstance(node.machine, VmSize), f"{node.name} is no VM"
-        disk = libvirt.Volume(
-            f"{node.name}-disk",
-            name=f"{node.name}.qcow2",
-            pool=self._pool.name,
-            base_volume_id=self._base.id,
-            size=node.machine.disk * GIB,
-            # A node with a new address is a new machine. The provider would change the network under the running VM,
-            # which would keep its old address. The new disk has the name of the old one.
-            opts=self._options(parent, replacement_trigger=str(node.address), delete_before_replace=True),
-        )
+        disk = self._create_disk(node, node.machine, parent)
         seed = libvirt.CloudInitDisk(
             f"{node.name}-cloud-init",
             name=f"{node.name}-cloud-init.iso",
@@ -155,25 +147,39 @@ class Hypervisor(pulumi.ComponentResource):
             # The replacement has the same name, so both cannot exist at the same time.
             opts=self._options(parent, delete_before_replace=True),
         )
-        domain = libvirt.Domain(
+        # The volume for cloud-init is a disk, because Debian's cloud kernel has no driver for a CD-ROM drive.
+        disks = [disk.id, seed.id.apply(lambda key: key.partition(";")[0])]
+        return self._create_domain(node, node.machine, disks, parent), disk
+
+    def _create_disk(self, node: Node, size: VmSize, parent: pulumi.Resource) -> libvirt.Volume:
+        return libvirt.Volume(
+            f"{node.name}-disk",
+            name=f"{node.name}.qcow2",
+            pool=self._pool.name,
+            base_volume_id=self._base.id,
+            size=size.disk * GIB,
+            # A node with a new address is a new machine. The provider would change the network under the running VM,
+            # which would keep its old address. The new disk has the name of the old one.
+            opts=self._options(parent, replacement_trigger=str(node.address), delete_before_replace=True),
+        )
+
+    def _create_domain(
+        self, node: Node, size: VmSize, disks: Sequence[pulumi.Input[str]], parent: pulumi.Resource
+    ) -> libvirt.Domain:
+        is_kvm = self._virtualization is Virtualization.KVM
+        return libvirt.Domain(
             f"{node.name}-domain",
             name=f"{self._spec.name}-{node.name}",
             # The hook of the private libvirt reads it.
             description=str(node.role),
             type=str(self._virtualization),
-            cpu=libvirt.DomainCpuArgs(
-                mode="host-passthrough" if self._virtualization is Virtualization.KVM else "maximum"
-            ),
-            vcpu=node.machine.vcpus,
-            memory=node.machine.memory,
+            cpu=libvirt.DomainCpuArgs(mode="host-passthrough" if is_kvm else "maximum"),
+            vcpu=size.vcpus,
+            memory=size.memory,
             kernel=self._kernel.id if self._kernel else None,
             initrd=self._initrd.id if self._initrd else None,
             cmdlines=self._command_lines(),
-            # The volume for cloud-init is a disk, because Debian's cloud kernel has no driver for a CD-ROM drive.
-            disks=[
-                libvirt.DomainDiskArgs(volume_id=disk.id),
-                libvirt.DomainDiskArgs(volume_id=seed.id.apply(lambda key: key.partition(";")[0])),
-            ],
+            disks=[libvirt.DomainDiskArgs(volume_id=disk) for disk in disks],
             network_interfaces=[
                 libvirt.DomainNetworkInterfaceArgs(
                     network_id=self._network.id if self._network else None,
@@ -198,7 +204,6 @@ class Hypervisor(pulumi.ComponentResource):
                 ignore_changes=["networkInterfaces[0].addresses", "description"],
             ),
         )
-        return domain, disk
 
     def _create_network(self, name: str) -> libvirt.Network:
         return libvirt.Network(
