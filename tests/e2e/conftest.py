@@ -33,7 +33,7 @@ STAGES = (
 )
 """The order of the test files. Each stage leaves the lab as it found it; only the last one destroys it."""
 
-ALWAYS_RUN = {"lab": 5.0, "restarts": 20.0, "destroy": 0.0}
+ALWAYS_RUN = {"lab": 5.0, "restarts": 30.0, "destroy": 0.0}
 """The stages that run for every commit, and the minutes that must be left for a test of each."""
 
 NUMBER_DRAWN = 5
