@@ -9,18 +9,14 @@ from pathlib import Path
 
 
 @contextmanager
-def serving_http(
-    handler: type[BaseHTTPRequestHandler], pair: Path | None = None, address: str = "127.0.0.1", port: int = 0
-) -> Iterator[str]:
-    """Serve until the context ends, and yield the URL.
+def serving_http(handler: type[BaseHTTPRequestHandler], pair: Path | None = None) -> Iterator[str]:
+    """Serve on a free port of 127.0.0.1 until the context ends, and yield the URL.
 
     Args:
         handler: Answers the requests.
         pair: A file with the certificate and the key. None means no TLS.
-        address: The address to listen on.
-        port: The port to listen on; 0 means any free one.
     """
-    server = ThreadingHTTPServer((address, port), handler)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     if pair:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(pair)
@@ -28,7 +24,7 @@ def serving_http(
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
-        yield f"{'https' if pair else 'http'}://{address}:{server.server_port}"
+        yield f"{'https' if pair else 'http'}://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         server.server_close()

@@ -7,7 +7,6 @@ import json
 import ssl
 import subprocess
 import tarfile
-import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ import yaml
 from tests.support.certificates import AUTHORITY, pair
 from tests.support.go_programs import build
 from tests.support.ssh_server import free_port
+from tests.support.waiting import wait_until
 
 USERNAME, PASSWORD = "ci", "correct-horse-battery"
 AUTHORITY_CERTIFICATE, _ = pair(AUTHORITY)
@@ -81,11 +81,12 @@ def _running(command: list[str], url: str) -> Iterator[Path]:
     log = Path(command[-1]).with_suffix(".log")
     with log.open("w") as file, subprocess.Popen(command, stdout=file, stderr=file) as server:
         try:
-            deadline = time.monotonic() + 60
-            while not _answers(url):
-                if server.poll() is not None or time.monotonic() > deadline:
-                    raise AssertionError(f"The registry does not answer:\n{log.read_text()}")
-                time.sleep(0.1)
+            wait_until(
+                lambda: _answers(url),
+                f"the registry answers, whose log is {log}",
+                unless=lambda: server.poll() is not None,
+                timeout=60,
+            )
             yield log
         finally:
             server.terminate()

@@ -9,9 +9,14 @@ _TIMEOUT = 120
 """Seconds after which to give up. It is much longer than anything takes on a busy machine."""
 
 
-def wait_until(condition: Callable[[], bool], what: str, unless: Callable[[], bool] = lambda: False) -> None:
-    """Wait until a condition holds. Fail when `unless` holds or after two minutes."""
-    deadline = time.monotonic() + _TIMEOUT
+def wait_until(
+    condition: Callable[[], bool],
+    what: str,
+    unless: Callable[[], bool] = lambda: False,
+    timeout: float = _TIMEOUT,
+) -> None:
+    """Wait until a condition holds. Fail when `unless` holds or after the timeout in seconds."""
+    deadline = time.monotonic() + timeout
     while not condition():
         assert not unless(), f"this can no longer become true: {what}"
         assert time.monotonic() < deadline, f"timed out: {what}"
