@@ -5,9 +5,8 @@ from datetime import UTC, datetime
 
 import pulumi
 
-from components import artifacts, debug_log, stack_traces
+from components import artifacts, debug_log, outage, stack_traces
 from components.lab import Lab, LabArgs
-from host.engine.drift import recorded_drift
 from host.project_files import read_project_file
 from host.workspace import Workspace
 from lab.config.parse import parse, secret_values
@@ -22,9 +21,10 @@ stack_traces.omit()
 configuration = pulumi.runtime.config.CONFIG.get()
 
 try:
+    workspace, stack, now = Workspace(CHECKOUT), pulumi.get_stack(), datetime.now(UTC)
     secret_keys = filter(pulumi.runtime.config.is_config_secret, configuration)
-    secret = secret_values(configuration, secret_keys, Workspace(CHECKOUT).stack_file(pulumi.get_stack()))
-    spec = parse(configuration, secret, now=datetime.now(UTC), read_file=read_project_file)
+    secret = secret_values(configuration, secret_keys, workspace.stack_file(stack))
+    spec = parse(configuration, secret, now=now, read_file=read_project_file)
     rendered = render(spec)
     lab = Lab(
         spec.name,
@@ -33,7 +33,7 @@ try:
             rendered=rendered,
             image=artifacts.base_image(spec),
             digests=artifacts.digests(rendered.artifacts),
-            drift=recorded_drift(pulumi.get_stack()),
+            drift=outage.recover(spec, workspace, stack, now),
         ),
     )
 except HardwayError as error:

@@ -22,9 +22,11 @@ class HostRoutesArgs:
 
     Attributes:
         spec: The lab.
+        repair: A new value runs the command again.
     """
 
     spec: Spec
+    repair: str = ""
 
 
 def host_routes(name: str, args: HostRoutesArgs, opts: pulumi.ResourceOptions) -> command.local.Command:
@@ -40,7 +42,7 @@ def host_routes(name: str, args: HostRoutesArgs, opts: pulumi.ResourceOptions) -
         name,
         create=shlex.join([program, gateway, *routes]),
         delete=shlex.join([program, gateway]),
-        environment={"HARDWAY_BOOT": namespace_start()},
+        environment={"HARDWAY_BOOT": namespace_start()} | ({"HARDWAY_REPAIR": args.repair} if args.repair else {}),
         opts=opts,
     )
 

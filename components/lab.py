@@ -20,7 +20,7 @@ from components.pod_traffic import PodTrafficArgs, pod_traffic
 from components.preview import RestartAnnouncement
 from components.rollout import Rollout
 from components.stack_outputs import StackOutputsArgs, stack_outputs
-from host.engine.drift import REGISTRATION
+from host.engine.drift import MACHINE_NETWORK, REGISTRATION
 from lab.node.encryption import SERVICE as ENCRYPTION
 from lab.node.render import RenderedLab
 from lab.node.service import Binary, Image
@@ -83,10 +83,11 @@ class Lab(pulumi.ComponentResource):
         # The network's interface exists before the first VM.
         domains = [machine.domain for machine in self._machines.values() if machine.domain]
         with_network = pulumi.ResourceOptions(parent=self, depends_on=domains)
+        repair = args.drift.get(MACHINE_NETWORK, "")
         if domains:
-            pod_traffic(f"{name}-pod-traffic", PodTrafficArgs(spec=spec), with_network)
+            pod_traffic(f"{name}-pod-traffic", PodTrafficArgs(spec=spec, repair=repair), with_network)
         if spec.host_routes:
-            host_routes(f"{name}-host-routes", HostRoutesArgs(spec=spec), with_network)
+            host_routes(f"{name}-host-routes", HostRoutesArgs(spec=spec, repair=repair), with_network)
         outputs = stack_outputs(
             StackOutputsArgs(
                 spec=spec,
@@ -163,6 +164,7 @@ class Lab(pulumi.ComponentResource):
             rollout=rollout,
             waits_for=waits_for,
             etcd_membership=etcd_membership,
+            cluster=first.cluster if (first := self._first_control_plane()) else None,
             # It waits for all control planes.
             deferred=(ENCRYPTION,),
             drift={service: token for (name, service), token in self._args.drift.items() if name == node.name},
@@ -187,9 +189,13 @@ class Lab(pulumi.ComponentResource):
         return self._of_first_control_plane("addons")
 
     def _of_first_control_plane(self, service: str) -> list[pulumi.Resource]:
-        control_planes = self._args.spec.control_planes
-        first = self._nodes.get(control_planes[0].name) if control_planes else None
+        first = self._first_control_plane()
         return [first.command(service)] if first else []
+
+    def _first_control_plane(self) -> NodeServices | None:
+        """Return the services of the first control plane, None as long as it is not created and in a joining lab."""
+        control_planes = self._args.spec.control_planes
+        return self._nodes.get(control_planes[0].name) if control_planes else None
 
     def _etcd_membership(self, node: Node) -> EtcdMembershipArgs:
         executor = next((other for other in self._args.spec.control_planes if other != node), node)

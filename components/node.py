@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import pulumi
 
+from components.connection import Script
 from components.etcd_membership import EtcdMembershipArgs, etcd_membership
 from components.machine import Machine
 from components.pki import Pki
@@ -31,6 +32,8 @@ class NodeArgs:
         rollout: Limits how many nodes restart a service at a time; None for no limit.
         waits_for: Service name to resources on other nodes that must exist before the service is applied.
         etcd_membership: Membership of the node's etcd; None for a worker.
+        cluster: ID of the etcd cluster; None on the first control plane, which finds it out, and if the lab joins a
+            cluster.
         drift: Service name to a value that changes when the service was found to differ on the node.
         deferred: Names of services that are applied later, by `NodeServices.apply`.
     """
@@ -45,6 +48,7 @@ class NodeArgs:
     rollout: Rollout | None = None
     waits_for: Mapping[str, Sequence[pulumi.Resource]] = field(default_factory=dict)
     etcd_membership: EtcdMembershipArgs | None = None
+    cluster: pulumi.Output[str] | None = None
     drift: Mapping[str, str] = field(default_factory=dict)
     deferred: Collection[str] = ()
 
@@ -57,6 +61,7 @@ class NodeServices(pulumi.ComponentResource):
 
     Attributes:
         services: Services by name.
+        cluster: ID of the etcd cluster; None if the lab joins a cluster.
     """
 
     def __init__(self, name: str, args: NodeArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -77,9 +82,12 @@ class NodeServices(pulumi.ComponentResource):
         if args.etcd_membership:
             self._run_before["etcd"] = etcd_membership(f"{name}-etcd-membership", args.etcd_membership, child)
         self.services: dict[str, NodeService] = {}
+        self.cluster = args.cluster
         for service in args.node.services:
             if service.name not in args.deferred:
                 self._apply(service, args.waits_for.get(service.name, ()))
+            if service.name == "etcd" and self.cluster is None:
+                self.cluster = self._find_out_cluster()
         self.register_outputs({})
 
     def apply(self, name: str, waits_for: Sequence[pulumi.Resource]) -> None:
@@ -103,11 +111,26 @@ class NodeServices(pulumi.ComponentResource):
                 announcement=args.announcement,
                 rollout=args.rollout,
                 repair=args.drift.get(service.name, ""),
+                cluster=self.cluster if service.follows_cluster else None,
                 after=self._run_before.get(service.name),
                 depends_on=[self._binaries, *needed, *waits_for],
             ),
             self._child,
         )
+
+    def _find_out_cluster(self) -> pulumi.Output[str]:
+        """Return the ID of the etcd cluster that the node's member belongs to.
+
+        It is read again only on a new machine: only there can the cluster be a new one.
+        """
+        membership = self._args.node.etcd
+        assert membership, f"{self._name} is a control plane"
+        found = self._args.machine.connection.run(
+            f"{self._name}-cluster",
+            Script(create=membership.cluster),
+            pulumi.ResourceOptions.merge(self._child, pulumi.ResourceOptions(depends_on=[self.command("etcd")])),
+        )
+        return pulumi.Output.unsecret(found.stdout)
 
     def command(self, service: str) -> pulumi.Resource:
         """Return the command that ends when a service is healthy."""

@@ -24,9 +24,11 @@ class PodTrafficArgs:
 
     Attributes:
         spec: The lab.
+        repair: A new value runs the command again.
     """
 
     spec: Spec
+    repair: str = ""
 
 
 def pod_traffic(name: str, args: PodTrafficArgs, opts: pulumi.ResourceOptions) -> command.local.Command | None:
@@ -52,7 +54,7 @@ def pod_traffic(name: str, args: PodTrafficArgs, opts: pulumi.ResourceOptions) -
         name,
         create=shlex.join([program, "keep", table, *map(str, ranges)]),
         delete=shlex.join([program, "release", table]),
-        environment={"HARDWAY_BOOT": namespace_start()},
+        environment={"HARDWAY_BOOT": namespace_start()} | ({"HARDWAY_REPAIR": args.repair} if args.repair else {}),
         opts=opts,
     )
 

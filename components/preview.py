@@ -44,6 +44,8 @@ def describe_change(node: str, service: Service, old: Mapping[str, Any], new: Ma
         return ""
     if service.unit and is_restart(service, old, new):
         effect = "will be reloaded, and nothing restarts" if service.activation == "reload" else "will restart"
+    elif ("settings", "cluster") in changed and "cluster" in old.get("settings", {}):
+        effect = "will restart if the control plane returns without its data"
     elif ("settings", "repair") in changed:
         effect = "will be repaired, and restarts if a file that it reads at startup differs on the node"
     else:

@@ -32,6 +32,7 @@ class NodeServiceArgs:
         announcement: Reports in a preview what a change does.
         rollout: Limits how many nodes restart the service at a time; None for no limit.
         repair: A new value applies the service again, because it differs on the node.
+        cluster: ID of the etcd cluster, for a service that follows it; None if the lab does not know it.
         after: Command that runs before the service is applied. When it is recreated, the service is applied again.
         depends_on: Resources that must exist before the service is applied.
     """
@@ -46,6 +47,7 @@ class NodeServiceArgs:
     announcement: RestartAnnouncement
     rollout: Rollout | None = None
     repair: str = ""
+    cluster: pulumi.Output[str] | None = None
     after: pulumi.CustomResource | None = None
     depends_on: Sequence[pulumi.Resource] = field(default=())
 
@@ -65,7 +67,7 @@ class NodeService(pulumi.ComponentResource):
     def __init__(self, name: str, args: NodeServiceArgs, opts: pulumi.ResourceOptions) -> None:
         service = args.service
         sealed = _seal(args)
-        self.manifest_digest = pulumi.Output.unsecret(sealed["digest"])
+        self.manifest_digest = pulumi.Output.unsecret(sealed.apply(lambda each: each.digest))
         remove = f"{PROGRAMS}/service remove {service.name}"
         hooks = args.rollout.hooks(name, args.node, service.name) if args.rollout else None
         self.command = args.connection.run(
@@ -73,7 +75,7 @@ class NodeService(pulumi.ComponentResource):
             Script(
                 create=service.apply or f"{PROGRAMS}/service apply {service.name}",
                 delete=f"{service.leave} && {remove}" if service.leave else remove,
-                stdin=pulumi.Output.secret(sealed["payload"]),
+                stdin=pulumi.Output.secret(_payload(args, sealed)),
                 after=args.after,
             ),
             pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=args.depends_on, hooks=hooks)),
@@ -82,7 +84,7 @@ class NodeService(pulumi.ComponentResource):
         super().__init__(
             "hardway:service:NodeService",
             name,
-            _visible_inputs(args) | {CONFIG_HASH: pulumi.Output.unsecret(sealed["config_hash"])},
+            _visible_inputs(args) | {CONFIG_HASH: pulumi.Output.unsecret(sealed.apply(lambda each: each.config_hash))},
             pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[self.command], hooks=announce)),
         )
         self.register_outputs({})
@@ -105,7 +107,7 @@ def _visible_inputs(args: NodeServiceArgs) -> dict[str, Any]:
         "images": {
             image.name: f"{image.version or image.archive} SHA256:{args.digests[image]}" for image in service.images
         },
-        "settings": _settings(args),
+        "settings": _settings(args) | ({"cluster": args.cluster} if args.cluster is not None else {}),
     }
     return {name: value for name, value in inputs.items() if value}
 
@@ -129,27 +131,40 @@ def _settings(args: NodeServiceArgs) -> dict[str, str]:
     }
 
 
-def _seal(args: NodeServiceArgs) -> pulumi.Output[dict[str, str]]:
-    """Return the manifest's `digest`, the `config_hash` and the `payload`, once the credentials are known.
+@dataclass(frozen=True, kw_only=True)
+class _Sealed:
+    """The digests and the payload of a service, which need the texts of its credentials.
 
-    Digests of secret texts are keyed, because the state shows them.
+    Attributes:
+        digest: SHA-256 of the manifest. Keyed like `config_hash` if a file contains a secret, because the state shows
+            both.
+        config_hash: The config hash.
+        parts: Parts of the payload; secret.
     """
+
+    digest: str
+    config_hash: str
+    parts: Mapping[str, Packed | Link]
+
+
+def _seal(args: NodeServiceArgs) -> pulumi.Output[_Sealed]:
+    """Return the digests and the payload of a service, once its credentials are known."""
     credentials = args.service.credentials
     starts = [args.pki.valid_from(each) for each in credentials if each.part is Part.CERTIFICATE]
     key = [args.fingerprint_key] if args.service.secret_files else []
 
-    def seal(values: Sequence[str]) -> dict[str, str]:
+    def seal(values: Sequence[str]) -> _Sealed:
         texts, values = values[: len(credentials)], values[len(credentials) :]
         starts_of_validity, keys = values[: len(starts)], values[len(starts) :]
         credential_text = dict(zip(credentials, texts, strict=True)).__getitem__
         listing = manifest(args.service, credential_text, args.digests.__getitem__)
         hashed = config_hash(listing)
         files = contents(args.service, credential_text)
-        payload = _payload(args, listing, hashed, files, valid_from=max(map(_seconds, starts_of_validity), default=0))
-        digests = {"digest": digest(listing), "config_hash": hashed}
+        parts = _parts(args, listing, hashed, files, valid_from=max(map(_seconds, starts_of_validity), default=0))
+        shown = [digest(listing), hashed]
         for fingerprint_key in keys:
-            digests = {name: keyed_fingerprint(fingerprint_key, text) for name, text in digests.items()}
-        return {**digests, "payload": payload}
+            shown = [keyed_fingerprint(fingerprint_key, text) for text in shown]
+        return _Sealed(digest=shown[0], config_hash=shown[1], parts=parts)
 
     return pulumi.Output.all(*map(args.pki.text, credentials), *starts, *key).apply(seal)
 
@@ -163,14 +178,28 @@ def _fingerprint(args: NodeServiceArgs, text: str) -> pulumi.Output[str]:
     return pulumi.Output.unsecret(args.fingerprint_key.apply(lambda key: keyed_fingerprint(key, text)))
 
 
-def _payload(args: NodeServiceArgs, listing: str, hashed: str, files: Mapping[str, str], valid_from: int) -> str:
+def _payload(args: NodeServiceArgs, sealed: pulumi.Output[_Sealed]) -> pulumi.Output[str]:
     """Return the standard input of `service apply`.
 
-    It has the manifest, the config hash, settings, the time from which the certificates are valid, texts that no
+    In a preview that recreates a control plane, the ID of the cluster is unknown, but not the rest.
+    """
+    if args.cluster is None:
+        return sealed.apply(lambda each: archive(each.parts))
+    return pulumi.Output.all(sealed, args.cluster).apply(
+        lambda known: archive({**known[0].parts, "cluster": Packed(content=known[1].encode())})
+    )
+
+
+def _parts(
+    args: NodeServiceArgs, listing: str, hashed: str, files: Mapping[str, str], valid_from: int
+) -> dict[str, Packed | Link]:
+    """Return the parts of the payload that do not depend on the cluster.
+
+    They are the manifest, the config hash, settings, the time from which the certificates are valid, texts that no
     message shows, files and links to binaries.
     """
     service = args.service
-    return archive(
+    return (
         {"manifest": Packed(content=listing.encode()), "config-hash": Packed(content=hashed.encode())}
         | {name: Packed(content=text.encode()) for name, text in _settings(args).items()}
         | {"valid-from": Packed(content=str(valid_from).encode())}

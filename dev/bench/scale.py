@@ -51,6 +51,7 @@ PLUGIN_OUTPUTS = {
     "tls:index/certRequest:CertRequest": {"certRequestPem": "request\n"},
     "tls:index/selfSignedCert:SelfSignedCert": {"certPem": CERTIFICATE},
     "tls:index/locallySignedCert:LocallySignedCert": {"certPem": CERTIFICATE},
+    "command:remote:Command": {"stdout": "output"},
 }
 """Outputs that the plugins add to a resource's inputs, by type."""
 

@@ -153,6 +153,13 @@ def write_into(folder: Path, details: AccessDetails, python: str, in_lab: Path |
             write_atomically(path, text if text.endswith("\n") else f"{text}\n", mode)
 
 
+def written_nodes(workspace: Workspace, stack: str) -> frozenset[str]:
+    """Return the names of the nodes in a stack's ssh_config: those of its last `up`, none before the first."""
+    path = workspace.access(stack) / "ssh_config"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return frozenset(line.removeprefix("Host ") for line in lines if line.startswith("Host ")) - {"*"}
+
+
 def _quote_path(path: Path) -> str:
     """Quote a path for an option of ssh_config(5) that expands tokens such as %h."""
     return '"' + str(path).replace("%", "%%") + '"'

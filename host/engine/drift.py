@@ -12,6 +12,8 @@ RECORDS = CHECKOUT / ".lab" / "stacks"
 """Folder of all records. Each stack has a folder in it."""
 REGISTRATION = "registration"
 """The name in a record of a node's registration in the cluster, which is no service: role, labels and taints."""
+MACHINE_NETWORK = ("", "network")
+"""The pair in a record of what the lab adds to the network of this machine: routes, and rules of the packet filter."""
 _FILE = "repairs.json"
 """Name of the record. Earlier versions wrote it under the same name."""
 
@@ -37,6 +39,17 @@ def recorded_drift(stack: str) -> Mapping[tuple[str, str], str]:
     }
 
 
+def with_drift(
+    recorded: Mapping[tuple[str, str], str], found: Mapping[tuple[str, str], Sequence[str]], when: datetime
+) -> dict[tuple[str, str], str]:
+    """Return the tokens of a record with new ones for everything that was found: see `record_drift`."""
+    tokens = dict(recorded)
+    for pair, descriptions in found.items():
+        digest = hashlib.sha256("\n".join(descriptions).encode()).hexdigest()
+        tokens[pair] = f"{when:%Y-%m-%dT%H:%M:%SZ}-{digest[:8]}"
+    return tokens
+
+
 def record_drift(stack: str, found: Mapping[tuple[str, str], Sequence[str]], when: datetime) -> None:
     """Give a new token to each node and service with a difference. All others keep theirs.
 
@@ -48,10 +61,7 @@ def record_drift(stack: str, found: Mapping[tuple[str, str], Sequence[str]], whe
     """
     if not found:
         return
-    tokens = dict(recorded_drift(stack))
-    for pair, descriptions in found.items():
-        digest = hashlib.sha256("\n".join(descriptions).encode()).hexdigest()
-        tokens[pair] = f"{when:%Y-%m-%dT%H:%M:%SZ}-{digest[:8]}"
+    tokens = with_drift(recorded_drift(stack), found, when)
     record: dict[str, dict[str, str]] = {}
     for (node, service), token in sorted(tokens.items()):
         record.setdefault(node, {})[service] = token

@@ -24,10 +24,12 @@ class EtcdMembership:
     Attributes:
         announce: Tells another control plane that this member has no data yet.
         leave: Removes the member from the etcd cluster.
+        cluster: Prints the ID of the etcd cluster. A cluster whose data is lost is founded again with another ID.
     """
 
     announce: str
     leave: str
+    cluster: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +91,11 @@ def _render_node(spec: Spec, node: Node) -> RenderedNode:
         user_data=user_data(spec, node),
         claim=claim(spec, node) if isinstance(node.machine, ExistingMachine) else (),
         etcd=(
-            EtcdMembership(announce=etcd_member_command("new", node), leave=etcd_member_command("leave", node))
+            EtcdMembership(
+                announce=etcd_member_command("new", node),
+                leave=etcd_member_command("leave", node),
+                cluster=etcd_member_command("cluster", node),
+            )
             if is_control_plane
             else None
         ),

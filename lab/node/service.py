@@ -138,6 +138,9 @@ class Service:
             that the service cannot become healthy.
         drift: Shell code that prints the differences of what the service manages beyond the node's files: a subject, a
             tab and the difference, one a line. `verify-node` runs it.
+        follows_cluster: The service keeps what it has read from the API server, so it restarts if the cluster is a new
+            one. A kubelet registers its Node only when it starts, and a watch that continues at a revision of the
+            former cluster misses everything until the new cluster has reached that revision.
         apply: The command that applies the service, with the payload on its standard input. Empty means
             `assets/node/service apply NAME`.
         leave: Shell code that runs on the node before the service is removed from it.
@@ -155,6 +158,7 @@ class Service:
     check: str = "true"
     health: str = "true"
     drift: str = ""
+    follows_cluster: bool = False
     apply: str = ""
     leave: str = ""
     secrets: frozenset[str] = field(default=frozenset(), repr=False)

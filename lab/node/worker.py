@@ -166,6 +166,7 @@ def kubelet(spec: Spec, node: Node) -> Service:
         name="kubelet",
         unit="kubelet.service",
         needs=("containerd", *_control_plane_needs(spec, node)),
+        follows_cluster=True,
         files={
             unit_path("kubelet.service"): _unit_file(spec, node, "kubelet.service", program, flags),
             unit_path("kubelet-images.service"): File(
@@ -275,6 +276,7 @@ def kube_proxy(spec: Spec, node: Node) -> Service:
         name="kube-proxy",
         unit="kube-proxy.service",
         needs=("kubelet",),
+        follows_cluster=True,
         files={
             unit_path("kube-proxy.service"): _unit_file(
                 spec,
@@ -319,6 +321,7 @@ def kube_network_policies(spec: Spec, node: Node) -> Service:
         name=KUBE_NETWORK_POLICIES,
         unit=unit_name,
         needs=("kubelet", *(["addons"] if node in spec.control_planes[:1] else [])),
+        follows_cluster=True,
         files={
             unit_path(unit_name): _unit_file(spec, node, unit_name, program, flags),
             flags["kubeconfig"]: _kubeconfig(spec, authority, pair, KUBE_NETWORK_POLICIES),

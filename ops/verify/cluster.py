@@ -35,6 +35,7 @@ def differences(outputs: StackOutputs[str], node_list: Mapping[str, Any]) -> Ite
                 yield from _pod_cidr_difference(name, node, items[name])
         else:
             yield Difference(name, KUBELET, "node", "is not in the cluster")
+            yield Difference(name, REGISTRATION, "labels and taints", "missing with the node")
     if owns_cluster:
         for name in items.keys() - outputs.nodes.keys():
             yield Difference(name, "", "node", "is in the cluster, but not in the stack")

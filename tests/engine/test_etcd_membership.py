@@ -163,6 +163,12 @@ class Members:
         """Run `etcd-member` on a control plane, for itself or another one."""
         return self.run(by, "/programs/etcd-member", verb, self._addresses[name], name, *arguments)
 
+    def cluster(self, name: str) -> str:
+        """Return the ID of the cluster that a control plane belongs to."""
+        found = self.member("cluster", name, by=name)
+        assert found.returncode == 0, found.stderr
+        return found.stdout
+
     def members(self) -> list[dict[str, Any]]:
         """Return the members that the first control plane lists."""
         listed: dict[str, Any] = json.loads(self.etcdctl("control0", "member", "list", "--write-out=json"))
@@ -327,10 +333,24 @@ def test_first_member_without_data_waits_for_silent_others(members: Members) -> 
 
 def test_single_member_without_data_founds_a_cluster_again(members: Members) -> None:
     members.create("control0")
+    former = members.cluster("control0")
     members.kill("control0")
     members.lose_data("control0")
     members.start("control0")
     members.await_healthy("control0")
+    assert members.cluster("control0") != former
+
+
+def test_cluster_id_lasts_as_long_as_the_data(members: Members) -> None:
+    members.create(*THREE)
+    cluster = members.cluster("control0")
+    for name in THREE:
+        members.kill(name)
+        members.reboot(name)
+    members.lose_data("control0")
+    members.start(*THREE)
+    members.await_healthy(*THREE)
+    assert [members.cluster(name) for name in THREE] == [cluster] * 3
 
 
 def test_members_refuse_a_second_cluster(members: Members) -> None:

@@ -720,6 +720,15 @@ def test_removing_keeps_files_of_others(node: Node) -> None:
     assert list(node.files()) == ["/etc/tool/other"]
 
 
+def test_another_cluster_restarts_the_service(node: Node) -> None:
+    assert node.applied(OLD) == "tool: restart"
+    # A version before this one recorded no cluster.
+    assert node.applied(OLD, cluster="a") == "tool: unchanged"
+    assert node.applied(OLD, cluster="a") == "tool: unchanged"
+    assert node.applied(OLD, cluster="b") == "tool: restart"
+    assert node.applied(OLD, cluster="b") == "tool: unchanged"
+
+
 def test_repair_restarts_a_service_that_manages_more_than_files(node: Node) -> None:
     service = replace(OLD, drift="true")
     node.applied(service)

@@ -221,6 +221,19 @@ def test_renewed_shared_certificate_changes_every_reader(dev: Spec, program: Pro
     assert renewed.changed_since(program) == applied("node-0-kube-proxy", "node-1-kube-proxy")
 
 
+def test_another_cluster_reaches_the_services_that_follow_it(dev: Spec, program: Program) -> None:
+    followers = ("kubelet", "kube-proxy", "kube-network-policies")
+    run = record(dev, renewed=["server-cluster"])
+    assert run.changed_since(program) == applied(*(f"{node}-{name}" for node in WORKERS for name in followers))
+
+
+def test_other_control_planes_do_not_identify_the_cluster() -> None:
+    run = record(changed(second_control_plane))
+    assert [name for name in (each.name for each in run.of_type(COMMAND)) if name.endswith("-cluster")] == [
+        "server-cluster"
+    ]
+
+
 def test_rebuilt_binary_changes_services_that_run_it(dev: Spec, program: Program) -> None:
     def digest(artifact: Binary | Image) -> str:
         suffix = " rebuilt" if artifact.name == "runc" else ""

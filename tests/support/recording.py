@@ -235,6 +235,8 @@ class Provider(mocks.Mocks):
             return {"certRequestPem": pem("CERTIFICATE REQUEST", _text(args.inputs))}
         if args.typ in ("tls:index/selfSignedCert:SelfSignedCert", "tls:index/locallySignedCert:LocallySignedCert"):
             return {"certPem": pem("CERTIFICATE", f"{_text(args.inputs)} {args.name in self._renewed}")}
+        if args.typ == "command:remote:Command":
+            return {"stdout": sha256(f"{_text(args.inputs)} {args.name in self._renewed}")}
         return {}
 
     def _key(self, name: str) -> Values:

@@ -153,17 +153,18 @@ class Node(Sandbox):
         service: Service,
         *,
         repair: str = "",
+        cluster: str = "",
         timeout: int = 1,
         valid_from: float = 0,
         kill: tuple[int, str] | None = None,
     ) -> Run:
         """Apply a service as the components of the program do."""
-        stdin = self.payload(service, repair, timeout, valid_from)
+        stdin = self.payload(service, repair, timeout, valid_from, cluster=cluster)
         return self.run("apply", service.name, stdin=stdin, kill=kill)
 
-    def applied(self, service: Service, *, repair: str = "") -> str:
+    def applied(self, service: Service, *, repair: str = "", cluster: str = "") -> str:
         """Apply a service successfully. Return the output."""
-        result = self.apply(service, repair=repair)
+        result = self.apply(service, repair=repair, cluster=cluster)
         assert result.code == 0, result.error
         return result.output.strip()
 
@@ -172,9 +173,16 @@ class Node(Sandbox):
         return self.run("remove", "tool", kill=kill)
 
     def payload(
-        self, service: Service, repair: str = "", timeout: int = 1, valid_from: float = 0, *, config_hash: bool = True
+        self,
+        service: Service,
+        repair: str = "",
+        timeout: int = 1,
+        valid_from: float = 0,
+        *,
+        cluster: str = "",
+        config_hash: bool = True,
     ) -> str:
-        """Return the payload of `service apply`, with or without its config hash."""
+        """Return the payload of `service apply`, with or without its config hash and the ID of a cluster."""
         settings = {
             "unit": service.unit or "",
             "activation": service.activation,
@@ -190,6 +198,7 @@ class Node(Sandbox):
             | ({"config-hash": Packed(content=hash_of(manifest_of(service)).encode())} if config_hash else {})
             | {name: Packed(content=text.encode()) for name, text in settings.items()}
             | {"valid-from": Packed(content=str(int(valid_from)).encode())}
+            | ({"cluster": Packed(content=cluster.encode())} if cluster else {})
             | {"secrets": Packed(content="".join(f"{text}\n" for text in hidden_texts(service.secrets)).encode())}
             | {
                 f"root{path}": Packed(content=texts[path].encode(), mode=file.mode, owner=file.owner)

@@ -144,3 +144,16 @@ def test_reload_is_not_a_restart() -> None:
 def test_new_kind_of_input_counts_as_added() -> None:
     old = {kind: value for kind, value in INPUTS.items() if kind != "credentials"}
     assert describe_change("node-1", KUBELET, old, INPUTS) == "kubelet on node-1 will restart: kubelet.crt"
+
+
+def test_unknown_cluster_announces_a_possible_restart() -> None:
+    old = OLD | {"settings": {"repair": "", "cluster": "a"}}
+    new = OLD | {"settings": {"repair": "", "cluster": pulumi.runtime.rpc.UNKNOWN}}
+    expected = "kubelet on node-1 will restart if the control plane returns without its data: cluster"
+    assert describe_change("node-1", KUBELET, old, new) == expected
+
+
+def test_first_record_of_the_cluster_is_no_restart() -> None:
+    new = OLD | {"settings": {"repair": "", "cluster": "a"}}
+    expected = "kubelet on node-1 will change, and nothing restarts: cluster"
+    assert describe_change("node-1", KUBELET, OLD, new) == expected

@@ -266,7 +266,10 @@ def test_control_plane_without_kubelet_is_no_node() -> None:
 
 
 def test_missing_worker_differs() -> None:
-    assert cluster_differences() == ["node-0  kubelet  node: is not in the cluster"]
+    assert cluster_differences() == [
+        "node-0  kubelet  node: is not in the cluster",
+        "node-0  registration  labels and taints: missing with the node",
+    ]
 
 
 def test_unknown_node_differs() -> None:

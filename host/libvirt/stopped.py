@@ -1,0 +1,162 @@
+"""The network, storage pool and VMs of a lab that somebody stopped. The engine does not notice it."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from system.commands import attempt, run
+from system.errors import HostError
+
+_BOOT_TIMEOUT = 300
+"""Seconds that a VM may take until its SSH server accepts connections. Emulated VMs boot slowly."""
+_INACTIVE = "inactive"
+_PAUSED = "paused"
+_START: Mapping[str, Sequence[str]] = {
+    "shut off": ("start",),
+    "crashed": ("start",),
+    _PAUSED: ("resume",),
+    "pmsuspended": ("dompmwakeup",),
+}
+"""The command of virsh that makes a VM run, by its state in libvirt's words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LibvirtLab:
+    """The libvirt objects of a lab, by name. Those of a lab that is not up yet do not exist.
+
+    Attributes:
+        uri: URI of the daemon.
+        network: The network.
+        pool: The storage pool.
+        vms: The address of each VM.
+    """
+
+    uri: str
+    network: str
+    pool: str
+    vms: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stopped:
+    """The parts of a lab that exist, but do not run.
+
+    Attributes:
+        lab: The lab.
+        network: True if the network is stopped.
+        pool: True if the pool is stopped.
+        vms: State of each VM that does not run, by name.
+        running: The VMs that run.
+    """
+
+    lab: LibvirtLab
+    network: bool
+    pool: bool
+    vms: Mapping[str, str]
+    running: Collection[str]
+
+    def __bool__(self) -> bool:
+        """Return True if anything is stopped."""
+        return bool(self.network or self.pool or self.vms)
+
+    def __str__(self) -> str:
+        """Describe everything that is stopped, such as `VM hardway-node-1 is shut off`."""
+        parts = [f"network {self.lab.network} is {_INACTIVE}"] if self.network else []
+        parts += [f"pool {self.lab.pool} is {_INACTIVE}"] if self.pool else []
+        parts += [f"VM {name} is {state}" for name, state in sorted(self.vms.items())]
+        return ", ".join(parts)
+
+    def start(self) -> None:
+        """Start everything that is stopped, and wait until the VMs can be reached.
+
+        VMs that ran while their network was stopped are started again, because they stay disconnected from it.
+
+        Raises:
+            HostError: virsh reports an error, or a VM cannot be reached in time.
+        """
+        if self.pool:
+            self._virsh("pool-start", self.lab.pool)
+        disconnected: list[str] = []
+        if self.network:
+            self._virsh("net-start", self.lab.network)
+            disconnected = sorted({*self.running, *(name for name, state in self.vms.items() if state == _PAUSED)})
+        for name in disconnected:
+            self._virsh("destroy", name)
+            self._virsh("start", name)
+        for name in sorted(self.vms.keys() - set(disconnected)):
+            self._virsh(*_START[self.vms[name]], name)
+        self._wait({*self.vms, *disconnected})
+
+    def _wait(self, started: Collection[str]) -> None:
+        """Wait until the SSH servers of VMs accept connections."""
+        deadline, waiting = time.monotonic() + _BOOT_TIMEOUT, set(started)
+        while waiting := {name for name in waiting if not _accepts_connections(self.lab.vms[name])}:
+            if time.monotonic() > deadline:
+                raise HostError(
+                    f"{' and '.join(sorted(waiting))} did not answer within {_BOOT_TIMEOUT} s after the start. Look at "
+                    f"the console: virsh --connect {self.lab.uri} console {min(waiting)}"
+                )
+            time.sleep(1)
+
+    def _virsh(self, *command: str) -> None:
+        why = f"starting what was stopped ({self}); look at it with virsh, and run `hardway up` again"
+        run(["virsh", "--connect", self.lab.uri, *command], why=why, error=HostError)
+
+
+def find(lab: LibvirtLab) -> Stopped | None:
+    """Return what of a lab is stopped. None if nothing is, or libvirt cannot be asked.
+
+    The engine reports a libvirt that does not answer, if it needs it.
+    """
+    try:
+        networks, pools, vms = (_states(lab.uri, listing) for listing in ("net-list", "pool-list", "list"))
+    except _NoAnswerError:
+        return None
+    stopped = Stopped(
+        lab=lab,
+        network=networks.get(lab.network) == _INACTIVE,
+        pool=pools.get(lab.pool) == _INACTIVE,
+        vms={name: vms[name] for name in lab.vms if vms.get(name) in _START},
+        running=[name for name in lab.vms if vms.get(name) == "running"],
+    )
+    return stopped or None
+
+
+class _NoAnswerError(Exception):
+    """virsh is missing, or libvirt does not answer."""
+
+
+def _states(uri: str, listing: str) -> dict[str, str]:
+    """Return the state of every object by name.
+
+    Args:
+        uri: URI of the daemon.
+        listing: `net-list`, `pool-list` or `list`.
+    """
+    try:
+        answer = attempt(["virsh", "--connect", uri, listing, "--all"], environment={"LC_ALL": "C"}, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        raise _NoAnswerError from None
+    if answer.returncode != 0:
+        raise _NoAnswerError
+    return _parse(answer.stdout, has_id=listing == "list")
+
+
+def _parse(table: str, *, has_id: bool) -> dict[str, str]:
+    """Return the state of each object in a table of virsh: `Id Name State`, or `Name State` and more columns."""
+    lines = table.splitlines()
+    rows = lines[next((number for number, line in enumerate(lines, 1) if line.startswith("-----")), len(lines)) :]
+    cells = [row.split(maxsplit=2)[1:] if has_id else row.split()[:2] for row in rows]
+    return {cell[0]: cell[1].strip() for cell in cells if len(cell) == 2}
+
+
+def _accepts_connections(address: str) -> bool:
+    try:
+        socket.create_connection((address, 22), timeout=2).close()
+    except OSError:
+        return False
+    return True

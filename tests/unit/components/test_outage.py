@@ -1,0 +1,128 @@
+"""Repair of what somebody stopped or deleted beside the program, with fake programs."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pulumi
+import pytest
+
+from components import outage
+from host.access.access_files import AccessDetails, NodeAccess, write
+from host.engine import drift
+from host.engine.drift import MACHINE_NETWORK, recorded_drift
+from host.libvirt import stopped
+from host.workspace import Workspace
+from lab.spec import Spec
+from tests.support.fake_programs import put
+from tests.support.program_stack import NEW_WORKER, changed
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+LOST = {("node-1", "kubelet"), ("node-1", "registration")}
+
+
+class Place:
+    """A checkout whose lab is up, with fake programs.
+
+    Attributes:
+        workspace: The checkout.
+        spec: The lab.
+    """
+
+    def __init__(self, folder: Path, spec: Spec) -> None:
+        self.workspace, self.spec, self._programs = Workspace(folder), spec, folder / "programs"
+        self._programs.mkdir()
+        self.set_nodes("node-0", "node-1")
+        put(self._programs, "virsh", "exit 1")
+        nodes = {node.name: NodeAccess(address=str(node.address)) for node in spec.nodes}
+        write(self.workspace, "dev", AccessDetails(nodes=nodes, ssh_key="key", known_hosts="", kubeconfig="{}"))
+
+    def set_nodes(self, *names: str) -> None:
+        """Make the API server list nodes."""
+        items = [{"metadata": {"name": name}} for name in names]
+        put(self._programs, "kubectl", f"echo '{json.dumps({'items': items})}'")
+
+    def stop(self, what: str, table: str) -> None:
+        """Make a listing of virsh show a table."""
+        others = '*list) ;; *) echo "$3" >>"$0.calls" ;;'
+        put(self._programs, "virsh", f'case $3 in {what}) printf "{table}" ;; {others} esac')
+
+    def silence(self) -> None:
+        """Make the API server fail."""
+        put(self._programs, "kubectl", "exit 1")
+
+    def started(self) -> list[str]:
+        """Return the commands of virsh that changed something."""
+        path = self._programs / "virsh.calls"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def recover(self) -> set[tuple[str, str]]:
+        """Return what is repaired."""
+        return set(outage.recover(self.spec, self.workspace, "dev", NOW))
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """The default lab, which is up."""
+    monkeypatch.setenv("PATH", f"{tmp_path}/programs:/usr/bin:/bin")
+    monkeypatch.setattr(drift, "RECORDS", tmp_path / "records")
+    monkeypatch.setattr(stopped, "_accepts_connections", lambda _: True)
+    monkeypatch.setattr(pulumi.runtime, "is_dry_run", lambda: False)
+    monkeypatch.setattr(pulumi.log, "info", lambda _: None)
+    return Place(tmp_path, changed())
+
+
+def test_complete_lab_is_left_alone(place: Place) -> None:
+    assert place.recover() == set()
+
+
+def test_deleted_node_registers_again(place: Place) -> None:
+    place.set_nodes("node-0", "somebody-else")
+    assert place.recover() == LOST
+    assert recorded_drift("dev").keys() == LOST
+
+
+def test_repaired_node_keeps_its_record(place: Place) -> None:
+    # Without it, the next run would show a change.
+    place.set_nodes("node-0")
+    before = outage.recover(place.spec, place.workspace, "dev", NOW)
+    place.set_nodes("node-0", "node-1")
+    assert outage.recover(place.spec, place.workspace, "dev", NOW) == before
+
+
+def test_preview_records_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulumi.runtime, "is_dry_run", lambda: True)
+    place.set_nodes("node-0")
+    assert place.recover() == LOST
+    assert not recorded_drift("dev")
+
+
+def test_node_that_was_never_up_is_not_missed(place: Place) -> None:
+    place.spec = changed(lambda values: values["workers"].append(NEW_WORKER))
+    assert place.recover() == set()
+
+
+def test_silent_api_server_shows_nothing(place: Place) -> None:
+    place.silence()
+    assert place.recover() == set()
+
+
+def test_stopped_vm_is_started(place: Place) -> None:
+    place.stop("list", r" Id Name State\n------\n - hardway-node-1 shut off\n")
+    assert place.recover() == set()
+    assert place.started() == ["start"]
+
+
+def test_preview_starts_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    warnings: list[str] = []
+    monkeypatch.setattr(pulumi.runtime, "is_dry_run", lambda: True)
+    monkeypatch.setattr(pulumi, "warn", warnings.append)
+    place.stop("list", r" Id Name State\n------\n - hardway-node-1 shut off\n")
+    place.recover()
+    assert (warnings, place.started()) == (["VM hardway-node-1 is shut off. `hardway up` starts it."], [])
+
+
+def test_stopped_network_repairs_routes_and_rules(place: Place) -> None:
+    place.stop("net-list", r" Name State\n------\n hardway inactive\n")
+    assert place.recover() == {MACHINE_NETWORK}
+    assert place.started() == ["net-start"]
