@@ -11,6 +11,7 @@ from host.project_files import read_project_file
 from host.workspace import Workspace
 from lab.config.parse import parse, secret_values
 from lab.node.render import render
+from lab.upgrade import ensure_supported
 from system.errors import HardwayError
 from system.files import CHECKOUT
 
@@ -26,6 +27,8 @@ try:
     secret = secret_values(configuration, secret_keys, workspace.stack_file(stack))
     spec = parse(configuration, secret, now=now, read_file=read_project_file)
     rendered = render(spec)
+    observation = outage.recover(spec, workspace, stack, now)
+    ensure_supported(spec, observation.api_server_version)
     lab = Lab(
         spec.name,
         LabArgs(
@@ -33,7 +36,9 @@ try:
             rendered=rendered,
             image=artifacts.base_image(spec),
             digests=artifacts.digests(rendered.artifacts),
-            drift=outage.recover(spec, workspace, stack, now),
+            drift=observation.drift,
+            vm_uuids=observation.vm_uuids,
+            kubelet_versions=observation.kubelet_versions,
         ),
     )
 except HardwayError as error:

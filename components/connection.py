@@ -1,8 +1,10 @@
 """Commands on nodes over SSH. No other module connects to a node."""
 
+import asyncio
 import posixpath
 import shlex
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -80,6 +82,10 @@ class ConnectionArgs:
     packages: Sequence[str] = ()
 
 
+class ScriptError(Exception):
+    """A script on a node failed. The message is what it printed."""
+
+
 class Connection:
     """A connection to a node: waits until the node answers, installs the programs of `assets/node`, runs commands.
 
@@ -108,6 +114,32 @@ class Connection:
     def run(self, name: str, script: Script, opts: pulumi.ResourceOptions) -> command.remote.Command:
         """Run a script on the node as soon as the node is prepared."""
         return self._command(name, script, opts, [self.ready], DIAL_ATTEMPTS)
+
+    async def execute(self, script: str, *, stdin: pulumi.Input[str] = "") -> None:
+        """Run a script on the node now, between two steps of the engine. Only hooks may do that.
+
+        Args:
+            script: The script.
+            stdin: Its standard input.
+
+        Raises:
+            ScriptError: The script failed, or the node does not answer.
+        """
+        login = self._args.login
+        values = pulumi.Output.all(login.key, login.host_key, stdin)
+        key, host_key, text = await values.future() or ("", "", "")
+        known = ssh.Login(address=login.address, key=key, host_key=host_key, user=login.user, port=login.port)
+        with tempfile.TemporaryDirectory(prefix="hardway-ssh-") as folder:
+            process = await asyncio.create_subprocess_exec(
+                *ssh.command(Path(folder), known),
+                script,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+            )
+            _, errors = await process.communicate(text.encode())
+        if process.returncode != 0:
+            raise ScriptError(errors.decode(errors="replace").strip() or f"ssh ended with code {process.returncode}")
 
     def push_binaries(
         self, name: str, digests: Mapping[Artifact, str], opts: pulumi.ResourceOptions, *, repair: str = ""

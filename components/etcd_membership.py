@@ -41,14 +41,14 @@ def etcd_membership(name: str, args: EtcdMembershipArgs, opts: pulumi.ResourceOp
             # If an interrupted run continues, this may already be another machine, without the program.
             delete=f"test ! -e {PROGRAMS}/etcd-member || {args.membership.leave}",
             # The cluster remembers the member, also when another machine replaces an existing one.
-            outlives_machine=args.executor.domain is None,
+            outlives_machine=args.executor.vm is None,
         ),
         pulumi.ResourceOptions.merge(
             opts,
             pulumi.ResourceOptions(
                 depends_on=[args.machine.connection.ready],
-                replace_with=[args.machine.disk] if args.machine.disk else None,
-                delete_before_replace=True if args.machine.disk else None,
+                replace_with=[args.machine.vm.disk] if args.machine.vm else None,
+                delete_before_replace=True if args.machine.vm else None,
             ),
         ),
     )

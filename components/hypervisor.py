@@ -9,6 +9,7 @@ from pathlib import Path
 import pulumi
 import pulumi_libvirt as libvirt
 
+from components.vm_rollout import VmRollout
 from host.libvirt.placement import is_elsewhere
 from host.machine import kvm, tsc
 from lab.spec import Node, Spec, Virtualization, VmSize
@@ -91,6 +92,26 @@ class HypervisorArgs:
     image: VmImage
 
 
+@dataclass(frozen=True, kw_only=True)
+class Vm:
+    """The resources of a VM.
+
+    Attributes:
+        disk: Its disk.
+        seed: Its volume for cloud-init.
+        domain: The VM itself, suitable for `deleted_with`, because its contents are deleted with it.
+    """
+
+    disk: pulumi.CustomResource
+    seed: pulumi.CustomResource
+    domain: pulumi.CustomResource
+
+    @property
+    def resources(self) -> list[pulumi.Resource]:
+        """The resources whose replacement means a new VM."""
+        return [self.disk, self.seed, self.domain]
+
+
 class Hypervisor(pulumi.ComponentResource):
     """A storage pool with the base image, and a network that gives every node its address.
 
@@ -124,24 +145,22 @@ class Hypervisor(pulumi.ComponentResource):
         network = self._network.name if self._network else args.spec.network
         self.register_outputs({"network": network, "pool": self._pool.name})
 
-    def machine(
-        self, node: Node, user_data: pulumi.Input[str], parent: pulumi.Resource
-    ) -> tuple[pulumi.CustomResource, pulumi.CustomResource]:
-        """Create the VM of a node, and return it with its disk.
-
-        The VM is suitable for `deleted_with`, because its contents are deleted with it.
+    def machine(self, node: Node, user_data: pulumi.Input[str], rollout: VmRollout, parent: pulumi.Resource) -> Vm:
+        """Create the VM of a node.
 
         Args:
             node: The node.
             user_data: User-data for cloud-init; secret.
+            rollout: Tells when the engine may see the VM.
             parent: Parent of the resources.
         """
         assert isinstance(node.machine, VmSize), f"{node.name} is no VM"
-        disk = self._create_disk(node, node.machine, parent)
+        pool = rollout.in_turn(vm_name(self._spec, node), self._pool.name)
+        disk = self._create_disk(node, node.machine, pool, parent)
         seed = libvirt.CloudInitDisk(
             f"{node.name}-cloud-init",
             name=f"{node.name}-cloud-init.iso",
-            pool=self._pool.name,
+            pool=pool,
             user_data=user_data,
             meta_data=f"instance-id: {node.name}\nlocal-hostname: {node.name}\n",
             # The replacement has the same name, so both cannot exist at the same time.
@@ -149,13 +168,15 @@ class Hypervisor(pulumi.ComponentResource):
         )
         # The volume for cloud-init is a disk, because Debian's cloud kernel has no driver for a CD-ROM drive.
         disks = [disk.id, seed.id.apply(lambda key: key.partition(";")[0])]
-        return self._create_domain(node, node.machine, disks, parent), disk
+        return Vm(disk=disk, seed=seed, domain=self._create_domain(node, node.machine, disks, parent))
 
-    def _create_disk(self, node: Node, size: VmSize, parent: pulumi.Resource) -> libvirt.Volume:
+    def _create_disk(
+        self, node: Node, size: VmSize, pool: pulumi.Input[str], parent: pulumi.Resource
+    ) -> libvirt.Volume:
         return libvirt.Volume(
             f"{node.name}-disk",
             name=f"{node.name}.qcow2",
-            pool=self._pool.name,
+            pool=pool,
             base_volume_id=self._base.id,
             size=size.disk * GIB,
             # A node with a new address is a new machine. The provider would change the network under the running VM,
@@ -169,7 +190,7 @@ class Hypervisor(pulumi.ComponentResource):
         is_kvm = self._virtualization is Virtualization.KVM
         return libvirt.Domain(
             f"{node.name}-domain",
-            name=f"{self._spec.name}-{node.name}",
+            name=vm_name(self._spec, node),
             # The hook of the private libvirt reads it.
             description=str(node.role),
             type=str(self._virtualization),
@@ -243,6 +264,11 @@ class Hypervisor(pulumi.ComponentResource):
 
     def _options(self, parent: pulumi.Resource | None = None, **others: object) -> pulumi.ResourceOptions:
         return pulumi.ResourceOptions(parent=parent or self, provider=self._provider, **others)  # type: ignore[arg-type]
+
+
+def vm_name(spec: Spec, node: Node) -> str:
+    """Return the name of a node's VM in libvirt."""
+    return f"{spec.name}-{node.name}"
 
 
 def _image_suffix(image: str | None) -> str:

@@ -9,9 +9,10 @@ import pulumi_tls as tls
 from components.access import AccessArgs, access
 from components.admin_kubeconfig import AdminKubeconfigArgs, admin_kubeconfig
 from components.connection import Script
+from components.drain import Drain, DrainArgs
 from components.etcd_membership import EtcdMembershipArgs
 from components.host_routes import HostRoutesArgs, host_routes
-from components.hypervisor import Hypervisor, HypervisorArgs
+from components.hypervisor import Hypervisor, HypervisorArgs, vm_name
 from components.machine import Machine, MachineArgs
 from components.node import NodeArgs, NodeServices
 from components.node_registration import NodeRegistrationArgs, node_registration
@@ -20,12 +21,14 @@ from components.pod_traffic import PodTrafficArgs, pod_traffic
 from components.preview import RestartAnnouncement
 from components.rollout import Rollout
 from components.stack_outputs import StackOutputsArgs, stack_outputs
+from components.vm_rollout import VmRollout
 from host.engine.drift import MACHINE_NETWORK, REGISTRATION
 from lab.node.encryption import SERVICE as ENCRYPTION
 from lab.node.render import RenderedLab
 from lab.node.service import Binary, Image
 from lab.pki import KUBE_NETWORK_POLICIES
-from lab.spec import Node, Spec
+from lab.spec import Node, Role, Spec
+from lab.versions import minor
 from toolchain.vm_image import VmImage
 
 Resources = Sequence[pulumi.Resource]
@@ -41,6 +44,8 @@ class LabArgs:
         image: Image that VMs start from; None for a lab without VMs.
         digests: SHA-256 of each binary and image that the nodes need.
         drift: Node and service to a value that changes when the service was found to differ on the node.
+        vm_uuids: UUID of each existing VM by its name in libvirt.
+        kubelet_versions: Version that the kubelet of each node runs.
     """
 
     spec: Spec
@@ -48,6 +53,8 @@ class LabArgs:
     image: VmImage | None
     digests: Mapping[Binary | Image, str]
     drift: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    vm_uuids: Mapping[str, str] = field(default_factory=dict)
+    kubelet_versions: Mapping[str, str] = field(default_factory=dict)
 
 
 class Lab(pulumi.ComponentResource):
@@ -68,20 +75,37 @@ class Lab(pulumi.ComponentResource):
             if args.image
             else None
         )
+        # Control planes first, because they do the administrator's work for workers.
+        control_planes = VmRollout(args.vm_uuids, 1)
+        workers = VmRollout(args.vm_uuids, spec.simultaneous_restarts, after=control_planes)
+        rollouts = {Role.CONTROL_PLANE: control_planes, Role.WORKER: workers}
         self._machines = {
-            node.node.name: Machine(node.node.name, MachineArgs(node=node, hypervisor=hypervisor, key=key), self._child)
+            node.node.name: Machine(
+                node.node.name,
+                MachineArgs(node=node, hypervisor=hypervisor, key=key, rollout=rollouts[node.node.role]),
+                self._child,
+            )
             for node in args.rendered.nodes.values()
         }
+        self._kubeconfig = admin_kubeconfig(AdminKubeconfigArgs(spec=spec, pki=self._pki))
         self._announcement = RestartAnnouncement()
         self._nodes: dict[str, NodeServices] = {}
         self._create_control_planes()
         self._create_workers()
-        kubeconfig = admin_kubeconfig(AdminKubeconfigArgs(spec=spec, pki=self._pki))
-        if kubeconfig is not None:
-            for node in spec.kubelets:
-                self._register(node, kubeconfig)
+        registrations: dict[str, pulumi.CustomResource] = {}
+        if self._kubeconfig is not None:
+            registrations = {node.name: self._register(node) for node in spec.kubelets}
+        for node in spec.virtual_machines:
+            commands: list[pulumi.CustomResource] = [
+                service.command for service in self._nodes[node.name].services.values()
+            ]
+            if node.name in registrations:
+                commands.append(registrations[node.name])
+            vm = self._machines[node.name].vm
+            assert vm, f"{node.name} is a VM"
+            rollouts[node.role].end_turn(vm_name(spec, node), vm.domain, commands)
         # The network's interface exists before the first VM.
-        domains = [machine.domain for machine in self._machines.values() if machine.domain]
+        domains = [machine.vm.domain for machine in self._machines.values() if machine.vm]
         with_network = pulumi.ResourceOptions(parent=self, depends_on=domains)
         repair = args.drift.get(MACHINE_NETWORK, "")
         if domains:
@@ -95,7 +119,7 @@ class Lab(pulumi.ComponentResource):
                 ssh_key=key,
                 machines=self._machines,
                 nodes=self._nodes,
-                kubeconfig=kubeconfig,
+                kubeconfig=self._kubeconfig,
             )
         )
         access("access", AccessArgs(outputs=outputs), self._child)
@@ -162,6 +186,7 @@ class Lab(pulumi.ComponentResource):
             health_timeout=self._args.spec.health_timeout * machine.slowdown,
             announcement=self._announcement,
             rollout=rollout,
+            drain=self._drain(node),
             waits_for=waits_for,
             etcd_membership=etcd_membership,
             cluster=first.cluster if (first := self._first_control_plane()) else None,
@@ -205,19 +230,37 @@ class Lab(pulumi.ComponentResource):
             membership=membership, machine=self._machines[node.name], executor=self._machines[executor.name]
         )
 
-    def _register(self, node: Node, kubeconfig: pulumi.Output[str]) -> None:
+    def _register(self, node: Node) -> pulumi.CustomResource:
         spec, services, drift = self._args.spec, self._nodes[node.name], self._args.drift
-        executor = node if spec.join else spec.control_planes[0]
+        executor = self._administrator(node)
         depends_on: list[pulumi.Resource] = [service.command for service in services.services.values()]
         if not spec.join:
             depends_on.append(self._nodes[executor.name].command("addons"))
         args = NodeRegistrationArgs(
             node=self._args.rendered.nodes[node.name],
             connection=self._machines[executor.name].connection,
-            kubeconfig=kubeconfig if spec.join else None,
-            drain_grace_period=spec.drain_grace_period,
+            kubeconfig=self._kubeconfig if spec.join else None,
+            drain_limits=spec.drain,
+            machine=self._machines[node.name],
             # Records of the version before have the former name.
             repair=drift.get((node.name, REGISTRATION), drift.get((node.name, "membership"), "")),
             depends_on=depends_on,
         )
-        node_registration(f"{node.name}-{REGISTRATION}", args, pulumi.ResourceOptions(parent=services))
+        return node_registration(f"{node.name}-{REGISTRATION}", args, pulumi.ResourceOptions(parent=services))
+
+    def _administrator(self, node: Node) -> Node:
+        """Return the node that does the administrator's work for a node."""
+        return node if self._args.spec.join else self._args.spec.control_planes[0]
+
+    def _drain(self, node: Node) -> Drain | None:
+        """Return the drain for a change of the node's kubelet to another minor version; None if it keeps its own."""
+        running = self._args.kubelet_versions.get(node.name)
+        if running is None or self._kubeconfig is None or minor(running) == minor(node.kubernetes_version):
+            return None
+        args = DrainArgs(
+            node=node.name,
+            connection=self._machines[self._administrator(node).name].connection,
+            kubeconfig=self._kubeconfig if self._args.spec.join else None,
+            limits=self._args.spec.drain,
+        )
+        return Drain(args)

@@ -9,7 +9,8 @@ import pulumi_tls as tls
 import yaml
 
 from components.connection import Connection, ConnectionArgs
-from components.hypervisor import Hypervisor
+from components.hypervisor import Hypervisor, Vm
+from components.vm_rollout import VmRollout
 from host.access.ssh import NodeLogin
 from lab.node.render import RenderedNode
 from lab.spec import ExistingMachine
@@ -23,11 +24,13 @@ class MachineArgs:
         node: The node that runs on the machine.
         hypervisor: Creates VMs; None where the lab has none.
         key: Key that VMs accept for root.
+        rollout: Limits how many VMs are recreated at the same time.
     """
 
     node: RenderedNode
     hypervisor: Hypervisor | None
     key: tls.PrivateKey
+    rollout: VmRollout
 
 
 class Machine(pulumi.ComponentResource):
@@ -39,16 +42,14 @@ class Machine(pulumi.ComponentResource):
     Attributes:
         login: Address and credentials.
         connection: Connection to the machine.
-        domain: The VM; None for an existing machine.
-        disk: Disk of the VM; None for an existing machine.
+        vm: The VM; None for an existing machine.
         slowdown: Factor by which services on the machine may take longer than elsewhere.
     """
 
     def __init__(self, name: str, args: MachineArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("hardway:machine:Machine", name, None, opts)
         node = args.node.node
-        self.domain: pulumi.CustomResource | None = None
-        self.disk: pulumi.CustomResource | None = None
+        self.vm: Vm | None = None
         self.slowdown = 1
         if isinstance(node.machine, ExistingMachine):
             self.login = NodeLogin[pulumi.Input[str]](
@@ -62,7 +63,9 @@ class Machine(pulumi.ComponentResource):
             self.login = self._create_vm(name, args)
         self.connection = Connection(
             name,
-            ConnectionArgs(login=self.login, machine=self.domain, claim=args.node.claim, packages=args.node.packages),
+            ConnectionArgs(
+                login=self.login, machine=self.vm and self.vm.domain, claim=args.node.claim, packages=args.node.packages
+            ),
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.register_outputs({"address": str(node.address)})
@@ -75,7 +78,7 @@ class Machine(pulumi.ComponentResource):
         ).apply(lambda keys: _user_data(name, node.user_data, *keys))
         assert args.hypervisor, f"{name} is a VM, and there is no hypervisor"
         self.slowdown = args.hypervisor.slowdown
-        self.domain, self.disk = args.hypervisor.machine(node.node, pulumi.Output.secret(user_data), parent=self)
+        self.vm = args.hypervisor.machine(node.node, pulumi.Output.secret(user_data), args.rollout, parent=self)
         return NodeLogin[pulumi.Input[str]](
             address=str(node.node.address),
             key=args.key.private_key_openssh,

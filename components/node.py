@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import pulumi
 
 from components.connection import Script
+from components.drain import Drain
 from components.etcd_membership import EtcdMembershipArgs, etcd_membership
 from components.machine import Machine
 from components.pki import Pki
@@ -30,6 +31,7 @@ class NodeArgs:
         health_timeout: Seconds within which a service must be healthy.
         announcement: Reports in a preview what a change of a service does.
         rollout: Limits how many nodes restart a service at a time; None for no limit.
+        drain: Drains the node while its kubelet changes; None if the pods stay.
         waits_for: Service name to resources on other nodes that must exist before the service is applied.
         etcd_membership: Membership of the node's etcd; None for a worker.
         cluster: ID of the etcd cluster; None on the first control plane, which finds it out, and if the lab joins a
@@ -46,6 +48,7 @@ class NodeArgs:
     health_timeout: int
     announcement: RestartAnnouncement
     rollout: Rollout | None = None
+    drain: Drain | None = None
     waits_for: Mapping[str, Sequence[pulumi.Resource]] = field(default_factory=dict)
     etcd_membership: EtcdMembershipArgs | None = None
     cluster: pulumi.Output[str] | None = None
@@ -110,6 +113,7 @@ class NodeServices(pulumi.ComponentResource):
                 timeout=args.health_timeout,
                 announcement=args.announcement,
                 rollout=args.rollout,
+                drain=args.drain if service.name == "kubelet" else None,
                 repair=args.drift.get(service.name, ""),
                 cluster=self.cluster if service.follows_cluster else None,
                 after=self._run_before.get(service.name),

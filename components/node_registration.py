@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import pulumi
 
 from components.connection import Connection, Script
+from components.machine import Machine
 from lab.node.paths import PROGRAMS
 from lab.node.render import RenderedNode
+from lab.spec import DrainLimits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +22,8 @@ class NodeRegistrationArgs:
         connection: Connection to the node that does the administrator's work: the first control plane, or the node
             itself if the lab joins a cluster.
         kubeconfig: Administrator's kubeconfig if the lab joins a cluster; secret. None if the control plane has one.
-        drain_grace_period: Seconds in which pods can end when the node leaves.
+        drain_limits: The limits when the node is drained, which it is when it leaves.
+        machine: Machine of the node. When its VM is recreated, the node leaves first and joins again.
         repair: A new value registers the node again, because its labels or taints differ.
         depends_on: Resources that must exist before the node is registered.
     """
@@ -28,7 +31,8 @@ class NodeRegistrationArgs:
     node: RenderedNode
     connection: Connection
     kubeconfig: pulumi.Output[str] | None
-    drain_grace_period: int
+    drain_limits: DrainLimits
+    machine: Machine
     repair: str
     depends_on: Sequence[pulumi.Resource]
 
@@ -48,7 +52,7 @@ def node_registration(name: str, args: NodeRegistrationArgs, opts: pulumi.Resour
         name,
         Script(
             create=shlex.join([*program, "join", node.name, node.role, labels, taints, str(node.pod_cidr), *token_id]),
-            delete=shlex.join([*program, "leave", node.name, str(args.drain_grace_period)]),
+            delete=shlex.join([*program, "leave", node.name, *args.drain_limits.arguments]),
             stdin=args.kubeconfig,
             repair=args.repair,
             outlives_machine=args.kubeconfig is not None,
@@ -57,6 +61,8 @@ def node_registration(name: str, args: NodeRegistrationArgs, opts: pulumi.Resour
             opts,
             pulumi.ResourceOptions(
                 depends_on=args.depends_on,
+                replace_with=args.machine.vm.resources if args.machine.vm else None,
+                delete_before_replace=True if args.machine.vm else None,
                 # The name of the resource in labs of the version before.
                 aliases=[pulumi.Alias(name=f"{node.name}-membership")],
             ),

@@ -6,6 +6,7 @@ from typing import Any
 import pulumi
 
 from lab.node.service import Service
+from lab.versions import minor
 
 CONFIG_HASH = "configHash"
 """The input that decides whether a service restarts: see `lab.node.service.config_hash`."""
@@ -44,6 +45,8 @@ def describe_change(node: str, service: Service, old: Mapping[str, Any], new: Ma
         return ""
     if service.unit and is_restart(service, old, new):
         effect = "will be reloaded, and nothing restarts" if service.activation == "reload" else "will restart"
+        if is_drain(service, old, new):
+            effect += " after the node is drained"
     elif ("settings", "cluster") in changed and "cluster" in old.get("settings", {}):
         effect = "will restart if the control plane returns without its data"
     elif ("settings", "repair") in changed:
@@ -67,6 +70,15 @@ def is_restart(service: Service, old: Mapping[str, Any], new: Mapping[str, Any])
         kind == "binaries" or (kind in ("files", "modes", "credentials") and name not in keeps_running)
         for kind, name in _changed_inputs(old, new)
     )
+
+
+def is_drain(service: Service, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Return True if a change gives the kubelet another minor version, before which its node is drained."""
+    for path, binary in service.binaries.items():
+        if binary.name == "kubelet":
+            versions = [inputs.get("binaries", {}).get(path, "").partition(" ")[0] for inputs in (old, new)]
+            return all(versions) and minor(versions[0]) != minor(versions[1])
+    return False
 
 
 def _changed_inputs(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

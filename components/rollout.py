@@ -2,12 +2,26 @@
 
 import asyncio
 from collections import defaultdict
+from dataclasses import dataclass
 
 import pulumi
+
+from components.connection import ScriptError
+from components.drain import Drain
 
 
 class StoppedError(Exception):
     """A worker is not changed because another worker failed."""
+
+
+@dataclass(frozen=True)
+class _Change:
+    node: str
+    service: str
+    drain: Drain | None
+
+    def __str__(self) -> str:
+        return f"{self.service} on {self.node}"
 
 
 class Rollout:
@@ -25,7 +39,7 @@ class Rollout:
             simultaneous: Number of workers, at least one.
         """
         self._places: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(simultaneous))
-        self._changes: dict[str, tuple[str, str]] = {}
+        self._changes: dict[str, _Change] = {}
         self._failed = ""
         # One set of hooks for all services, because each hook costs calls of the engine. The name of the resource
         # identifies the service.
@@ -35,24 +49,46 @@ class Rollout:
             on_error=[pulumi.ErrorHook(f"stop-{name}", self._stop)],
         )
 
-    def hooks(self, resource: str, node: str, service: str) -> pulumi.ResourceHookBinding:
-        """Return the hooks of the named resource, which changes a service on a node."""
-        self._changes[resource] = node, service
+    def hooks(self, resource: str, node: str, service: str, drain: Drain | None = None) -> pulumi.ResourceHookBinding:
+        """Return the hooks of the named resource, which changes a service on a node.
+
+        Args:
+            resource: Name of the resource.
+            node: Name of the node.
+            service: Name of the service.
+            drain: Drains the node during the change; None if the pods stay.
+        """
+        self._changes[resource] = _Change(node, service, drain)
         return self._hooks
 
     async def _wait(self, args: pulumi.ResourceHookArgs) -> None:
-        node, service = self._changes[args.name]
-        await self._places[service].acquire()
+        change = self._changes[args.name]
+        await self._places[change.service].acquire()
         if self._failed:
-            self._places[service].release()
-            raise StoppedError(f"{self._failed} failed, so {service} on {node} is left as it is")
+            self._places[change.service].release()
+            raise StoppedError(f"{self._failed} failed, so {change} is left as it is")
+        if change.drain:
+            try:
+                await change.drain.begin()
+            except ScriptError as error:
+                self._fail(change)
+                raise StoppedError(f"{change} is left as it is, because the node was not drained: {error}") from None
 
     async def _leave(self, args: pulumi.ResourceHookArgs) -> None:
-        _, service = self._changes[args.name]
-        self._places[service].release()
+        change = self._changes[args.name]
+        try:
+            if change.drain:
+                await change.drain.end()
+        finally:
+            self._places[change.service].release()
 
     async def _stop(self, args: pulumi.ErrorHookArgs) -> bool:
-        node, service = self._changes[args.name]
-        self._failed = self._failed or f"{service} on {node}"
-        self._places[service].release()
+        change = self._changes[args.name]
+        self._fail(change)
+        if change.drain:
+            await change.drain.end()
         return False
+
+    def _fail(self, change: _Change) -> None:
+        self._failed = self._failed or str(change)
+        self._places[change.service].release()

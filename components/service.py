@@ -9,6 +9,7 @@ import pulumi
 
 from components.archive import Link, Packed, archive
 from components.connection import Connection, Script
+from components.drain import Drain
 from components.pki import Pki
 from components.preview import CONFIG_HASH, RestartAnnouncement
 from components.rollout import Rollout
@@ -31,6 +32,7 @@ class NodeServiceArgs:
         timeout: Seconds within which the service must be healthy.
         announcement: Reports in a preview what a change does.
         rollout: Limits how many nodes restart the service at a time; None for no limit.
+        drain: Drains the node during a change; None if the pods stay.
         repair: A new value applies the service again, because it differs on the node.
         cluster: ID of the etcd cluster, for a service that follows it; None if the lab does not know it.
         after: Command that runs before the service is applied. When it is recreated, the service is applied again.
@@ -46,6 +48,7 @@ class NodeServiceArgs:
     timeout: int
     announcement: RestartAnnouncement
     rollout: Rollout | None = None
+    drain: Drain | None = None
     repair: str = ""
     cluster: pulumi.Output[str] | None = None
     after: pulumi.CustomResource | None = None
@@ -69,7 +72,7 @@ class NodeService(pulumi.ComponentResource):
         sealed = _seal(args)
         self.manifest_digest = pulumi.Output.unsecret(sealed.apply(lambda each: each.digest))
         remove = f"{PROGRAMS}/service remove {service.name}"
-        hooks = args.rollout.hooks(name, args.node, service.name) if args.rollout else None
+        hooks = args.rollout.hooks(name, args.node, service.name, args.drain) if args.rollout else None
         self.command = args.connection.run(
             name,
             Script(

@@ -64,6 +64,33 @@ class Virtualization(StrEnum):
     QEMU = "qemu"
 
 
+class DrainTimeoutAction(StrEnum):
+    """The action if the pods of a node have not ended in time."""
+
+    FAIL = "fail"
+    CONTINUE = "continue"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrainLimits:
+    """The limits when a node is drained.
+
+    Attributes:
+        grace_period: Seconds in which a pod can terminate.
+        timeout: Seconds in which all pods must have ended.
+        timeout_action: The action if they have not.
+    """
+
+    grace_period: int
+    timeout: int
+    timeout_action: DrainTimeoutAction
+
+    @property
+    def arguments(self) -> tuple[str, str, str]:
+        """The arguments GRACE, TIMEOUT and ACTION of `assets/node/node-registration`."""
+        return str(self.grace_period), str(self.timeout), str(self.timeout_action)
+
+
 def network_domain(lab: str) -> str:
     """Return the DNS domain of the network that a lab creates for its VMs.
 
@@ -510,7 +537,7 @@ class Spec:
         api_server_documents: The configured documents that the API server reads, by key, such as auditPolicy.
         max_unavailable: The number of workers that may restart a service at the same time, or a percentage of the
             workers such as "25%".
-        drain_grace_period: The seconds in which pods can terminate when their node is removed.
+        drain: The way in which nodes are drained.
         health_timeout: The seconds in which a service must become healthy.
         virtualization: The type of the VMs.
         libvirt_uri: The URI of the libvirt daemon.
@@ -542,7 +569,7 @@ class Spec:
     flags: ControlPlaneFlags
     encryption: Encryption
     max_unavailable: int | str
-    drain_grace_period: int
+    drain: DrainLimits
     health_timeout: int
     virtualization: Virtualization
     libvirt_uri: str

@@ -31,8 +31,8 @@ def lacks_only_network(node: Mapping[str, Any]) -> bool:
     return ready_condition(node).get("message", "").startswith("container runtime network not ready")
 
 
-def registered_nodes(kubeconfig: Path) -> frozenset[str] | None:
-    """Return the names of the nodes in the API server.
+def registered_nodes(kubeconfig: Path) -> dict[str, Mapping[str, Any]] | None:
+    """Return the Nodes in the API server by name.
 
     Args:
         kubeconfig: An administrator's kubeconfig.
@@ -40,11 +40,26 @@ def registered_nodes(kubeconfig: Path) -> frozenset[str] | None:
     Returns:
         None if the API server does not answer or cannot be reached from here.
     """
-    command = ["kubectl", "--kubeconfig", str(kubeconfig), "get", "nodes", "--output=json"]
+    answer = _kubectl(kubeconfig, "get", "nodes", "--output=json")
+    return {item["metadata"]["name"]: item for item in answer["items"]} if answer else None
+
+
+def api_server_version(kubeconfig: Path) -> str | None:
+    """Return the version that the API server runs, such as v1.37.2. None if it does not answer.
+
+    Args:
+        kubeconfig: An administrator's kubeconfig.
+    """
+    answer = _kubectl(kubeconfig, "get", "--raw=/version")
+    return str(answer["gitVersion"]) if answer else None
+
+
+def _kubectl(kubeconfig: Path, *arguments: str) -> Mapping[str, Any] | None:
+    """Return the JSON document that kubectl prints. None if it fails."""
+    command = ["kubectl", "--kubeconfig", str(kubeconfig), *arguments, f"--request-timeout={_TIMEOUT}s"]
     try:
-        answer = attempt([*command, f"--request-timeout={_TIMEOUT}s"], timeout=2 * _TIMEOUT)
+        answer = attempt(command, timeout=2 * _TIMEOUT)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    if answer.returncode != 0:
-        return None
-    return frozenset(item["metadata"]["name"] for item in json.loads(answer.stdout)["items"])
+    document: Mapping[str, Any] | None = json.loads(answer.stdout) if answer.returncode == 0 else None
+    return document

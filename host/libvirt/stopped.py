@@ -126,6 +126,15 @@ def find(lab: LibvirtLab) -> Stopped | None:
     return stopped or None
 
 
+def uuids(uri: str) -> dict[str, str]:
+    """Return the UUID of every VM of a libvirt daemon by its name; empty if it cannot be asked."""
+    try:
+        rows = (line.split() for line in _virsh(uri, "list", "--all", "--uuid", "--name").splitlines())
+    except _NoAnswerError:
+        return {}
+    return {row[1]: row[0] for row in rows if len(row) == 2}
+
+
 class _NoAnswerError(Exception):
     """virsh is missing, or libvirt does not answer."""
 
@@ -137,13 +146,17 @@ def _states(uri: str, listing: str) -> dict[str, str]:
         uri: URI of the daemon.
         listing: `net-list`, `pool-list` or `list`.
     """
+    return _parse(_virsh(uri, listing, "--all"), has_id=listing == "list")
+
+
+def _virsh(uri: str, *command: str) -> str:
     try:
-        answer = attempt(["virsh", "--connect", uri, listing, "--all"], environment={"LC_ALL": "C"}, timeout=30)
+        answer = attempt(["virsh", "--connect", uri, *command], environment={"LC_ALL": "C"}, timeout=30)
     except (OSError, subprocess.TimeoutExpired):
         raise _NoAnswerError from None
     if answer.returncode != 0:
         raise _NoAnswerError
-    return _parse(answer.stdout, has_id=listing == "list")
+    return answer.stdout
 
 
 def _parse(table: str, *, has_id: bool) -> dict[str, str]:

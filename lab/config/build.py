@@ -16,6 +16,7 @@ from lab.config.values import LabValues, NodeValues
 from lab.spec import (
     Certificates,
     ControlPlaneFlags,
+    DrainLimits,
     Encryption,
     ExistingMachine,
     Folder,
@@ -65,7 +66,11 @@ def build_spec(lab: LabValues, secrets: frozenset[str] = frozenset()) -> Spec:
         api_server_names=tuple(lab["apiServerNames"]),
         api_server_documents={key: lab[key] for key in DOCUMENTS if lab[key]},
         max_unavailable=lab["maxUnavailable"],
-        drain_grace_period=lab["drainGracePeriodSeconds"],
+        drain=DrainLimits(
+            grace_period=lab["drainGracePeriodSeconds"],
+            timeout=lab["drainTimeoutSeconds"],
+            timeout_action=lab["drainTimeoutAction"],
+        ),
         health_timeout=lab["healthTimeoutSeconds"],
         virtualization=lab["virtualization"],
         libvirt_uri=lab["libvirtUri"],

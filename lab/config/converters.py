@@ -12,7 +12,7 @@ from lab.config.address_plan import ipv4_address, ipv4_network
 from lab.config.kubernetes_names import dns_label, dns_subdomain, labels, node_name, taint, taints
 from lab.config.manifests import manifest, no_project_files
 from lab.config.schema import Converter, optional
-from lab.spec import PodNetwork, Virtualization
+from lab.spec import DrainTimeoutAction, PodNetwork, Virtualization
 from lab.versions import node_sources
 
 MAX_VALIDITY_HOURS = 100 * 366 * 24
@@ -183,6 +183,8 @@ CONVERTERS: Mapping[str, Converter] = {
     "certificateRenewalHours": _range(1, MAX_VALIDITY_HOURS, "hours"),
     "maxUnavailable": _max_unavailable,
     "drainGracePeriodSeconds": _range(0, 3600, "seconds"),
+    "drainTimeoutSeconds": _range(1, 86400, "seconds"),
+    "drainTimeoutAction": _one_of(tuple(DrainTimeoutAction), DrainTimeoutAction),
     "healthTimeoutSeconds": _range(10, 3600, "seconds"),
     "podNetwork": _one_of(tuple(PodNetwork), PodNetwork),
     "virtualization": _one_of(tuple(Virtualization), Virtualization),

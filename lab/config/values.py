@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple, TypedDict
 from lab.certificates import Certificate, PrivateKey
 from lab.spec import (
     ConfiguredFile,
+    DrainTimeoutAction,
     Encryption,
     ExistingMachine,
     Folder,
@@ -181,6 +182,8 @@ class LabValues(TypedDict, total=False):
     certificateRenewalHours: int
     maxUnavailable: int | str
     drainGracePeriodSeconds: int
+    drainTimeoutSeconds: int
+    drainTimeoutAction: DrainTimeoutAction
     healthTimeoutSeconds: int
     virtualization: Virtualization
     libvirtUri: str

@@ -106,7 +106,7 @@ def test_worker_registers_itself_and_leaves_before_its_vm(run: Program) -> None:
     assert registration.address == "10.240.0.30"
     program = "/usr/local/lib/hardway/node-registration --kubeconfig-from-stdin"
     assert registration.inputs["create"].partition(" #")[0] == f"{program} join guest-0 worker '' '' 10.200.30.0/24"
-    assert registration.inputs["delete"] == f"{program} leave guest-0 30"
+    assert registration.inputs["delete"] == f"{program} leave guest-0 30 300 fail"
     assert registration.deleted_with == ""
     assert {"guest-0-domain", "guest-0-kubelet", "guest-0-kube-proxy"} <= run.needed_by(registration)
     assert registration.shown["stdin"] == HIDDEN

@@ -220,9 +220,17 @@ def test_services_survive_a_change_of_role() -> None:
     assert control_plane.other_types == {worker.type}
 
 
-def test_drain_uses_configured_grace_period() -> None:
-    run = record(changed(setting("drainGracePeriodSeconds", 5)))
-    assert run.command("node-0-registration").inputs["delete"].endswith("leave node-0 5")
+def test_drain_uses_configured_limits() -> None:
+    limits = {"drainGracePeriodSeconds": 5, "drainTimeoutSeconds": 60, "drainTimeoutAction": "continue"}
+    run = record(changed(*(setting(key, value) for key, value in limits.items())))
+    assert run.command("node-0-registration").inputs["delete"].endswith("leave node-0 5 60 continue")
+
+
+def test_node_leaves_before_its_vm_is_recreated(program: Program) -> None:
+    registration = program.command("node-0-registration")
+    replaced = {program.resources[urn].name for urn in registration.replace_with}
+    assert replaced == {"node-0-disk", "node-0-cloud-init", "node-0-domain"}
+    assert registration.delete_before_replace
 
 
 def test_new_vm_runs_every_command_again(program: Program) -> None:

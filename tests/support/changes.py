@@ -535,6 +535,8 @@ KINDS: Mapping[str, Kind] = {
         {
             "maxUnavailable": ("1", "2", "50%"),
             "drainGracePeriodSeconds": (30, 5),
+            "drainTimeoutSeconds": (300, 60),
+            "drainTimeoutAction": ("fail", "continue"),
             "healthTimeoutSeconds": (300, 400),
             "certificateRenewalHours": (720, 48),
         }

@@ -1,6 +1,7 @@
 """Repair of what somebody stopped or deleted beside the program, with fake programs."""
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -37,10 +38,11 @@ class Place:
         nodes = {node.name: NodeAccess(address=str(node.address)) for node in spec.nodes}
         write(self.workspace, "dev", AccessDetails(nodes=nodes, ssh_key="key", known_hosts="", kubeconfig="{}"))
 
-    def set_nodes(self, *names: str) -> None:
+    def set_nodes(self, *names: str, annotations: Mapping[str, str] | None = None) -> None:
         """Make the API server list nodes."""
-        items = [{"metadata": {"name": name}} for name in names]
-        put(self._programs, "kubectl", f"echo '{json.dumps({'items': items})}'")
+        status = {"nodeInfo": {"kubeletVersion": "v1.36.3"}}
+        items = [{"metadata": {"name": name, "annotations": annotations or {}}, "status": status} for name in names]
+        put(self._programs, "kubectl", f"echo '{json.dumps({'items': items, 'gitVersion': 'v1.36.3'})}'")
 
     def stop(self, what: str, table: str) -> None:
         """Make a listing of virsh show a table."""
@@ -58,7 +60,7 @@ class Place:
 
     def recover(self) -> set[tuple[str, str]]:
         """Return what is repaired."""
-        return set(outage.recover(self.spec, self.workspace, "dev", NOW))
+        return set(outage.recover(self.spec, self.workspace, "dev", NOW).drift)
 
 
 @pytest.fixture
@@ -82,12 +84,22 @@ def test_deleted_node_registers_again(place: Place) -> None:
     assert recorded_drift("dev").keys() == LOST
 
 
+def test_drained_node_is_registered_again(place: Place) -> None:
+    place.set_nodes("node-0", "node-1", annotations={"hardway.dev/drained": "true"})
+    assert place.recover() == {("node-0", "registration"), ("node-1", "registration")}
+
+
+def test_versions_of_running_kubelets_are_read(place: Place) -> None:
+    observation = outage.recover(place.spec, place.workspace, "dev", NOW)
+    assert observation.kubelet_versions == {"node-0": "v1.36.3", "node-1": "v1.36.3"}
+
+
 def test_repaired_node_keeps_its_record(place: Place) -> None:
     # Without it, the next run would show a change.
     place.set_nodes("node-0")
-    before = outage.recover(place.spec, place.workspace, "dev", NOW)
+    before = outage.recover(place.spec, place.workspace, "dev", NOW).drift
     place.set_nodes("node-0", "node-1")
-    assert outage.recover(place.spec, place.workspace, "dev", NOW) == before
+    assert outage.recover(place.spec, place.workspace, "dev", NOW).drift == before
 
 
 def test_preview_records_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,7 @@ RESTARTS = {
     "changed file": (changed("files", CONFIGURATION, "maxPods: 50\n"), "kubelet-config.yaml"),
     "changed mode": (changed("modes", CONFIGURATION, "0640 root:root"), "kubelet-config.yaml"),
     "changed certificate": (changed("credentials", CERTIFICATE, "SHA256:dd"), "kubelet.crt"),
-    "changed binary": (changed("binaries", PROGRAM, "v1.35.4 SHA256:ee"), "kubelet"),
+    "changed binary": (changed("binaries", PROGRAM, "v1.37.3 SHA256:ee"), "kubelet"),
     "added file": (changed("files", "/etc/more.yaml", "a"), "more.yaml"),
     "removed file": (changed("files", CONFIGURATION, None), "kubelet-config.yaml"),
 }
@@ -156,4 +156,10 @@ def test_unknown_cluster_announces_a_possible_restart() -> None:
 def test_first_record_of_the_cluster_is_no_restart() -> None:
     new = OLD | {"settings": {"repair": "", "cluster": "a"}}
     expected = "kubelet on node-1 will change, and nothing restarts: cluster"
+    assert describe_change("node-1", KUBELET, OLD, new) == expected
+
+
+def test_another_minor_version_announces_a_drain() -> None:
+    new = changed("binaries", PROGRAM, "v1.36.3 SHA256:ee") | {CONFIG_HASH: "new"}
+    expected = "kubelet on node-1 will restart after the node is drained: kubelet"
     assert describe_change("node-1", KUBELET, OLD, new) == expected

@@ -10,6 +10,7 @@ from typing import Any, cast
 import pulumi
 import pytest
 
+from components.connection import ScriptError
 from components.rollout import Rollout, StoppedError
 from lab.spec import Spec
 
@@ -33,9 +34,9 @@ class Gates:
     failed: Gate
 
 
-def gates(rollout: Rollout, node: str, service: str) -> Gates:
+def gates(rollout: Rollout, node: str, service: str, drain: Any = None) -> Gates:
     """Return the hooks as the engine calls them, with the name of the resource."""
-    binding = rollout.hooks(f"{node}-{service}", node, service)
+    binding = rollout.hooks(f"{node}-{service}", node, service, drain)
     called_with = cast(Any, SimpleNamespace(name=f"{node}-{service}"))
     [before], [after], [failed] = binding.before_update or [], binding.after_update or [], binding.on_error or []
     return Gates(*(partial(cast(Any, hook), called_with) for hook in (before, after, failed)))
@@ -113,3 +114,55 @@ def test_failure_stops_waiting_workers() -> None:
 def test_percentage_rounds_down_to_at_least_one(setting: int | str, workers: int, expected: int, dev: Spec) -> None:
     some = replace(dev, max_unavailable=setting, workers=dev.workers[:1] * workers)
     assert some.simultaneous_restarts == expected
+
+
+class FakeDrain:
+    """A drain that records its calls, and fails if a pod stays."""
+
+    def __init__(self, *, pod_stays: bool = False) -> None:
+        self.calls: list[str] = []
+        self._pod_stays = pod_stays
+
+    async def begin(self) -> None:
+        """Drain the node."""
+        self.calls.append("begin")
+        if self._pod_stays:
+            raise ScriptError("a pod stays")
+
+    async def end(self) -> None:
+        """Let pods run again."""
+        self.calls.append("end")
+
+
+def test_node_is_drained_during_the_change() -> None:
+    async def run() -> list[str]:
+        drain = FakeDrain()
+        passed = gates(Rollout("workers", 1), "node-0", "kubelet", drain)
+        await passed.before()
+        drain.calls.append("change")
+        await passed.after()
+        return drain.calls
+
+    assert asyncio.run(run()) == ["begin", "change", "end"]
+
+
+def test_pods_return_after_a_failure() -> None:
+    async def run() -> list[str]:
+        drain = FakeDrain()
+        passed = gates(Rollout("workers", 1), "node-0", "kubelet", drain)
+        await passed.before()
+        await passed.failed()
+        return drain.calls
+
+    assert asyncio.run(run()) == ["begin", "end"]
+
+
+def test_undrained_node_is_not_changed_and_stops_others() -> None:
+    async def run() -> None:
+        rollout = Rollout("workers", 1)
+        with pytest.raises(StoppedError, match=r"kubelet on node-0 is left as it is, because .* a pod stays"):
+            await gates(rollout, "node-0", "kubelet", FakeDrain(pod_stays=True)).before()
+        with pytest.raises(StoppedError, match="kubelet on node-0 failed, so kubelet on node-1"):
+            await gates(rollout, "node-1", "kubelet").before()
+
+    asyncio.run(run())

@@ -9,12 +9,16 @@ from tests.support.fake_programs import put
 from tests.support.node_programs import install
 
 POD_CIDR = "10.200.0.0/24"
-REGISTERED = rf"printf '\n\n\n{POD_CIDR}\n'"
+REGISTERED = rf"printf '\n\n\n{POD_CIDR}\n\n'"
 """The answer about a Node that has its pod CIDR, and no labels, taints or token of the lab."""
 
 
 def register(
-    programs: Path, *arguments: str, answer: str = "echo node/node-0", program: str = "node-registration"
+    programs: Path,
+    *arguments: str,
+    answer: str = "echo node/node-0",
+    program: str = "node-registration",
+    drain: str = "true",
 ) -> tuple[int, list[str], str]:
     """Run the program. Return its exit code, the calls of kubectl that change something, and its error output.
 
@@ -22,10 +26,13 @@ def register(
         programs: The folder of the fake programs.
         arguments: The arguments.
         answer: Shell that `kubectl get` runs.
+        program: The name of the program.
+        drain: Shell that `kubectl drain` runs.
     """
     log = programs / "log"
     log.touch()
-    put(programs, "kubectl", f'if [ "$1" = get ]; then {answer}; else echo "$*" >>{log}; fi')
+    change = f'echo "$*" >>{log}; if [ "$1" = drain ]; then {drain}; fi'
+    put(programs, "kubectl", f'if [ "$1" = get ]; then {answer}; else {change}; fi')
     result = subprocess.run(
         [str(install(programs / "node") / program), *arguments], capture_output=True, text=True, check=False, timeout=60
     )
@@ -45,6 +52,60 @@ def test_leaving_node_is_drained_and_deleted(programs: Path) -> None:
     assert [change.split()[:2] for change in changes] == [["cordon", "node-0"], ["drain", "node-0"], ["delete", "node"]]
 
 
+def test_drained_node_is_marked_and_then_released(programs: Path) -> None:
+    code, changes, _ = register(programs, "drain", "node-0", "30", "300", "fail", answer='printf "node-0 "')
+    assert code == 0
+    assert changes[:2] == ["annotate --overwrite node node-0 hardway.dev/drained=true", "cordon node-0"]
+    assert changes[2].startswith("drain node-0 ")
+    assert changes[2].endswith("--grace-period 30 --timeout 300s")
+    (programs / "log").unlink()
+    code, changes, _ = register(programs, "uncordon", "node-0", answer="printf true")
+    assert (code, changes) == (0, ["uncordon node-0", "annotate node node-0 hardway.dev/drained-"])
+
+
+def test_node_that_somebody_cordoned_stays_cordoned(programs: Path) -> None:
+    _, changes, _ = register(programs, "drain", "node-0", "30", "300", "fail", answer='printf "node-0 true"')
+    assert [change.split()[0] for change in changes] == ["cordon", "drain"]
+    (programs / "log").unlink()
+    assert register(programs, "uncordon", "node-0", answer=":") == (0, [], "")
+
+
+def test_missing_node_needs_no_drain(programs: Path) -> None:
+    assert register(programs, "drain", "node-0", "30", "300", "fail", answer=":") == (0, [], "")
+
+
+REFUSED = (
+    'case "$*" in *unschedulable*) printf "node-0 " ;; *drained*) printf true ;; *) echo node/node-0 ;; esac',
+    "error when evicting pods: Cannot evict pod as it would violate the pod's disruption budget.",
+)
+
+
+@pytest.mark.parametrize("verb", ["drain", "leave"])
+def test_pod_that_stays_keeps_the_node(programs: Path, verb: str) -> None:
+    put(programs, "refuse", f'echo "{REFUSED[1]}" >&2; exit 1')
+    code, changes, error = register(programs, verb, "node-0", "30", "300", "fail", answer=REFUSED[0], drain="refuse")
+    assert code == 1
+    assert "disruption budget" in error
+    assert "node-0 was not drained within 300 s, so it was not changed." in error
+    assert [change.split()[0] for change in changes] == ["annotate", "cordon", "drain", "uncordon", "annotate"]
+
+
+def test_node_can_leave_although_a_pod_stays(programs: Path) -> None:
+    put(programs, "refuse", f'echo "{REFUSED[1]}" >&2; exit 1')
+    code, changes, error = register(
+        programs, "leave", "node-0", "30", "300", "continue", answer=REFUSED[0], drain="refuse"
+    )
+    assert code == 0
+    assert "It is changed nevertheless." in error
+    assert [change.split()[0] for change in changes] == ["annotate", "cordon", "drain", "delete"]
+
+
+def test_joining_ends_an_interrupted_drain(programs: Path) -> None:
+    answer = rf"printf '\n\n\n{POD_CIDR}\ntrue\n'"
+    _, changes, _ = register(programs, "join", "node-0", "worker", "", "", POD_CIDR, answer=answer)
+    assert changes[1:] == ["uncordon node-0", "annotate node node-0 hardway.dev/drained-"]
+
+
 def test_missing_node_needs_no_leave(programs: Path) -> None:
     assert register(programs, "leave", "node-0", "30", answer=":") == (0, [], "")
 
@@ -61,7 +122,7 @@ def test_slow_api_server_is_tried_again(programs: Path) -> None:
     put(programs, "sleep", ":")
     slow = f'[ -e {programs}/run ] || {{ touch {programs}/run; echo "net/http: TLS handshake timeout" >&2; exit 1; }}'
     code, changes, error = register(
-        programs, "join", "node-0", "worker", "", "", POD_CIDR, answer=rf"{slow}; printf '\n\n\n{POD_CIDR}\n'"
+        programs, "join", "node-0", "worker", "", "", POD_CIDR, answer=rf"{slow}; printf '\n\n\n{POD_CIDR}\n\n'"
     )
     assert (code, error) == (0, "")
     assert len(changes) == 1
@@ -97,7 +158,7 @@ def test_kubeconfig_of_a_node_before_its_update_is_used(programs: Path, updated:
 
 
 def test_pod_cidr_is_set_where_it_is_missing(programs: Path) -> None:
-    code, changes, _ = register(programs, "join", "node-0", "worker", "", "", POD_CIDR, answer=r"printf '\n\n\n\n'")
+    code, changes, _ = register(programs, "join", "node-0", "worker", "", "", POD_CIDR, answer=r"printf '\n\n\n\n\n'")
     assert code == 0
     assert changes[1:] == [
         f'patch node node-0 --patch {{"spec": {{"podCIDR": "{POD_CIDR}", "podCIDRs": ["{POD_CIDR}"]}}}}'

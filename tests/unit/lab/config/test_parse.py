@@ -380,6 +380,8 @@ REFUSED = {
     "negative grace period": Refused(
         {"drainGracePeriodSeconds": -1}, "drainGracePeriodSeconds", "from 0 to 3600 seconds"
     ),
+    "no drain timeout": Refused({"drainTimeoutSeconds": 0}, "drainTimeoutSeconds", "from 1 to 86400 seconds"),
+    "other drain action": Refused({"drainTimeoutAction": "stop"}, "drainTimeoutAction", "one of fail, continue"),
     "short health timeout": Refused({"healthTimeoutSeconds": 9}, "healthTimeoutSeconds", "from 10 to 3600 seconds"),
     "long health timeout": Refused({"healthTimeoutSeconds": 3601}, "healthTimeoutSeconds", "from 10 to 3600 seconds"),
     "renewal as long as validity": Refused(
