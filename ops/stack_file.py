@@ -73,6 +73,17 @@ def read_stack(stack: str, checkout: Path = CHECKOUT, commands: Commands | None 
         raise StackFileError(f"{path.name}: {error}") from None
 
 
+def read_spec(stack: str, checkout: Path = CHECKOUT, commands: Commands | None = None) -> Spec | str:
+    """Return the lab that a stack's configuration describes, or the reason why it cannot be read.
+
+    For programs that can do without: the arguments are those of `read_stack`.
+    """
+    try:
+        return read_stack(stack, checkout, commands).spec
+    except StackFileError as error:
+        return str(error).splitlines()[-1].strip(" -")
+
+
 def stack_names(checkout: Path = CHECKOUT) -> list[str]:
     """Return the names of the stacks that have a stack file."""
     return sorted(file.name.removeprefix("Pulumi.").removesuffix(".yaml") for file in checkout.glob("Pulumi.*.yaml"))

@@ -42,3 +42,28 @@ config_hash() {
   )
   printf %s "$sum"
 }
+
+declare -A certificates_printed=() # paths
+
+# Prints the certificates in the files of a manifest, without the keys beside them. Each file has one line, the first time
+# only: certificate, SERVICE, PATH and PEM, separated by tabs, and with | instead of each line break. A kubeconfig names
+# the client certificate that the cluster issues, which is in no manifest.
+#
+#   print_certificates MANIFEST SERVICE
+print_certificates() { for_each_artifact "$1" print_certificates_of_artifact "$2"; }
+
+print_certificates_of_artifact() { if [ "$2" = file ]; then print_certificates_of_file "$1" "$7"; fi; }
+
+print_certificates_of_file() {
+  local line text='' inside='' named=''
+  if [ -n "${certificates_printed[$2]:-}" ] || [ ! -f "$2" ]; then return 0; fi
+  certificates_printed[$2]=yes
+  while IFS= read -r line || [ -n "$line" ]; do
+    if [[ $line == *-BEGIN\ CERTIFICATE-* ]]; then inside=yes; fi
+    if [ -n "$inside" ]; then text+="${line//[$'\t\r']/ }|"; fi
+    if [[ $line == *-END\ CERTIFICATE-* ]]; then inside=; fi
+    if [[ $line =~ ^[[:space:]]+client-certificate:[[:space:]]+(/.*[^[:space:]]) ]]; then named=${BASH_REMATCH[1]}; fi
+  done <"$2"
+  if [ -n "$text" ]; then printf 'certificate\t%s\t%s\t%s\n' "$1" "$2" "$text"; fi
+  if [ -n "$named" ]; then print_certificates_of_file "$1" "$named"; fi
+}

@@ -44,7 +44,7 @@ It reads everything at the same time and every probe has a time-out, so a part t
           "node": "node-1", "service": "kubelet", "path": "/var/lib/kubelet/kubelet.crt",
           "commonName": "system:node:node-1",
           "end": "2027-01-01T00:00:00Z", "daysLeft": 364.1,
-          "expiring": false                true if it is within the stack's renewal window (certificateRenewalHours)
+          "expiring": false                true if it expired, or is within the renewal window (certificateRenewalHours)
         }
       ],
       "etcd": [

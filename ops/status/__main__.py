@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ops.clients import Commands, read_outputs
 from ops.command_line import parse, parser, report_error
-from ops.stack_file import StackFileError, read_stack
+from ops.stack_file import read_spec
 from ops.status.probes import read_status
 from ops.status.report import StatusReport, conclusion, heading, sections
 from ops.tables import plain_table, rich_table
@@ -76,10 +76,7 @@ def main(
 
 def _read(stack: str, commands: Commands, checkout: Path) -> StatusReport:
     outputs = read_outputs(commands, stack)
-    try:
-        spec = read_stack(stack, checkout, commands).spec
-    except StackFileError as error:
-        return read_status(stack, outputs, str(error).splitlines()[-1].strip(" -"), commands, datetime.now(UTC))
+    spec = read_spec(stack, checkout, commands)
     return read_status(stack, outputs, spec, commands, datetime.now(UTC))
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from host.access.ssh import Login
-from lab.config.x509 import certificates
 from lab.node.paths import NODE_ENVIRONMENT
 from lab.node.units import ASSETS
 from ops import clock
+from ops.certificates import CertificateState, read_certificates
 from ops.clients import CommandError, Commands
 
 PROGRAM = "".join(
@@ -50,23 +50,6 @@ class ServiceState:
     since: datetime | None
     healthy: bool | None = None
     reason: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CertificateState:
-    """A certificate on a node.
-
-    Attributes:
-        service: Service whose file it is.
-        path: Path of the file.
-        common_name: Common name of its subject.
-        end: Time when it expires.
-    """
-
-    service: str
-    path: str
-    common_name: str
-    end: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,7 +194,7 @@ def parse(text: str, now: datetime, asked: float, answered: float) -> NodeState:
                 services.setdefault(name, {}).update(healthy=result == "ok", reason=reason)
             case ["certificate", name, path, pem]:
                 try:
-                    found += _certificates(name, path, pem.replace("|", "\n"))
+                    found += read_certificates(name, path, pem)
                 except ValueError:
                     unreadable.append(path)
             case ["etcd", kind, value]:
@@ -225,13 +208,6 @@ def parse(text: str, now: datetime, asked: float, answered: float) -> NodeState:
         etcd=None if etcd is None else EtcdAnswer(**etcd),
         skew=clock.skew(times, asked, answered),
     )
-
-
-def _certificates(service: str, path: str, text: str) -> list[CertificateState]:
-    return [
-        CertificateState(service=service, path=path, common_name=each.common_name, end=each.not_after)
-        for each in certificates(text)
-    ]
 
 
 def _etcd(kind: str, value: str) -> dict[str, Any]:

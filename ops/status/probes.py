@@ -8,10 +8,15 @@ from typing import Any, TypeVar
 from lab.outputs import NodeOutputs, StackOutputs
 from lab.spec import Role, Spec, VmSize
 from ops import clock
+from ops.certificates import (
+    SECONDS_PER_DAY,
+    CertificateState,
+    client_certificate,
+    expiry,
+)
 from ops.clients import CommandError, Commands, logins
 from ops.status.node import EtcdMember, NodeState, ServiceState, read_node
 from ops.status.report import (
-    SECONDS_PER_DAY,
     CertificateRow,
     EtcdRow,
     NodeRow,
@@ -31,7 +36,11 @@ Answer = TypeVar("Answer")
 
 
 def read_status(
-    stack: str, outputs: StackOutputs[str], spec: Spec | str, commands: Commands, now: datetime
+    stack: str,
+    outputs: StackOutputs[str],
+    spec: Spec | str,
+    commands: Commands,
+    now: datetime,
 ) -> StatusReport:
     """Read the state of a lab.
 
@@ -52,7 +61,12 @@ class _Status:
     """Collects the answers of all probes, and the problems that they show."""
 
     def __init__(
-        self, stack: str, outputs: StackOutputs[str], spec: Spec | str, commands: Commands, now: datetime
+        self,
+        stack: str,
+        outputs: StackOutputs[str],
+        spec: Spec | str,
+        commands: Commands,
+        now: datetime,
     ) -> None:
         self._stack = stack
         self._outputs = outputs
@@ -81,6 +95,7 @@ class _Status:
             api_version = self._api_version(version)
         if isinstance(self._spec, str):
             self._found("configuration", f"cannot be read: {self._spec}")
+        self._check_administrator()
         return StatusReport(
             stack=self._stack,
             time=self._now,
@@ -185,27 +200,28 @@ class _Status:
                 yield ServiceRow(node=name, service=service_name, unit=None, active=MISSING)
 
     def _certificates(self, name: str, state: NodeState) -> Iterator[CertificateRow]:
-        window = 0 if isinstance(self._spec, str) else self._spec.certificates.renewal * 3600
         for path in state.unreadable:
             self._found(name, f"the certificate in {path} cannot be read")
         for each in state.certificates:
-            left = (each.end - self._now).total_seconds()
-            if left <= 0:
-                self._found(name, f"the certificate {each.path} expired on {each.end:%Y-%m-%d}")
-            elif left <= window:
-                days = left / SECONDS_PER_DAY
-                self._found(
-                    name, f"the certificate {each.path} expires in {days:.1f} days; run `hardway up` to renew it"
-                )
+            if problem := expiry(each, self._spec, self._now):
+                self._found(name, f"the certificate {each.path} {problem}")
             yield CertificateRow(
                 node=name,
                 service=each.service,
                 path=each.path,
                 common_name=each.common_name,
                 end=each.end,
-                days_left=round(left / SECONDS_PER_DAY, 1),
-                expiring=left <= window,
+                days_left=round((each.end - self._now).total_seconds() / SECONDS_PER_DAY, 1),
+                expiring=problem is not None,
             )
+
+    def _check_administrator(self) -> None:
+        """Check the certificate of the administrator, which is on no node."""
+        if administrator := client_certificate(self._outputs.kubeconfig or ""):
+            name = administrator.common_name
+            certificate = CertificateState(service="", path="", common_name=name, end=administrator.not_after)
+            if problem := expiry(certificate, self._spec, self._now):
+                self._found("kubeconfig", f"the certificate of the administrator {problem}")
 
     def _etcd(self, states: Mapping[str, NodeState | None]) -> Iterator[EtcdRow]:
         """Yield the members of etcd. Each member that answered reports on itself, and one of them on the others."""

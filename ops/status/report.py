@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from ops.certificates import SECONDS_PER_DAY
 from ops.command_line import OK, PROBLEM
-
-SECONDS_PER_DAY = 24 * 3600
 
 
 @dataclass(frozen=True, order=True)

@@ -16,6 +16,12 @@ state, and `host.engine.drift` has the next `pulumi up` correct the differences.
           "difference": "content differs"
         }
       ],
+      "certificates": [                 those that expired or expire soon; they are no differences
+        {
+          "node": "node-1", "service": "kubelet", "path": "/var/lib/kubelet/kubelet.crt",
+          "expiry": "expires on 2027-01-01 00:00 UTC, in 29.0 days; the next `hardway up` renews it"
+        }
+      ],
       "unseen": {"node-0": "No route to host"}     parts that did not answer, and the reason
     }
 """

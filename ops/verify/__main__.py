@@ -12,15 +12,20 @@ from datetime import UTC, datetime
 from host.access.ssh import Login
 from host.engine.drift import REGISTRATION, record_drift
 from lab.outputs import StackOutputs
+from lab.spec import Spec
 from ops import clock
+from ops.certificates import expiry
 from ops.clients import Commands, logins, read_outputs
 from ops.command_line import parse, parser, report_error
+from ops.stack_file import read_spec
 from ops.verify import cluster, node
-from ops.verify.differences import Difference, VerifyReport
+from ops.verify.differences import Difference, ExpiringCertificate, VerifyReport
 from system import console
 from system.errors import HardwayError
 
 API_SERVER = "the API server"
+
+_Found = tuple[list[Difference], list[ExpiringCertificate]]
 
 
 def main(arguments: Sequence[str] | None = None, commands: Commands | None = None) -> int:
@@ -42,7 +47,7 @@ def main(arguments: Sequence[str] | None = None, commands: Commands | None = Non
         reached_by = logins(outputs)
     except HardwayError as error:
         return report_error(f"the stack could not be read: {error}")
-    report = compare(outputs, reached_by, commands)
+    report = compare(outputs, reached_by, read_spec(options.stack, commands=commands), commands)
     text = report.json() if options.json else report.text(quiet=options.quiet, verbose=options.verbose)
     if text:
         print(text)
@@ -53,6 +58,7 @@ def main(arguments: Sequence[str] | None = None, commands: Commands | None = Non
 def compare(
     outputs: StackOutputs[str],
     reached_by: dict[str, Login],
+    spec: Spec | str,
     commands: Commands,
 ) -> VerifyReport:
     """Compare the nodes and the cluster with the stack, all nodes at the same time.
@@ -60,19 +66,22 @@ def compare(
     Args:
         outputs: Outputs of the stack.
         reached_by: Login of each node.
+        spec: The lab that the configuration describes, or the reason why that cannot be read.
         commands: Reads the nodes and the API server.
     """
     found: dict[str, list[Difference]] = {}
+    expiring: list[ExpiringCertificate] = []
     unseen: dict[str, str] = {}
     with ThreadPoolExecutor(max_workers=len(reached_by) + 1) as pool:
-        parts: dict[Future[list[Difference]], str] = {
-            pool.submit(_node_differences, name, login, outputs, commands): name for name, login in reached_by.items()
+        parts: dict[Future[_Found], str] = {
+            pool.submit(_compare_node, name, login, outputs, spec, commands): name for name, login in reached_by.items()
         }
-        parts[pool.submit(_cluster_differences, outputs, commands)] = API_SERVER
+        parts[pool.submit(_compare_cluster, outputs, commands)] = API_SERVER
         for count, part in enumerate(as_completed(parts), start=1):
             name = parts[part]
             try:
-                found[name] = part.result()
+                found[name], certificates = part.result()
+                expiring += certificates
                 number = len(found[name])
                 outcome = f"{number or 'no'} difference{'s' if number > 1 else ''}"
             except HardwayError as error:
@@ -90,6 +99,7 @@ def compare(
         differences=tuple(sorted(difference for each in found.values() for difference in each)),
         unseen={name: unseen[name] for name in parts.values() if name in unseen},
         unchanged=tuple(pair for pair in services if pair not in different),
+        certificates=tuple(sorted(expiring)),
     )
 
 
@@ -103,7 +113,7 @@ def correctable(differences: Iterable[Difference], outputs: StackOutputs[str]) -
     return found
 
 
-def _node_differences(name: str, login: Login, outputs: StackOutputs[str], commands: Commands) -> list[Difference]:
+def _compare_node(name: str, login: Login, outputs: StackOutputs[str], spec: Spec | str, commands: Commands) -> _Found:
     services, asked = outputs.services.get(name, {}), time.time()
     report = node.parse(commands.report(login))
     found = list(node.differences(name, services, report, outputs.ssh_key))
@@ -112,11 +122,17 @@ def _node_differences(name: str, login: Login, outputs: StackOutputs[str], comma
     skew = clock.skew(report.times, asked, time.time())
     if problem := clock.problem(skew, is_corrected=is_vm):
         found.append(Difference(name, service, "", problem))
-    return found
+    now = datetime.now(UTC)
+    expiring = [
+        ExpiringCertificate(name, each.service, each.path, text)
+        for each in report.certificates
+        if (text := expiry(each, spec, now))
+    ]
+    return found, expiring
 
 
-def _cluster_differences(outputs: StackOutputs[str], commands: Commands) -> list[Difference]:
-    return list(cluster.differences(outputs, commands.nodes(outputs.kubeconfig)))
+def _compare_cluster(outputs: StackOutputs[str], commands: Commands) -> _Found:
+    return list(cluster.differences(outputs, commands.nodes(outputs.kubeconfig))), []
 
 
 if __name__ == "__main__":

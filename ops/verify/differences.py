@@ -28,6 +28,26 @@ class Difference:
         return f"{self.node}  {self.service or '-'}  {description}"
 
 
+@dataclass(frozen=True, order=True)
+class ExpiringCertificate:
+    """A certificate of a node that expired or expires soon. It does not differ from the stack.
+
+    Attributes:
+        node: Name of the node.
+        service: Service whose file it is.
+        path: Path of the file.
+        expiry: Time when it expires, and what renews it.
+    """
+
+    node: str
+    service: str
+    path: str
+    expiry: str
+
+    def __str__(self) -> str:
+        return f"{self.node}  {self.service}  {self.path}: {self.expiry}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class VerifyReport:
     """The result of comparing a lab with its stack.
@@ -38,6 +58,7 @@ class VerifyReport:
         differences: All differences, sorted.
         unseen: Reason for each part that could not be compared, by its name.
         unchanged: Node and name of each service without a difference.
+        certificates: Certificates that expired or expire soon, sorted.
     """
 
     nodes: int
@@ -45,6 +66,7 @@ class VerifyReport:
     differences: tuple[Difference, ...]
     unseen: Mapping[str, str]
     unchanged: tuple[tuple[str, str], ...] = ()
+    certificates: tuple[ExpiringCertificate, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -54,7 +76,7 @@ class VerifyReport:
         return PROBLEM if self.differences else OK
 
     def text(self, *, quiet: bool = False, verbose: bool = False) -> str:
-        """Return a line for each difference and for each part that did not answer, and the count.
+        """Return a line for each difference, expiring certificate and part that did not answer, and the count.
 
         Args:
             quiet: Leave out the count.
@@ -62,6 +84,7 @@ class VerifyReport:
         """
         lines = [f"{node}  {service}  does not differ" for node, service in self.unchanged] if verbose else []
         lines += [str(difference) for difference in self.differences]
+        lines += [str(certificate) for certificate in self.certificates]
         lines += [f"{name}  could not be compared: {reason}" for name, reason in self.unseen.items()]
         counts = (
             _count(self.nodes, "node"),
@@ -76,6 +99,7 @@ class VerifyReport:
             "nodes": self.nodes,
             "services": self.services,
             "differences": [vars(difference) for difference in self.differences],
+            "certificates": [vars(certificate) for certificate in self.certificates],
             "unseen": dict(self.unseen),
         }
         return json.dumps(document, indent=2)

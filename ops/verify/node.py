@@ -1,10 +1,12 @@
 """The report of `assets/node/verify-node` on a node, compared with the stack."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from lab.secrets import is_fingerprint_of
 from ops import clock
+from ops.certificates import CertificateState, read_certificates
 from ops.verify.differences import Difference
 from system.errors import HardwayError
 
@@ -21,11 +23,13 @@ class NodeReport:
         applied: SHA-256 of the manifest that was applied last, by service.
         differences: Service, subject and description of everything that changed since it was applied.
         times: Times of the node's clock, in seconds since 1970. Older versions print none.
+        certificates: Certificates in the files of services. Older versions print none.
     """
 
     applied: Mapping[str, str]
     differences: tuple[tuple[str, str, str], ...]
     times: tuple[float, ...] = ()
+    certificates: tuple[CertificateState, ...] = ()
 
 
 def parse(text: str) -> NodeReport:
@@ -38,6 +42,7 @@ def parse(text: str) -> NodeReport:
     if not lines or lines.pop() != "end":
         raise ReportError("its report is cut off")
     applied, differences, times = {}, [], []
+    certificates: list[CertificateState] = []
     for line in lines:
         match line.split("\t"):
             case ["clock", seconds] if clock.is_time(seconds):
@@ -46,9 +51,15 @@ def parse(text: str) -> NodeReport:
                 applied[service] = digest
             case ["difference", service, subject, difference]:
                 differences.append((service, subject, difference))
+            case ["certificate", service, path, pem]:
+                # `status` names files whose certificates cannot be read.
+                with suppress(ValueError):
+                    certificates += read_certificates(service, path, pem)
             case _:
                 raise ReportError(f"its report has an invalid line: {line!r}")
-    return NodeReport(applied=applied, differences=tuple(differences), times=tuple(times))
+    return NodeReport(
+        applied=applied, differences=tuple(differences), times=tuple(times), certificates=tuple(certificates)
+    )
 
 
 def differences(name: str, services: Mapping[str, str], report: NodeReport, key: str) -> Iterator[Difference]:

@@ -71,8 +71,8 @@ class Node:
             f"case $* in *SubState*) echo {importing} ;; show*) printf '{unit}' ;; is-enabled*) echo {enabled} ;; esac",
         )
 
-    def differences(self, rules: str = "") -> list[str]:
-        """Run the program and return the differences that it reports.
+    def report(self, rules: str = "") -> list[str]:
+        """Run the program and return its lines.
 
         Args:
             rules: The rules of nftables.
@@ -92,9 +92,17 @@ class Node:
         digest = hashlib.sha256((self.state / "applied/manifest").read_bytes()).hexdigest()
         assert f"applied\tkubelet\t{digest}" in lines
         assert lines[-1] == "end"
+        return lines
+
+    def differences(self, rules: str = "") -> list[str]:
+        """Run the program and return the differences that it reports.
+
+        Args:
+            rules: The rules of nftables.
+        """
         return [
             line.removeprefix("difference\tkubelet\t").replace("\t", ": ")
-            for line in lines
+            for line in self.report(rules)
             if line.startswith("difference")
         ]
 
@@ -126,6 +134,12 @@ def test_transient_file_is_not_missing(node: Node) -> None:
 def test_missing_file_is_found(node: Node) -> None:
     node.file.unlink()
     assert node.differences() == [f"{node.file}: missing"]
+
+
+def test_certificates_are_reported_without_their_keys(node: Node) -> None:
+    node.file.write_text("private\n-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\nprivate\n")
+    lines = [line for line in node.report() if line.startswith("certificate")]
+    assert lines == [f"certificate\tkubelet\t{node.file}\t-----BEGIN CERTIFICATE-----|AAAA|-----END CERTIFICATE-----|"]
 
 
 def test_changed_mode_is_found(node: Node) -> None:

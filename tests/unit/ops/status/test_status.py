@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from host.access.ssh import Login
+from lab.node.kubeconfig import embedded
 from ops.clients import CommandError, Commands
 from ops.status.__main__ import main
 from tests.support.certificates import pair
@@ -111,13 +112,15 @@ class Lab(Commands):
         return "\n".join([*lines, "end\n"])
 
     def nodes(self, kubeconfig: str | None) -> Mapping[str, Any]:
-        assert kubeconfig == "kubeconfig"
+        assert isinstance(self.stack, dict)
+        assert kubeconfig == self.stack["kubeconfig"]
         if isinstance(self.items, CommandError):
             raise self.items
         return {"items": self.items}
 
     def api_version(self, kubeconfig: str | None) -> str:
-        assert kubeconfig == "kubeconfig"
+        assert isinstance(self.stack, dict)
+        assert kubeconfig == self.stack["kubeconfig"]
         if isinstance(self.items, CommandError):
             raise self.items
         return "v1.37.2"
@@ -303,15 +306,48 @@ def test_missing_service(lab: Lab, problems: Problems) -> None:
     ("days", "problem"),
     [
         (31, ""),
-        (29, "expires in 29.0 days; run `hardway up` to renew it"),
-        (-0.5, "expired on "),
+        (29, r"expires on \d{4}-\d\d-\d\d \d\d:\d\d UTC, in 29\.0 days; the next `hardway up` renews it"),
+        (-0.5, r"expired on \d{4}-\d\d-\d\d \d\d:\d\d UTC; the next `hardway up` renews it"),
     ],
 )
 def test_expiring_certificate(lab: Lab, problems: Problems, days: float, problem: str) -> None:
     lab.add("node-1", f"certificate\tkubelet\t/kubelet.crt\t{certificate(days)}")
     found = problems(lab)
     assert bool(found) is bool(problem)
-    assert all(each.startswith(f"node-1: the certificate /kubelet.crt {problem}") for each in found)
+    assert all(re.fullmatch(f"node-1: the certificate /kubelet.crt {problem}", each) for each in found)
+
+
+@pytest.mark.parametrize(("days", "count"), [(1, 0), (-1, 1)])
+def test_issued_certificate_of_a_kubelet_is_not_renewed_by_up(
+    lab: Lab, problems: Problems, days: float, count: int
+) -> None:
+    lab.add("node-1", f"certificate\tkubelet\t/pki/kubelet-client-current.pem\t{certificate(days)}")
+    found = problems(lab)
+    assert len(found) == count
+    assert all(
+        each.endswith("; its kubelet should have renewed it, and logs why not: journalctl --unit kubelet")
+        for each in found
+    )
+
+
+def kubeconfig(days: float, name: str = "alice", group: str = "developers") -> str:
+    """Return a kubeconfig whose certificate expires in some days."""
+    now = datetime.now(UTC)
+    valid = (now - timedelta(days=2), now + timedelta(days=days, minutes=5))
+    certificate, key = pair(name, organization=group, valid=valid)
+    texts = {"authority": pair("kubernetes-ca")[0], "certificate": certificate, "key": key}
+    return embedded(server="https://10.240.0.10:6443", texts=texts, user=name, cluster="hardway")
+
+
+@pytest.mark.parametrize(("days", "count"), [(31, 0), (29, 1), (-1, 1)])
+def test_expiring_certificate_of_the_administrator(lab: Lab, problems: Problems, days: float, count: int) -> None:
+    assert isinstance(lab.stack, dict)
+    lab.stack["kubeconfig"] = kubeconfig(days, "admin", "system:masters")
+    found = problems(lab)
+    assert len(found) == count
+    for each in found:
+        assert each.startswith("kubeconfig: the certificate of the administrator expire")
+        assert each.endswith("; the next `hardway up` renews it")
 
 
 def test_unreadable_certificate(lab: Lab, problems: Problems) -> None:

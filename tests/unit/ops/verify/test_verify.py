@@ -1,9 +1,10 @@
 """The differences that `python3 -m ops.verify` finds, prints and records, with fake pulumi, kubectl and ssh."""
 
 import json
+import re
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ from lab.secrets import keyed_fingerprint
 from ops.clients import CommandError, Commands, logins
 from ops.verify import cluster, node
 from ops.verify.__main__ import main
+from tests.support.certificates import pair
 
 ADDRESSES = {"server": "10.0.0.10", "node-0": "10.0.0.20", "node-1": "10.0.0.21"}
 SERVICES = {
@@ -135,8 +137,38 @@ def test_json_report(lab: Answers, capsys: pytest.CaptureFixture[str]) -> None:
                 "difference": "content differs",
             }
         ],
+        "certificates": [],
         "unseen": {"node-0": "No route to host"},
     }
+
+
+def certificate(days: float, path: str = "/kubelet.crt") -> str:
+    """Return the line about a certificate that expires in some days, as a node prints it."""
+    now = datetime.now(UTC)
+    pem, _ = pair("system:node:node-1", valid=(now - timedelta(days=1), now + timedelta(days=days, minutes=5)))
+    return f"certificate\tkubelet\t{path}\t{pem.replace(chr(10), '|')}"
+
+
+def test_expiring_certificate_is_named_and_no_difference(lab: Answers, capsys: pytest.CaptureFixture[str]) -> None:
+    lab.reports["node-1"] = report("node-1", certificate(29), certificate(31, "/later.crt"))
+    assert main(["--stack", "dev"], lab) == 0
+    first, last = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(
+        r"node-1  kubelet  /kubelet\.crt: expires on \d{4}-\d\d-\d\d \d\d:\d\d UTC, in 29\.0 days; "
+        "the next `hardway up` renews it",
+        first,
+    )
+    assert last == "3 nodes, 5 services, 0 differences"
+    main(["--stack", "dev", "--json"], lab)
+    [row] = json.loads(capsys.readouterr().out)["certificates"]
+    assert (row["node"], row["service"], row["path"]) == ("node-1", "kubelet", "/kubelet.crt")
+    assert row["expiry"] in first
+
+
+def test_unreadable_certificate_hides_no_difference(lab: Answers, capsys: pytest.CaptureFixture[str]) -> None:
+    lab.reports["node-1"] = report("node-1", "certificate\tkubelet\t/kubelet.crt\t-----BEGIN CERTIFICATE-----|", DRIFT)
+    assert main(["--stack", "dev"], lab) == 1
+    assert "content differs" in capsys.readouterr().out
 
 
 def test_silent_node_does_not_hide_the_others(lab: Answers, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,98 @@
+"""Certificates on nodes and in kubeconfigs: when they end, and what renews them."""
+
+import base64
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import PurePosixPath
+
+import yaml
+
+from lab.certificates import Certificate
+from lab.config.x509 import certificates
+from lab.spec import Join, Spec
+
+SECONDS_PER_DAY = 24 * 3600
+
+_ISSUED = "kubelet-client-current.pem"
+"""The file in which a kubelet keeps the client certificate that the cluster issues. The kubelet renews it itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CertificateState:
+    """A certificate in a file.
+
+    Attributes:
+        service: Service whose file it is.
+        path: Path of the file.
+        common_name: Common name of its subject.
+        end: Time when it expires.
+    """
+
+    service: str
+    path: str
+    common_name: str
+    end: datetime
+
+
+def read_certificates(service: str, path: str, pem: str) -> list[CertificateState]:
+    """Return the certificates in a file of a node.
+
+    Args:
+        service: Service whose file it is.
+        path: Path of the file.
+        pem: Its certificates as `print_certificates` in assets/node/manifest.sh prints them.
+
+    Raises:
+        ValueError: They cannot be read.
+    """
+    return [
+        CertificateState(service=service, path=path, common_name=each.common_name, end=each.not_after)
+        for each in certificates(pem.replace("|", "\n"))
+    ]
+
+
+def client_certificate(kubeconfig: str) -> Certificate | None:
+    """Return the client certificate in the text of a kubeconfig.
+
+    None if the text is something else, has several users, or authenticates its user in another way.
+    """
+    try:
+        [entry] = yaml.safe_load(kubeconfig)["users"]
+        return certificates(base64.b64decode(entry["user"]["client-certificate-data"]).decode())[0]
+    except (ValueError, LookupError, TypeError, yaml.YAMLError):
+        return None
+
+
+def expiry(certificate: CertificateState, spec: Spec | str, now: datetime) -> str | None:
+    """Describe the end of a certificate that expired, or is within its renewal window, and what renews it.
+
+    Args:
+        certificate: The certificate.
+        spec: The lab that the configuration describes, or the reason why that cannot be read.
+        now: Current time, in UTC.
+
+    Returns:
+        The description, None for a certificate that is valid for longer.
+    """
+    window, remedy = 0, "the next `hardway up` renews it"
+    if PurePosixPath(certificate.path).name == _ISSUED:
+        remedy = "its kubelet should have renewed it, and logs why not: journalctl --unit kubelet"
+    elif not isinstance(spec, str):
+        window = spec.certificates.renewal * 3600
+        if spec.join and certificate.common_name in _given_names(spec.join):
+            remedy = "set a new one in hardway:join"
+    left = (certificate.end - now).total_seconds()
+    if left > window:
+        return None
+    end = f"{certificate.end:%Y-%m-%d %H:%M} UTC"
+    when = f"expired on {end}" if left <= 0 else f"expires on {end}, in {left / SECONDS_PER_DAY:.1f} days"
+    return f"{when}; {remedy}"
+
+
+def _given_names(join: Join) -> Iterator[str]:
+    """Yield the common names of the certificates that the configuration gives."""
+    yield from join.certificates
+    yield from (authority.common_name for authority in join.authorities)
+    if administrator := client_certificate(join.kubeconfig):
+        yield administrator.common_name
