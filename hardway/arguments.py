@@ -31,6 +31,8 @@ Look inside:
                       show which files, keys and defaults make up a service
   render [NODE] DIR   write the files of the nodes into a folder; needs no running lab
   access              write the kubeconfig and the SSH configuration again
+  access --user NAME [--group GROUP] [--hours N] [--output FILE]
+                      write a kubeconfig for a user, valid for 8 hours
 
 This machine:
   prepare             install packages and programs, write .lab/env
@@ -103,6 +105,9 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     options.json = getattr(options, "json", False)
     if options.json and options.command not in WITH_JSON:
         parser.error(f"`{options.command}` has no JSON output; --json is for {', '.join(WITH_JSON)}")
+    describes_user = options.command == "access" and (options.group, options.hours, options.output) != ([], None, None)
+    if describes_user and options.user is None:
+        parser.error("--group, --hours and --output are for the kubeconfig of a user; add --user NAME")
     quiet, verbose = getattr(options, "quiet", False), getattr(options, "verbose", False)
     if quiet and verbose:
         parser.error("--quiet and --verbose exclude each other")
@@ -132,7 +137,15 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--smoke", action="store_true", help="try the lab out afterwards, as `hardway smoke` does")
     add("preview", "show what `up` would change")
     add("destroy", "delete everything that the stack created: VMs, network, volumes, files on existing machines")
-    add("access", "write the kubeconfig and the SSH configuration again; `up` does it, too")
+    access = add("access", "write the kubeconfig and the SSH configuration again; `up` does it, too")
+    access.add_argument("--user", metavar="NAME", help="write a kubeconfig for this user of the cluster instead")
+    access.add_argument(
+        "--group", action="append", default=[], help="a group of the user, to bind roles to; repeat it for more groups"
+    )
+    access.add_argument("--hours", type=int, metavar="N", help="hours for which it is valid (default: 8)")
+    access.add_argument(
+        "--output", type=Path, metavar="FILE", help="write this file (default: .lab/stacks/STACK/kubeconfig-NAME)"
+    )
     add("prepare", "install packages and programs, write .lab/env")
     add("prune", "delete what the download cache has not used for 30 days")
     add("clean", "delete .lab: state, private libvirt with its VMs, environment")

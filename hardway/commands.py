@@ -17,7 +17,7 @@ from system.errors import HostError
 from system.files import CHECKOUT
 
 NOT_CHECKED = 2
-"""Exit code of `status`, `verify` and `smoke` if nothing could be checked."""
+"""Exit code of `status`, `verify`, `smoke` and `access --user` if they could not do their work."""
 
 
 def up(options: argparse.Namespace) -> int:
@@ -47,9 +47,17 @@ def destroy(options: argparse.Namespace) -> int:
 
 
 def access(options: argparse.Namespace) -> int:
-    """Write the kubeconfig and the SSH configuration of a stack that is up."""
-    Stack(_workspace(), options.stack).write_access()
-    return 0
+    """Write the kubeconfig and the SSH configuration of a stack that is up, or with `--user` a user's kubeconfig."""
+    if options.user is None:
+        Stack(_workspace(), options.stack).write_access()
+        return 0
+    options.extra = [f"--user={options.user}", *(f"--group={group}" for group in options.group)]
+    if options.hours is not None:
+        options.extra.append(f"--hours={options.hours}")
+    if options.output is not None:
+        # The program runs in another folder.
+        options.extra.append(f"--output={options.output.absolute()}")
+    return check(options)
 
 
 def prepare_machine(options: argparse.Namespace) -> int:
@@ -72,7 +80,7 @@ def clean(_: argparse.Namespace) -> int:
 
 
 def check(options: argparse.Namespace) -> int:
-    """Replace this process by `ops.status`, `ops.verify` or `ops.smoke` in the lab's environment.
+    """Replace this process by `ops.status`, `ops.verify`, `ops.smoke` or `ops.access` in the lab's environment.
 
     Prepares nothing. Exit code and signals are those of the program.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from system.errors import HostError
 
@@ -12,6 +13,7 @@ PROJECT = "hardway"
 """The project's name in Pulumi.yaml."""
 ORGANIZATION = "organization"
 """The organization of every stack in a file backend."""
+_USER_KUBECONFIG = "kubeconfig-"
 _STACK_NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 
 
@@ -108,3 +110,11 @@ class Workspace:
     def kubeconfig(self, stack: str) -> Path:
         """Return the kubeconfig of a stack's administrator."""
         return self.access(stack) / "kubeconfig"
+
+    def user_kubeconfig(self, stack: str, user: str) -> Path:
+        """Return the kubeconfig of a user of a stack's cluster. A slash in the name becomes `%2F`, as in a URL."""
+        return self.access(stack) / f"{_USER_KUBECONFIG}{quote(user, safe='@+:')}"
+
+    def user_kubeconfigs(self, stack: str) -> list[Path]:
+        """Return the existing kubeconfigs of users of a stack's cluster."""
+        return sorted(self.access(stack).glob(f"{_USER_KUBECONFIG}*"))

@@ -4,7 +4,7 @@ import base64
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import yaml
 
@@ -61,6 +61,14 @@ def client_certificate(kubeconfig: str) -> Certificate | None:
         [entry] = yaml.safe_load(kubeconfig)["users"]
         return certificates(base64.b64decode(entry["user"]["client-certificate-data"]).decode())[0]
     except (ValueError, LookupError, TypeError, yaml.YAMLError):
+        return None
+
+
+def client_certificate_in(file: Path) -> Certificate | None:
+    """Return the client certificate in a kubeconfig as `client_certificate` does. None if the file cannot be read."""
+    try:
+        return client_certificate(file.read_text(errors="replace"))
+    except OSError:
         return None
 
 

@@ -93,7 +93,7 @@ class Commands:
         Args:
             kubeconfig: Text of an administrator's kubeconfig, None if the stack has none.
         """
-        with _kubeconfig_file(kubeconfig) as file:
+        with kubeconfig_file(kubeconfig) as file:
             arguments = ["get", "nodes", "--output", "json", "--request-timeout", "30s"]
             return _json(["kubectl", "--kubeconfig", file, *arguments], timeout=KUBECTL_TIMEOUT)
 
@@ -103,7 +103,7 @@ class Commands:
         Args:
             kubeconfig: Text of an administrator's kubeconfig, None if the stack has none.
         """
-        with _kubeconfig_file(kubeconfig) as file:
+        with kubeconfig_file(kubeconfig) as file:
             arguments = ["get", "--raw", "/version", "--request-timeout", "30s"]
             version = _json(["kubectl", "--kubeconfig", file, *arguments], timeout=KUBECTL_TIMEOUT)
         return str(version["gitVersion"])
@@ -179,6 +179,24 @@ def output(command: Sequence[str], *, stdin: str = "", own_session: bool = False
     return result.stdout
 
 
+@contextmanager
+def kubeconfig_file(kubeconfig: str | None) -> Iterator[str]:
+    """Provide the path of a kubeconfig that only this user can read, until the block ends.
+
+    Args:
+        kubeconfig: Text of an administrator's kubeconfig, None if the stack has none.
+
+    Raises:
+        CommandError: The stack has none.
+    """
+    if kubeconfig is None:
+        raise CommandError("the stack has no administrator's kubeconfig")
+    with tempfile.NamedTemporaryFile("w", prefix="hardway-kubeconfig-") as file:
+        file.write(kubeconfig)
+        file.flush()
+        yield file.name
+
+
 def _json(command: Sequence[str], *, timeout: float = TIMEOUT) -> Mapping[str, Any]:
     text = output(command, timeout=timeout)
     try:
@@ -186,14 +204,3 @@ def _json(command: Sequence[str], *, timeout: float = TIMEOUT) -> Mapping[str, A
     except ValueError:
         raise CommandError(f"{command[0]} printed no JSON document") from None
     return answer
-
-
-@contextmanager
-def _kubeconfig_file(kubeconfig: str | None) -> Iterator[str]:
-    """Provide the path of a kubeconfig that only this user can read, until the block ends."""
-    if kubeconfig is None:
-        raise CommandError("the stack has no administrator's kubeconfig")
-    with tempfile.NamedTemporaryFile("w", prefix="hardway-kubeconfig-") as file:
-        file.write(kubeconfig)
-        file.flush()
-        yield file.name

@@ -14,17 +14,19 @@ NOT_CHECKED = 2
 """Exit code of a program that could not do its work: no stack, no answer, or wrong arguments."""
 
 
-def parser(program: str, description: str, epilog: str) -> argparse.ArgumentParser:
+def parser(program: str, description: str, epilog: str, *, has_json: bool = True) -> argparse.ArgumentParser:
     """Return a parser with the shared options.
 
     Args:
         program: Name of the module in `ops`, and of the command of `hardway` that runs it.
         description: The first paragraph of the help text.
         epilog: The last paragraph, which lists the exit codes.
+        has_json: False if the program prints no JSON document.
     """
     result = argparse.ArgumentParser(prog=f"hardway {program}", description=description, epilog=epilog)
     result.add_argument("--stack", default=DEFAULT_STACK, help=f"the stack (default: {DEFAULT_STACK})")
-    result.add_argument("--json", action="store_true", help="print a JSON document")
+    if has_json:
+        result.add_argument("--json", action="store_true", help="print a JSON document")
     amount = result.add_mutually_exclusive_group()
     amount.add_argument("--quiet", action="store_true", help="print only problems")
     amount.add_argument("--verbose", action="store_true", help="print more details")

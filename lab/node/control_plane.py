@@ -19,6 +19,9 @@ from lab.spec import API_PORT, Flags, Node, Spec
 ETCD_HEALTH = f"http://127.0.0.1:{paths.ETCD_HEALTH_PORT}"
 """The URL of etcd's health and metrics endpoints, which need no client certificate."""
 
+SIGNING_DURATION = "8760h"
+"""The default of the controller manager for the validity of the certificates that it signs."""
+
 
 def control_plane_services(spec: Spec, node: Node) -> tuple[Service, ...]:
     """Return the services of a control plane, each after those that it needs.
@@ -235,6 +238,15 @@ def kube_controller_manager(spec: Spec, node: Node) -> Service:
         },
         health_port=paths.KUBE_CONTROLLER_MANAGER_PORT,
     )
+
+
+def signing_duration(spec: Spec) -> str:
+    """Return the longest validity of the certificates that the controller manager signs, such as `8760h`."""
+    name = "cluster-signing-duration"
+    own = bootstrap.controller_manager_flags(spec)[name] if spec.tls_bootstrap else SIGNING_DURATION
+    duration = spec.flags.kube_controller_manager.get(name, own)
+    # Of a repeated flag, the last value counts.
+    return duration if isinstance(duration, str) else duration[-1]
 
 
 def kube_scheduler(spec: Spec, node: Node) -> Service:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from host.workspace import Workspace
 from ops.clients import Commands, read_outputs
 from ops.command_line import parse, parser, report_error
 from ops.stack_file import read_spec
@@ -34,7 +35,7 @@ def main(
     Args:
         arguments: Command line. None for that of this process.
         commands: Reads the stack, the nodes, the API server and the VMs.
-        checkout: Folder of the stack files.
+        checkout: Folder of the stack files and of `.lab`.
         sleep: Waits between two reports. KeyboardInterrupt ends the program with the exit code of the last report.
     """
     options_parser = parser(
@@ -77,7 +78,8 @@ def main(
 def _read(stack: str, commands: Commands, checkout: Path) -> StatusReport:
     outputs = read_outputs(commands, stack)
     spec = read_spec(stack, checkout, commands)
-    return read_status(stack, outputs, spec, commands, datetime.now(UTC))
+    kubeconfigs = Workspace(checkout).user_kubeconfigs(stack.rpartition("/")[2])
+    return read_status(stack, outputs, spec, commands, datetime.now(UTC), kubeconfigs)
 
 
 def _print(report: StatusReport, *, quiet: bool, verbose: bool, clear: bool) -> None:

@@ -1,10 +1,12 @@
 """The probes of a lab: nodes by SSH, the API server by kubectl, VMs by virsh, all at the same time."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
+from lab.certificates import Claim
 from lab.outputs import NodeOutputs, StackOutputs
 from lab.spec import Role, Spec, VmSize
 from ops import clock
@@ -12,9 +14,11 @@ from ops.certificates import (
     SECONDS_PER_DAY,
     CertificateState,
     client_certificate,
+    client_certificate_in,
     expiry,
 )
 from ops.clients import CommandError, Commands, logins
+from ops.command_line import DEFAULT_STACK
 from ops.status.node import EtcdMember, NodeState, ServiceState, read_node
 from ops.status.report import (
     CertificateRow,
@@ -41,6 +45,7 @@ def read_status(
     spec: Spec | str,
     commands: Commands,
     now: datetime,
+    kubeconfigs: Sequence[Path] = (),
 ) -> StatusReport:
     """Read the state of a lab.
 
@@ -50,11 +55,12 @@ def read_status(
         spec: The lab that its configuration describes, or the reason why that cannot be read.
         commands: Runs the probes.
         now: Current time, in UTC.
+        kubeconfigs: Kubeconfigs of users on this machine.
 
     Raises:
         OutputsError: The outputs do not describe how to reach the nodes.
     """
-    return _Status(stack, outputs, spec, commands, now).report()
+    return _Status(stack, outputs, spec, commands, now, kubeconfigs).report()
 
 
 class _Status:
@@ -67,12 +73,14 @@ class _Status:
         spec: Spec | str,
         commands: Commands,
         now: datetime,
+        kubeconfigs: Sequence[Path],
     ) -> None:
         self._stack = stack
         self._outputs = outputs
         self._spec = spec
         self._commands = commands
         self._now = now
+        self._kubeconfigs = kubeconfigs
         self._problems: list[StatusProblem] = []
         self._notes: list[StatusProblem] = []
 
@@ -95,7 +103,7 @@ class _Status:
             api_version = self._api_version(version)
         if isinstance(self._spec, str):
             self._found("configuration", f"cannot be read: {self._spec}")
-        self._check_administrator()
+        self._check_kubeconfigs()
         return StatusReport(
             stack=self._stack,
             time=self._now,
@@ -215,13 +223,23 @@ class _Status:
                 expiring=problem is not None,
             )
 
-    def _check_administrator(self) -> None:
-        """Check the certificate of the administrator, which is on no node."""
+    def _check_kubeconfigs(self) -> None:
+        """Check the certificates of the administrator and of users, which are on no node."""
         if administrator := client_certificate(self._outputs.kubeconfig or ""):
             name = administrator.common_name
             certificate = CertificateState(service="", path="", common_name=name, end=administrator.not_after)
             if problem := expiry(certificate, self._spec, self._now):
                 self._found("kubeconfig", f"the certificate of the administrator {problem}")
+        stack = "" if self._stack == DEFAULT_STACK else f" --stack {self._stack}"
+        for path in self._kubeconfigs:
+            user = client_certificate_in(path)
+            if user is not None and user.not_after <= self._now:
+                groups = "".join(f" --group {group}" for group in sorted(user.claims[Claim.ORGANIZATION]))
+                command = f"hardway access{stack} --user {user.common_name}{groups}"
+                end = f"{user.not_after:%Y-%m-%d %H:%M} UTC"
+                self._notes.append(
+                    StatusProblem(path.name, f"expired on {end}; renew it with `{command}`, or delete {path}")
+                )
 
     def _etcd(self, states: Mapping[str, NodeState | None]) -> Iterator[EtcdRow]:
         """Yield the members of etcd. Each member that answered reports on itself, and one of them on the others."""

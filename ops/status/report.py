@@ -94,7 +94,7 @@ class StatusReport:
         certificates: Certificates of the nodes that answered.
         etcd: Members of etcd.
         problems: Everything that is not well, parts that did not answer included.
-        notes: Missing information that is no problem.
+        notes: Missing information, and kubeconfigs of users that ended. They are no problem of the lab.
     """
 
     stack: str

@@ -1,7 +1,8 @@
-"""The commands that show a lab: status, render and explain."""
+"""The commands that show a lab: status, render and explain, and the one that gives a user access."""
 
 import hashlib
 import json
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,3 +63,30 @@ def test_explain_names_the_key_of_a_field(lab: RunningLab) -> None:
     assert explained.succeeded, explained.output
     assert "maxPods: 64" in explained.output
     assert "hardway:kubelet.maxPods" in explained.output
+
+
+@pytest.fixture
+def viewers(lab: RunningLab) -> Iterator[str]:
+    """A group that is bound to the role `view`."""
+    lab.kubectl("create", "clusterrolebinding", "e2e-viewers", "--clusterrole=view", "--group=e2e-viewers")
+    yield "e2e-viewers"
+    lab.kubectl("delete", "clusterrolebinding", "e2e-viewers")
+
+
+def test_user_has_the_rights_of_its_group(lab: RunningLab, viewers: str, tmp_path: Path) -> None:
+    file = tmp_path / "kubeconfig"
+    created = lab.hardway(
+        "access", "--user", "alice", "--group", "testers", "--group", viewers, "--hours", "1", "--output", str(file)
+    )
+    assert created.succeeded, created.output
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    as_alice = f"--kubeconfig={file}"
+    user = json.loads(lab.kubectl(as_alice, "auth", "whoami", "--output=json"))["status"]["userInfo"]
+    assert (user["username"], {"testers", viewers} <= set(user["groups"])) == ("alice", True)
+    # An API server learns of a new binding a moment after it is created.
+    pods = ("get", "pods", "--all-namespaces", "--output=name")
+    wait_for("a list of pods", lambda: lab.kubectl(as_alice, *pods, check=False).strip() != "")
+    refused = lab.run("kubectl", as_alice, "get", "secrets", "--all-namespaces", check=False)
+    assert refused.returncode != 0
+    assert 'User "alice" cannot list resource "secrets"' in refused.stderr
+    assert "hardway-access" not in lab.kubectl("get", "certificatesigningrequests", "--output=name")

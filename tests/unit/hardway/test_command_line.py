@@ -153,6 +153,9 @@ def test_json_is_refused_without_a_json_output(command: str, capsys: pytest.Capt
         (["up", "--unknown"], "unrecognized arguments: --unknown"),
         (["nonsense"], "there is no command nonsense; `hardway --help` lists the commands"),
         (["verif"], "there is no command verif; did you mean verify?"),
+        (["access", "--group", "developers"], "add --user NAME"),
+        (["access", "--hours", "0"], "add --user NAME"),
+        (["access", "--output", "file"], "add --user NAME"),
         (["--stack", "dev"], "the following arguments are required: COMMAND"),
     ],
 )
@@ -193,6 +196,17 @@ def test_checks_need_a_prepared_machine(command: str, workspace: Workspace, caps
     workspace.env.unlink()
     assert main([command, "--quiet"]) == 2
     assert f"{workspace.env} does not exist. Bring the lab up first: make up" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("workspace", "calls")
+def test_access_of_a_user_is_created_in_the_labs_environment(
+    replaced: list[subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    words = ["access", "--user", "alice", "--group", "a", "--group", "b", "--hours", "0", "--output", "file"]
+    main([*words, "--quiet"])
+    assert replaced[0].stdout.splitlines()[0] == (
+        f"-P -m ops.access --stack dev --quiet --user=alice --group=a --group=b --hours=0 --output={tmp_path}/file"
+    )
 
 
 @pytest.mark.usefixtures("workspace", "calls")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from host.access.ssh import Login
+from host.workspace import Workspace
 from lab.node.kubeconfig import embedded
 from ops.clients import CommandError, Commands
 from ops.status.__main__ import main
@@ -137,6 +138,14 @@ class Lab(Commands):
 def lab() -> Lab:
     """Return a lab where all is well."""
     return Lab()
+
+
+@pytest.fixture(autouse=True)
+def user_kubeconfigs(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Return the list of users' kubeconfigs on this machine, at first empty."""
+    files: list[Path] = []
+    monkeypatch.setattr(Workspace, "user_kubeconfigs", lambda *_: files)
+    return files
 
 
 Problems = Callable[[Lab], list[str]]
@@ -348,6 +357,25 @@ def test_expiring_certificate_of_the_administrator(lab: Lab, problems: Problems,
     for each in found:
         assert each.startswith("kubeconfig: the certificate of the administrator expire")
         assert each.endswith("; the next `hardway up` renews it")
+
+
+def test_expired_kubeconfig_of_a_user_is_a_note(
+    lab: Lab, user_kubeconfigs: list[Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    files = {"alice": kubeconfig(-1), "bob": kubeconfig(1, "bob"), "notes": "not a kubeconfig"}
+    for name, text in files.items():
+        path = tmp_path / f"kubeconfig-{name}"
+        path.write_text(text)
+        user_kubeconfigs.append(path)
+    found = document(lab, capsys)
+    assert found["well"]
+    [note] = found["notes"]
+    assert note["part"] == "kubeconfig-alice"
+    assert re.fullmatch(
+        r"expired on \d{4}-\d\d-\d\d \d\d:\d\d UTC; renew it with `hardway access --user alice --group developers`, "
+        f"or delete {tmp_path}/kubeconfig-alice",
+        note["problem"],
+    )
 
 
 def test_unreadable_certificate(lab: Lab, problems: Problems) -> None:
