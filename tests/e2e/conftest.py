@@ -29,6 +29,7 @@ STAGES = (
     "extensions",
     "encryption",
     "policies",
+    "benchmark",
     "destroy",
 )
 """The order of the test files. Each stage leaves the lab as it found it; only the last one destroys it."""
