@@ -2,39 +2,19 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from ops.clients import output
+from ops.cluster import TIMEOUT, NamespacedCluster
 from ops.smoke.objects import object_of_the_webhook
 
-TIMEOUT = 600
-"""Seconds that pods may take to start and a namespace to disappear: an emulated node is slow, and may still import
-images."""
 
-
-@dataclass(frozen=True)
-class Cluster:
-    """A cluster, limited to one namespace.
+class Cluster(NamespacedCluster):
+    """A cluster with the objects of the test.
 
     Each method runs kubectl once and raises CommandError if that fails.
-
-    Attributes:
-        kubeconfig: Path of the kubeconfig.
-        namespace: Namespace of all objects.
     """
 
-    kubeconfig: Path
-    namespace: str
-
-    def create(self, manifest: str) -> None:
-        """Create the objects of a manifest."""
-        self._kubectl("create", "--filename=-", stdin=manifest)
-
-    def wait_for_daemon_set(self, name: str) -> None:
-        """Wait until a DaemonSet has a ready pod on each of its nodes."""
-        self._kubectl("rollout", "status", f"daemonset/{name}", f"--timeout={TIMEOUT}s")
+    CLUSTER_WIDE: ClassVar[tuple[str, ...]] = ("validatingwebhookconfiguration",)
 
     def pods_and_services(self) -> list[dict[str, Any]]:
         """Return the pods and Services of the namespace, as in the API."""
@@ -66,13 +46,3 @@ class Cluster:
     def logs(self, app: str) -> str:
         """Return the logs of all pods of an app, each line after `[pod/NAME/CONTAINER] `. Failing pods are left out."""
         return self._kubectl("logs", f"--selector=app={app}", "--prefix", "--tail=-1", "--ignore-errors")
-
-    def remove(self) -> None:
-        """Delete the webhook and the namespace if they exist, and wait until all of it is gone."""
-        objects = [f"{kind}/{self.namespace}" for kind in ("validatingwebhookconfiguration", "namespace")]
-        self._kubectl("delete", *objects, "--ignore-not-found", f"--timeout={TIMEOUT}s")
-
-    def _kubectl(self, *arguments: str, stdin: str = "", namespace: str = "") -> str:
-        command = ("kubectl", f"--kubeconfig={self.kubeconfig}", f"--namespace={namespace or self.namespace}")
-        # In a separate session Ctrl-C does not reach kubectl: this process handles it and cleans up.
-        return output([*command, *arguments], stdin=stdin, own_session=True)

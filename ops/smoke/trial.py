@@ -73,7 +73,7 @@ def run_checks(cluster: Cluster, nodes: Sequence[str]) -> list[Row]:
     try:
         console.say(f"waiting for the pods on {', '.join(nodes)}")
         # A failed wait needs no row: the state of each pod is read below.
-        for waiting in [pool.submit(cluster.wait_for_daemon_set, app) for app in PLACES]:
+        for waiting in [pool.submit(cluster.wait_for_rollout, f"daemonset/{app}") for app in PLACES]:
             waiting.exception()
         has_dns = pool.submit(cluster.has_dns)
         items = cluster.pods_and_services()

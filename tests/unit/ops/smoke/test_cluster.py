@@ -58,7 +58,7 @@ def test_kubectl_runs_in_its_own_session(programs: Path) -> None:
 def test_failure_has_the_reason_of_kubectl(programs: Path) -> None:
     put(programs, "kubectl", "echo 'error: timed out waiting for the condition' >&2; exit 1")
     with pytest.raises(CommandError, match=r"^timed out waiting for the condition$"):
-        CLUSTER.wait_for_daemon_set("web")
+        CLUSTER.wait_for_rollout("daemonset/web")
 
 
 def fetch(seconds: int, *urls: str) -> list[list[str]]:

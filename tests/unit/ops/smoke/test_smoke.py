@@ -128,8 +128,8 @@ class FakeCluster(Cluster):
         assert self.namespace in manifest
         self.lab.note("create")
 
-    def wait_for_daemon_set(self, name: str) -> None:
-        self.lab.note(f"wait {name}")
+    def wait_for_rollout(self, workload: str) -> None:
+        self.lab.note(f"wait {workload}")
 
     def pods_and_services(self) -> list[dict[str, Any]]:
         self.lab.note("list")
@@ -166,7 +166,7 @@ Run = Callable[..., int]
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Return a function that runs the command on a lab whose kubeconfig exists."""
     workspace = Workspace(tmp_path)
-    monkeypatch.setattr(command, "WORKSPACE", workspace)
+    monkeypatch.setattr("ops.cluster.WORKSPACE", workspace)
     workspace.kubeconfig("dev").parent.mkdir(parents=True)
     workspace.kubeconfig("dev").touch()
 
@@ -322,7 +322,7 @@ def test_without_dns_only_names_are_skipped(run: Run, capsys: pytest.CaptureFixt
 def test_pod_that_is_not_ready_fails_with_its_reason(
     run: Run, capsys: pytest.CaptureFixture[str], status: dict[str, Any], reason: str
 ) -> None:
-    lab = Lab(failing={"wait web": CommandError("timed out waiting for the condition")})
+    lab = Lab(failing={"wait daemonset/web": CommandError("timed out waiting for the condition")})
     lab.items[1]["status"] = status
     assert run(lab, "--stack", "dev", "--json") == 1
     found = rows(capsys.readouterr().out)
