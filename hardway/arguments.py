@@ -25,6 +25,7 @@ The lab:
   status              show nodes, services, certificates, etcd and VMs
   verify              compare every node with the stack
   smoke               try pods, Services, names and logs on every node
+  probe [-- COMMAND]  measure how the cluster stays available while COMMAND runs
 
 Look inside:
   explain NODE [SERVICE [FIELD]]
@@ -41,7 +42,7 @@ This machine:
 
 Options, the same for every command:
   --stack NAME        the stack (default: dev)
-  --json              print the result as JSON (status, verify, smoke, explain, render)
+  --json              print the result as JSON (status, verify, smoke, probe, explain, render)
   --quiet             print only results and problems
   --verbose           print more about each step
   --help              show this text; after a command, its own options
@@ -55,6 +56,11 @@ _EPILOGS = {
     "status": "Exit code: 0 if all is well, 1 if something is not, 2 if it could not be checked.",
     "verify": "Exit code: 0 if nothing differs, 1 if something does, 2 if not everything could be checked.",
     "smoke": "Exit code: 0 if all is well, 1 if something failed, 2 if it could not be tried.",
+    "probe": "Without COMMAND: measure until Ctrl-C, or for --seconds N. --picture FILE draws the whole time as SVG. "
+    "--max-failures N and --max-gap SECONDS limit the failed requests and the longest gap of each target. --rate N "
+    "sets the requests to a target in a second, --timeout SECONDS the time for an answer. Exit code: 0 if COMMAND "
+    "succeeded, otherwise its own, 1 if a target was less available than allowed, 2 if the cluster could not be "
+    "measured.",
     "explain": "Without SERVICE: list the services of the node. Without FIELD: explain every line of the service's "
     "files. FIELD is a field or flag, such as maxPods or node-ip. Exit code: 0 if it is explained, 1 if no file of the "
     "service has the field, 2 if there is no such stack, node or service.",
@@ -65,6 +71,7 @@ FORWARDED = {
     "status": ("show nodes, services, certificates, etcd and VMs", "[--watch [SECONDS]]"),
     "verify": ("compare every node with the stack", ""),
     "smoke": ("try pods, Services, names and logs on every node; leaves nothing behind", ""),
+    "probe": ("measure how the cluster stays available while COMMAND runs", "[-- COMMAND ARG…]"),
     "explain": ("show which files, keys and defaults make up a service", "NODE [SERVICE [FIELD]]"),
     "render": ("write the files of the nodes into a folder; needs no running lab", "[NODE] DIR"),
 }
@@ -98,7 +105,10 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
         the program of `ops`.
     """
     parser = _parser()
-    options, extra = parser.parse_known_args(words)
+    # Words after `--` belong to the command that `probe` runs, even if they look like our options.
+    own = list(words[: words.index("--")]) if "--" in words else list(words)
+    options, extra = parser.parse_known_args(own)
+    extra += words[len(own) :]
     if extra and options.command not in FORWARDED:
         parser.error(f"unrecognized arguments: {' '.join(extra)}")
     options.extra = extra
@@ -151,7 +161,7 @@ def _parser() -> argparse.ArgumentParser:
     add("clean", "delete .lab: state, private libvirt with its VMs, environment")
     for name, (description, arguments) in FORWARDED.items():
         forwarded = add(name, description)
-        forwarded.usage = " ".join(word for word in (f"hardway {name}", arguments, "[OPTIONS]") if word)
+        forwarded.usage = " ".join(word for word in (f"hardway {name}", "[OPTIONS]", arguments) if word)
         forwarded.epilog = _EPILOGS.get(name)
     _add_internal(add)
     return parser

@@ -17,7 +17,7 @@ from system.errors import HostError
 from system.files import CHECKOUT
 
 NOT_CHECKED = 2
-"""Exit code of `status`, `verify`, `smoke` and `access --user` if they could not do their work."""
+"""Exit code of `status`, `verify`, `smoke`, `probe` and `access --user` if they could not do their work."""
 
 
 def up(options: argparse.Namespace) -> int:
@@ -85,12 +85,21 @@ def check(options: argparse.Namespace) -> int:
     Prepares nothing. Exit code and signals are those of the program.
     """
     workspace = _workspace()
-    if not workspace.env.exists():
-        console.warn(f"hardway: {workspace.env} does not exist. Bring the lab up first: make up")
+    if (variables := _lab_variables(workspace)) is None:
         return NOT_CHECKED
-    variables = environment.evaluate(workspace.env.read_text())
     os.chdir(workspace.checkout)
     return _replace([workspace.bin / "in-lab", workspace.venv / "bin/python", *_module(options)], variables)
+
+
+def probe(options: argparse.Namespace) -> int:
+    """Replace this process by `ops.probe`, which enters the lab's network only to measure.
+
+    It stays in the current folder, because it runs the user's command.
+    """
+    workspace = _workspace()
+    if (variables := _lab_variables(workspace)) is None:
+        return NOT_CHECKED
+    return _replace([workspace.venv / "bin/python", *_module(options)], variables)
 
 
 def look(options: argparse.Namespace) -> int:
@@ -134,6 +143,7 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "status": check,
     "verify": check,
     "smoke": check,
+    "probe": probe,
     "explain": look,
     "render": look,
     "access": access,
@@ -148,6 +158,14 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
 
 def _workspace() -> Workspace:
     return Workspace(CHECKOUT)
+
+
+def _lab_variables(workspace: Workspace) -> dict[str, str] | None:
+    """Return the lab's environment. None if this machine is not prepared, which has been printed."""
+    if not workspace.env.exists():
+        console.warn(f"hardway: {workspace.env} does not exist. Bring the lab up first: make up")
+        return None
+    return environment.evaluate(workspace.env.read_text())
 
 
 def _module(options: argparse.Namespace) -> list[str]:

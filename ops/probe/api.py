@@ -35,7 +35,10 @@ class Api:
         except (OSError, ValueError, LookupError, TypeError, yaml.YAMLError) as error:
             raise NotUpError(f"{kubeconfig} has no server with a client certificate: {error!r}") from None
         self._address, self._port = server.hostname or "", server.port or 443
-        self._tls = ssl.create_default_context(cadata=authority)
+        # It checks the authority and the address. Python's default context also wants extensions that a cluster's own
+        # authority need not have.
+        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self._tls.load_verify_locations(cadata=authority)
         # Python reads a client certificate only from a file.
         with tempfile.NamedTemporaryFile(prefix="hardway-probe-") as file:
             file.write(b"\n".join(pair))

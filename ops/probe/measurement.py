@@ -16,7 +16,7 @@ from ops.probe.api import MERGE_PATCH, Api, get_items
 from ops.probe.nodes import NodeHistory, ready_conditions
 from ops.probe.objects import COUNTER
 from ops.probe.pods import PodChange, pod_changes
-from ops.probe.sampler import FAILURES, Sampler
+from ops.probe.sampler import FAILURES, TargetSampler
 from ops.probe.targets import OUTSIDE, PATH, Target
 from ops.probe.timeline import Timeline
 from ops.probe.tunnel import Tunnel
@@ -85,7 +85,7 @@ class _Part:
 
     name: str
     source: str
-    sampler: Sampler
+    sampler: TargetSampler
     pod: str = ""
     is_optional: bool = False
 
@@ -194,8 +194,8 @@ class _Measurement:
             sampler = self._sampler(partial(client.request, "GET", PATH), tunnel)
             yield _Part(target.name, target.source, sampler, target.pod, target.is_optional)
 
-    def _sampler(self, ask: Callable[[], Awaitable[object]], tunnel: Tunnel | None = None) -> Sampler:
-        return Sampler(ask, self._now, interval=self._plan.interval, timeout=self._plan.timeout, tunnel=tunnel)
+    def _sampler(self, ask: Callable[[], Awaitable[object]], tunnel: Tunnel | None = None) -> TargetSampler:
+        return TargetSampler(ask, self._now, interval=self._plan.interval, timeout=self._plan.timeout, tunnel=tunnel)
 
     async def _wait_for_answers(self) -> None:
         """Wait until each target answers. Optional ones that still do not are left out."""

@@ -76,11 +76,14 @@ def _rows(report: Document) -> Iterator[tuple[str, Sequence[Mapping[str, Any]], 
         yield f"{target['target']} from {target['from']}", target["spans"], None
     for node in report["nodes"]:
         yield f"{node['node']} Ready", node["spans"], None
-    marks: dict[tuple[float, str], list[str]] = {}
+    together: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
     for each in report["services"]:
-        # Services that start together, as in a boot, share a mark.
-        marks.setdefault((float(round(each["at"])), each["node"]), []).append(each["service"])
-    events = [(at, f"{node}: {', '.join(services)} started") for (at, node), services in marks.items()]
+        # Services that start in the same second, as in a boot, share a mark.
+        together.setdefault((each["node"], round(each["at"])), []).append(each)
+    events = [
+        (started[0]["at"], f"{node}: {', '.join(each['service'] for each in started)} started")
+        for (node, _), started in together.items()
+    ]
     events += [(pod["at"], f"{pod['pod']}: {pod['change']}") for pod in report["pods"] or () if pod["at"] is not None]
     for at, label in sorted(events):
         yield label, (), at

@@ -1,4 +1,4 @@
-"""What happened to the pods of a cluster, from the lists of them before and after."""
+"""Changes of the pods of a cluster, from the lists of them before and after."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

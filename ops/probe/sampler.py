@@ -16,7 +16,7 @@ FAILURES = (AnswerError, OSError)
 """Errors of a request: no connection, no answer in time, or an answer that is an error."""
 
 
-class Sampler:
+class TargetSampler:
     """Asks one target.
 
     Attributes:

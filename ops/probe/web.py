@@ -25,7 +25,7 @@ class WebClient:
     """A client of one server.
 
     Requests at the same time use different connections. A request on a kept connection that the server has closed is
-    sent once more on a new one: the server may close a connection at any time, and that is no failure.
+    sent again on a new one: the server may close a connection at any time, and that is no failure.
     """
 
     def __init__(self, connect: Connect, host: str) -> None:

@@ -1,4 +1,4 @@
-"""The commands that show a lab: status, render and explain, and the one that gives a user access."""
+"""The commands that show a lab: status, probe, render and explain; and the one that gives a user access."""
 
 import hashlib
 import json
@@ -40,6 +40,21 @@ def test_status_names_a_stopped_service(lab: RunningLab, stopped_kube_proxy: str
     assert status.exit_code == 1, status.output
     lines = status.output.splitlines()
     assert [line for line in lines if "kube-proxy" in line and stopped_kube_proxy in line], status.output
+
+
+def test_nothing_fails_while_a_kubelet_restarts(lab: RunningLab) -> None:
+    first, second = lab.workers
+    try:
+        with lab.configured(workers=[first, second | {"kubelet": {"maxPods": 50}}]), lab.probe() as report:
+            outcome = lab.hardway("up")
+    finally:
+        assert lab.up().succeeded
+    assert outcome.succeeded, outcome.output
+    assert {(started["node"], started["service"]) for started in report["services"]} == {(second["name"], "kubelet")}
+    assert [target for target in report["targets"] if target["failures"] or not target["requests"]] == []
+    assert {target["from"] for target in report["targets"]} == {"this machine", *WORKERS}
+    assert (report["pods"], report["notes"]) == ([], [])
+    assert "hardway-probe" not in lab.kubectl("get", "namespaces", "--output=name")
 
 
 @pytest.mark.parametrize("node", ["server", *WORKERS])

@@ -10,7 +10,7 @@ from tests.support.documentation import SHELL, Block, blocks
 from tests.support.running_lab import RunningLab
 
 SHELL_BLOCKS = [block for block in blocks(SHELL) if not block.covered_by]
-ELSEWHERE = re.compile(r"^(hardway (status|verify|smoke|destroy|clean)|\. \./\.lab/env)")
+ELSEWHERE = re.compile(r"^(hardway (status|verify|smoke|probe|destroy|clean)|\. \./\.lab/env)")
 """Commands that other stages run, and the one that prepares a shell."""
 FIRST_CHANGE = next(block for block in SHELL_BLOCKS if "hardway preview" in block.commands)
 

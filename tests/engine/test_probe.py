@@ -21,7 +21,7 @@ from lab.node.kubeconfig import embedded
 from ops.clients import CommandError, Commands
 from ops.probe import measure
 from ops.probe.cluster import ProbedCluster
-from ops.probe.sampler import Sampler
+from ops.probe.sampler import TargetSampler
 from ops.probe.targets import OUTSIDE, Target
 from ops.probe.timeline import Outcome
 from ops.probe.tunnel import Tunnel
@@ -80,14 +80,14 @@ def login(sshd: SshServer, wire: Relay) -> Login:
 
 
 @asynccontextmanager
-async def sampling(tunnel: Tunnel) -> AsyncIterator[Sampler]:
+async def sampling(tunnel: Tunnel) -> AsyncIterator[TargetSampler]:
     """Ask a web server through a node until the context ends."""
     connection = asyncio.create_task(tunnel.run())
     client = WebClient(partial(tunnel.open, "web"), "web")
     loop = asyncio.get_running_loop()
     began = loop.time()
     ask = partial(client.request, "GET", "/")
-    sampler = Sampler(ask, lambda: loop.time() - began, interval=0.05, timeout=TIMEOUT, tunnel=tunnel)
+    sampler = TargetSampler(ask, lambda: loop.time() - began, interval=0.05, timeout=TIMEOUT, tunnel=tunnel)
     await until(lambda: not tunnel.trouble)
     task = asyncio.create_task(sampler.run())
     try:
@@ -105,7 +105,7 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
-def outcomes(sampler: Sampler) -> list[Outcome]:
+def outcomes(sampler: TargetSampler) -> list[Outcome]:
     return [run.outcome for run in sampler.timeline.runs]
 
 
@@ -154,6 +154,7 @@ class ApiServer(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     writes: ClassVar[int] = 0
+    written: ClassVar[set[bytes]] = set()
     deleted: ClassVar[bool] = False
     lists_of_deleted: ClassVar[int] = 0
 
@@ -171,7 +172,7 @@ class ApiServer(BaseHTTPRequestHandler):
         self.answer({"items": [node] if self.path.endswith("/nodes") else [pod]})
 
     def do_PATCH(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
+        self.written.add(self.rfile.read(int(self.headers["Content-Length"])))
         type(self).writes += 1
         self.answer({})
 
@@ -248,7 +249,7 @@ class Lab(Commands):
 @pytest.fixture
 def lab(login: Login, web: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
     """A lab that can be measured. Closing `end` of the standard input ends the measurement."""
-    for name, value in (("writes", 0), ("deleted", False), ("lists_of_deleted", 0)):
+    for name, value in (("writes", 0), ("written", set()), ("deleted", False), ("lists_of_deleted", 0)):
         monkeypatch.setattr(ApiServer, name, value)
     workspace = Workspace(tmp_path)
     monkeypatch.setattr("ops.cluster.WORKSPACE", workspace)
@@ -297,6 +298,8 @@ def test_measurement_of_a_healthy_lab(lab: Lab, end: End, capsys: pytest.Capture
         ("Service", "node-0"),
         ("pod on node-0", OUTSIDE),
     ]
+    # A write that changes nothing would not reach etcd.
+    assert len(ApiServer.written) == ApiServer.writes
     assert {each["failures"] for each in targets.values()} == {0}
     assert min(each["requests"] for each in targets.values()) >= 5
     assert [(each["node"], each["notReady"], each["unknown"]) for each in report["nodes"]] == [("node-0", 0, 0)]

@@ -6,7 +6,9 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -227,6 +229,38 @@ class RunningLab:
         self.printed += [result.stdout, result.stderr]
         differences: list[dict[str, str]] = json.loads(result.stdout)["differences"]
         return differences
+
+    @contextmanager
+    def probe(self) -> Iterator[dict[str, Any]]:
+        """Run `hardway probe --json` while the block runs.
+
+        Yields:
+            The report. It is empty until the block has ended.
+        """
+        report: dict[str, Any] = {}
+        # An emulated node may need seconds for an answer.
+        command = ["python3", "-m", "hardway", "probe", "--stack", self.stack, "--json", "--timeout=20"]
+        with tempfile.NamedTemporaryFile() as errors:
+            process = subprocess.Popen(
+                command, cwd=self.checkout, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True
+            )
+
+            def said() -> str:
+                return Path(errors.name).read_text()
+
+            def is_measuring() -> bool:
+                assert process.poll() is None, said()
+                return "measuring until" in said()
+
+            try:
+                wait_for("the probe measures", is_measuring)
+                yield report
+            finally:
+                process.send_signal(signal.SIGINT)
+                printed, _ = process.communicate()
+                self.printed += [printed, said()]
+            assert process.returncode == 0, said()
+            report.update(json.loads(printed))
 
     @property
     def nodes(self) -> Mapping[str, Mapping[str, str]]:

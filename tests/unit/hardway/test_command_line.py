@@ -156,6 +156,7 @@ def test_json_is_refused_without_a_json_output(command: str, capsys: pytest.Capt
         (["access", "--group", "developers"], "add --user NAME"),
         (["access", "--hours", "0"], "add --user NAME"),
         (["access", "--output", "file"], "add --user NAME"),
+        (["up", "--", "--smoke"], "unrecognized arguments: -- --smoke"),
         (["--stack", "dev"], "the following arguments are required: COMMAND"),
     ],
 )
@@ -191,7 +192,21 @@ def test_checks_run_in_the_labs_environment(
     assert result.returncode == 7
 
 
-@pytest.mark.parametrize("command", ["status", "verify", "smoke"])
+def test_probe_stays_in_the_folder_and_passes_its_command_on(
+    workspace: Workspace, replaced: list[subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    (workspace.bin / "in-lab").unlink()
+    words = ["--stack", "mine", "probe", "--seconds", "5", "--json", "--", "hardway", "--quiet", "--", "--stack", "x"]
+    main(words)
+    assert replaced[0].stdout.splitlines() == [
+        "-P -m ops.probe --stack mine --json --seconds 5 -- hardway --quiet -- --stack x",
+        str(tmp_path),
+        str(CHECKOUT),
+        "qemu",
+    ]
+
+
+@pytest.mark.parametrize("command", ["status", "verify", "smoke", "probe"])
 def test_checks_need_a_prepared_machine(command: str, workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     workspace.env.unlink()
     assert main([command, "--quiet"]) == 2

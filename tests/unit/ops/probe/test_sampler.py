@@ -10,7 +10,7 @@ from typing import cast
 
 import pytest
 
-from ops.probe.sampler import MAX_WAIT, Sampler
+from ops.probe.sampler import MAX_WAIT, TargetSampler
 from ops.probe.timeline import Outcome, Timeline, count, longest_gap
 from ops.probe.tunnel import Tunnel
 from ops.probe.web import WebClient
@@ -61,11 +61,11 @@ class Server:
             for writer in self.writers:
                 writer.transport.abort()
 
-    def sampler(self, tunnel: Tunnel | None = None, interval: float = 0.02, timeout: float = TIMEOUT) -> Sampler:
+    def sampler(self, tunnel: Tunnel | None = None, interval: float = 0.02, timeout: float = TIMEOUT) -> TargetSampler:
         web = WebClient(lambda: asyncio.open_connection("127.0.0.1", self.port), "server")
         began = time.monotonic()
         clock = lambda: time.monotonic() - began  # noqa: E731
-        return Sampler(partial(web.request, "GET", "/"), clock, interval=interval, timeout=timeout, tunnel=tunnel)
+        return TargetSampler(partial(web.request, "GET", "/"), clock, interval=interval, timeout=timeout, tunnel=tunnel)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -83,7 +83,7 @@ def failed(line: Timeline) -> int:
     return count(line.runs, Outcome.FAILED)
 
 
-async def sampled(sampler: Sampler, steps: Callable[[Timeline], Awaitable[None]]) -> Timeline:
+async def sampled(sampler: TargetSampler, steps: Callable[[Timeline], Awaitable[None]]) -> Timeline:
     """Return the timeline after some steps while the sampler runs."""
     task = asyncio.create_task(sampler.run())
     try:
@@ -181,7 +181,7 @@ def test_slow_server_is_asked_once_at_a_time() -> None:
         running -= 1
 
     async def run() -> None:
-        sampler = Sampler(ask, time.monotonic, interval=0.01, timeout=TIMEOUT)
+        sampler = TargetSampler(ask, time.monotonic, interval=0.01, timeout=TIMEOUT)
         await sampled(sampler, lambda line: until(lambda: succeeded(line) >= 3))
         assert most == 1
 
