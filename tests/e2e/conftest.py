@@ -30,6 +30,7 @@ STAGES = (
     "encryption",
     "policies",
     "benchmark",
+    "recovery",
     "destroy",
 )
 """The order of the test files. Each stage leaves the lab as it found it; only the last one destroys it."""

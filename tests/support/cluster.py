@@ -16,7 +16,9 @@ PORT = 8080
 WGET = ("timeout", "60", "wget", "-q", "-O", "-")
 """Prints the response of a URL, in a container of busybox. An emulated node may need long for it."""
 
-_RESTART = re.compile(r"(?P<service>[a-z-]+) on (?P<node>[a-z0-9-]+) will restart: (?P<why>.+)")
+_RESTART = re.compile(
+    r"(?P<service>[a-z-]+) on (?P<node>[a-z0-9-]+) will restart(?: after the node is drained)?: (?P<why>.+)"
+)
 
 
 def ready(lab: RunningLab) -> set[str]:

@@ -1,0 +1,131 @@
+"""Nodes that come back after somebody stopped or deleted them, and that are recreated one after the other."""
+
+import json
+from typing import Any
+
+import pytest
+import yaml
+
+from lab.versions import image_reference
+from tests.support.cluster import WORKERS, ready
+from tests.support.running_lab import Outcome, RunningLab, wait_for
+
+ROLE = "node-role.kubernetes.io/worker"
+LABEL = {"disk": "ssd"}
+
+
+def node(lab: RunningLab, name: str) -> dict[str, Any]:
+    """Return a Node."""
+    found: dict[str, Any] = json.loads(lab.kubectl("get", "node", name, "--output=json"))
+    return found
+
+
+def registered_since(lab: RunningLab) -> dict[str, str]:
+    """Return the UID of every Node, which changes when it registers again."""
+    nodes = json.loads(lab.kubectl("get", "nodes", "--output=json"))["items"]
+    return {each["metadata"]["name"]: each["metadata"]["uid"] for each in nodes}
+
+
+def vm_ids(lab: RunningLab) -> dict[str, str]:
+    """Return the UUID of every VM."""
+    lines = lab.run("virsh", "list", "--all", "--uuid", "--name").stdout.split("\n")
+    return {name: uuid for uuid, name in (line.split() for line in lines if line)}
+
+
+def test_deleted_node_returns_with_its_labels(lab: RunningLab) -> None:
+    workers = lab.workers
+    workers[1]["labels"] = LABEL
+    with lab.configured(workers=workers):
+        assert lab.up().succeeded
+        before = registered_since(lab)["node-1"]
+        lab.kubectl("delete", "node", "node-1")
+        assert "kubelet on node-1 will be repaired" in lab.preview()
+        outcomes: list[Outcome] = []
+        restarted = lab.restarts(lambda: outcomes.append(lab.up()))
+        assert outcomes[0].succeeded, outcomes[0].output
+        assert restarted == {("node-1", "kubelet")}
+        found = node(lab, "node-1")["metadata"]
+        assert found["uid"] != before
+        assert found["labels"].items() >= {ROLE: "", **LABEL}.items()
+        assert lab.planned() == {}
+        assert lab.verify() == []
+    assert lab.up().succeeded
+
+
+@pytest.mark.parametrize("command", [("destroy",), ("suspend",)], ids=["shut off", "paused"])
+def test_stopped_vm_runs_again(lab: RunningLab, command: tuple[str, ...]) -> None:
+    lab.run("virsh", *command, "hardway-node-1")
+    assert "VM hardway-node-1 is " in lab.preview()
+    outcome = lab.hardway("up")
+    assert outcome.succeeded, outcome.output
+    assert ready(lab) >= {"node-1"}
+    assert lab.planned() == {}
+
+
+def test_node_is_drained_before_its_vm_is_recreated(lab: RunningLab) -> None:
+    workers = lab.workers
+    workers[1]["memory"] = 2300
+    lab.kubectl("apply", "--filename=-", stdin=yaml.safe_dump_all(guarded_pod()))
+    try:
+        wait_for("the pod runs", lambda: "Running" in lab.kubectl("get", "pod", "guarded"))
+        vms = vm_ids(lab)
+        with lab.configured(workers=workers, drainTimeoutSeconds=20):
+            outcome = lab.up()
+            assert not outcome.succeeded
+            assert "disruption budget" in outcome.output
+            assert "node-1 was not drained within 20 s, so it was not changed." in outcome.output
+            assert vm_ids(lab) == vms
+            assert not node(lab, "node-1")["spec"].get("unschedulable")
+            lab.kubectl("delete", "poddisruptionbudget", "guarded")
+            outcome = lab.up()
+            assert outcome.succeeded, outcome.output
+            assert {name for name, uuid in vm_ids(lab).items() if uuid != vms[name]} == {"hardway-node-1"}
+            assert not node(lab, "node-1")["spec"].get("unschedulable")
+            assert ready(lab) == set(WORKERS)
+            assert lab.planned() == {}
+    finally:
+        lab.kubectl("delete", "pod,poddisruptionbudget", "guarded", "--ignore-not-found", "--wait=false")
+    assert lab.up().succeeded
+
+
+def guarded_pod() -> list[dict[str, Any]]:
+    """Return a pod on node-1, and a PodDisruptionBudget that lets nobody evict it."""
+    labels = {"app": "guarded"}
+    container = {
+        "name": "wait",
+        "image": image_reference("busybox"),
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["sleep", "100000"],
+    }
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "guarded", "labels": labels},
+            "spec": {"nodeName": "node-1", "terminationGracePeriodSeconds": 1, "containers": [container]},
+        },
+        {
+            "apiVersion": "policy/v1",
+            "kind": "PodDisruptionBudget",
+            "metadata": {"name": "guarded"},
+            "spec": {"minAvailable": 1, "selector": {"matchLabels": labels}},
+        },
+    ]
+
+
+def test_workers_return_to_a_control_plane_without_data(lab: RunningLab) -> None:
+    control_planes = [{**lab.configuration["controlPlanes"][0], "disk": 11}]
+    before = registered_since(lab)
+    with lab.configured(controlPlanes=control_planes):
+        outcome = lab.up()
+        assert outcome.succeeded, outcome.output
+        after = registered_since(lab)
+        assert after.keys() == before.keys()
+        assert not after.items() & before.items()
+        assert ready(lab) == set(WORKERS)
+        assert all(ROLE in node(lab, name)["metadata"]["labels"] for name in WORKERS)
+        lab.wait_until_idle()
+        assert lab.planned() == {}
+        assert lab.verify() == []
+    assert lab.up().succeeded
+    lab.wait_until_idle()
