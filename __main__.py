@@ -38,6 +38,7 @@ try:
             digests=artifacts.digests(rendered.artifacts),
             drift=observation.drift,
             vm_uuids=observation.vm_uuids,
+            command_lines=observation.command_lines,
             kubelet_versions=observation.kubelet_versions,
         ),
     )

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +40,15 @@ EMULATED_CPU_FLAGS = (
     "norandmaps",
 )
 """Kernel parameters without a value for an emulated CPU."""
+
+EMULATED_BOOT_FLAGS = (
+    # At its start, the kernel tests for 40 ms if timer interrupts arrive, and panics without them ("IO-APIC + timer
+    # doesn't work"). On a busy host an emulated CPU may not run for that long.
+    "no_timer_check",
+    # After another panic, such a VM would use a CPU of the host for nothing.
+    "panic=10",
+)
+"""Further kernel parameters for an emulated CPU. VMs of earlier versions do not have them."""
 
 
 EMULATION_SLOWDOWN = 4
@@ -86,10 +95,12 @@ class HypervisorArgs:
     Attributes:
         spec: The lab.
         image: Image that the VMs start from.
+        command_lines: Kernel command line of each existing VM by its name in libvirt.
     """
 
     spec: Spec
     image: VmImage
+    command_lines: Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +149,7 @@ class Hypervisor(pulumi.ComponentResource):
             opts=self._options(),
         )
         self._network = None if args.spec.network else self._create_network(f"{name}-network")
-        self._image = args.image
+        self._image, self._existing = args.image, args.command_lines
         self._base = self._volume(f"{name}-base{_image_suffix(args.spec.image)}", args.image.disk)
         self._kernel = self._volume(f"{name}-kernel", args.image.kernel) if args.image.kernel else None
         self._initrd = self._volume(f"{name}-initrd", args.image.initrd) if args.image.initrd else None
@@ -199,7 +210,7 @@ class Hypervisor(pulumi.ComponentResource):
             memory=size.memory,
             kernel=self._kernel.id if self._kernel else None,
             initrd=self._initrd.id if self._initrd else None,
-            cmdlines=self._command_lines(),
+            cmdlines=self._command_lines(vm_name(self._spec, node)),
             disks=[libvirt.DomainDiskArgs(volume_id=disk) for disk in disks],
             network_interfaces=[
                 libvirt.DomainNetworkInterfaceArgs(
@@ -247,15 +258,20 @@ class Hypervisor(pulumi.ComponentResource):
             if "." in node.name
         ]
 
-    def _command_lines(self) -> list[dict[str, str]] | None:
-        """Return the kernel's command line; None if a boot loader has it."""
+    def _command_lines(self, vm: str) -> list[dict[str, str]] | None:
+        """Return the kernel's command line; None if a boot loader has it.
+
+        An existing VM keeps its own, because another one would recreate it.
+        """
         if not self._image.command_line:
             return None
         if self._virtualization is not Virtualization.QEMU:
             return [dict(self._image.command_line)]
         emulation = EMULATED_CPU | emulated_clock(self._spec.libvirt_uri)
         # The provider expects words without a value in a separate entry under this name.
-        return [{**self._image.command_line, **emulation}, {"_": " ".join(EMULATED_CPU_FLAGS)}]
+        existing = self._existing.get(vm)
+        later = (flag for flag in EMULATED_BOOT_FLAGS if existing is None or flag in existing.split())
+        return [{**self._image.command_line, **emulation}, {"_": " ".join((*EMULATED_CPU_FLAGS, *later))}]
 
     def _volume(self, name: str, source: Path) -> libvirt.Volume:
         return libvirt.Volume(

@@ -45,6 +45,7 @@ class LabArgs:
         digests: SHA-256 of each binary and image that the nodes need.
         drift: Node and service to a value that changes when the service was found to differ on the node.
         vm_uuids: UUID of each existing VM by its name in libvirt.
+        command_lines: Kernel command line of each existing VM by its name in libvirt.
         kubelet_versions: Version that the kubelet of each node runs.
     """
 
@@ -54,6 +55,7 @@ class LabArgs:
     digests: Mapping[Binary | Image, str]
     drift: Mapping[tuple[str, str], str] = field(default_factory=dict)
     vm_uuids: Mapping[str, str] = field(default_factory=dict)
+    command_lines: Mapping[str, str] = field(default_factory=dict)
     kubelet_versions: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -71,7 +73,11 @@ class Lab(pulumi.ComponentResource):
         self._pki = Pki(f"{name}-pki", PkiArgs(spec=spec, identities=args.rendered.identities), self._child)
         self._ssh_key = key = tls.PrivateKey(f"{name}-ssh-key", algorithm="ED25519", opts=self._child)
         hypervisor = (
-            Hypervisor(f"{name}-hypervisor", HypervisorArgs(spec=spec, image=args.image), self._child)
+            Hypervisor(
+                f"{name}-hypervisor",
+                HypervisorArgs(spec=spec, image=args.image, command_lines=args.command_lines),
+                self._child,
+            )
             if args.image
             else None
         )

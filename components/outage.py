@@ -12,8 +12,8 @@ from components.hypervisor import vm_name
 from host.access.access_files import written_nodes
 from host.engine.drift import MACHINE_NETWORK, REGISTRATION, record_drift, recorded_drift, with_drift
 from host.engine.readiness import api_server_version, registered_nodes
-from host.libvirt import stopped
-from host.libvirt.stopped import LibvirtLab
+from host.libvirt import observed
+from host.libvirt.observed import LibvirtLab
 from host.workspace import Workspace
 from lab.spec import Spec
 
@@ -32,12 +32,14 @@ class Observation:
     Attributes:
         drift: Node and service to a token that changes with each new finding.
         vm_uuids: UUID of each existing VM by its name in libvirt.
+        command_lines: Kernel command line of each existing VM of the lab that has one, by its name in libvirt.
         kubelet_versions: Version that the kubelet of each node runs. Empty if the API server does not answer.
         api_server_version: Version that the API server runs. None if it does not answer.
     """
 
     drift: Mapping[tuple[str, str], str]
     vm_uuids: Mapping[str, str]
+    command_lines: Mapping[str, str]
     kubelet_versions: Mapping[str, str]
     api_server_version: str | None
 
@@ -69,9 +71,12 @@ def recover(spec: Spec, workspace: Workspace, stack: str, now: datetime) -> Obse
         found |= _to_register(expected, nodes)
     if not pulumi.runtime.is_dry_run():
         record_drift(stack, found, now)
+    vm_uuids = observed.uuids(spec.libvirt_uri) if spec.virtual_machines else {}
+    existing = [name for node in spec.virtual_machines if (name := vm_name(spec, node)) in vm_uuids]
     return Observation(
         drift=with_drift(recorded_drift(stack), found, now),
-        vm_uuids=stopped.uuids(spec.libvirt_uri) if spec.virtual_machines else {},
+        vm_uuids=vm_uuids,
+        command_lines=observed.command_lines(spec.libvirt_uri, existing),
         kubelet_versions={name: node["status"]["nodeInfo"]["kubeletVersion"] for name, node in (nodes or {}).items()},
         api_server_version=version,
     )
@@ -81,7 +86,7 @@ def _start(spec: Spec) -> dict[tuple[str, str], list[str]]:
     """Start what is stopped, and return what must then be applied again on this machine."""
     if not spec.virtual_machines:
         return {}
-    found = stopped.find(
+    found = observed.find(
         LibvirtLab(
             uri=spec.libvirt_uri,
             network=spec.network or spec.name,

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from components.hypervisor import vm_name
 from host.machine import tsc
 from lab.node.render import services_of
 from lab.spec import Spec
@@ -287,7 +288,22 @@ def test_only_emulated_kernels_get_extra_parameters(monkeypatch: pytest.MonkeyPa
         "tsc_early_khz": "2596000",
     }
     # The provider reads words without a value as a separate entry, which is the last.
-    assert flags == {"_": "no5lvl norandmaps"}
+    assert flags == {"_": "no5lvl norandmaps no_timer_check panic=10"}
+
+
+def test_existing_vm_keeps_its_kernel_parameters() -> None:
+    spec = changed(setting("virtualization", "qemu"))
+    run = record(spec, command_lines={"hardway-node-0": "root=/dev/vda no5lvl norandmaps"})
+    flags = {domain.name: domain.inputs["cmdlines"][1]["_"] for domain in run.of_type(DOMAIN)}
+    assert flags["node-0-domain"] == "no5lvl norandmaps"
+    assert flags["node-1-domain"].endswith("no_timer_check panic=10")
+
+
+@pytest.mark.parametrize("uuid", ["{}-domain-id", "another"], ids=["stay", "are recreated"])
+def test_existing_vms_register_the_same_resources(program: Program, dev: Spec, uuid: str) -> None:
+    # They wait for each other before the engine sees them.
+    vms = {vm_name(dev, node): uuid.format(node.name) for node in dev.nodes}
+    assert record(dev, vm_uuids=vms).changed_since(program) == set()
 
 
 def test_unknown_clock_gives_no_kernel_parameters(monkeypatch: pytest.MonkeyPatch) -> None:

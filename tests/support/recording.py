@@ -167,6 +167,7 @@ def record(
     digest: Callable[[Binary | Image], str] | None = None,
     drift: Mapping[tuple[str, str], str] | None = None,
     renewed: Collection[str] = (),
+    **observed: Mapping[str, str],
 ) -> Program:
     """Return everything that the program registers for a spec.
 
@@ -175,7 +176,8 @@ def record(
         image: Image that VMs start from.
         digest: Returns the SHA-256 of a binary or image. By default it is derived from name and version.
         drift: Node and service to a value that changes when the service was found to differ.
-        renewed: Names of certificates that are signed again.
+        renewed: Names of certificates that are signed again, and of commands that print something else.
+        **observed: Further arguments of the lab: what was observed before the run.
     """
     digest = digest or (lambda artifact: sha256(f"{type(artifact).__name__} {artifact.name} {artifact.version}"))
     asyncio.set_event_loop(asyncio.new_event_loop())
@@ -189,6 +191,7 @@ def record(
         image=image,
         digests={artifact: digest(artifact) for artifact in rendered.artifacts},
         drift=drift or {},
+        **observed,
     )
     pulumi.runtime.test(lambda: _run(spec.name, args))()  # type: ignore[no-untyped-call]
     return monitor.program()

@@ -12,7 +12,7 @@ from components import outage
 from host.access.access_files import AccessDetails, NodeAccess, write
 from host.engine import drift
 from host.engine.drift import MACHINE_NETWORK, recorded_drift
-from host.libvirt import stopped
+from host.libvirt import observed
 from host.workspace import Workspace
 from lab.spec import Spec
 from tests.support.fake_programs import put
@@ -68,7 +68,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     """The default lab, which is up."""
     monkeypatch.setenv("PATH", f"{tmp_path}/programs:/usr/bin:/bin")
     monkeypatch.setattr(drift, "RECORDS", tmp_path / "records")
-    monkeypatch.setattr(stopped, "_accepts_connections", lambda _: True)
+    monkeypatch.setattr(observed, "_accepts_connections", lambda _: True)
     monkeypatch.setattr(pulumi.runtime, "is_dry_run", lambda: False)
     monkeypatch.setattr(pulumi.log, "info", lambda _: None)
     return Place(tmp_path, changed())

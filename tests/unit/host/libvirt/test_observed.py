@@ -1,11 +1,11 @@
-"""Finding and starting what somebody stopped, with a fake virsh."""
+"""Observing VMs and starting what somebody stopped, with a fake virsh."""
 
 from pathlib import Path
 
 import pytest
 
-from host.libvirt import stopped
-from host.libvirt.stopped import LibvirtLab
+from host.libvirt import observed
+from host.libvirt.observed import LibvirtLab
 from system.errors import HostError
 from tests.support.fake_programs import put
 
@@ -27,7 +27,7 @@ STATES = {
 def libvirt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of a fake virsh, in which everything runs, and `calls` records what changes something."""
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    monkeypatch.setattr(stopped, "_accepts_connections", lambda _: True)
+    monkeypatch.setattr(observed, "_accepts_connections", lambda _: True)
     put(
         tmp_path,
         "virsh",
@@ -51,15 +51,15 @@ def calls(folder: Path) -> list[str]:
 
 
 def test_running_lab_has_nothing_stopped(libvirt: Path) -> None:
-    assert stopped.find(LAB) is None
+    assert observed.find(LAB) is None
     assert calls(libvirt) == []
 
 
 def test_missing_or_silent_libvirt_is_left_to_the_engine(libvirt: Path) -> None:
     put(libvirt, "virsh", "exit 1")
-    assert stopped.find(LAB) is None
+    assert observed.find(LAB) is None
     (libvirt / "virsh").unlink()
-    assert stopped.find(LAB) is None
+    assert observed.find(LAB) is None
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_missing_or_silent_libvirt_is_left_to_the_engine(libvirt: Path) -> None:
 )
 def test_vm_runs_again(libvirt: Path, state: str, command: str) -> None:
     set_states(libvirt, vm=state)
-    found = stopped.find(LAB)
+    found = observed.find(LAB)
     assert str(found) == f"VM hardway-node-0 is {state}"
     assert found
     found.start()
@@ -82,7 +82,7 @@ def test_vm_runs_again(libvirt: Path, state: str, command: str) -> None:
 
 def test_vms_restart_with_their_network(libvirt: Path) -> None:
     set_states(libvirt, vm="paused", network="inactive", pool="inactive")
-    found = stopped.find(LAB)
+    found = observed.find(LAB)
     assert str(found) == "network hardway is inactive, pool hardway is inactive, VM hardway-node-0 is paused"
     assert found
     found.start()
@@ -97,7 +97,7 @@ def test_vms_restart_with_their_network(libvirt: Path) -> None:
 def test_failed_start_names_the_reason(libvirt: Path) -> None:
     set_states(libvirt, vm="shut off")
     (libvirt / "refuses").touch()
-    found = stopped.find(LAB)
+    found = observed.find(LAB)
     assert found
     with pytest.raises(HostError, match=r"(?s)VM hardway-node-0 is shut off.*no memory"):
         found.start()
@@ -105,9 +105,23 @@ def test_failed_start_names_the_reason(libvirt: Path) -> None:
 
 def test_vm_that_does_not_answer_is_named(libvirt: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     set_states(libvirt, vm="shut off")
-    monkeypatch.setattr(stopped, "_accepts_connections", lambda _: False)
-    monkeypatch.setattr(stopped, "_BOOT_TIMEOUT", 0)
-    found = stopped.find(LAB)
+    monkeypatch.setattr(observed, "_accepts_connections", lambda _: False)
+    monkeypatch.setattr(observed, "_BOOT_TIMEOUT", 0)
+    found = observed.find(LAB)
     assert found
     with pytest.raises(HostError, match="hardway-node-0 did not answer within 0 s"):
         found.start()
+
+
+def test_existing_vms_are_listed_with_their_uuids(libvirt: Path) -> None:
+    put(libvirt, "virsh", 'printf "uuid-0 hardway-node-0\\nuuid-1 hardway-node-1\\n\\n"')
+    assert observed.uuids(LAB.uri) == {"hardway-node-0": "uuid-0", "hardway-node-1": "uuid-1"}
+    put(libvirt, "virsh", "exit 1")
+    assert observed.uuids(LAB.uri) == {}
+
+
+def test_command_lines_of_existing_vms_are_read(libvirt: Path) -> None:
+    lines = {"hardway-node-0": "<cmdline>root=/dev/vda quiet</cmdline>", "hardway-node-1": ""}
+    domains = "".join(f"<domain><name>{name}</name><os>{line}</os></domain>" for name, line in lines.items())
+    put(libvirt, "virsh", f"test \"$3\" = 'dumpxml hardway-node-0; dumpxml hardway-node-1' && echo '{domains}'")
+    assert observed.command_lines(LAB.uri, list(lines)) == {"hardway-node-0": "root=/dev/vda quiet"}
