@@ -27,6 +27,7 @@ RESERVED_PATHS = (
     "/etc/tmpfiles.d",
     "/opt/cni/bin",
     "/usr/local/lib/hardway",
+    "/usr/local/sbin/etcdctl",
     "/var/lib/addons",
     "/var/lib/bootstrap-tokens",
     "/var/lib/cluster-objects",  # now addons; older labs still have it

@@ -80,11 +80,14 @@ def etcd(spec: Spec, node: Node) -> Service:
             paths.ETCD_MEMBERS: File(
                 content="".join(f"{other.address}\n" for other in spec.control_planes), restarts=False
             ),
+            paths.ETCDCTL_COMMAND: File(
+                content=f'#!/bin/sh\nexec {paths.PROGRAMS}/etcdctl "$@"\n', mode=0o700, restarts=False
+            ),
             authority: authority_file(Authority.ETCD),
             **pair.files,
         },
         binaries={f"{paths.BINARIES}/etcd": Binary(name="etcd", version=spec.version("etcd"))},
-        # For assets/node/etcd-member, and for people.
+        # For programs in assets/node, and for people.
         tools={
             paths.ETCDCTL: Binary(name="etcdctl", version=spec.version("etcd")),
             paths.ETCDUTL: Binary(name="etcdutl", version=spec.version("etcd")),

@@ -61,6 +61,9 @@ KUBECTL = f"{BINARIES}/kubectl"
 ETCDCTL = f"{BINARIES}/etcdctl"
 """etcdctl, on every control plane."""
 
+ETCDCTL_COMMAND = "/usr/local/sbin/etcdctl"
+"""The command `etcdctl` of root, whose PATH has this folder first. It runs `assets/node/etcdctl`."""
+
 ETCDUTL = f"{BINARIES}/etcdutl"
 """etcdutl, which restores snapshots, on every control plane."""
 

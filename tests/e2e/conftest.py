@@ -28,6 +28,7 @@ STAGES = (
     "documentation",
     "extensions",
     "encryption",
+    "etcd",
     "policies",
     "benchmark",
     "recovery",
