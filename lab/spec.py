@@ -322,6 +322,19 @@ class Encryption:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EtcdSnapshots:
+    """The regular snapshots that each control plane takes of its etcd.
+
+    Attributes:
+        every_hours: The hours between two snapshots.
+        keep: The number of snapshots to keep.
+    """
+
+    every_hours: int
+    keep: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class ControlPlaneFlags:
     """Command-line flags that override those that the lab sets, by name without dashes.
 
@@ -558,6 +571,7 @@ class Spec:
         pod_network: The network of the pods.
         kube_proxy_enabled: True if kube-proxy runs on the nodes that run pods.
         network_policy: True if kube-network-policies enforces NetworkPolicies on the nodes that run pods.
+        etcd_snapshots: The regular snapshots of etcd; None for none.
     """
 
     name: str
@@ -592,6 +606,7 @@ class Spec:
     pod_network: PodNetwork = PodNetwork.BRIDGE
     kube_proxy_enabled: bool = True
     network_policy: bool = True
+    etcd_snapshots: EtcdSnapshots | None = None
 
     def version(self, component: str) -> str:
         """Return the version of a component other than Kubernetes."""

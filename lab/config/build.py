@@ -6,6 +6,7 @@ from typing import Any, cast
 from lab.config.addons import build_addons
 from lab.config.api_server import DOCUMENTS
 from lab.config.converters import COMPONENT_KEYS
+from lab.config.etcd import build_snapshots
 from lab.config.files import files_of
 from lab.config.images import merge_images
 from lab.config.join import build_join
@@ -91,6 +92,7 @@ def build_spec(lab: LabValues, secrets: frozenset[str] = frozenset()) -> Spec:
         pod_network=lab["podNetwork"],
         kube_proxy_enabled=lab["kubeProxyEnabled"],
         network_policy=lab["networkPolicy"] and lab["podNetwork"] is PodNetwork.BRIDGE and join is None,
+        etcd_snapshots=build_snapshots(lab),
     )
 
 

@@ -111,7 +111,7 @@ class Manifest:
 
 
 class SwitchValues(TypedDict, total=False):
-    """The values of an add-on that can only be turned on and off."""
+    """The values of something that can only be turned on and off."""
 
     enabled: bool
 
@@ -128,6 +128,19 @@ class AddonsValues(TypedDict, total=False):
     dns: DnsAddonValues
     metricsServer: SwitchValues
     localPath: LocalPathValues
+
+
+class EtcdSnapshotsValues(SwitchValues, total=False):
+    """The values of the regular snapshots of etcd."""
+
+    everyHours: int
+    keep: int
+
+
+class EtcdValues(TypedDict, total=False):
+    """The values of etcd."""
+
+    snapshots: EtcdSnapshotsValues
 
 
 class LabValues(TypedDict, total=False):
@@ -168,6 +181,7 @@ class LabValues(TypedDict, total=False):
     nodeFolders: list[Folder | IncompleteObject]
     layout: Mapping[str, str]
     encryption: Encryption | IncompleteObject
+    etcd: EtcdValues
     etcdFlags: Overrides
     apiServerFlags: Overrides
     controllerManagerFlags: Overrides

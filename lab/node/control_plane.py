@@ -9,6 +9,7 @@ from lab.node.audit import AUDIT_FLAGS, audit_policy
 from lab.node.credentials import KeyPair, authority_file
 from lab.node.documents import to_yaml
 from lab.node.encryption import encryption, encryption_command, encryption_configuration
+from lab.node.etcd_snapshots import etcd_snapshots
 from lab.node.load_balancer import load_balancer
 from lab.node.service import Binary, Credential, File, Part, Service
 from lab.node.units import command, unit, unit_path
@@ -36,6 +37,7 @@ def control_plane_services(spec: Spec, node: Node) -> tuple[Service, ...]:
         kube_controller_manager(spec, node),
         kube_scheduler(spec, node),
         *load_balancer(spec, node, paths.KUBE_APISERVER_AUTHORITY),
+        *etcd_snapshots(spec),
         *([addons(spec, node), encryption(spec), *bootstrap.bootstrap_tokens(spec)] if is_first else []),
     )
 

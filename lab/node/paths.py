@@ -184,6 +184,9 @@ ETCD_ENVIRONMENT = "/run/etcd-member.env"
 ETCD_NEWCOMERS = f"{STATE}/etcd-newcomers"
 """The folder in which the first control plane notes the control planes that have no etcd data yet."""
 
+ETCD_SNAPSHOTS = f"{STATE}/etcd-snapshots"
+"""The folder of the snapshots that a control plane takes of its etcd: see `assets/node/etcd-snapshot`."""
+
 ETCD_CLIENT_PORT = 2379
 """The port on which etcd serves clients."""
 
@@ -253,6 +256,7 @@ _IN_SHELL = (
     "WORKER_NAME",
     "UNITS",
     "ETCDCTL",
+    "ETCDUTL",
     "KUBERNETES_CONFIGURATION",
     "KUBERNETES_DATA",
     "KUBE_PROXY_DATA",
@@ -280,6 +284,7 @@ _IN_SHELL = (
     "ETCD_DATA",
     "ETCD_ENVIRONMENT",
     "ETCD_NEWCOMERS",
+    "ETCD_SNAPSHOTS",
     "ETCD_CLIENT_PORT",
     "ETCD_PEER_PORT",
     "ADMIN_KUBECONFIG",

@@ -87,7 +87,8 @@ def test_every_service_has_its_unit_file(dev: Spec) -> None:
 def test_a_unit_starts_only_programs_of_its_service(dev: Spec) -> None:
     for node in dev.nodes:
         for one in services_of(dev, node):
-            text = one.visible_files[f"/etc/systemd/system/{one.unit}"]
+            assert f"/etc/systemd/system/{one.unit}" in one.visible_files
+            text = "".join(text for path, text in one.visible_files.items() if path.startswith("/etc/systemd/system/"))
             started = re.findall(r"^ExecStart=(\S+)", text, re.MULTILINE)
             assert started
             for program in started:

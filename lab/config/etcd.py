@@ -1,0 +1,38 @@
+"""The settings of etcd in a configuration."""
+
+from collections.abc import Mapping
+
+from lab.config.schema import Converter
+from lab.config.values import LabValues
+from lab.spec import EtcdSnapshots
+
+MAX_HOURS = 31 * 24
+
+MAX_SNAPSHOTS = 1000
+
+
+def _every_hours(value: int) -> int:
+    if not 1 <= value <= MAX_HOURS:
+        raise ValueError(f"must be from 1 to {MAX_HOURS} hours; to turn snapshots off, set enabled to false")
+    return value
+
+
+def _keep(value: int) -> int:
+    if not 1 <= value <= MAX_SNAPSHOTS:
+        raise ValueError(f"must be from 1 to {MAX_SNAPSHOTS}; to turn snapshots off, set enabled to false")
+    return value
+
+
+CONVERTERS: Mapping[str, Converter] = {
+    "etcd.snapshots.everyHours": _every_hours,
+    "etcd.snapshots.keep": _keep,
+}
+"""The converter of each key."""
+
+
+def build_snapshots(lab: LabValues) -> EtcdSnapshots | None:
+    """Build the regular snapshots of etcd from values that have no problem; None for no snapshots."""
+    values = lab["etcd"]["snapshots"]
+    if not values["enabled"]:
+        return None
+    return EtcdSnapshots(every_hours=values["everyHours"], keep=values["keep"])

@@ -1,0 +1,31 @@
+"""The regular snapshots of etcd on each control plane. `assets/node/etcd-snapshot` takes them."""
+
+from lab.node.paths import PROGRAMS
+from lab.node.service import File, Service
+from lab.node.units import unit, unit_path
+from lab.spec import Spec
+
+SERVICE = "etcd-snapshots"
+
+
+def etcd_snapshots(spec: Spec) -> tuple[Service, ...]:
+    """Return the service that takes snapshots; none if the configuration turns it off."""
+    if spec.etcd_snapshots is None:
+        return ()
+    timer, oneshot = f"{SERVICE}.timer", f"{SERVICE}.service"
+    program = f"{PROGRAMS}/etcd-snapshot"
+    return (
+        Service(
+            name=SERVICE,
+            unit=timer,
+            activation="reload",
+            needs=("etcd",),
+            files={
+                unit_path(timer): File(content=unit(timer, hours=str(spec.etcd_snapshots.every_hours))),
+                unit_path(oneshot): File(
+                    content=unit(oneshot, program=f"{program} take {spec.etcd_snapshots.keep}"), restarts=False
+                ),
+            },
+            health=f"{program} healthy",
+        ),
+    )
