@@ -26,6 +26,8 @@ The lab:
   verify              compare every node with the stack
   smoke               try pods, Services, names and logs on every node
   probe [-- COMMAND]  measure how the cluster stays available while COMMAND runs
+  etcd snapshot       copy a snapshot of etcd to this machine; --output FILE
+  etcd list           list the snapshots of etcd
 
 Look inside:
   explain NODE [SERVICE [FIELD]]
@@ -42,7 +44,7 @@ This machine:
 
 Options, the same for every command:
   --stack NAME        the stack (default: dev)
-  --json              print the result as JSON (status, verify, smoke, probe, explain, render)
+  --json              print the result as JSON (status to etcd, explain, render)
   --quiet             print only results and problems
   --verbose           print more about each step
   --help              show this text; after a command, its own options
@@ -61,6 +63,8 @@ _EPILOGS = {
     "sets the requests to a target in a second, --timeout SECONDS the time for an answer. Exit code: 0 if COMMAND "
     "succeeded, otherwise its own, 1 if a target was less available than allowed, 2 if the cluster could not be "
     "measured.",
+    "etcd": "Without --output: write the snapshot into .lab/stacks/STACK/etcd. Exit code: 0 if it is done, 1 if a "
+    "control plane did not answer or gave no snapshot, 2 if the stack could not be read.",
     "explain": "Without SERVICE: list the services of the node. Without FIELD: explain every line of the service's "
     "files. FIELD is a field or flag, such as maxPods or node-ip. Exit code: 0 if it is explained, 1 if no file of the "
     "service has the field, 2 if there is no such stack, node or service.",
@@ -72,6 +76,10 @@ FORWARDED = {
     "verify": ("compare every node with the stack", ""),
     "smoke": ("try pods, Services, names and logs on every node; leaves nothing behind", ""),
     "probe": ("measure how the cluster stays available while COMMAND runs", "[-- COMMAND ARG…]"),
+    "etcd": (
+        "copy a verified snapshot of etcd to this machine, or list all snapshots",
+        "snapshot|list [--output FILE]",
+    ),
     "explain": ("show which files, keys and defaults make up a service", "NODE [SERVICE [FIELD]]"),
     "render": ("write the files of the nodes into a folder; needs no running lab", "[NODE] DIR"),
 }
@@ -163,6 +171,8 @@ def _parser() -> argparse.ArgumentParser:
         forwarded = add(name, description)
         forwarded.usage = " ".join(word for word in (f"hardway {name}", "[OPTIONS]", arguments) if word)
         forwarded.epilog = _EPILOGS.get(name)
+        if name == "etcd":
+            forwarded.add_argument("--output", metavar="FILE", type=Path, help="file for the snapshot")
     _add_internal(add)
     return parser
 

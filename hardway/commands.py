@@ -102,6 +102,13 @@ def probe(options: argparse.Namespace) -> int:
     return _replace([workspace.venv / "bin/python", *_module(options)], variables)
 
 
+def etcd(options: argparse.Namespace) -> int:
+    """Do the same for `ops.etcd`, for which a relative path is in the current folder."""
+    if options.output:
+        options.extra += ["--output", str(options.output.absolute())]
+    return check(options)
+
+
 def look(options: argparse.Namespace) -> int:
     """Replace this process by `ops.explain` or `ops.render`, which need the Python environment but no lab.
 
@@ -144,6 +151,7 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "verify": check,
     "smoke": check,
     "probe": probe,
+    "etcd": etcd,
     "explain": look,
     "render": look,
     "access": access,

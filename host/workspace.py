@@ -107,6 +107,10 @@ class Workspace:
         """Return the folder of a stack's kubeconfig, SSH configuration and keys."""
         return self.lab / "stacks" / stack
 
+    def etcd_snapshots(self, stack: str) -> Path:
+        """Return the folder of the snapshots that `hardway etcd snapshot` takes of a stack's etcd."""
+        return self.access(stack) / "etcd"
+
     def kubeconfig(self, stack: str) -> Path:
         """Return the kubeconfig of a stack's administrator."""
         return self.access(stack) / "kubeconfig"

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from host.access.ssh import Login, known_host
 from host.access.ssh import command as ssh_command
@@ -17,6 +17,9 @@ from system.errors import HardwayError
 
 TIMEOUT = 900
 """Seconds that one program may take: verification reads some hundred MB of binaries, slowly on an emulated node."""
+
+RECEIVE_TIMEOUT = 3600
+"""Seconds that a node may take to make a large file and send it."""
 
 KUBECTL_TIMEOUT = 120
 """Seconds that a kubectl command may take. It makes several requests, each with a shorter time-out."""
@@ -86,6 +89,19 @@ class Commands:
             ssh, *arguments = ssh_command(Path(folder), login)
             # ssh uses the first value that it gets for an option.
             return output([ssh, *options, *arguments, *command], stdin=stdin, timeout=timeout)
+
+    def receive(self, login: Login, command: Sequence[str], file: IO[bytes]) -> None:
+        """Run a command as root on a node, and write its standard output to a file."""
+        with tempfile.TemporaryDirectory(prefix="hardway-ssh-") as folder:
+            words = [*ssh_command(Path(folder), login), *command]
+            try:
+                result = subprocess.run(
+                    words, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.PIPE, timeout=RECEIVE_TIMEOUT
+                )
+            except subprocess.TimeoutExpired:
+                raise CommandError(f"ssh had no answer after {RECEIVE_TIMEOUT} s") from None
+        if result.returncode != 0:
+            raise _failure("ssh", result.returncode, result.stderr.decode(errors="replace"))
 
     def nodes(self, kubeconfig: str | None) -> Mapping[str, Any]:
         """Return the API server's NodeList.
@@ -173,9 +189,7 @@ def output(command: Sequence[str], *, stdin: str = "", own_session: bool = False
     except subprocess.TimeoutExpired:
         raise CommandError(f"{command[0]} had no answer after {timeout:g} s") from None
     if result.returncode != 0:
-        lines = [line.strip() for line in result.stderr.splitlines() if line.strip()]
-        reason = lines[-1] if lines else f"{command[0]} ended with exit code {result.returncode}"
-        raise CommandError(reason.removeprefix("error: "), result.returncode)
+        raise _failure(command[0], result.returncode, result.stderr)
     return result.stdout
 
 
@@ -195,6 +209,12 @@ def kubeconfig_file(kubeconfig: str | None) -> Iterator[str]:
         file.write(kubeconfig)
         file.flush()
         yield file.name
+
+
+def _failure(program: str, exit_code: int, errors: str) -> CommandError:
+    lines = [line.strip() for line in errors.splitlines() if line.strip()]
+    reason = lines[-1] if lines else f"{program} ended with exit code {exit_code}"
+    return CommandError(reason.removeprefix("error: "), exit_code)
 
 
 def _json(command: Sequence[str], *, timeout: float = TIMEOUT) -> Mapping[str, Any]:

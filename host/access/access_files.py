@@ -104,8 +104,14 @@ def write(workspace: Workspace, stack: str, details: AccessDetails) -> None:
 
 
 def remove(workspace: Workspace, stack: str) -> None:
-    """Remove the files of a stack of this checkout, if they exist."""
-    shutil.rmtree(workspace.access(stack), ignore_errors=True)
+    """Remove the files of a stack of this checkout, if they exist. Snapshots of its etcd stay."""
+    folder, snapshots = workspace.access(stack), workspace.etcd_snapshots(stack)
+    if not any(snapshots.glob("*.db")):
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    for path in folder.iterdir():
+        if path != snapshots:
+            path.unlink()
 
 
 def write_into(folder: Path, details: AccessDetails, python: str, in_lab: Path | None) -> None:

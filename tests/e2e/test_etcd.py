@@ -1,7 +1,10 @@
 """The operation of etcd: its command on a node, and its snapshots."""
 
+import json
 import re
+from pathlib import Path
 
+from ops.etcd.__main__ import is_complete
 from tests.support.running_lab import RunningLab
 
 SERVER = "server"
@@ -31,3 +34,20 @@ def test_a_failed_snapshot_is_reported_until_the_next_one(lab: RunningLab) -> No
         lab.ssh(SERVER, "mv /usr/local/bin/etcdutl.away /usr/local/bin/etcdutl")
     lab.ssh(SERVER, "systemctl start etcd-snapshots.service")
     assert lab.verify() == []
+
+
+def test_a_snapshot_is_copied_to_this_machine(lab: RunningLab) -> None:
+    taken = lab.hardway("etcd", "snapshot", "--json")
+    assert taken.succeeded, taken.output
+    document = json.loads(taken.stdout)
+    assert document["node"] == SERVER
+    file = Path(document["file"])
+    assert file.parent == lab.workspace.etcd_snapshots(lab.stack)
+    assert file.stat().st_mode & 0o777 == 0o600
+    with file.open("rb") as content:
+        assert is_complete(content)
+    listed = lab.hardway("etcd", "list")
+    assert listed.succeeded, listed.output
+    assert file.name in listed.stdout
+    assert re.search(rf"^{SERVER} +[0-9]{{8}}T", listed.stdout, re.MULTILINE)
+    file.unlink()

@@ -206,6 +206,15 @@ def test_probe_stays_in_the_folder_and_passes_its_command_on(
     ]
 
 
+@pytest.mark.usefixtures("workspace")
+def test_output_of_etcd_is_in_the_current_folder(
+    replaced: list[subprocess.CompletedProcess[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    main(["etcd", "snapshot", "--output", "mine.db"])
+    assert replaced[0].stdout.splitlines()[0] == f"-P -m ops.etcd --stack dev snapshot --output {tmp_path}/mine.db"
+
+
 @pytest.mark.parametrize("command", ["status", "verify", "smoke", "probe"])
 def test_checks_need_a_prepared_machine(command: str, workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     workspace.env.unlink()

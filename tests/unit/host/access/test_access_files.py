@@ -45,6 +45,19 @@ def test_only_the_owner_can_read_secrets(folder: Path) -> None:
     assert (folder / "kubeconfig").read_text() == "apiVersion: v1\n"
 
 
+def test_snapshots_of_etcd_outlive_the_stack(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    folder, snapshots = workspace.access("dev"), workspace.etcd_snapshots("dev")
+    write(folder)
+    snapshots.mkdir()
+    (snapshots / "one.db").write_text("keys")
+    access_files.remove(workspace, "dev")
+    assert [path for path in folder.rglob("*") if path.is_file()] == [snapshots / "one.db"]
+    (snapshots / "one.db").unlink()
+    access_files.remove(workspace, "dev")
+    assert not folder.exists()
+
+
 def test_without_an_administrator_there_is_no_kubeconfig(folder: Path) -> None:
     write(folder)
     write(folder, {name: text for name, text in OUTPUTS.items() if name != "kubeconfig"})
