@@ -14,6 +14,7 @@ from lab.node.units import ASSETS
 from ops import clock
 from ops.certificates import CertificateState, read_certificates
 from ops.clients import CommandError, Commands
+from ops.etcd.state import EtcdStatus
 
 PROGRAM = "".join(
     (
@@ -50,39 +51,6 @@ class ServiceState:
     since: datetime | None
     healthy: bool | None = None
     reason: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EtcdStatus:
-    """The state of a member of etcd, as it reports it itself.
-
-    Attributes:
-        id: Number of the member.
-        leader: Number of the leader, 0 if there is none.
-        learner: True if it has no vote yet.
-        version: Version such as `3.7.3`.
-        database_bytes: Size of its database.
-        errors: Problems that it reports, such as alarms.
-    """
-
-    id: int
-    leader: int
-    learner: bool
-    version: str
-    database_bytes: int
-    errors: tuple[str, ...] = ()
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "EtcdStatus":
-        """Return the status in the output of `etcdctl endpoint status --write-out json`."""
-        return cls(
-            id=int(values["header"]["member_id"]),
-            leader=int(values.get("leader", 0)),
-            learner=bool(values.get("isLearner")),
-            version=str(values["version"]),
-            database_bytes=int(values.get("dbSize", 0)),
-            errors=tuple(map(str, values.get("errors") or ())),
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

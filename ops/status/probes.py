@@ -253,8 +253,8 @@ class _Status:
         if not statuses:
             return
         for name, answer in answers.items():
-            for error in answer.status.errors if answer.status else ():
-                self._found(name, f"etcd reports: {error}")
+            for problem in answer.status.problems if answer.status else ():
+                self._found(name, problem)
         leaders = {status.leader for status in statuses.values()} - {0}
         if not leaders:
             self._found(ETCD, "has no leader")

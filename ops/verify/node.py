@@ -1,5 +1,6 @@
 """The report of `assets/node/verify-node` on a node, compared with the stack."""
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from lab.secrets import is_fingerprint_of
 from ops import clock
 from ops.certificates import CertificateState, read_certificates
+from ops.etcd.state import EtcdStatus
 from ops.verify.differences import Difference
 from system.errors import HardwayError
 
@@ -22,12 +24,14 @@ class NodeReport:
     Attributes:
         applied: SHA-256 of the manifest that was applied last, by service.
         differences: Service, subject and description of everything that changed since it was applied.
+        etcd: State of its etcd. None for a worker, or if etcd did not answer.
         times: Times of the node's clock, in seconds since 1970. Older versions print none.
         certificates: Certificates in the files of services. Older versions print none.
     """
 
     applied: Mapping[str, str]
     differences: tuple[tuple[str, str, str], ...]
+    etcd: EtcdStatus | None = None
     times: tuple[float, ...] = ()
     certificates: tuple[CertificateState, ...] = ()
 
@@ -43,6 +47,7 @@ def parse(text: str) -> NodeReport:
         raise ReportError("its report is cut off")
     applied, differences, times = {}, [], []
     certificates: list[CertificateState] = []
+    etcd = None
     for line in lines:
         match line.split("\t"):
             case ["clock", seconds] if clock.is_time(seconds):
@@ -55,11 +60,24 @@ def parse(text: str) -> NodeReport:
                 # `status` names files whose certificates cannot be read.
                 with suppress(ValueError):
                     certificates += read_certificates(service, path, pem)
+            case ["etcd", text]:
+                etcd = _etcd(text)
             case _:
                 raise ReportError(f"its report has an invalid line: {line!r}")
     return NodeReport(
-        applied=applied, differences=tuple(differences), times=tuple(times), certificates=tuple(certificates)
+        applied=applied,
+        differences=tuple(differences),
+        etcd=etcd,
+        times=tuple(times),
+        certificates=tuple(certificates),
     )
+
+
+def _etcd(text: str) -> EtcdStatus:
+    try:
+        return EtcdStatus.from_dict(json.loads(text)[0]["Status"])
+    except (ValueError, LookupError, TypeError):
+        raise ReportError(f"its report has an invalid state of etcd: {text[:80]!r}") from None
 
 
 def differences(name: str, services: Mapping[str, str], report: NodeReport, key: str) -> Iterator[Difference]:
@@ -80,3 +98,5 @@ def differences(name: str, services: Mapping[str, str], report: NodeReport, key:
         yield Difference(name, service, "", "is on the node, but not in the stack")
     for difference in report.differences:
         yield Difference(name, *difference)
+    for problem in report.etcd.problems if report.etcd else ():
+        yield Difference(name, "", "", problem)

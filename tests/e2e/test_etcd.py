@@ -51,3 +51,11 @@ def test_a_snapshot_is_copied_to_this_machine(lab: RunningLab) -> None:
     assert file.name in listed.stdout
     assert re.search(rf"^{SERVER} +[0-9]{{8}}T", listed.stdout, re.MULTILINE)
     file.unlink()
+
+
+def test_a_database_is_defragmented(lab: RunningLab) -> None:
+    lab.ssh(SERVER, "etcdctl defrag --command-timeout 5m")
+    lab.ssh(SERVER, "etcdctl alarm disarm")
+    count = "etcdctl get /registry --prefix --keys-only | cut -d / -f 3 | sort | uniq -c | sort -n"
+    assert re.search(r"^ +[0-9]+ configmaps$", lab.ssh(SERVER, count), re.MULTILINE)
+    assert lab.verify() == []

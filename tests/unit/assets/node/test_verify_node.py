@@ -77,18 +77,7 @@ class Node:
         Args:
             rules: The rules of nftables.
         """
-        self.program("sleep", "")
-        (self.folder / "rules").write_text(rules)
-        self.program("nft", f"cat {self.folder}/rules")
-        program = install(self.folder / "node", SERVICES=str(self.folder / "services")) / "verify-node"
-        result = subprocess.run(
-            [program],
-            env={**os.environ, "PATH": f"{self.programs}:{os.environ['PATH']}"},
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-        )
-        lines = result.stdout.splitlines()
+        lines = self.report(rules)
         digest = hashlib.sha256((self.state / "applied/manifest").read_bytes()).hexdigest()
         assert f"applied\tkubelet\t{digest}" in lines
         assert lines[-1] == "end"
@@ -105,6 +94,29 @@ class Node:
             for line in self.report(rules)
             if line.startswith("difference")
         ]
+
+    def report(self, rules: str = "", **variables: str) -> list[str]:
+        """Run the program and return the lines that it prints.
+
+        Args:
+            rules: The rules of nftables.
+            variables: Other values for variables of `node.env`.
+        """
+        self.program("sleep", "")
+        (self.folder / "rules").write_text(rules)
+        self.program("nft", f"cat {self.folder}/rules")
+        program = (
+            install(self.folder / "node", root=None, SERVICES=str(self.folder / "services"), **variables)
+            / "verify-node"
+        )
+        result = subprocess.run(
+            [program],
+            env={**os.environ, "PATH": f"{self.programs}:{os.environ['PATH']}"},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        return result.stdout.splitlines()
 
 
 @pytest.fixture
@@ -243,6 +255,14 @@ def test_service_never_applied_is_ignored(node: Node) -> None:
     (node.folder / "services/etcd").mkdir()
     (node.folder / "services/etcd/lock").touch()
     assert node.differences() == []
+
+
+@pytest.mark.parametrize(("answer", "expected"), [("echo '[{}]'", ["etcd\t[{}]"]), ("echo '[]'; false", [])])
+def test_state_of_etcd_is_reported(node: Node, answer: str, expected: list[str]) -> None:
+    (node.folder / "etcd.crt").touch()
+    node.program("etcdctl", f"echo warning >&2; {answer}")
+    lines = node.report(ETCDCTL=str(node.programs / "etcdctl"), ETCD_CONFIGURATION=str(node.folder))
+    assert [line for line in lines if line.startswith("etcd")] == expected
 
 
 def test_changed_object_of_the_cluster_is_found(node: Node) -> None:

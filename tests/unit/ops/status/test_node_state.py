@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from lab.node.paths import NODE_ENVIRONMENT
-from ops.status.node import PROGRAM, EtcdMember, EtcdStatus, NodeState, parse
+from ops.etcd.state import EtcdStatus
+from ops.status.node import PROGRAM, EtcdMember, NodeState, parse
 from tests.support.certificates import pair
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

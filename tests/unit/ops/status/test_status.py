@@ -427,7 +427,10 @@ def test_etcd_without_leader(lab: Lab, problems: Problems) -> None:
 
 def test_etcd_alarm(lab: Lab, problems: Problems) -> None:
     lab.replace("server", '"leader": 255', '"leader": 255, "errors": ["memberID:255 alarm:NOSPACE "]')
-    assert problems(lab) == ["server: etcd reports: memberID:255 alarm:NOSPACE "]
+    assert problems(lab) == [
+        "server: etcd has the alarm NOSPACE: its database has reached the quota, so that it refuses to write. See "
+        "docs/operations.md, A full database"
+    ]
 
 
 def test_new_etcd_member_is_named_by_its_url(lab: Lab, problems: Problems) -> None:

@@ -286,6 +286,20 @@ def test_keyed_fingerprint_of_the_same_version_is_no_difference() -> None:
     assert list(node.differences("node-1", recorded, report, "another key"))
 
 
+def test_alarm_of_etcd_is_a_difference_that_no_up_corrects(lab: Answers, capsys: pytest.CaptureFixture[str]) -> None:
+    status = {"header": {"member_id": 1}, "version": "3.6.16", "errors": ["memberID:1 alarm:CORRUPT"]}
+    lab.reports["server"] = report("server", f"etcd\t{json.dumps([{'Status': status}])}")
+    assert main([], lab) == 1
+    assert "server  -  etcd has the alarm CORRUPT: its data differs" in capsys.readouterr().out
+    assert recorded_drift("dev") == {}
+
+
+@pytest.mark.parametrize("text", ["", "[]", '[{"Status": {}}]'])
+def test_invalid_state_of_etcd_is_no_report(text: str) -> None:
+    with pytest.raises(node.ReportError, match="invalid state of etcd"):
+        node.parse(f"etcd\t{text}\nend\n")
+
+
 def cluster_differences(*items: Mapping[str, Any], **values: Any) -> list[str]:
     """Compare a cluster of these nodes with a stack that has one worker, with these outputs."""
     document = outputs()
