@@ -1,11 +1,11 @@
-"""Binaries, images and VM images on this machine, which the toolchain has fetched or built."""
+"""Binaries, images, snapshots of etcd and VM images on this machine, which the toolchain has fetched or built."""
 
 from collections.abc import Iterable
 from pathlib import Path
 
-from lab.node.service import Artifact, Binary, Image
+from lab.node.service import Artifact, Binary, Image, Snapshot
 from lab.spec import Spec
-from toolchain import binaries, image_archive, images, vm_image
+from toolchain import binaries, etcd_snapshot, image_archive, images, vm_image
 from toolchain.vm_image import VmImage
 
 
@@ -21,15 +21,20 @@ def find(artifacts: Iterable[Artifact]) -> dict[Artifact, tuple[Path, str]]:
     versions = {image.name: image.version for image in container_images if not image.archive}
     own = images.ensure(versions, versions=versions)
     archives = {image: image_archive.ensure(image.name, image.archive) for image in container_images if image.archive}
-    return {
-        artifact: (found.path, found.sha256)
-        for artifact in needed
-        for found in [
-            programs[artifact.name, artifact.version]
-            if isinstance(artifact, Binary)
-            else archives.get(artifact) or own[artifact.name]
-        ]
+    snapshots = {
+        artifact: etcd_snapshot.ensure(artifact.version) for artifact in needed if isinstance(artifact, Snapshot)
     }
+    found: dict[Artifact, tuple[Path, str]] = {}
+    for artifact in needed:
+        if isinstance(artifact, Binary):
+            program = programs[artifact.name, artifact.version]
+            found[artifact] = program.path, program.sha256
+        elif isinstance(artifact, Snapshot):
+            found[artifact] = snapshots[artifact].path, snapshots[artifact].sha256
+        else:
+            archive = archives.get(artifact) or own[artifact.name]
+            found[artifact] = archive.path, archive.sha256
+    return found
 
 
 def digests(artifacts: Iterable[Artifact]) -> dict[Artifact, str]:
@@ -70,4 +75,6 @@ def from_line(line: str) -> tuple[Artifact, str]:
     kind, name, version, digest = line.split()
     if kind == "archive":
         return Image(name=name, archive=version), digest
+    if kind == "snapshot":
+        return Snapshot(version=version), digest
     return (Binary if kind == "binary" else Image)(name=name, version=version), digest

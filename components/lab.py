@@ -25,7 +25,7 @@ from components.vm_rollout import VmRollout
 from host.engine.drift import MACHINE_NETWORK, REGISTRATION
 from lab.node.encryption import SERVICE as ENCRYPTION
 from lab.node.render import RenderedLab
-from lab.node.service import Binary, Image
+from lab.node.service import Artifact
 from lab.pki import KUBE_NETWORK_POLICIES
 from lab.spec import Node, Role, Spec
 from lab.versions import minor
@@ -52,7 +52,7 @@ class LabArgs:
     spec: Spec
     rendered: RenderedLab
     image: VmImage | None
-    digests: Mapping[Binary | Image, str]
+    digests: Mapping[Artifact, str]
     drift: Mapping[tuple[str, str], str] = field(default_factory=dict)
     vm_uuids: Mapping[str, str] = field(default_factory=dict)
     command_lines: Mapping[str, str] = field(default_factory=dict)

@@ -14,7 +14,7 @@ from components.preview import RestartAnnouncement
 from components.rollout import Rollout
 from components.service import NodeService, NodeServiceArgs
 from lab.node.render import RenderedNode
-from lab.node.service import Binary, Image, Service
+from lab.node.service import Artifact, Service
 from lab.spec import Role
 
 
@@ -43,7 +43,7 @@ class NodeArgs:
     node: RenderedNode
     machine: Machine
     pki: Pki
-    digests: Mapping[Binary | Image, str]
+    digests: Mapping[Artifact, str]
     fingerprint_key: pulumi.Output[str]
     health_timeout: int
     announcement: RestartAnnouncement

@@ -14,7 +14,16 @@ from components.pki import Pki
 from components.preview import CONFIG_HASH, RestartAnnouncement
 from components.rollout import Rollout
 from lab.node.paths import PROGRAMS, STORE
-from lab.node.service import Binary, Composition, Image, Part, Service, config_hash, contents, digest, manifest
+from lab.node.service import (
+    Artifact,
+    Composition,
+    Part,
+    Service,
+    config_hash,
+    contents,
+    digest,
+    manifest,
+)
 from lab.secrets import hidden_texts, keyed_fingerprint
 
 
@@ -43,7 +52,7 @@ class NodeServiceArgs:
     service: Service
     connection: Connection
     pki: Pki
-    digests: Mapping[Binary | Image, str]
+    digests: Mapping[Artifact, str]
     fingerprint_key: pulumi.Output[str]
     timeout: int
     announcement: RestartAnnouncement

@@ -572,6 +572,7 @@ class Spec:
         kube_proxy_enabled: True if kube-proxy runs on the nodes that run pods.
         network_policy: True if kube-network-policies enforces NetworkPolicies on the nodes that run pods.
         etcd_snapshots: The regular snapshots of etcd; None for none.
+        etcd_restore: The path of a snapshot from which a new etcd is restored; empty for none.
     """
 
     name: str
@@ -607,6 +608,7 @@ class Spec:
     kube_proxy_enabled: bool = True
     network_policy: bool = True
     etcd_snapshots: EtcdSnapshots | None = None
+    etcd_restore: str = ""
 
     def version(self, component: str) -> str:
         """Return the version of a component other than Kubernetes."""

@@ -93,6 +93,7 @@ def build_spec(lab: LabValues, secrets: frozenset[str] = frozenset()) -> Spec:
         kube_proxy_enabled=lab["kubeProxyEnabled"],
         network_policy=lab["networkPolicy"] and lab["podNetwork"] is PodNetwork.BRIDGE and join is None,
         etcd_snapshots=build_snapshots(lab),
+        etcd_restore=lab["etcd"]["restoreFrom"],
     )
 
 

@@ -13,6 +13,7 @@ from lab.config.address_plan import (
     check_ranges,
 )
 from lab.config.api_server import check_api_server
+from lab.config.etcd import check_etcd
 from lab.config.files import check_files, check_sysctls
 from lab.config.images import check_images
 from lab.config.join import check_certificate_validity, check_credentials, check_join
@@ -201,6 +202,7 @@ RULES: tuple[Rule, ...] = (
     check_files,
     check_sysctls,
     check_api_server,
+    check_etcd,
     check_bind_addresses,
 )
 """All rules, in the order of their problems."""

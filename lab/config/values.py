@@ -141,6 +141,7 @@ class EtcdValues(TypedDict, total=False):
     """The values of etcd."""
 
     snapshots: EtcdSnapshotsValues
+    restoreFrom: str
 
 
 class LabValues(TypedDict, total=False):

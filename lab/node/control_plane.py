@@ -11,7 +11,7 @@ from lab.node.documents import to_yaml
 from lab.node.encryption import encryption, encryption_command, encryption_configuration
 from lab.node.etcd_snapshots import etcd_snapshots
 from lab.node.load_balancer import load_balancer
-from lab.node.service import Binary, Credential, File, Part, Service
+from lab.node.service import Binary, Credential, File, Part, Service, Snapshot
 from lab.node.units import command, unit, unit_path
 from lab.node.worker import CIPHER_SUITES, LOG_LEVEL
 from lab.pki import FRONT_PROXY_CLIENT, SERVICE_ACCOUNTS, Authority, authority_identity, etcd_identity
@@ -93,6 +93,12 @@ def etcd(spec: Spec, node: Node) -> Service:
         tools={
             paths.ETCDCTL: Binary(name="etcdctl", version=spec.version("etcd")),
             paths.ETCDUTL: Binary(name="etcdutl", version=spec.version("etcd")),
+            # The other control planes get the restored data from the first one.
+            **(
+                {paths.ETCD_RESTORE: Snapshot(version=spec.etcd_restore)}
+                if spec.etcd_restore and node == spec.control_planes[0]
+                else {}
+            ),
         },
         health=f"{etcd_member_command('healthy', node)} {ETCD_HEALTH}",
         leave=etcd_member_command("leave", node),

@@ -184,6 +184,9 @@ ETCD_ENVIRONMENT = "/run/etcd-member.env"
 ETCD_NEWCOMERS = f"{STATE}/etcd-newcomers"
 """The folder in which the first control plane notes the control planes that have no etcd data yet."""
 
+ETCD_RESTORE = f"{ETCD_CONFIGURATION}/restore.db"
+"""The snapshot from which a new etcd of the first control plane is restored: see `assets/node/etcd-member`."""
+
 ETCD_SNAPSHOTS = f"{STATE}/etcd-snapshots"
 """The folder of the snapshots that a control plane takes of its etcd: see `assets/node/etcd-snapshot`."""
 
@@ -284,6 +287,7 @@ _IN_SHELL = (
     "ETCD_DATA",
     "ETCD_ENVIRONMENT",
     "ETCD_NEWCOMERS",
+    "ETCD_RESTORE",
     "ETCD_SNAPSHOTS",
     "ETCD_CLIENT_PORT",
     "ETCD_PEER_PORT",

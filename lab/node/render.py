@@ -11,7 +11,7 @@ from lab.node.configured_files import with_configured_files
 from lab.node.control_plane import control_plane_services, etcd_member_command
 from lab.node.encryption import finish_command
 from lab.node.node_setup import claim, node_setup, user_data
-from lab.node.service import Binary, Image, Service, hide_secrets
+from lab.node.service import Artifact, Service, hide_secrets
 from lab.node.worker import pod_services
 from lab.pki import Identity, identities
 from lab.spec import ExistingMachine, Node, Role, Spec
@@ -70,7 +70,7 @@ class RenderedLab:
     identities: Mapping[str, Identity]
 
     @cached_property
-    def artifacts(self) -> frozenset[Binary | Image]:
+    def artifacts(self) -> frozenset[Artifact]:
         """Binaries and images that at least one node needs."""
         return frozenset(
             artifact for node in self.nodes.values() for service in node.services for artifact in service.artifacts

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import ClassVar
 
 from lab.secrets import occurs_in
 from lab.versions import image_reference
@@ -86,10 +87,27 @@ class Binary:
     Attributes:
         name: Its name in `lab/versions.toml`.
         version: The version, for example `v1.37.2`.
+        mode: Its permission bits on a node.
     """
 
     name: str
     version: str
+    mode: ClassVar[int] = 0o755
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """A snapshot of etcd, from which a node restores its data.
+
+    Attributes:
+        version: The path of the file, relative to the project's folder.
+        name: The kind of the artifact.
+        mode: Its permission bits on a node.
+    """
+
+    version: str
+    name: ClassVar[str] = "snapshot"
+    mode: ClassVar[int] = 0o600
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +130,7 @@ class Image:
         return self.name if self.archive else image_reference(self.name, self.version)
 
 
-Artifact = Binary | Image
+Artifact = Binary | Snapshot | Image
 """A file that the toolchain provides and a node keeps in its store."""
 
 
@@ -124,7 +142,8 @@ class Service:
         name: The name of the service, and of its systemd unit if it has one.
         files: Path on the node to file.
         binaries: Path on the node to a program that the service runs.
-        tools: Path on the node to a program that only people or shell programs use. A change restarts nothing.
+        tools: Path on the node to a program that only people or shell programs use, or to a snapshot of etcd. A change
+            restarts nothing.
         images: Container images that containerd must hold. The unit `NAME-images.service` imports them. A change
             restarts nothing.
         needs: Services of the same node that must be healthy before this one is applied.
@@ -150,7 +169,7 @@ class Service:
     name: str
     files: Mapping[str, File]
     binaries: Mapping[str, Binary] = field(default_factory=dict)
-    tools: Mapping[str, Binary] = field(default_factory=dict)
+    tools: Mapping[str, Binary | Snapshot] = field(default_factory=dict)
     images: tuple[Image, ...] = ()
     needs: tuple[str, ...] = ()
     unit: str | None = None
@@ -165,7 +184,7 @@ class Service:
 
     @property
     def artifacts(self) -> tuple[Artifact, ...]:
-        """The binaries and images that the node's store must hold for this service."""
+        """The binaries, snapshots and images that the node's store must hold for this service."""
         return (*self.binaries.values(), *self.tools.values(), *self.images)
 
     @property
@@ -234,9 +253,11 @@ def manifest(
         for path, file in service.files.items()
     ]
     lines += [
-        _line("binary", effect, "0755", "root:root", artifact_digest(binary), path)
-        for effect, binaries in (("restart", service.binaries), ("keep", service.tools))
-        for path, binary in binaries.items()
+        _line("binary", effect, f"{binary.mode:04o}", "root:root", artifact_digest(binary), path)
+        for effect, path, binary in [
+            *(("restart", *entry) for entry in service.binaries.items()),
+            *(("keep", *entry) for entry in service.tools.items()),
+        ]
     ]
     lines += [_line("image", "keep", "-", "-", artifact_digest(image), image.reference) for image in service.images]
     return "".join(sorted(lines))

@@ -3,7 +3,6 @@
 Exit code: 0 if it is done, 1 if a control plane did not answer or gave no snapshot, 2 if the stack could not be read.
 """
 
-import hashlib
 import json
 import os
 import sys
@@ -11,7 +10,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from host.access.ssh import Login
 from host.workspace import Workspace
@@ -22,6 +21,7 @@ from ops.command_line import OK, PROBLEM, parse, parser, report_error
 from ops.tables import plain_table
 from system.errors import HardwayError
 from system.files import CHECKOUT
+from toolchain.etcd_snapshot import is_complete
 
 PROGRAM = f"{PROGRAMS}/etcd-snapshot"
 
@@ -100,19 +100,6 @@ def _receive(login: Login, file: Path, commands: Commands) -> None:
         draft.replace(file)
     finally:
         draft.unlink(missing_ok=True)
-
-
-def is_complete(file: IO[bytes]) -> bool:
-    """Return True if a snapshot ends with the SHA-256 of everything before it."""
-    size = file.seek(0, os.SEEK_END) - hashlib.sha256().digest_size
-    if size <= 0:
-        return False
-    file.seek(0)
-    digest = hashlib.sha256()
-    while size and (block := file.read(min(size, 2**20))):
-        digest.update(block)
-        size -= len(block)
-    return file.read() == digest.digest()
 
 
 def _list(stack: str, members: Mapping[str, Login], folder: Path, commands: Commands, *, as_json: bool) -> int:

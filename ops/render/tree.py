@@ -56,7 +56,7 @@ def entries(service: Service) -> Iterator[ServicePart]:
         yield ServicePart(kind, file.effect, f"{file.mode:04o}", file.owner, path, source)
     for kind, effect, programs in (("binary", "restart", service.binaries), ("tool", "keep", service.tools)):
         for path, binary in programs.items():
-            yield ServicePart(kind, effect, "0755", "root:root", path, f"{binary.name} {binary.version}")
+            yield ServicePart(kind, effect, f"{binary.mode:04o}", "root:root", path, f"{binary.name} {binary.version}")
     for image in service.images:
         yield ServicePart("image", "keep", "-", "-", image.reference, f"{image.name} {image.version}".strip())
 

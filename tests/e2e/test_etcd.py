@@ -4,8 +4,8 @@ import json
 import re
 from pathlib import Path
 
-from ops.etcd.__main__ import is_complete
 from tests.support.running_lab import RunningLab
+from toolchain.etcd_snapshot import is_complete
 
 SERVER = "server"
 

@@ -1,8 +1,10 @@
-"""`assets/node/etcd-snapshot` with a real etcd. Needs root."""
+"""Snapshots of a real etcd by `assets/node/etcd-snapshot`, and their restore by `etcd-member`. Needs root."""
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -10,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from lab.node.paths import ETCD_SNAPSHOTS
-from ops.etcd.__main__ import is_complete
-from tests.support.etcd_members import ADDRESSES, Members
+from lab.node.paths import ETCD_RESTORE, ETCD_SNAPSHOTS
+from tests.support.etcd_members import ADDRESSES, THREE, Members
+from tests.support.waiting import wait_until
+from toolchain.etcd_snapshot import is_complete
 
 NODE = "control0"
 ENVIRONMENT = ("env", f"ETCDCTL_ENDPOINTS=https://{ADDRESSES[NODE]}:2379")
@@ -51,6 +54,24 @@ def left_behind(members: Members) -> set[str]:
     return {path.name for path in members.file(NODE, ETCD_SNAPSHOTS).iterdir()} - {"lock"}
 
 
+def offer(members: Members, snapshot: Path) -> None:
+    """Put a snapshot where the first start of etcd finds it."""
+    shutil.copy(snapshot, members.file(NODE, ETCD_RESTORE))
+
+
+def revision(members: Members) -> int:
+    """Return the current revision of etcd."""
+    [status] = json.loads(members.etcdctl(NODE, "endpoint", "status", "--write-out=json"))
+    return int(status["Status"]["header"]["revision"])
+
+
+def lose_all(members: Members, *names: str) -> None:
+    """Give control planes empty disks."""
+    for name in names:
+        members.kill(name)
+        members.lose_data(name)
+
+
 def test_a_snapshot_has_the_keys_of_its_time(members: Members) -> None:
     name = take(members)
     members.put("second")
@@ -61,10 +82,7 @@ def test_a_snapshot_has_the_keys_of_its_time(members: Members) -> None:
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
     members.kill(NODE)
     members.lose_data(NODE)
-    restore = ("/etcd/etcdutl", "snapshot", "restore", f"{ETCD_SNAPSHOTS}/{name}", "--data-dir=/var/lib/etcd")
-    url = f"https://{ADDRESSES[NODE]}:2380"
-    cluster = (f"--name={NODE}", f"--initial-cluster={NODE}={url}", f"--initial-advertise-peer-urls={url}")
-    assert members.run(NODE, *restore, *cluster).returncode == 0
+    offer(members, file)
     members.start(NODE)
     members.await_healthy(NODE)
     assert members.read(NODE) == "first"
@@ -169,3 +187,88 @@ def test_an_etcd_that_does_not_answer_gives_no_snapshot(members: Members) -> Non
     assert (taken.returncode, taken.stdout, left_behind(members)) == (1, "", set())
     assert sent.stderr.startswith("etcd is not healthy: ")
     assert taken.stderr.startswith("etcd does not answer: ")
+
+
+def test_a_restore_raises_the_revision_and_discards_older_ones(members: Members) -> None:
+    snapshot = members.file(NODE, f"{ETCD_SNAPSHOTS}/{take(members)}")
+    for number in range(20):
+        members.put(str(number))
+    before = revision(members)
+    lose_all(members, NODE)
+    offer(members, snapshot)
+    members.start(NODE)
+    members.await_healthy(NODE)
+    assert members.read(NODE) == "first"
+    assert revision(members) > before + 10**8
+    watch = members.run(
+        NODE, "timeout", "20", "/etcd/etcdctl", *members.options(NODE), "watch", "written", f"--rev={before}"
+    )
+    assert "required revision has been compacted" in watch.stderr
+
+
+def test_all_control_planes_get_the_restored_data(members: Members) -> None:
+    members.configure(*THREE)
+    members.record_new(*THREE)
+    members.start(*THREE[1:])
+    members.await_healthy(*THREE)
+    snapshot = members.file(NODE, f"{ETCD_SNAPSHOTS}/{take(members)}")
+    members.put("second")
+    lose_all(members, *THREE)
+    offer(members, snapshot)
+    members.record_new(*THREE)
+    members.start(*THREE)
+    members.await_healthy(*THREE)
+    assert members.voters() == set(THREE)
+    assert {members.read(name) for name in THREE} == {"first"}
+    members.kill(NODE)
+    wait_until(lambda: members.problem("control1") == "", "the others elect a leader")
+    assert members.read("control1") == "first"
+
+
+def test_existing_data_is_never_replaced(members: Members) -> None:
+    snapshot = members.file(NODE, f"{ETCD_SNAPSHOTS}/{take(members)}")
+    members.put("second")
+    offer(members, snapshot)
+    members.kill(NODE)
+    members.reboot(NODE)
+    members.start(NODE)
+    members.await_healthy(NODE)
+    assert members.read(NODE) == "second"
+
+
+def test_a_member_prefers_data_of_the_others(members: Members) -> None:
+    snapshot = members.file(NODE, f"{ETCD_SNAPSHOTS}/{take(members)}")
+    members.configure(*THREE)
+    members.start(*THREE[1:])
+    members.await_healthy(*THREE)
+    members.put("second")
+    lose_all(members, NODE)
+    offer(members, snapshot)
+    members.start(NODE)
+    members.await_healthy(*THREE)
+    assert members.read(NODE) == "second"
+
+
+def test_an_interrupted_restore_is_repeated(members: Members) -> None:
+    snapshot = members.file(NODE, f"{ETCD_SNAPSHOTS}/{take(members)}")
+    lose_all(members, NODE)
+    offer(members, snapshot)
+    members.replace("ETCDUTL", '/etcd/etcdutl "$@"\nkill -KILL 0\n')
+    joined = members.run(NODE, "setsid", "--wait", "/programs/etcd-member", "join", ADDRESSES[NODE], NODE)
+    assert joined.returncode != 0
+    assert members.data(NODE) == "restored\n"
+    members.replace("ETCDUTL", 'exec /etcd/etcdutl "$@"\n')
+    members.start(NODE)
+    members.await_healthy(NODE)
+    assert members.read(NODE) == "first"
+    assert members.data(NODE) == "member\n"
+
+
+def test_a_damaged_snapshot_founds_no_cluster(members: Members) -> None:
+    members.kill(NODE)
+    members.lose_data(NODE)
+    members.file(NODE, ETCD_RESTORE).write_bytes(b"no snapshot" * 1000)
+    joined = members.member("join", NODE, by=NODE)
+    assert joined.returncode == 1
+    assert f"etcd cannot be restored from {ETCD_RESTORE}: Error: " in joined.stderr
+    assert "member" not in members.data(NODE)

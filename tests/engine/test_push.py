@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -105,7 +106,8 @@ class Push:
         return self.node.path(f"{STORE}/{digest(binary)}")
 
     def assert_stored(self, *programs: Binary) -> None:
-        """Check that the store has exactly these binaries, complete."""
+        """Check that the store has exactly these binaries, complete, and that only root can read it."""
+        assert stat.S_IMODE(self.node.path(STORE).stat().st_mode) == 0o700
         found = {path.name: path.read_bytes() for path in self.node.path(STORE).iterdir()}
         assert found == {digest(binary): content(binary) for binary in programs}
         for binary in programs:

@@ -5,7 +5,7 @@ import pytest
 from components.preview import describe_change
 from host.engine.drift import REGISTRATION
 from lab.node.render import services_of
-from lab.node.service import Binary, Image, Service, config_hash
+from lab.node.service import Artifact, Service, config_hash
 from lab.spec import Node, Spec
 from tests.support.changes import Values, predict
 from tests.support.payload import files
@@ -235,7 +235,7 @@ def test_other_control_planes_do_not_identify_the_cluster() -> None:
 
 
 def test_rebuilt_binary_changes_services_that_run_it(dev: Spec, program: Program) -> None:
-    def digest(artifact: Binary | Image) -> str:
+    def digest(artifact: Artifact) -> str:
         suffix = " rebuilt" if artifact.name == "runc" else ""
         return sha256(f"{type(artifact).__name__} {artifact.name} {artifact.version}{suffix}")
 

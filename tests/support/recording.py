@@ -18,7 +18,7 @@ from pulumi.runtime.proto import resource_pb2
 
 from components.lab import Lab, LabArgs
 from lab.node.render import render
-from lab.node.service import Binary, Image
+from lab.node.service import Artifact
 from lab.spec import Spec
 from toolchain.vm_image import VmImage
 
@@ -164,7 +164,7 @@ def record(
     spec: Spec,
     *,
     image: VmImage | None = IMAGE,
-    digest: Callable[[Binary | Image], str] | None = None,
+    digest: Callable[[Artifact], str] | None = None,
     drift: Mapping[tuple[str, str], str] | None = None,
     renewed: Collection[str] = (),
     **observed: Mapping[str, str],

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from components.archive import Link, Packed, archive
 from lab.node.paths import STORE
-from lab.node.service import Binary, Image, Service, contents, digest, manifest
+from lab.node.service import Artifact, Binary, Service, Snapshot, contents, digest, manifest
 from lab.node.service import config_hash as hash_of
 from lab.secrets import hidden_texts
 from tests.support.node_programs import install
@@ -210,7 +210,7 @@ class Node(Sandbox):
             }
         )
 
-    def store(self, *binaries: Binary | Image) -> None:
+    def store(self, *binaries: Artifact) -> None:
         """Store binaries and images as `receive-binaries` does."""
         for binary in binaries:
             path = self.path(f"{STORE}/{digest(code(binary))}")
@@ -300,12 +300,12 @@ class Node(Sandbox):
         return seen
 
 
-def binaries_of(service: Service) -> Mapping[str, Binary]:
+def binaries_of(service: Service) -> Mapping[str, Binary | Snapshot]:
     """Return the binaries and tools of a service by path."""
     return {**service.binaries, **service.tools}
 
 
-def code(binary: Binary | Image) -> str:
+def code(binary: Artifact) -> str:
     """Return the content of a binary."""
     return f"#!/bin/sh\n# {binary.name} {binary.version}\n"
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lab.node import render, worker
 from lab.node.render import services_of
-from lab.node.service import Binary, Credential, File, Image, Part, Service, config_hash, digest, manifest
+from lab.node.service import Artifact, Credential, File, Part, Service, config_hash, digest, manifest
 from lab.pki import identities
 from lab.spec import Node, Spec
 from tests.support.changes import KINDS, Values, default_configuration, draw, predict, predict_reloads, spec_of
@@ -38,7 +38,7 @@ def credentials(spec: Spec) -> Callable[[Credential], str]:
     return text
 
 
-def binary_digest(artifact: Binary | Image) -> str:
+def binary_digest(artifact: Artifact) -> str:
     """Replaces the toolchain. Each version is another file."""
     return digest(f"{artifact.name} {artifact.version}")
 

@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 
 from lab.config.parse import ConfigurationError, parse
+from lab.node.control_plane import etcd
 from lab.node.etcd_snapshots import etcd_snapshots
 from lab.node.render import render
+from lab.node.service import Snapshot, config_hash, manifest
 from lab.spec import EtcdSnapshots
 
 
@@ -48,6 +50,29 @@ def test_wrong_values_are_refused(values: dict[str, Any], problem: str) -> None:
     with pytest.raises(ConfigurationError) as error:
         snapshots(**values)
     assert f"hardway:etcd.snapshots.{problem}" in str(error.value)
+
+
+def test_only_the_first_control_plane_gets_the_snapshot_to_restore() -> None:
+    nodes = [{"name": name, "address": f"10.240.0.1{number}"} for number, name in enumerate(("a", "b"))]
+    spec = parse({"controlPlanes": nodes, "etcd": {"restoreFrom": "backup/one.db"}})
+    first, second = (etcd(spec, node) for node in spec.control_planes)
+    assert first.tools["/etc/etcd/restore.db"] == Snapshot(version="backup/one.db")
+    assert "/etc/etcd/restore.db" not in second.tools
+
+
+def test_a_snapshot_to_restore_restarts_nothing() -> None:
+    hashes = set()
+    for path in ("", "one.db", "two.db"):
+        spec = parse({"etcd": {"restoreFrom": path}})
+        service = etcd(spec, spec.control_planes[0])
+        hashes.add(config_hash(manifest(service, lambda _: "", lambda artifact: artifact.version)))
+    assert len(hashes) == 1
+
+
+@pytest.mark.parametrize("path", ["https://host/one.db", "my file.db"])
+def test_a_snapshot_to_restore_is_a_local_file(path: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"etcd\.restoreFrom = .*: must be the path of a file on this machine"):
+        parse({"etcd": {"restoreFrom": path}})
 
 
 def test_snapshots_must_be_an_object() -> None:

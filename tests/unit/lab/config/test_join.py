@@ -98,6 +98,11 @@ REFUSED: Mapping[str, tuple[Values, str, str]] = {
         "configures control planes",
     ),
     "load balancer": (joining() | {"apiAddress": "10.240.0.9"}, "apiAddress", "configures control planes"),
+    "restore of etcd": (
+        joining() | {"etcd": {"restoreFrom": "one.db"}},
+        "etcd.restoreFrom",
+        "configures control planes",
+    ),
     "tlsBootstrap without a token": (
         joining() | {"tlsBootstrap": True},
         "tlsBootstrap",

@@ -35,7 +35,10 @@ def _summary(service: Service) -> str:
         "",
         *(f"{file.mode:04o} {file.owner} {path}{_credential(file.content)}" for path, file in service.files.items()),
         *(f"0755 root:root {path}  <- {binary.name} {binary.version}" for path, binary in service.binaries.items()),
-        *(f"0755 root:root {path}  <- tool {tool.name} {tool.version}" for path, tool in service.tools.items()),
+        *(
+            f"{tool.mode:04o} root:root {path}  <- tool {tool.name} {tool.version}"
+            for path, tool in service.tools.items()
+        ),
         *(f"image {image.name} {image.version}" for image in service.images),
     ]
     return "".join(f"{line.rstrip()}\n" for line in lines)

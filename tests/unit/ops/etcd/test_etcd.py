@@ -1,7 +1,6 @@
 """Snapshots of etcd that `python3 -m ops.etcd` copies and lists, with fake nodes."""
 
 import hashlib
-import io
 import json
 import stat
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,7 @@ import pytest
 
 from host.access.ssh import Login
 from ops.clients import CommandError, Commands
-from ops.etcd.__main__ import is_complete, main
+from ops.etcd.__main__ import main
 
 ADDRESSES = {"control0": "10.0.0.10", "control1": "10.0.0.11", "node-0": "10.0.0.20"}
 CONTENT = b"keys and values"
@@ -167,9 +166,3 @@ def test_wrong_words_are_refused(words: list[str], tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as end:
         main(words, Lab(), tmp_path)
     assert end.value.code == 2
-
-
-@pytest.mark.parametrize("content", [SNAPSHOT[1:], SNAPSHOT + b"x", hashlib.sha256().digest()])
-def test_only_a_whole_snapshot_is_complete(content: bytes) -> None:
-    assert is_complete(io.BytesIO(SNAPSHOT))
-    assert not is_complete(io.BytesIO(content))
