@@ -71,18 +71,6 @@ class Node:
             f"case $* in *SubState*) echo {importing} ;; show*) printf '{unit}' ;; is-enabled*) echo {enabled} ;; esac",
         )
 
-    def report(self, rules: str = "") -> list[str]:
-        """Run the program and return its lines.
-
-        Args:
-            rules: The rules of nftables.
-        """
-        lines = self.report(rules)
-        digest = hashlib.sha256((self.state / "applied/manifest").read_bytes()).hexdigest()
-        assert f"applied\tkubelet\t{digest}" in lines
-        assert lines[-1] == "end"
-        return lines
-
     def differences(self, rules: str = "") -> list[str]:
         """Run the program and return the differences that it reports.
 
@@ -116,7 +104,11 @@ class Node:
             text=True,
             check=True,
         )
-        return result.stdout.splitlines()
+        lines = result.stdout.splitlines()
+        digest = hashlib.sha256((self.state / "applied/manifest").read_bytes()).hexdigest()
+        assert f"applied\tkubelet\t{digest}" in lines
+        assert lines[-1] == "end"
+        return lines
 
 
 @pytest.fixture
