@@ -10,6 +10,7 @@ from components.access import AccessArgs, access
 from components.admin_kubeconfig import AdminKubeconfigArgs, admin_kubeconfig
 from components.connection import Script
 from components.drain import Drain, DrainArgs
+from components.etcd_data import EtcdDataArgs, etcd_data
 from components.etcd_membership import EtcdMembershipArgs
 from components.host_routes import HostRoutesArgs, host_routes
 from components.hypervisor import Hypervisor, HypervisorArgs, vm_name
@@ -140,7 +141,7 @@ class Lab(pulumi.ComponentResource):
         api_server: Resources = []
         for node in spec.control_planes:
             waits_for = {
-                "etcd": etcd,
+                "etcd": [*etcd, *self._etcd_data()],
                 "kube-apiserver": api_server,
                 "kubelet": self._bootstrap_tokens(),
                 KUBE_NETWORK_POLICIES: self._addons(),
@@ -150,6 +151,14 @@ class Lab(pulumi.ComponentResource):
                 etcd, api_server = [services.command("etcd")], [services.command("kube-apiserver")]
         if spec.control_planes:
             self._nodes[spec.control_planes[0].name].apply(ENCRYPTION, self._finish_encryption())
+
+    def _etcd_data(self) -> Resources:
+        """Return the resource that keeps the data of a single control plane; none if others have the data."""
+        if len(self._args.spec.control_planes) > 1:
+            return []
+        [node] = self._args.spec.control_planes
+        args = EtcdDataArgs(node=node.name, machine=self._machines[node.name])
+        return [etcd_data(f"{node.name}-etcd-data", args, self._child)]
 
     def _finish_encryption(self) -> Resources:
         """End a change of the keys for objects in etcd, one API server after the other.

@@ -47,6 +47,16 @@ recover() {
     (cd "$(dirname "$0")/../.." && "$python" -m hardway recover "$checkout" "$pulumi" "$@" >&2 </dev/null)
 }
 
+# Succeed if one of the arguments is the command that deletes everything.
+destroys() {
+    for argument; do
+        case $argument in
+            destroy | down | dn) return 0 ;;
+        esac
+    done
+    return 1
+}
+
 if [ "${PULUMI_BACKEND_URL:-}" = "$backend" ]; then
     if changes_stack "$@"; then
         if has_lock_or_pending || has_torn_file; then recover; fi
@@ -54,6 +64,9 @@ if [ "${PULUMI_BACKEND_URL:-}" = "$backend" ]; then
         recover --state-only
     fi
 fi
+
+# A lab that is deleted needs no data of etcd (components/keep_etcd_data.py).
+if destroys "$@"; then export HARDWAY_DESTROYS=yes; fi
 
 # The engine and its plugins run for seconds and hold little memory. With Go's default they spend a tenth of their time
 # on garbage collection. A value that the user has set stays.

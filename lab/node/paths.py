@@ -187,6 +187,9 @@ ETCD_NEWCOMERS = f"{STATE}/etcd-newcomers"
 ETCD_RESTORE = f"{ETCD_CONFIGURATION}/restore.db"
 """The snapshot from which a new etcd of the first control plane is restored: see `assets/node/etcd-member`."""
 
+ETCD_KEPT = f"{STATE}/etcd-kept.db"
+"""The snapshot of a recreated control plane's former etcd. It precedes the configured one, and is deleted after use."""
+
 ETCD_SNAPSHOTS = f"{STATE}/etcd-snapshots"
 """The folder of the snapshots that a control plane takes of its etcd: see `assets/node/etcd-snapshot`."""
 
@@ -288,6 +291,7 @@ _IN_SHELL = (
     "ETCD_ENVIRONMENT",
     "ETCD_NEWCOMERS",
     "ETCD_RESTORE",
+    "ETCD_KEPT",
     "ETCD_SNAPSHOTS",
     "ETCD_CLIENT_PORT",
     "ETCD_PEER_PORT",

@@ -1,0 +1,110 @@
+"""Keep the data of a single etcd while its VM is recreated.
+
+`components.etcd_data` runs `python -m components.keep_etcd_data save` before the VM is deleted, and `restore` before
+etcd starts on the new one. Standard input has the login as JSON. The environment has the node's name (HARDWAY_NODE) and
+the stack's (HARDWAY_STACK).
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from host.access import ssh
+from host.workspace import Workspace
+from lab.node.paths import ETCD_DATA, ETCD_KEPT, PROGRAMS
+from system.errors import HardwayError
+from system.files import CHECKOUT
+
+DESTROYS = "HARDWAY_DESTROYS"
+"""Set by host/engine/engine.sh when the engine deletes a stack, whose data nobody needs."""
+LOSE_DATA = "HARDWAY_LOSE_DATA"
+"""Set by a user whose etcd cannot give its data any more."""
+_KEPT = "recreated.db"
+"""Name of the snapshot until etcd has been restored from it."""
+
+# A new etcd has no write-ahead log. Another one must not be restored.
+_RECEIVE = f"""\
+set -e
+umask 077
+if [ -d {ETCD_DATA}/member/wal ]; then exec cat >/dev/null; fi
+mkdir -p "$(dirname {ETCD_KEPT})"
+cat >{ETCD_KEPT}.new
+mv -T {ETCD_KEPT}.new {ETCD_KEPT}
+"""
+
+
+class DataError(HardwayError):
+    """The data was not kept. The message says why, and what to do."""
+
+
+def save(node: str, command: list[str], file: Path) -> None:
+    """Take a snapshot of a node's etcd.
+
+    Args:
+        node: Name of the node.
+        command: SSH client, which runs the words after it on the node.
+        file: The snapshot.
+
+    Raises:
+        DataError: There is no snapshot. The VM must not be deleted.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    draft = file.with_suffix(".new")
+    draft.touch(mode=0o600)
+    with draft.open("wb") as output:
+        result = subprocess.run([*command, f"{PROGRAMS}/etcd-snapshot", "send"], stdout=output, stderr=subprocess.PIPE)
+        output.flush()
+        os.fsync(output.fileno())
+    if result.returncode != 0:
+        draft.unlink()
+        reason = (
+            result.stderr.decode(errors="replace").strip().rpartition("\n")[2] or f"ssh ended with {result.returncode}"
+        )
+        raise DataError(
+            f"the data of etcd on {node} could not be kept, so its VM was not recreated: {reason}. "
+            f"If nobody needs the data any more, run `{LOSE_DATA}=yes hardway up`."
+        )
+    draft.rename(file)
+
+
+def restore(node: str, command: list[str], file: Path) -> None:
+    """Send a saved snapshot to a node, if there is one. etcd is restored from it when it starts without data.
+
+    Args:
+        node: Name of the node.
+        command: SSH client, which runs the words after it on the node.
+        file: The snapshot. It is renamed when the node has it.
+
+    Raises:
+        DataError: The node did not get it.
+    """
+    if not file.exists():
+        return
+    with file.open("rb") as content:
+        result = subprocess.run([*command, _RECEIVE], stdin=content, stderr=subprocess.PIPE)
+    if result.returncode != 0:
+        raise DataError(f"{node} did not get the data of etcd: {result.stderr.decode(errors='replace').strip()}")
+    # It stays as a snapshot like any other, but a later VM must not get this old data.
+    file.rename(file.with_name("before-recreation.db"))
+
+
+def main() -> int:
+    """Save or restore, and return the exit code: 1, with a message on standard error, if that failed."""
+    verb, node, login = sys.argv[1], os.environ["HARDWAY_NODE"], ssh.Login(**json.load(sys.stdin))
+    file = Workspace(CHECKOUT).etcd_snapshots(os.environ["HARDWAY_STACK"]) / _KEPT
+    if verb == "save" and (os.environ.get(DESTROYS) or os.environ.get(LOSE_DATA)):
+        return 0
+    with tempfile.TemporaryDirectory(prefix="hardway-ssh-") as folder:
+        try:
+            (save if verb == "save" else restore)(node, ssh.command(Path(folder), login), file)
+        except HardwayError as error:
+            print(error, file=sys.stderr)
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
