@@ -16,6 +16,7 @@ from host.libvirt import observed
 from host.libvirt.observed import LibvirtLab
 from host.workspace import Workspace
 from lab.spec import Spec
+from lab.upgrade import ApiServerVersion
 
 KUBELET = "kubelet"
 _NOT_REGISTERED = "is not in the cluster"
@@ -41,7 +42,7 @@ class Observation:
     vm_uuids: Mapping[str, str]
     command_lines: Mapping[str, str]
     kubelet_versions: Mapping[str, str]
-    api_server_version: str | None
+    api_server_version: ApiServerVersion | None
 
 
 def recover(spec: Spec, workspace: Workspace, stack: str, now: datetime) -> Observation:
@@ -78,7 +79,7 @@ def recover(spec: Spec, workspace: Workspace, stack: str, now: datetime) -> Obse
         vm_uuids=vm_uuids,
         command_lines=observed.command_lines(spec.libvirt_uri, existing),
         kubelet_versions={name: node["status"]["nodeInfo"]["kubeletVersion"] for name, node in (nodes or {}).items()},
-        api_server_version=version,
+        api_server_version=ApiServerVersion.of(version) if version else None,
     )
 
 

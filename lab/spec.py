@@ -540,6 +540,7 @@ class Spec:
     Attributes:
         name: The name of the lab.
         kubernetes_version: The Kubernetes version of nodes that do not set their own.
+        emulated_version: The minor version that the control planes emulate, such as v1.36; None for their own.
         control_planes: The control planes; empty if the workers join an existing cluster.
         workers: The workers.
         networks: The address ranges.
@@ -600,6 +601,7 @@ class Spec:
     join: Join | None = None
     network: str | None = None
     pod_routes: tuple[PodRoute, ...] = ()
+    emulated_version: str | None = None
     api_server_names: tuple[IPv4Address | str, ...] = ()
     api_server_documents: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     secrets: frozenset[str] = field(default=frozenset(), repr=False)

@@ -12,6 +12,7 @@ from host.access.ssh import Login, known_host
 from host.access.ssh import command as ssh_command
 from lab.node.paths import PROGRAMS
 from lab.outputs import StackOutputs
+from lab.upgrade import ApiServerVersion
 from system.commands import attempt
 from system.errors import HardwayError
 
@@ -113,16 +114,15 @@ class Commands:
             arguments = ["get", "nodes", "--output", "json", "--request-timeout", "30s"]
             return _json(["kubectl", "--kubeconfig", file, *arguments], timeout=KUBECTL_TIMEOUT)
 
-    def api_version(self, kubeconfig: str | None) -> str:
-        """Return the version of the API server, such as `v1.37.2`.
+    def api_version(self, kubeconfig: str | None) -> ApiServerVersion:
+        """Return the version of the API server.
 
         Args:
             kubeconfig: Text of an administrator's kubeconfig, None if the stack has none.
         """
         with kubeconfig_file(kubeconfig) as file:
             arguments = ["get", "--raw", "/version", "--request-timeout", "30s"]
-            version = _json(["kubectl", "--kubeconfig", file, *arguments], timeout=KUBECTL_TIMEOUT)
-        return str(version["gitVersion"])
+            return ApiServerVersion.of(_json(["kubectl", "--kubeconfig", file, *arguments], timeout=KUBECTL_TIMEOUT))
 
     def vm_state(self, libvirt_uri: str, domain: str) -> str:
         """Return the state of a VM in libvirt's words, such as `running` or `shut off`."""

@@ -44,14 +44,13 @@ def registered_nodes(kubeconfig: Path) -> dict[str, Mapping[str, Any]] | None:
     return {item["metadata"]["name"]: item for item in answer["items"]} if answer else None
 
 
-def api_server_version(kubeconfig: Path) -> str | None:
-    """Return the version that the API server runs, such as v1.37.2. None if it does not answer.
+def api_server_version(kubeconfig: Path) -> Mapping[str, Any] | None:
+    """Return the API server's document at /version. None if it does not answer.
 
     Args:
         kubeconfig: An administrator's kubeconfig.
     """
-    answer = _kubectl(kubeconfig, "get", "--raw=/version")
-    return str(answer["gitVersion"]) if answer else None
+    return _kubectl(kubeconfig, "get", "--raw=/version")
 
 
 def _kubectl(kubeconfig: Path, *arguments: str) -> Mapping[str, Any] | None:

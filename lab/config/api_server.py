@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterable, Mapping
 from ipaddress import AddressValueError, IPv4Address
 from typing import Any, Literal, NamedTuple
 
+from lab.config.emulation import served_minor
 from lab.config.kubernetes_names import dns_subdomain
-from lab.config.precedence import effective
 from lab.config.problems import Problems
 from lab.config.schema import Converter, suggestion
 from lab.config.values import Configuration
-from lab.versions import minor
 
 DocumentKey = Literal["auditPolicy", "authentication", "authorization", "admission"]
 
@@ -167,8 +166,7 @@ def _check_anonymous(configuration: Configuration, problems: Problems) -> None:
             "contradicts authentication.anonymous, and the API server accepts only one of the two; remove one",
         )
     for key, node in configuration.control_planes:
-        version = effective("kubernetesVersion", node, configuration.lab)
-        if "kubernetesVersion" in node and minor(version) < ANONYMOUS_MINOR:
+        if "kubernetesVersion" in node and served_minor(node, configuration.lab) < ANONYMOUS_MINOR:
             problems.add(
                 configuration.key("authentication.anonymous"),
                 f"needs Kubernetes v1.{ANONYMOUS_MINOR} or newer on {key}; set the flag anonymous-auth instead",

@@ -43,6 +43,7 @@ def build_spec(lab: LabValues, secrets: frozenset[str] = frozenset()) -> Spec:
     return Spec(
         name=lab["name"],
         kubernetes_version=effective("kubernetesVersion", {}, lab),
+        emulated_version=lab["emulate"],
         control_planes=tuple(_node(Role.CONTROL_PLANE, node, lab) for node in lab["controlPlanes"]),
         workers=tuple(_node(Role.WORKER, node, lab) for node in lab["workers"]),
         networks=Networks(

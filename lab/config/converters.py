@@ -65,6 +65,14 @@ def _version_of(component: str) -> Converter:
     return convert
 
 
+def _minor_version(value: str) -> str:
+    if re.fullmatch(r"v1\.(0|[1-9][0-9]{0,2})", value):
+        return value
+    similar = re.fullmatch(r"v?(1\.(0|[1-9][0-9]{0,2}))(\..*)?", value)
+    hint = f"did you mean v{similar[1]}?" if similar else "such as v1.36"
+    raise ValueError(f"must be a minor version with a v and without a patch version; {hint}")
+
+
 def _node_name(value: str) -> str:
     """Check the name of a node, and that no program mistakes it for something else.
 
@@ -147,6 +155,7 @@ _NODE: Mapping[str, Converter] = {
 CONVERTERS: Mapping[str, Converter] = {
     "name": dns_label,
     "kubernetesVersion": _version_of("kubernetes"),
+    "emulate": optional(_minor_version),
     **{f"versions.{key}": _version_of(component) for key, component in COMPONENT_KEYS.items()},
     **{f"controlPlanes[].{name}": converter for name, converter in _NODE.items()},
     "controlPlanes[].name": _control_plane_name,

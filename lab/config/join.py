@@ -19,6 +19,7 @@ from lab.pki import KUBE_PROXY_USER, NODES_GROUP, kubelet_user
 from lab.spec import GivenCertificate, Join
 
 ControlPlaneKey = Literal[
+    "emulate",
     "apiAddress",
     "apiServerNames",
     "etcdFlags",

@@ -23,6 +23,7 @@ FieldPath = tuple[str, ...]
 """The keys that lead to a field. They are not joined, because containerd's keys contain dots."""
 
 WRITTEN_FILE = "The lab writes this file and sets its path."
+EMULATED_VERSION = "Set emulate instead, which all programs of the control planes follow."
 HEALTH_ENDPOINT = "The lab checks the health of the service at this endpoint."
 FORMAT = "The lab writes the file in this format."
 IDENTITY = "The lab sets the identity of every node and service."
@@ -96,6 +97,7 @@ PROTECTED_FLAGS: Mapping[FlagsKey, Mapping[str, str]] = {
         "listen-metrics-urls": HEALTH_ENDPOINT,
     },
     "apiServerFlags": {
+        "emulated-version": EMULATED_VERSION,
         "service-cluster-ip-range": "Set serviceCidr instead.",
         **dict.fromkeys(
             ("advertise-address", "secure-port"), "Nodes and users connect to the API server at this address and port."
@@ -128,6 +130,7 @@ PROTECTED_FLAGS: Mapping[FlagsKey, Mapping[str, str]] = {
         "etcd-servers": "The lab's etcd members listen at these URLs.",
     },
     "controllerManagerFlags": {
+        "emulated-version": EMULATED_VERSION,
         "cluster-cidr": "Set clusterCidr instead.",
         "service-cluster-ip-range": "Set serviceCidr instead.",
         "cluster-name": "Set name instead.",
@@ -146,6 +149,7 @@ PROTECTED_FLAGS: Mapping[FlagsKey, Mapping[str, str]] = {
         "secure-port": HEALTH_ENDPOINT,
     },
     "schedulerFlags": {
+        "emulated-version": EMULATED_VERSION,
         **dict.fromkeys(
             ("config", "kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig"), WRITTEN_FILE
         ),
@@ -231,9 +235,9 @@ def check_fields(configuration: Configuration, problems: Problems) -> None:
 
 def check_flags(configuration: Configuration, problems: Problems) -> None:
     """Check that flags are well-formed, not protected, and known to every version that they apply to."""
+    emulated = configuration.lab.get("emulate")
     for service, protected in PROTECTED_FLAGS.items():
-        flags = configuration.lab.get(service, {})
-        for name, value in flags.items():
+        for name, value in configuration.lab.get(service, {}).items():
             explanation = _flag_problem(name, value)
             if not explanation and name in protected:
                 explanation = f"cannot be overridden. {protected[name]}"
@@ -245,7 +249,7 @@ def check_flags(configuration: Configuration, problems: Problems) -> None:
                         name,
                         text,
                         version,
-                        emulates="emulated-version" in flags,
+                        emulated_minor=minor(emulated) if emulated and service != "etcdFlags" else None,
                         is_repeated=len(texts) > 1,
                     )
             if explanation:

@@ -13,6 +13,7 @@ from lab.config.address_plan import (
     check_ranges,
 )
 from lab.config.api_server import check_api_server
+from lab.config.emulation import check_emulation, served_minor
 from lab.config.etcd import check_etcd
 from lab.config.files import check_files, check_sysctls
 from lab.config.images import check_images
@@ -75,7 +76,8 @@ def check_node_names(configuration: Configuration, problems: Problems) -> None:
 def check_version_skew(configuration: Configuration, problems: Problems) -> None:
     """Check the nodes' versions by the version skew policy.
 
-    A lab that joins a cluster does not know the cluster's version.
+    For kubelets, the version counts that the API servers emulate. A lab that joins a cluster does not know the
+    cluster's version.
     """
     lab = configuration.lab
     if "kubernetesVersion" not in lab or lab.get("join") is not None:
@@ -93,11 +95,20 @@ def check_version_skew(configuration: Configuration, problems: Problems) -> None
                 f"control plane; API servers of one cluster may be at most {MAX_API_SERVER_SKEW} minor version apart",
                 version,
             )
+    served = [served_minor(node, lab) for _, node in control_planes if "kubernetesVersion" in node] or [minor(oldest)]
+    emulated = lab.get("emulate")
     nodes_with_kubelet = [*(node for node in control_planes if node.values.get("podCidr")), *configuration.workers]
     for key, version in _versions(nodes_with_kubelet, lab):
         if minor(version) > minor(oldest):
             problems.add(key, f"is newer than the API server {oldest}; a kubelet must not be newer", version)
-        elif minor(newest) - minor(version) > MAX_KUBELET_SKEW:
+        elif minor(version) > min(served):
+            problems.add(
+                key,
+                f"is newer than {emulated}, which the API servers emulate; a kubelet must not be newer. Set the newer "
+                "kubernetesVersion only for controlPlanes that run no pods",
+                version,
+            )
+        elif max(served) - minor(version) > MAX_KUBELET_SKEW:
             problems.add(
                 key,
                 f"is too old for the API server {newest}; a kubelet may be at most {MAX_KUBELET_SKEW} minor versions "
@@ -191,6 +202,7 @@ RULES: tuple[Rule, ...] = (
     check_cni_fields,
     check_fields,
     check_flags,
+    check_emulation,
     check_version_skew,
     check_unused_kubelet_keys,
     check_network_choices,

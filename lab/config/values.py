@@ -149,6 +149,7 @@ class LabValues(TypedDict, total=False):
 
     name: str
     kubernetesVersion: str
+    emulate: str | None
     versions: Mapping[str, str]
     controlPlanes: list[NodeValues]
     workers: list[NodeValues]

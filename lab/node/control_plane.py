@@ -168,6 +168,7 @@ def kube_apiserver(spec: Spec, node: Node) -> Service:
         # Open watches never end by themselves. Without this flag, a stop lasts the minute of --request-timeout.
         "shutdown-watch-termination-grace-period": "3s",
         **(bootstrap.API_SERVER_FLAGS if spec.tls_bootstrap else {}),
+        **_emulation(spec),
         "v": LOG_LEVEL,
     }
     flags = document_flags(spec, flags)
@@ -237,6 +238,7 @@ def kube_controller_manager(spec: Spec, node: Node) -> Service:
         "service-cluster-ip-range": str(spec.networks.service_cidr),
         "use-service-account-credentials": "true",
         **(bootstrap.controller_manager_flags(spec) if spec.tls_bootstrap else {}),
+        **_emulation(spec),
         "v": LOG_LEVEL,
     }
     return _api_server_client(
@@ -276,6 +278,7 @@ def kube_scheduler(spec: Spec, node: Node) -> Service:
         "config": f"{folder}/kube-scheduler.yaml",
         "authentication-kubeconfig": f"{folder}/kubeconfig",
         "authorization-kubeconfig": f"{folder}/kubeconfig",
+        **_emulation(spec),
         "v": LOG_LEVEL,
     }
     return _api_server_client(
@@ -285,6 +288,16 @@ def kube_scheduler(spec: Spec, node: Node) -> Service:
         {flags["config"]: File(content=to_yaml(configuration))},
         health_port=paths.KUBE_SCHEDULER_PORT,
     )
+
+
+def _emulation(spec: Spec) -> dict[str, str]:
+    """Return the flag that makes a program behave like an earlier minor version.
+
+    --min-compatibility-version follows it: by default, it is one minor version older than the emulated one, as in a
+    program of the emulated version (k8s.io/component-base, compatibility/version.go). So what the API server stores
+    can be read by that version.
+    """
+    return {"emulated-version": spec.emulated_version.removeprefix("v")} if spec.emulated_version else {}
 
 
 def _elects_leaders(spec: Spec) -> bool:

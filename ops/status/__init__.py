@@ -13,6 +13,7 @@ It reads everything at the same time and every probe has a time-out, so a part t
       "versions": {
         "kubernetes": ["v1.37.2"],         versions that the stack wants for its nodes
         "apiServer": "v1.37.2",            null if the API server did not answer
+        "emulated": "v1.36",               minor version that it emulates, null if it emulates none
         "etcd": ["3.7.3"]                  versions of the members that answered
       },
       "nodes": [

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from lab.certificates import Claim
 from lab.outputs import NodeOutputs, StackOutputs
 from lab.spec import Role, Spec, VmSize
+from lab.upgrade import ApiServerVersion
 from ops import clock
 from ops.certificates import (
     SECONDS_PER_DAY,
@@ -142,7 +143,7 @@ class _Status:
         node_list = self._answer(API_SERVER, "does not answer", probe)
         return None if node_list is None else {item["metadata"]["name"]: item for item in node_list["items"]}
 
-    def _api_version(self, probe: Future[str] | None) -> str | None:
+    def _api_version(self, probe: Future[ApiServerVersion] | None) -> ApiServerVersion | None:
         """Return the version of the API server. Its failure is a problem already, found with the list of nodes."""
         try:
             return None if probe is None else probe.result()

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from lab.upgrade import ApiServerVersion
 from ops.certificates import SECONDS_PER_DAY
 from ops.command_line import OK, PROBLEM
 
@@ -101,7 +102,7 @@ class StatusReport:
     time: datetime
     api_endpoint: str
     kubernetes_versions: tuple[str, ...]
-    api_server_version: str | None
+    api_server_version: ApiServerVersion | None
     nodes: tuple[NodeRow, ...]
     services: tuple[ServiceRow, ...]
     certificates: tuple[CertificateRow, ...]
@@ -129,7 +130,8 @@ class StatusReport:
             "notes": [vars(note) for note in self.notes],
             "versions": {
                 "kubernetes": list(self.kubernetes_versions),
-                "apiServer": self.api_server_version,
+                "apiServer": self.api_server_version and self.api_server_version.release,
+                "emulated": self.api_server_version and self.api_server_version.emulated,
                 "etcd": self.etcd_versions,
             },
             "nodes": [_document(row) for row in self.nodes],

@@ -175,20 +175,21 @@ def _etcd(spec: Spec, node: Node) -> object:
 def _api_server_itself(spec: Spec, node: Node) -> object:
     networks = (spec.networks.service_cidr, spec.networks.cluster_domain)
     flags = _flags("apiServerFlags", spec.flags.kube_apiserver)
-    own = (flags, networks, spec.api_server_documents, spec.api_server_names)
+    own = (flags, networks, spec.api_server_documents, spec.api_server_names, spec.emulated_version)
     return own, _members(spec), node.kubernetes_version, _certificates(spec), spec.tls_bootstrap
 
 
 def _controller_manager(spec: Spec, node: Node) -> object:
     networks = (spec.networks.service_cidr, spec.networks.cluster_cidr)
     flags = _flags("controllerManagerFlags", spec.flags.kube_controller_manager)
-    own = (flags, networks, _is_one_of_several(spec))
+    own = (flags, networks, _is_one_of_several(spec), spec.emulated_version)
     return own, node.address, node.kubernetes_version, _certificates(spec), spec.tls_bootstrap
 
 
 def _scheduler(spec: Spec, node: Node) -> object:
     flags = _flags("schedulerFlags", spec.flags.kube_scheduler)
-    return flags, _is_one_of_several(spec), node.address, node.kubernetes_version, _certificates(spec)
+    own = (flags, _is_one_of_several(spec), spec.emulated_version)
+    return own, node.address, node.kubernetes_version, _certificates(spec)
 
 
 def _is_one_of_several(spec: Spec) -> bool:
@@ -545,6 +546,7 @@ KINDS: Mapping[str, Kind] = {
     "worker removed": _worker_removed,
     "version of a worker": _own_version,
     "version": _version,
+    "emulated version": _one_of({"emulate": ("", "v1.36")}),
     "kube-proxy mode": _proxy_mode,
     "pod CIDR": _pod_cidr,
     "certificates": _one_of(

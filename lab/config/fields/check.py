@@ -51,7 +51,12 @@ def field_problems(name: str, overrides: Mapping[str, Any], minor_version: int |
 
 
 def flag_explanation(
-    name: str, flag: str, value: str, minor_version: int, emulates: bool = False, is_repeated: bool = False
+    name: str,
+    flag: str,
+    value: str,
+    minor_version: int,
+    emulated_minor: int | None = None,
+    is_repeated: bool = False,
 ) -> str:
     """Explain what is wrong with a flag and its value. Return an empty string if nothing is.
 
@@ -60,7 +65,8 @@ def flag_explanation(
         flag: The flag without its dashes.
         value: Its value.
         minor_version: The minor version of the program.
-        emulates: True if the program emulates an older version, in which fewer feature gates are locked.
+        emulated_minor: The minor version that the program emulates, which decides on its feature gates; None for its
+            own.
         is_repeated: True if the flag is set more than once.
     """
     flags = table(name)
@@ -80,7 +86,7 @@ def flag_explanation(
         problem = VALUES[name][known.path](value)
     if not problem and flag == "feature-gates":
         gates = "etcd-feature-gates" if name == "etcd" else "feature-gates"
-        problem = _gates_explanation(gates, value, minor_version, emulates)
+        problem = _gates_explanation(gates, value, minor_version, emulated_minor)
     if not problem and flag in ("enable-admission-plugins", "disable-admission-plugins"):
         plugins = (
             _name_problem("admission-plugins", "an admission plugin", part, minor_version) for part in value.split(",")
@@ -178,7 +184,7 @@ class _Walk:
         yield from problems or ([FieldProblem(path, explanation, value)] if explanation else [])
 
 
-def _gates_explanation(name: str, value: str, minor_version: int, emulates: bool) -> str:
+def _gates_explanation(name: str, value: str, minor_version: int, emulated_minor: int | None) -> str:
     """Explain what is wrong with a list of feature gates in the format of the command line."""
     for part in filter(None, value.split(",")):
         gate, equals, setting = part.strip().partition("=")
@@ -186,7 +192,10 @@ def _gates_explanation(name: str, value: str, minor_version: int, emulates: bool
             return "must be feature gates with true or false, such as MemoryQoS=true,DRAExtendedResource=false"
         # A gate may have the name of its component: kube:MemoryQoS=true.
         gate, is_on = gate.strip().rpartition(":")[2], setting.strip().lower() == "true"
-        explanation = _gate_explanation(name, gate, None if emulates else is_on, minor_version)
+        # The program must know the gate, and the version that it behaves like must allow to change it.
+        explanation = _gate_explanation(name, gate, None, minor_version) or _gate_explanation(
+            name, gate, is_on, emulated_minor or minor_version
+        )
         if explanation:
             return f"contains {gate}, which {explanation}"
     return ""

@@ -94,6 +94,11 @@ def test_versions_of_running_kubelets_are_read(place: Place) -> None:
     assert observation.kubelet_versions == {"node-0": "v1.36.3", "node-1": "v1.36.3"}
 
 
+def test_version_of_the_api_server_is_read(place: Place) -> None:
+    observation = outage.recover(place.spec, place.workspace, "dev", NOW)
+    assert str(observation.api_server_version) == "v1.36.3"
+
+
 def test_repaired_node_keeps_its_record(place: Place) -> None:
     # Without it, the next run would show a change.
     place.set_nodes("node-0")

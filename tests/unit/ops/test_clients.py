@@ -98,7 +98,7 @@ def test_script_is_sent_through_standard_input(programs: Path) -> None:
 
 def test_api_version(programs: Path) -> None:
     put(programs, "kubectl", """case $* in *--raw*) echo '{"gitVersion": "v1.37.2"}' ;; esac""")
-    assert Commands().api_version("kubeconfig") == "v1.37.2"
+    assert Commands().api_version("kubeconfig").release == "v1.37.2"
 
 
 def test_vm_state(programs: Path) -> None:

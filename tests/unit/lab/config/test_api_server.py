@@ -51,6 +51,16 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         "authentication.anonymous",
         "v1.32 or newer",
     ),
+    "anonymous in an old version that is emulated": (
+        {
+            "kubernetesVersion": "v1.31.0",
+            "emulate": "v1.31",
+            "controlPlanes": [{"name": "server", "address": "10.240.0.10", "kubernetesVersion": "v1.34.7"}],
+            "authentication": {"anonymous": {"enabled": False}},
+        },
+        "authentication.anonymous",
+        "v1.32 or newer",
+    ),
     "OIDC twice": (
         {"authentication": {"jwt": []}, "apiServerFlags": {"oidc-issuer-url": "https://x"}},
         "apiServerFlags.oidc-issuer-url",

@@ -22,6 +22,12 @@ from tests.support.stacks import NAMES, configuration
 
 NODE_0 = {"name": "node-0", "address": "10.240.0.20", "podCidr": "10.200.0.0/24"}
 NODE_1 = {"name": "node-1", "address": "10.240.0.21", "podCidr": "10.200.1.0/24"}
+EMULATING = {
+    "kubernetesVersion": "v1.36.3",
+    "emulate": "v1.36",
+    "controlPlanes": [{"name": "server", "address": "10.240.0.10", "kubernetesVersion": "v1.37.2"}],
+}
+"""A lab whose control plane v1.37.2 emulates v1.36."""
 
 
 def problems_of(values: Mapping[str, Any]) -> tuple[Problem, ...]:
@@ -120,6 +126,16 @@ REFUSED = {
     "feature gate in a flag": Refused(
         {"schedulerFlags": {"feature-gates": "AllAlpha=false,Foo=true"}}, "schedulerFlags.feature-gates", "contains Foo"
     ),
+    "gate that is locked since the emulated version": Refused(
+        {**EMULATING, "apiServerFlags": {"feature-gates": "CRDValidationRatcheting=false"}},
+        "apiServerFlags.feature-gates",
+        "is always true in v1.36",
+    ),
+    "gate that the emulated version does not have": Refused(
+        {**EMULATING, "schedulerFlags": {"feature-gates": "CompositePodGroup=true"}},
+        "schedulerFlags.feature-gates",
+        "is not a feature gate in v1.36; only v1.37",
+    ),
     "gate without a value": Refused(
         {"schedulerFlags": {"feature-gates": "MemoryQoS"}}, "schedulerFlags.feature-gates", "such as MemoryQoS=true"
     ),
@@ -180,9 +196,9 @@ ACCEPTED: Mapping[str, Mapping[str, Any]] = {
         "etcdFlags": {"no-such-flag": True},
     },
     "gate of a component": {"apiServerFlags": {"feature-gates": "kube:MemoryQoS=true"}},
-    "gate that an emulated version can change": {
-        "kubernetesVersion": "v1.36.3",
-        "apiServerFlags": {"feature-gates": "kube:SidecarContainers=false", "emulated-version": "kube:1.35"},
+    "gate that the emulated version can change": {
+        **EMULATING,
+        "apiServerFlags": {"feature-gates": "kube:HPAConfigurableTolerance=false"},
     },
     "another case, which containerd's TOML library ignores": runc(systemdcgroup=True),
     "runtime of the user": {

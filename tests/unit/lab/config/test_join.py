@@ -97,6 +97,7 @@ REFUSED: Mapping[str, tuple[Values, str, str]] = {
         "apiServerFlags",
         "configures control planes",
     ),
+    "emulated version": (joining() | {"emulate": "v1.36"}, "emulate", "configures control planes"),
     "load balancer": (joining() | {"apiAddress": "10.240.0.9"}, "apiAddress", "configures control planes"),
     "restore of etcd": (
         joining() | {"etcd": {"restoreFrom": "one.db"}},

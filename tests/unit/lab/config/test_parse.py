@@ -324,6 +324,41 @@ REFUSED = {
         "controlPlanes[1].kubernetesVersion",
         "may be at most 1 minor version apart",
     ),
+    "emulated version with a patch": Refused({"emulate": "v1.36.3"}, "emulate", "did you mean v1.36?"),
+    "emulated version without its v": Refused({"emulate": "1.36"}, "emulate", "did you mean v1.36?"),
+    "unknown emulated version": Refused({"emulate": "previous"}, "emulate", "such as v1.36"),
+    "emulated version newer than the control plane": Refused(
+        {"kubernetesVersion": "v1.35.4", "emulate": "v1.36"},
+        "emulate",
+        "cannot be emulated by v1.35.4 of hardway:controlPlanes[0]; choose one of v1.32, v1.33, v1.34, v1.35",
+    ),
+    "emulated version that is too old": Refused(
+        {"kubernetesVersion": "v1.33.4", "emulate": "v1.33", **server(kubernetesVersion="v1.37.2")},
+        "emulate",
+        "choose one of v1.34, v1.35, v1.36, v1.37, or remove this key",
+    ),
+    "emulation by a version that does not report it": Refused(
+        {"kubernetesVersion": "v1.31.0", "emulate": "v1.31", **server(kubernetesVersion="v1.32.3")},
+        "emulate",
+        "choose one of v1.32, or",
+    ),
+    "kubelet newer than the emulated version": Refused(
+        {"kubernetesVersion": "v1.37.2", "emulate": "v1.36", "workers": [NODE_0]},
+        "workers[0].kubernetesVersion",
+        "is newer than v1.36, which the API servers emulate; a kubelet must not be newer",
+    ),
+    "kubelet of a control plane newer than the emulated version": Refused(
+        {"kubernetesVersion": "v1.36.3", "emulate": "v1.36"}
+        | server(kubernetesVersion="v1.37.2", podCidr="10.200.9.0/24"),
+        "controlPlanes[0].kubernetesVersion",
+        "only for controlPlanes that run no pods",
+    ),
+    "kubelet too old for the emulated version": Refused(
+        {"kubernetesVersion": "v1.36.3", "emulate": "v1.36", **server(kubernetesVersion="v1.37.2")}
+        | worker(kubernetesVersion="v1.32.3"),
+        "workers[1].kubernetesVersion",
+        "is too old for the API server v1.37.2",
+    ),
     # Machines
     "little memory of a control plane": Refused(
         server(memory=1023), "controlPlanes[0].memory", "must be from 1024 to 1048576 MiB"
@@ -620,6 +655,22 @@ def test_protected_flags_are_refused(key: FlagsKey, flag: str) -> None:
 
 
 ACCEPTED: dict[str, tuple[Values, Callable[[Spec], object], object]] = {
+    "emulated version": (
+        {"kubernetesVersion": "v1.36.3", "emulate": "v1.36", **server(kubernetesVersion="v1.37.2")},
+        lambda spec: spec.emulated_version,
+        "v1.36",
+    ),
+    "the only version that an old control plane emulates": (
+        {"kubernetesVersion": "v1.32.3", "emulate": "v1.32"},
+        lambda spec: spec.emulated_version,
+        "v1.32",
+    ),
+    "kubelet three minor versions older than the emulated one": (
+        {"kubernetesVersion": "v1.36.3", "emulate": "v1.36", **server(kubernetesVersion="v1.37.2")}
+        | worker(kubernetesVersion="v1.33.0"),
+        lambda spec: spec.workers[1].kubernetes_version,
+        "v1.33.0",
+    ),
     "longest name": (worker(name="n" * 63), lambda spec: spec.workers[1].name, "n" * 63),
     "name that begins with a digit": (worker(name="0-node"), lambda spec: spec.workers[1].name, "0-node"),
     "name with a domain": (

@@ -129,6 +129,19 @@ def test_a_control_plane_runs_no_kubelet(dev: Spec) -> None:
     assert not {"kubelet", "containerd", "kube-proxy"} & {one.name for one in services_of(dev, dev.control_planes[0])}
 
 
+def test_only_the_control_plane_emulates_another_version(dev: Spec) -> None:
+    rendered = render(replace(dev, emulated_version="v1.36")).nodes.items()
+    emulating = {
+        (node, service.name)
+        for node, each in rendered
+        for service in each.services
+        for file in service.files.values()
+        if "--emulated-version=1.36" in str(file.content)
+    }
+    programs = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
+    assert emulating == {("server", name) for name in programs}
+
+
 def test_node_setup_is_checked_and_retried(dev: Spec) -> None:
     for node in dev.nodes:
         setup = service(dev, node, "node-setup")

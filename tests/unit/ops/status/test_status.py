@@ -13,6 +13,7 @@ import pytest
 from host.access.ssh import Login
 from host.workspace import Workspace
 from lab.node.kubeconfig import embedded
+from lab.upgrade import ApiServerVersion
 from ops.clients import CommandError, Commands
 from ops.status.__main__ import main
 from tests.support.certificates import pair
@@ -72,6 +73,7 @@ class Lab(Commands):
             }
             for name in ("node-0", "node-1")
         ]
+        self.version = {"gitVersion": "v1.37.2"}
         self.vms: dict[str, str | CommandError] = dict.fromkeys(ADDRESSES, "running")
 
     def add(self, node: str, line: str) -> None:
@@ -119,12 +121,12 @@ class Lab(Commands):
             raise self.items
         return {"items": self.items}
 
-    def api_version(self, kubeconfig: str | None) -> str:
+    def api_version(self, kubeconfig: str | None) -> ApiServerVersion:
         assert isinstance(self.stack, dict)
         assert kubeconfig == self.stack["kubeconfig"]
         if isinstance(self.items, CommandError):
             raise self.items
-        return "v1.37.2"
+        return ApiServerVersion.of(self.version)
 
     def vm_state(self, libvirt_uri: str, domain: str) -> str:
         assert libvirt_uri == "qemu:///system"
@@ -214,7 +216,7 @@ def test_json_shape(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
         "well": True,
         "problems": [],
         "notes": [],
-        "versions": {"kubernetes": ["v1.37.2"], "apiServer": "v1.37.2", "etcd": ["3.7.3"]},
+        "versions": {"kubernetes": ["v1.37.2"], "apiServer": "v1.37.2", "emulated": None, "etcd": ["3.7.3"]},
         "etcd": [
             {
                 "member": "server",
@@ -238,6 +240,13 @@ def test_text_of_a_healthy_lab(lab: Lab, capsys: pytest.CaptureFixture[str]) -> 
     assert "server  ff  yes  3.7.3  2.0 MiB" in lines
     assert any(line.startswith("node-0  kubelet  90  ") for line in lines)
     assert lines[-1] == "All is well."
+
+
+def test_emulated_version_is_shown(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    lab.version |= {"emulationMajor": "1", "emulationMinor": "36"}
+    assert document(lab, capsys)["versions"]["emulated"] == "v1.36"
+    assert main([], lab) == 0
+    assert "API server v1.37.2, which emulates v1.36, nodes v1.37.2" in capsys.readouterr().out
 
 
 def test_quiet_prints_only_problems(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
