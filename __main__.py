@@ -7,6 +7,7 @@ import pulumi
 
 from components import artifacts, debug_log, outage, stack_traces
 from components.lab import Lab, LabArgs
+from components.removed_apis import warn_of_removed_apis
 from host.project_files import read_project_file
 from host.workspace import Workspace
 from lab.config.parse import parse, secret_values
@@ -29,6 +30,7 @@ try:
     rendered = render(spec)
     observation = outage.recover(spec, workspace, stack, now)
     ensure_supported(spec, observation.api_server_version)
+    warn_of_removed_apis(spec, observation.api_server_version, workspace.kubeconfig(stack))
     lab = Lab(
         spec.name,
         LabArgs(

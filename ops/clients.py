@@ -10,6 +10,7 @@ from typing import IO, Any
 
 from host.access.ssh import Login, known_host
 from host.access.ssh import command as ssh_command
+from lab.deprecated_apis import METRICS_PATH, DeprecatedApi, requested_apis
 from lab.node.paths import PROGRAMS
 from lab.outputs import StackOutputs
 from lab.upgrade import ApiServerVersion
@@ -123,6 +124,16 @@ class Commands:
         with kubeconfig_file(kubeconfig) as file:
             arguments = ["get", "--raw", "/version", "--request-timeout", "30s"]
             return ApiServerVersion.of(_json(["kubectl", "--kubeconfig", file, *arguments], timeout=KUBECTL_TIMEOUT))
+
+    def deprecated_apis(self, kubeconfig: str | None) -> list[DeprecatedApi]:
+        """Return the deprecated APIs that clients requested since the API server started.
+
+        Args:
+            kubeconfig: Text of an administrator's kubeconfig, None if the stack has none.
+        """
+        with _kubeconfig_file(kubeconfig) as file:
+            arguments = ["get", "--raw", METRICS_PATH, "--request-timeout", "60s"]
+            return requested_apis(output(["kubectl", "--kubeconfig", file, *arguments], timeout=KUBECTL_TIMEOUT))
 
     def vm_state(self, libvirt_uri: str, domain: str) -> str:
         """Return the state of a VM in libvirt's words, such as `running` or `shut off`."""

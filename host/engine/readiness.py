@@ -11,6 +11,9 @@ from system.commands import attempt
 _TIMEOUT = 10
 """Seconds in which the API server must list its nodes."""
 
+_METRICS_TIMEOUT = 60
+"""Seconds in which the API server must report its metrics. On an emulated node, collecting them takes some of these."""
+
 
 def ready_condition(node: Mapping[str, Any]) -> Mapping[str, str]:
     """Return the condition Ready of a Node; empty if its kubelet never reported it."""
@@ -53,12 +56,27 @@ def api_server_version(kubeconfig: Path) -> Mapping[str, Any] | None:
     return _kubectl(kubeconfig, "get", "--raw=/version")
 
 
+def api_server_metrics(kubeconfig: Path, path: str) -> str | None:
+    """Return metrics of the API server in the text format of Prometheus. None if it does not answer.
+
+    Args:
+        kubeconfig: An administrator's kubeconfig.
+        path: The path of the metrics.
+    """
+    return _output(kubeconfig, "get", f"--raw={path}", timeout=_METRICS_TIMEOUT)
+
+
 def _kubectl(kubeconfig: Path, *arguments: str) -> Mapping[str, Any] | None:
     """Return the JSON document that kubectl prints. None if it fails."""
-    command = ["kubectl", "--kubeconfig", str(kubeconfig), *arguments, f"--request-timeout={_TIMEOUT}s"]
+    text = _output(kubeconfig, *arguments, timeout=_TIMEOUT)
+    document: Mapping[str, Any] | None = None if text is None else json.loads(text)
+    return document
+
+
+def _output(kubeconfig: Path, *arguments: str, timeout: int) -> str | None:
+    command = ["kubectl", "--kubeconfig", str(kubeconfig), *arguments, f"--request-timeout={timeout}s"]
     try:
-        answer = attempt(command, timeout=2 * _TIMEOUT)
+        answer = attempt(command, timeout=2 * timeout)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    document: Mapping[str, Any] | None = json.loads(answer.stdout) if answer.returncode == 0 else None
-    return document
+    return answer.stdout if answer.returncode == 0 else None

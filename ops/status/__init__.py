@@ -9,7 +9,8 @@ It reads everything at the same time and every probe has a time-out, so a part t
       "time": "2026-01-02T03:04:05Z",
       "well": false,                       true if there are no problems
       "problems": [{"part": "node-1", "problem": "does not answer: No route to host"}],
-      "notes": [{"part": "server", "problem": "etcdctl is not on this node"}],      no problem
+      "notes": [{"part": "server", "problem": "etcdctl is not on this node"}],      missing information, no problem;
+                                           with --verbose also the deprecated APIs that clients use
       "versions": {
         "kubernetes": ["v1.37.2"],         versions that the stack wants for its nodes
         "apiServer": "v1.37.2",            null if the API server did not answer

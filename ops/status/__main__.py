@@ -56,7 +56,9 @@ def main(
 
     def show() -> int:
         try:
-            report = _read(options.stack, commands, checkout)
+            # Collecting the metrics takes CPU from the API server, which must not happen every few seconds.
+            deprecated_apis = options.verbose and options.watch is None
+            report = _read(options.stack, commands, checkout, deprecated_apis=deprecated_apis)
         except HardwayError as error:
             return report_error(f"the stack could not be read: {error}")
         if options.json:
@@ -75,11 +77,13 @@ def main(
     return code
 
 
-def _read(stack: str, commands: Commands, checkout: Path) -> StatusReport:
+def _read(stack: str, commands: Commands, checkout: Path, *, deprecated_apis: bool) -> StatusReport:
     outputs = read_outputs(commands, stack)
     spec = read_spec(stack, checkout, commands)
     kubeconfigs = Workspace(checkout).user_kubeconfigs(stack.rpartition("/")[2])
-    return read_status(stack, outputs, spec, commands, datetime.now(UTC), kubeconfigs)
+    return read_status(
+        stack, outputs, spec, commands, datetime.now(UTC), kubeconfigs, deprecated_apis=deprecated_apis
+    )
 
 
 def _print(report: StatusReport, *, quiet: bool, verbose: bool, clear: bool) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lab.certificates import Claim
+from lab.deprecated_apis import DeprecatedApi
 from lab.outputs import NodeOutputs, StackOutputs
 from lab.spec import Role, Spec, VmSize
 from lab.upgrade import ApiServerVersion
@@ -47,6 +48,8 @@ def read_status(
     commands: Commands,
     now: datetime,
     kubeconfigs: Sequence[Path] = (),
+    *,
+    deprecated_apis: bool = False,
 ) -> StatusReport:
     """Read the state of a lab.
 
@@ -57,11 +60,12 @@ def read_status(
         commands: Runs the probes.
         now: Current time, in UTC.
         kubeconfigs: Kubeconfigs of users on this machine.
+        deprecated_apis: Also read the deprecated APIs in use, from some MB of metrics.
 
     Raises:
         OutputsError: The outputs do not describe how to reach the nodes.
     """
-    return _Status(stack, outputs, spec, commands, now, kubeconfigs).report()
+    return _Status(stack, outputs, spec, commands, now, kubeconfigs, deprecated_apis).report()
 
 
 class _Status:
@@ -75,6 +79,7 @@ class _Status:
         commands: Commands,
         now: datetime,
         kubeconfigs: Sequence[Path],
+        deprecated_apis: bool,
     ) -> None:
         self._stack = stack
         self._outputs = outputs
@@ -82,26 +87,30 @@ class _Status:
         self._commands = commands
         self._now = now
         self._kubeconfigs = kubeconfigs
+        self._reads_deprecated_apis = deprecated_apis
         self._problems: list[StatusProblem] = []
         self._notes: list[StatusProblem] = []
 
     def report(self) -> StatusReport:
         outputs, commands = self._outputs, self._commands
         reached_by = logins(outputs)
-        probes = 2 * len(outputs.nodes) + 2
+        probes = 2 * len(outputs.nodes) + 3
         with ThreadPoolExecutor(max_workers=min(MAX_PROBES, probes)) as pool:
             nodes = {name: pool.submit(read_node, commands, login, self._now) for name, login in reached_by.items()}
             vms = {
                 name: pool.submit(commands.vm_state, *where) for name, where in _virtual_machines(self._spec).items()
             }
-            node_list = version = None
+            node_list = version = deprecated_apis = None
             if outputs.kubeconfig is not None:
                 node_list = pool.submit(commands.nodes, outputs.kubeconfig)
                 version = pool.submit(commands.api_version, outputs.kubeconfig)
+                if self._reads_deprecated_apis:
+                    deprecated_apis = pool.submit(commands.deprecated_apis, outputs.kubeconfig)
             states = {name: self._answer(name, "does not answer", node) for name, node in nodes.items()}
             vm_states = {name: self._answer(name, "the state of its VM is unknown", vm) for name, vm in vms.items()}
             items = self._node_items(node_list)
             api_version = self._api_version(version)
+            self._notes += self._deprecated_apis(deprecated_apis)
         if isinstance(self._spec, str):
             self._found("configuration", f"cannot be read: {self._spec}")
         self._check_kubeconfigs()
@@ -149,6 +158,14 @@ class _Status:
             return None if probe is None else probe.result()
         except CommandError:
             return None
+
+    def _deprecated_apis(self, probe: Future[list[DeprecatedApi]] | None) -> Iterator[StatusProblem]:
+        """Yield notes, because the API server still serves these APIs."""
+        try:
+            for api in probe.result() if probe else ():
+                yield StatusProblem(API_SERVER, f"clients use {api}")
+        except CommandError as error:
+            yield StatusProblem(API_SERVER, f"the deprecated APIs in use are unknown: {error}")
 
     def _node(
         self,

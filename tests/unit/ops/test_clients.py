@@ -101,6 +101,14 @@ def test_api_version(programs: Path) -> None:
     assert Commands().api_version("kubeconfig").release == "v1.37.2"
 
 
+def test_deprecated_apis(programs: Path) -> None:
+    labels = 'group="apps",removed_release="1.38",resource="scales",subresource="",version="v1beta1"'
+    put(
+        programs, "kubectl", f"""case $* in *--raw*) echo 'apiserver_requested_deprecated_apis{{{labels}}} 1' ;; esac"""
+    )
+    assert list(map(str, Commands().deprecated_apis("kubeconfig"))) == ["apps/v1beta1 scales, which v1.38 removes"]
+
+
 def test_vm_state(programs: Path) -> None:
     put(programs, "virsh", f'echo "$LC_ALL $*" >{programs}/called; printf "shut off\\n\\n"')
     assert Commands().vm_state("qemu:///system", "hardway-node-0") == "shut off"

@@ -12,6 +12,7 @@ import pytest
 
 from host.access.ssh import Login
 from host.workspace import Workspace
+from lab.deprecated_apis import DeprecatedApi
 from lab.node.kubeconfig import embedded
 from lab.upgrade import ApiServerVersion
 from ops.clients import CommandError, Commands
@@ -74,6 +75,7 @@ class Lab(Commands):
             for name in ("node-0", "node-1")
         ]
         self.version = {"gitVersion": "v1.37.2"}
+        self.deprecated: list[DeprecatedApi] | CommandError = []
         self.vms: dict[str, str | CommandError] = dict.fromkeys(ADDRESSES, "running")
 
     def add(self, node: str, line: str) -> None:
@@ -127,6 +129,12 @@ class Lab(Commands):
         if isinstance(self.items, CommandError):
             raise self.items
         return ApiServerVersion.of(self.version)
+
+    def deprecated_apis(self, kubeconfig: str | None) -> list[DeprecatedApi]:
+        assert kubeconfig == "kubeconfig"
+        if isinstance(self.deprecated, CommandError):
+            raise self.deprecated
+        return self.deprecated
 
     def vm_state(self, libvirt_uri: str, domain: str) -> str:
         assert libvirt_uri == "qemu:///system"
@@ -247,6 +255,29 @@ def test_emulated_version_is_shown(lab: Lab, capsys: pytest.CaptureFixture[str])
     assert document(lab, capsys)["versions"]["emulated"] == "v1.36"
     assert main([], lab) == 0
     assert "API server v1.37.2, which emulates v1.36, nodes v1.37.2" in capsys.readouterr().out
+
+
+def test_deprecated_apis_are_notes_of_verbose_only(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    lab.deprecated = [DeprecatedApi(removed_minor=38, name="apps/v1beta1 scales")]
+    assert main(["--verbose"], lab) == 0
+    assert "note     API server: clients use apps/v1beta1 scales, which v1.38 removes\n" in capsys.readouterr().out
+    assert main([], lab) == 0
+    assert "v1beta1" not in capsys.readouterr().out
+
+
+def test_unknown_deprecated_apis_are_a_note(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    lab.deprecated = CommandError("forbidden")
+    assert main(["--verbose"], lab) == 0
+    assert "note     API server: the deprecated APIs in use are unknown: forbidden\n" in capsys.readouterr().out
+
+
+def test_watch_does_not_read_the_metrics(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    lab.deprecated = [DeprecatedApi(removed_minor=38, name="apps/v1beta1 scales")]
+    assert main(["--verbose", "--watch"], lab, sleep=interrupt) == 0
+    assert "v1beta1" not in capsys.readouterr().out
 
 
 def test_quiet_prints_only_problems(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
