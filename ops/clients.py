@@ -131,7 +131,7 @@ class Commands:
         Args:
             kubeconfig: Text of an administrator's kubeconfig, None if the stack has none.
         """
-        with _kubeconfig_file(kubeconfig) as file:
+        with kubeconfig_file(kubeconfig) as file:
             arguments = ["get", "--raw", METRICS_PATH, "--request-timeout", "60s"]
             return requested_apis(output(["kubectl", "--kubeconfig", file, *arguments], timeout=KUBECTL_TIMEOUT))
 

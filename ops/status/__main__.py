@@ -81,9 +81,7 @@ def _read(stack: str, commands: Commands, checkout: Path, *, deprecated_apis: bo
     outputs = read_outputs(commands, stack)
     spec = read_spec(stack, checkout, commands)
     kubeconfigs = Workspace(checkout).user_kubeconfigs(stack.rpartition("/")[2])
-    return read_status(
-        stack, outputs, spec, commands, datetime.now(UTC), kubeconfigs, deprecated_apis=deprecated_apis
-    )
+    return read_status(stack, outputs, spec, commands, datetime.now(UTC), kubeconfigs, deprecated_apis=deprecated_apis)
 
 
 def _print(report: StatusReport, *, quiet: bool, verbose: bool, clear: bool) -> None:
