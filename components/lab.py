@@ -247,7 +247,7 @@ class Lab(pulumi.ComponentResource):
 
     def _register(self, node: Node) -> pulumi.CustomResource:
         spec, services, drift = self._args.spec, self._nodes[node.name], self._args.drift
-        executor = self._administrator(node)
+        executor = spec.administrator(node)
         depends_on: list[pulumi.Resource] = [service.command for service in services.services.values()]
         if not spec.join:
             depends_on.append(self._nodes[executor.name].command("addons"))
@@ -255,17 +255,12 @@ class Lab(pulumi.ComponentResource):
             node=self._args.rendered.nodes[node.name],
             connection=self._machines[executor.name].connection,
             kubeconfig=self._kubeconfig if spec.join else None,
-            drain_limits=spec.drain,
             machine=self._machines[node.name],
             # Records of the version before have the former name.
             repair=drift.get((node.name, REGISTRATION), drift.get((node.name, "membership"), "")),
             depends_on=depends_on,
         )
         return node_registration(f"{node.name}-{REGISTRATION}", args, pulumi.ResourceOptions(parent=services))
-
-    def _administrator(self, node: Node) -> Node:
-        """Return the node that does the administrator's work for a node."""
-        return node if self._args.spec.join else self._args.spec.control_planes[0]
 
     def _drain(self, node: Node) -> Drain | None:
         """Return the drain for a change of the node's kubelet to another minor version; None if it keeps its own."""
@@ -274,7 +269,7 @@ class Lab(pulumi.ComponentResource):
             return None
         args = DrainArgs(
             node=node.name,
-            connection=self._machines[self._administrator(node).name].connection,
+            connection=self._machines[self._args.spec.administrator(node).name].connection,
             kubeconfig=self._kubeconfig if self._args.spec.join else None,
             limits=self._args.spec.drain,
         )

@@ -10,7 +10,6 @@ from components.connection import Connection, Script
 from components.machine import Machine
 from lab.node.paths import PROGRAMS
 from lab.node.render import RenderedNode
-from lab.spec import DrainLimits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +21,6 @@ class NodeRegistrationArgs:
         connection: Connection to the node that does the administrator's work: the first control plane, or the node
             itself if the lab joins a cluster.
         kubeconfig: Administrator's kubeconfig if the lab joins a cluster; secret. None if the control plane has one.
-        drain_limits: The limits when the node is drained, which it is when it leaves.
         machine: Machine of the node. When its VM is recreated, the node leaves first and joins again.
         repair: A new value registers the node again, because its labels or taints differ.
         depends_on: Resources that must exist before the node is registered.
@@ -31,7 +29,6 @@ class NodeRegistrationArgs:
     node: RenderedNode
     connection: Connection
     kubeconfig: pulumi.Output[str] | None
-    drain_limits: DrainLimits
     machine: Machine
     repair: str
     depends_on: Sequence[pulumi.Resource]
@@ -52,7 +49,7 @@ def node_registration(name: str, args: NodeRegistrationArgs, opts: pulumi.Resour
         name,
         Script(
             create=shlex.join([*program, "join", node.name, node.role, labels, taints, str(node.pod_cidr), *token_id]),
-            delete=shlex.join([*program, "leave", node.name, *args.drain_limits.arguments]),
+            delete=shlex.join([*program, "leave", node.name]),
             stdin=args.kubeconfig,
             repair=args.repair,
             outlives_machine=args.kubeconfig is not None,

@@ -27,6 +27,7 @@ class VmRollout:
         self._existing = existing
         self._places = asyncio.Semaphore(simultaneous)
         self._after = after
+        self._first: list[pulumi.CustomResource] = []
         self._turns: dict[str, asyncio.Future[bool]] = {}
         self._ends: list[asyncio.Future[None]] = []
         self._failed = ""
@@ -40,6 +41,10 @@ class VmRollout:
         turn: pulumi.Output[bool] = pulumi.Output.from_input(self._turns[vm])
         return pulumi.Output.all(value, turn).apply(lambda known: str(known[0]))
 
+    def start_after(self, command: pulumi.CustomResource) -> None:
+        """Let all turns begin only after a command has run."""
+        self._first.append(command)
+
     def end_turn(self, vm: str, domain: pulumi.CustomResource, node: Sequence[pulumi.CustomResource]) -> None:
         """End the turn of a VM: at once if it stays, else when all commands of its node have run."""
         if vm in self._turns:
@@ -48,6 +53,7 @@ class VmRollout:
     async def _wait(self) -> bool:
         if self._after:
             await asyncio.gather(*self._after._ends)
+        await asyncio.gather(*(command.id.future() for command in self._first))
         await self._places.acquire()
         failed = self._failed or (self._after and self._after._failed)
         if failed:

@@ -626,6 +626,10 @@ class Spec:
         """The nodes that run pods: all workers, and the control planes with a pod CIDR."""
         return tuple(node for node in self.nodes if node.pod_cidr)
 
+    def administrator(self, node: Node) -> Node:
+        """Return the node that does the administrator's work for a node: the node itself if the lab joins a cluster."""
+        return node if self.join else self.control_planes[0]
+
     @cached_property
     def addon_candidates(self) -> tuple[Node, ...]:
         """The nodes that can run the pods of add-ons, workers first.

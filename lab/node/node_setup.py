@@ -77,6 +77,7 @@ def node_setup(spec: Spec, node: Node) -> Service:
             **_users_and_folders(spec),
             **_network_files(spec, node),
             **_clock_files(node),
+            **_drain_files(spec, node),
         },
         binaries={**_pod_network_binaries(spec, node, layout), **_administrator_binaries(spec, node)},
         check=" && ".join(
@@ -173,6 +174,13 @@ def _clock_files(node: Node) -> dict[str, File]:
         return {}
     text = unit("clock.service", program=f"{paths.PROGRAMS}/clock run")
     return {unit_path("clock.service"): File(content=text)}
+
+
+def _drain_files(spec: Spec, node: Node) -> dict[str, File]:
+    """Return the file with the limits of a drain, on a node that drains nodes: see `lab.spec.Spec.administrator`."""
+    if node not in map(spec.administrator, spec.kubelets):
+        return {}
+    return {paths.DRAIN_LIMITS: File(content=_lines([" ".join(spec.drain.arguments)]), mode=0o644, restarts=False)}
 
 
 def _pod_network_files(spec: Spec, node: Node, layout: NodePaths) -> dict[str, File]:

@@ -187,6 +187,10 @@ ETCD_NEWCOMERS = f"{STATE}/etcd-newcomers"
 ETCD_RESTORE = f"{ETCD_CONFIGURATION}/restore.db"
 """The snapshot from which a new etcd of the first control plane is restored: see `assets/node/etcd-member`."""
 
+DRAIN_LIMITS = "/etc/kubernetes/drain-limits"
+"""The limits when a node is drained, on the node that does the administrator's work: GRACE, TIMEOUT and ACTION of
+`assets/node/node-registration`."""
+
 ETCD_KEPT = f"{STATE}/etcd-kept.db"
 """The snapshot of a recreated control plane's former etcd. It precedes the configured one, and is deleted after use."""
 
@@ -292,6 +296,7 @@ _IN_SHELL = (
     "ETCD_NEWCOMERS",
     "ETCD_RESTORE",
     "ETCD_KEPT",
+    "DRAIN_LIMITS",
     "ETCD_SNAPSHOTS",
     "ETCD_CLIENT_PORT",
     "ETCD_PEER_PORT",

@@ -1,4 +1,4 @@
-"""Nodes that come back after somebody stopped or deleted them, and that are recreated one after the other."""
+"""Nodes that come back after somebody stopped or deleted them, and that are recreated."""
 
 import json
 from typing import Any
@@ -113,19 +113,26 @@ def guarded_pod() -> list[dict[str, Any]]:
     ]
 
 
-def test_workers_return_to_a_control_plane_without_data(lab: RunningLab) -> None:
+def test_workers_return_to_a_recreated_control_plane(lab: RunningLab, monkeypatch: pytest.MonkeyPatch) -> None:
     control_planes = [{**lab.configuration["controlPlanes"][0], "disk": 11}]
     before = registered_since(lab)
     with lab.configured(controlPlanes=control_planes):
-        outcome = lab.up()
-        assert outcome.succeeded, outcome.output
-        after = registered_since(lab)
-        assert after.keys() == before.keys()
-        assert not after.items() & before.items()
-        assert ready(lab) == set(WORKERS)
-        assert all(ROLE in node(lab, name)["metadata"]["labels"] for name in WORKERS)
-        lab.wait_until_idle()
-        assert lab.planned() == {}
-        assert lab.verify() == []
-    assert lab.up().succeeded
+        recreate_control_plane(lab)
+        assert registered_since(lab) == before
+    # The configuration is the former one again, and so must the disk be.
+    monkeypatch.setenv("HARDWAY_LOSE_DATA", "yes")
+    recreate_control_plane(lab)
+    after = registered_since(lab)
+    assert after.keys() == before.keys()
+    assert not after.items() & before.items()
+
+
+def recreate_control_plane(lab: RunningLab) -> None:
+    """Bring up a configuration that recreates the control plane, and check that the lab is complete."""
+    outcome = lab.hardway("up")
+    assert outcome.succeeded, outcome.output
+    assert ready(lab) == set(WORKERS)
+    assert all(ROLE in node(lab, name)["metadata"]["labels"] for name in WORKERS)
     lab.wait_until_idle()
+    assert lab.planned() == {}
+    assert lab.verify() == []

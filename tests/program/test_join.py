@@ -106,7 +106,7 @@ def test_worker_registers_itself_and_leaves_before_its_vm(run: Program) -> None:
     assert registration.address == "10.240.0.30"
     program = "/usr/local/lib/hardway/node-registration --kubeconfig-from-stdin"
     assert registration.inputs["create"].partition(" #")[0] == f"{program} join guest-0 worker '' '' 10.200.30.0/24"
-    assert registration.inputs["delete"] == f"{program} leave guest-0 30 300 fail"
+    assert registration.inputs["delete"] == f"{program} leave guest-0"
     assert registration.deleted_with == ""
     assert {"guest-0-domain", "guest-0-kubelet", "guest-0-kube-proxy"} <= run.needed_by(registration)
     assert registration.shown["stdin"] == HIDDEN
@@ -219,7 +219,7 @@ def test_machine_and_vm_get_the_same_commands(run: Program, machine: Program) ->
 def test_machine_leaves_before_its_services_end(machine: Program) -> None:
     registration = machine.command("guest-0-registration")
     assert registration.address == "192.168.9.9"
-    assert "node-registration --kubeconfig-from-stdin leave guest-0 30" in registration.inputs["delete"]
+    assert "node-registration --kubeconfig-from-stdin leave guest-0" in registration.inputs["delete"]
     assert registration.inputs["delete"].startswith("sudo ")
     assert registration.inputs["stdin"] == machine.outputs["kubeconfig"]
     others = {command.name for command in machine.commands} - {registration.name}

@@ -16,6 +16,7 @@ from lab.node.render import services_of
 from lab.spec import Spec
 from system.files import CHECKOUT
 from tests.support.changes import spec_of
+from tests.support.payload import files
 from tests.support.program_stack import (
     MAX_CONNECTIONS_OF_A_WORKER,
     MAX_RESOURCES_OF_A_WORKER,
@@ -108,8 +109,27 @@ def test_host_routes_are_recreated_with_private_libvirt(monkeypatch: pytest.Monk
 
 def test_commands_are_deleted_with_their_vm(program: Program, dev_addresses: dict[str, str]) -> None:
     for command in program.commands:
+        if command.name == "server-etcd-data":
+            continue
         node = dev_addresses[command.address] if command.address else command.inputs["environment"]["HARDWAY_NODE"]
         assert program.resources[command.deleted_with].name == f"{node}-domain", command
+
+
+def test_data_of_etcd_is_saved_before_its_vm_is_recreated(program: Program) -> None:
+    data = program.by_identity["command:local:Command server-etcd-data"]
+    assert {program.resources[urn].name for urn in data.replace_with} == {
+        "server-disk",
+        "server-cloud-init",
+        "server-domain",
+    }
+    assert data.delete_before_replace
+    assert data.deleted_with == ""
+    assert "server-etcd-data" in program.needed_by(program.command("server-etcd"))
+
+
+def test_several_control_planes_keep_each_others_data() -> None:
+    run = record(changed(lambda values: values["controlPlanes"].append({"name": "server-2", "address": "10.240.0.11"})))
+    assert not [each.name for each in run.commands if each.name.endswith("-etcd-data")]
 
 
 def test_every_node_must_prove_its_host_key(program: Program, dev_addresses: dict[str, str]) -> None:
@@ -221,10 +241,12 @@ def test_services_survive_a_change_of_role() -> None:
     assert control_plane.other_types == {worker.type}
 
 
-def test_drain_uses_configured_limits() -> None:
+def test_administrator_has_the_configured_limits_of_a_drain() -> None:
     limits = {"drainGracePeriodSeconds": 5, "drainTimeoutSeconds": 60, "drainTimeoutAction": "continue"}
     run = record(changed(*(setting(key, value) for key, value in limits.items())))
-    assert run.command("node-0-registration").inputs["delete"].endswith("leave node-0 5 60 continue")
+    sent = files(run.command("server-node-setup").inputs["stdin"])
+    assert sent["root/etc/kubernetes/drain-limits"] == "5 60 continue\n"
+    assert run.command("node-0-registration").inputs["delete"].endswith("leave node-0")
 
 
 def test_node_leaves_before_its_vm_is_recreated(program: Program) -> None:

@@ -28,7 +28,7 @@ class Lab:
     async def add(self, rollout: VmRollout, vm: str) -> None:
         """Register a VM, whose node consists of one command."""
         pool = rollout.in_turn(vm, pulumi.Output.from_input("pool"))
-        rollout.end_turn(vm, self._resource(vm), [self._resource(f"{vm} node")])
+        rollout.end_turn(vm, self.resource(vm), [self.resource(f"{vm} node")])
         await pool.future()
         self.seen.append(vm)
 
@@ -43,7 +43,8 @@ class Lab:
     def _future(self, name: str) -> Any:
         return self._ids.setdefault(name, asyncio.get_running_loop().create_future())
 
-    def _resource(self, name: str) -> pulumi.CustomResource:
+    def resource(self, name: str) -> pulumi.CustomResource:
+        """Return a resource that exists when `finish` gives it an ID."""
         return cast(pulumi.CustomResource, SimpleNamespace(id=SimpleNamespace(future=lambda: self._future(name))))
 
 
@@ -117,6 +118,20 @@ def test_failure_stops_the_others() -> None:
         await settle()
         with pytest.raises(StoppedError, match="vm-0 was not recreated completely, so this VM is left as it is"):
             await waiting
+
+    run(test())
+
+
+def test_turns_begin_after_a_command() -> None:
+    async def test() -> None:
+        lab = Lab()
+        rollout = VmRollout(OLD, 2)
+        rollout.start_after(lab.resource("limits"))
+        await register(lab, rollout, ["vm-0", "vm-1"])
+        assert lab.seen == []
+        lab.finish("limits", "written")
+        await settle()
+        assert lab.seen == ["vm-0", "vm-1"]
 
     run(test())
 

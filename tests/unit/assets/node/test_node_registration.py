@@ -33,9 +33,8 @@ def register(
     log.touch()
     change = f'echo "$*" >>{log}; if [ "$1" = drain ]; then {drain}; fi'
     put(programs, "kubectl", f'if [ "$1" = get ]; then {answer}; else {change}; fi')
-    result = subprocess.run(
-        [str(install(programs / "node") / program), *arguments], capture_output=True, text=True, check=False, timeout=60
-    )
+    node = install(programs / "node", DRAIN_LIMITS=str(programs / "limits"))
+    result = subprocess.run([node / program, *arguments], capture_output=True, text=True, check=False, timeout=60)
     return result.returncode, log.read_text().splitlines(), result.stderr
 
 
@@ -83,7 +82,8 @@ REFUSED = (
 @pytest.mark.parametrize("verb", ["drain", "leave"])
 def test_pod_that_stays_keeps_the_node(programs: Path, verb: str) -> None:
     put(programs, "refuse", f'echo "{REFUSED[1]}" >&2; exit 1')
-    code, changes, error = register(programs, verb, "node-0", "30", "300", "fail", answer=REFUSED[0], drain="refuse")
+    limits = ["30", "300", "fail"] if verb == "drain" else []
+    code, changes, error = register(programs, verb, "node-0", *limits, answer=REFUSED[0], drain="refuse")
     assert code == 1
     assert "disruption budget" in error
     assert "node-0 was not drained within 300 s, so it was not changed." in error
@@ -92,9 +92,8 @@ def test_pod_that_stays_keeps_the_node(programs: Path, verb: str) -> None:
 
 def test_node_can_leave_although_a_pod_stays(programs: Path) -> None:
     put(programs, "refuse", f'echo "{REFUSED[1]}" >&2; exit 1')
-    code, changes, error = register(
-        programs, "leave", "node-0", "30", "300", "continue", answer=REFUSED[0], drain="refuse"
-    )
+    (programs / "limits").write_text("30 300 continue\n")
+    code, changes, error = register(programs, "leave", "node-0", answer=REFUSED[0], drain="refuse")
     assert code == 0
     assert "It is changed nevertheless." in error
     assert [change.split()[0] for change in changes] == ["annotate", "cordon", "drain", "delete"]
