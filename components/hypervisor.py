@@ -156,7 +156,14 @@ class Hypervisor(pulumi.ComponentResource):
         network = self._network.name if self._network else args.spec.network
         self.register_outputs({"network": network, "pool": self._pool.name})
 
-    def machine(self, node: Node, user_data: pulumi.Input[str], rollout: VmRollout, parent: pulumi.Resource) -> Vm:
+    def machine(
+        self,
+        node: Node,
+        user_data: pulumi.Input[str],
+        rollout: VmRollout,
+        parent: pulumi.Resource,
+        hooks: pulumi.ResourceHookBinding | None,
+    ) -> Vm:
         """Create the VM of a node.
 
         Args:
@@ -164,6 +171,7 @@ class Hypervisor(pulumi.ComponentResource):
             user_data: User-data for cloud-init; secret.
             rollout: Tells when the engine may see the VM.
             parent: Parent of the resources.
+            hooks: Hooks of the domain; None for none.
         """
         assert isinstance(node.machine, VmSize), f"{node.name} is no VM"
         pool = rollout.in_turn(vm_name(self._spec, node), self._pool.name)
@@ -179,7 +187,7 @@ class Hypervisor(pulumi.ComponentResource):
         )
         # The volume for cloud-init is a disk, because Debian's cloud kernel has no driver for a CD-ROM drive.
         disks = [disk.id, seed.id.apply(lambda key: key.partition(";")[0])]
-        return Vm(disk=disk, seed=seed, domain=self._create_domain(node, node.machine, disks, parent))
+        return Vm(disk=disk, seed=seed, domain=self._create_domain(node, node.machine, disks, parent, hooks))
 
     def _create_disk(
         self, node: Node, size: VmSize, pool: pulumi.Input[str], parent: pulumi.Resource
@@ -196,7 +204,12 @@ class Hypervisor(pulumi.ComponentResource):
         )
 
     def _create_domain(
-        self, node: Node, size: VmSize, disks: Sequence[pulumi.Input[str]], parent: pulumi.Resource
+        self,
+        node: Node,
+        size: VmSize,
+        disks: Sequence[pulumi.Input[str]],
+        parent: pulumi.Resource,
+        hooks: pulumi.ResourceHookBinding | None,
     ) -> libvirt.Domain:
         is_kvm = self._virtualization is Virtualization.KVM
         return libvirt.Domain(
@@ -232,6 +245,7 @@ class Hypervisor(pulumi.ComponentResource):
             # versions have none.
             opts=self._options(
                 parent,
+                hooks=hooks,
                 delete_before_replace=True,
                 ignore_changes=["networkInterfaces[0].addresses", "description"],
             ),

@@ -1,5 +1,6 @@
 """A whole lab: hypervisor, PKI, control planes, workers."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -24,6 +25,7 @@ from components.rollout import Rollout
 from components.stack_outputs import StackOutputsArgs, stack_outputs
 from components.vm_rollout import VmRollout
 from host.engine.drift import MACHINE_NETWORK, REGISTRATION
+from host.engine.stack import LIMIT_CHECKED_VARIABLE
 from lab.node.encryption import SERVICE as ENCRYPTION
 from lab.node.render import RenderedLab
 from lab.node.service import Artifact
@@ -82,6 +84,8 @@ class Lab(pulumi.ComponentResource):
             if args.image
             else None
         )
+        # `hardway` checks the limit by itself, for the preview as a whole.
+        self._announcement = RestartAnnouncement(None if LIMIT_CHECKED_VARIABLE in os.environ else spec.max_disruption)
         # Control planes first, because they do the administrator's work for workers.
         control_planes = VmRollout(args.vm_uuids, 1)
         workers = VmRollout(args.vm_uuids, spec.simultaneous_restarts, after=control_planes)
@@ -89,13 +93,18 @@ class Lab(pulumi.ComponentResource):
         self._machines = {
             node.node.name: Machine(
                 node.node.name,
-                MachineArgs(node=node, hypervisor=hypervisor, key=key, rollout=rollouts[node.node.role]),
+                MachineArgs(
+                    node=node,
+                    hypervisor=hypervisor,
+                    key=key,
+                    rollout=rollouts[node.node.role],
+                    hooks=self._vm_hooks(node.node),
+                ),
                 self._child,
             )
             for node in args.rendered.nodes.values()
         }
         self._kubeconfig = admin_kubeconfig(AdminKubeconfigArgs(spec=spec, pki=self._pki))
-        self._announcement = RestartAnnouncement()
         self._nodes: dict[str, NodeServices] = {}
         self._create_control_planes()
         self._create_workers()
@@ -132,6 +141,11 @@ class Lab(pulumi.ComponentResource):
         access("access", AccessArgs(outputs=outputs), self._child)
         self.outputs = outputs.to_dict()
         self.register_outputs(self.outputs)
+
+    def _vm_hooks(self, node: Node) -> pulumi.ResourceHookBinding | None:
+        """Return the hooks of a node's VM; None if it does not exist yet."""
+        exists = vm_name(self._args.spec, node) in self._args.vm_uuids
+        return self._announcement.vm_hooks(f"{node.name}-domain", node.name) if exists else None
 
     def _create_control_planes(self) -> None:
         spec, rollout = self._args.spec, Rollout("control-planes", 1)

@@ -25,12 +25,14 @@ class MachineArgs:
         hypervisor: Creates VMs; None where the lab has none.
         key: Key that VMs accept for root.
         rollout: Limits how many VMs are recreated at the same time.
+        hooks: Hooks of the VM; None for none.
     """
 
     node: RenderedNode
     hypervisor: Hypervisor | None
     key: tls.PrivateKey
     rollout: VmRollout
+    hooks: pulumi.ResourceHookBinding | None = None
 
 
 class Machine(pulumi.ComponentResource):
@@ -78,7 +80,9 @@ class Machine(pulumi.ComponentResource):
         ).apply(lambda keys: _user_data(name, node.user_data, *keys))
         assert args.hypervisor, f"{name} is a VM, and there is no hypervisor"
         self.slowdown = args.hypervisor.slowdown
-        self.vm = args.hypervisor.machine(node.node, pulumi.Output.secret(user_data), args.rollout, parent=self)
+        self.vm = args.hypervisor.machine(
+            node.node, pulumi.Output.secret(user_data), args.rollout, parent=self, hooks=args.hooks
+        )
         return NodeLogin[pulumi.Input[str]](
             address=str(node.node.address),
             key=args.key.private_key_openssh,

@@ -1,10 +1,12 @@
 """Messages in a preview and an update: which service on which node a change restarts, and why."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pulumi
 
+from lab.disruption import Disruption
 from lab.node.service import Service
 from lab.versions import minor
 
@@ -12,16 +14,45 @@ CONFIG_HASH = "configHash"
 """The input that decides whether a service restarts: see `lab.node.service.config_hash`."""
 
 
-class RestartAnnouncement:
-    """Reports which service on which node will restart, and which files, credentials or binaries are the reason."""
+class DisruptionError(Exception):
+    """A preview found a change that the limit does not allow."""
 
-    def __init__(self) -> None:
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceChange:
+    """The effect of a change of a service's inputs.
+
+    Attributes:
+        disruption: The level. A restart that depends on what the node finds counts as one.
+        effect: The effect in words, such as "will restart".
+        causes: Names of the files, credentials, binaries, images and settings that change.
+    """
+
+    disruption: Disruption
+    effect: str
+    causes: tuple[str, ...]
+
+
+class RestartAnnouncement:
+    """Reports which service on which node will restart, and which files, credentials or binaries are the reason.
+
+    With a limit, a preview fails if a change of a service or a VM is beyond it.
+    """
+
+    def __init__(self, limit: Disruption | None = None) -> None:
+        self._limit = limit
         self._services: dict[str, tuple[str, Service]] = {}
+        self._nodes: dict[str, str] = {}
         # One hook for all services, because each hook costs calls of the engine. The name of the resource
         # identifies the service.
         options = pulumi.ResourceHookOptions(on_dry_run=True)
         self._hooks = pulumi.ResourceHookBinding(
             before_update=[pulumi.ResourceHook("announce", self._announce, options)]
+        )
+        self._vm_hooks = (
+            pulumi.ResourceHookBinding(before_create=[pulumi.ResourceHook("keep-vm", self._keep_vm, options)])
+            if limit is not None and limit < Disruption.RECREATE
+            else None
         )
 
     def hooks(self, resource: str, node: str, service: Service) -> pulumi.ResourceHookBinding:
@@ -29,10 +60,27 @@ class RestartAnnouncement:
         self._services[resource] = node, service
         return self._hooks
 
+    def vm_hooks(self, resource: str, node: str) -> pulumi.ResourceHookBinding | None:
+        """Return the hooks of the named resource, which is the existing VM of a node; None if it may be recreated."""
+        self._nodes[resource] = node
+        return self._vm_hooks
+
     def _announce(self, args: pulumi.ResourceHookArgs) -> None:
-        text = describe_change(*self._services[args.name], args.old_inputs or {}, args.new_inputs or {})
-        if text and pulumi.runtime.is_dry_run():
-            pulumi.log.info(text)
+        node, service = self._services[args.name]
+        change = service_change(service, args.old_inputs or {}, args.new_inputs or {})
+        if change is None or not pulumi.runtime.is_dry_run():
+            return
+        text = _description(node, service, change)
+        if self._limit is not None and change.disruption > self._limit:
+            raise DisruptionError(self._refusal(text))
+        pulumi.log.info(text)
+
+    def _keep_vm(self, args: pulumi.ResourceHookArgs) -> None:
+        if pulumi.runtime.is_dry_run():
+            raise DisruptionError(self._refusal(f"the VM of {self._nodes[args.name]} will be recreated"))
+
+    def _refusal(self, text: str) -> str:
+        return f"hardway:maxDisruption allows at most {self._limit}, but {text}"
 
 
 def describe_change(node: str, service: Service, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
@@ -40,21 +88,36 @@ def describe_change(node: str, service: Service, old: Mapping[str, Any], new: Ma
 
     For example "kubelet on node-1 will restart: kubelet-config.yaml".
     """
-    changed = list(dict.fromkeys(_changed_inputs(old, new)))
+    change = service_change(service, old, new)
+    return _description(node, service, change) if change else ""
+
+
+def service_change(service: Service, old: Mapping[str, Any], new: Mapping[str, Any]) -> ServiceChange | None:
+    """Return the effect of a change of a service's inputs; None if nothing changed."""
+    changed = list(_changed_inputs(old, new))
+    if CONFIG_HASH in old and not changed and is_restart(service, old, new):
+        # Only the effect of a file is visible in no other input.
+        changed = [("", CONFIG_HASH)]
     if not changed:
-        return ""
+        return None
+    activation = Disruption.RELOAD if service.activation == "reload" else Disruption.RESTART
+    disruption, effect = Disruption.NONE, "will change, and nothing restarts"
     if service.unit and is_restart(service, old, new):
-        effect = "will be reloaded, and nothing restarts" if service.activation == "reload" else "will restart"
+        disruption = activation
+        effect = "will restart" if activation is Disruption.RESTART else "will be reloaded, and nothing restarts"
         if is_drain(service, old, new):
-            effect += " after the node is drained"
+            disruption, effect = Disruption.DRAIN, f"{effect} after the node is drained"
     elif ("settings", "cluster") in changed and "cluster" in old.get("settings", {}):
-        effect = "will restart if the control plane returns without its data"
+        disruption, effect = activation, "will restart if the control plane returns without its data"
     elif ("settings", "repair") in changed:
+        disruption = activation if service.unit else Disruption.NONE
         effect = "will be repaired, and restarts if a file that it reads at startup differs on the node"
-    else:
-        effect = "will change, and nothing restarts"
-    names = ", ".join(dict.fromkeys(name.rpartition("/")[2] for _, name in changed))
-    return f"{service.name} on {node} {effect}: {names}"
+    causes = tuple(dict.fromkeys(name.rpartition("/")[2] for _, name in changed))
+    return ServiceChange(disruption=disruption, effect=effect, causes=causes)
+
+
+def _description(node: str, service: Service, change: ServiceChange) -> str:
+    return f"{service.name} on {node} {change.effect}: {', '.join(change.causes)}"
 
 
 def is_restart(service: Service, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from host.workspace import short_stack_name
+from lab.disruption import LEVELS
 from system.console import Verbosity
 from system.errors import HardwayError
 
@@ -44,7 +45,7 @@ This machine:
 
 Options, the same for every command:
   --stack NAME        the stack (default: dev)
-  --json              print the result as JSON (status to etcd, explain, render)
+  --json              print the result as JSON (preview, status to etcd, explain, render)
   --quiet             print only results and problems
   --verbose           print more about each step
   --help              show this text; after a command, its own options
@@ -55,6 +56,11 @@ Before the first `up`, run `python3 -m hardway` or `make` instead of `hardway`.
 DEFAULT_STACK = "dev"
 
 _EPILOGS = {
+    "up": "With a limit (--max-disruption, or maxDisruption of the stack), `up` looks at a preview first. Exit code: 3 "
+    "if the change needs more than the limit. Nothing is changed then.",
+    "preview": "--json and --markdown print the disruption of each node and service. LEVEL is none, reload, restart, "
+    "drain, reboot or recreate. Exit code: 0 if the limit allows the change or there is none, 2 if the impact "
+    "cannot be read, 3 if the change needs more than the limit.",
     "status": "Exit code: 0 if all is well, 1 if something is not, 2 if it could not be checked.",
     "verify": "Exit code: 0 if nothing differs, 1 if something does, 2 if not everything could be checked.",
     "smoke": "Exit code: 0 if all is well, 1 if something failed, 2 if it could not be tried.",
@@ -84,7 +90,7 @@ FORWARDED = {
     "render": ("write the files of the nodes into a folder; needs no running lab", "[NODE] DIR"),
 }
 """Commands that a program of `ops` runs: description and arguments. It gets all words that are not common options."""
-WITH_JSON = tuple(FORWARDED)
+WITH_JSON = ("preview", *FORWARDED)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -126,6 +132,8 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     describes_user = options.command == "access" and (options.group, options.hours, options.output) != ([], None, None)
     if describes_user and options.user is None:
         parser.error("--group, --hours and --output are for the kubeconfig of a user; add --user NAME")
+    if options.json and getattr(options, "markdown", False):
+        parser.error("--json and --markdown exclude each other")
     quiet, verbose = getattr(options, "quiet", False), getattr(options, "verbose", False)
     if quiet and verbose:
         parser.error("--quiet and --verbose exclude each other")
@@ -153,7 +161,13 @@ def _parser() -> argparse.ArgumentParser:
 
     up = add("up", "prepare this machine, create or update the lab, show its nodes")
     up.add_argument("--smoke", action="store_true", help="try the lab out afterwards, as `hardway smoke` does")
-    add("preview", "show what `up` would change")
+    preview = add("preview", "show what `up` would change")
+    preview.add_argument("--markdown", action="store_true", help="print a summary for a pull request")
+    for command in (up, preview):
+        command.add_argument(
+            "--max-disruption", choices=LEVELS, metavar="LEVEL", help="the limit, instead of maxDisruption"
+        )
+        command.epilog = _EPILOGS[command.prog.rpartition(" ")[2]]
     add("destroy", "delete everything that the stack created: VMs, network, volumes, files on existing machines")
     access = add("access", "write the kubeconfig and the SSH configuration again; `up` does it, too")
     access.add_argument("--user", metavar="NAME", help="write a kubeconfig for this user of the cluster instead")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -21,11 +22,18 @@ NOT_CHECKED = 2
 
 
 def up(options: argparse.Namespace) -> int:
-    """Prepare the machine and bring the stack up. With `--smoke`, also test it."""
+    """Prepare the machine and bring the stack up, if the limit allows it. With `--smoke`, also test it."""
     workspace = _workspace()
-    steps = console.Steps(prepare.STEPS + Stack.UP_STEPS)
+    has_limit = _has_limit(workspace, options)
+    steps = console.Steps(prepare.STEPS + Stack.UP_STEPS + has_limit)
     prepare.prepare(workspace, options.stack, steps)
-    Stack(workspace, options.stack).up(steps)
+    stack = Stack(workspace, options.stack)
+    if has_limit:
+        with steps.step("Preview, because there is a limit"):
+            stack.select()
+            if code := _impact(workspace, options):
+                return code
+    stack.up(steps)
     if options.smoke:
         options.command = "smoke"
         return check(options)
@@ -33,11 +41,15 @@ def up(options: argparse.Namespace) -> int:
 
 
 def preview(options: argparse.Namespace) -> int:
-    """Prepare the machine and show what `up` would change."""
+    """Prepare the machine and show what `up` would change: the engine's preview, or a document about its impact."""
     workspace = _workspace()
     prepare.prepare(workspace, options.stack)
-    Stack(workspace, options.stack).preview()
-    return 0
+    stack = Stack(workspace, options.stack)
+    if options.json or options.markdown:
+        stack.select()
+        return _impact(workspace, options)
+    stack.preview()
+    return _impact(workspace, options) if _has_limit(workspace, options) else 0
 
 
 def destroy(options: argparse.Namespace) -> int:
@@ -176,21 +188,45 @@ def _lab_variables(workspace: Workspace) -> dict[str, str] | None:
     return environment.evaluate(workspace.env.read_text())
 
 
-def _module(options: argparse.Namespace) -> list[str]:
-    """Return Python's arguments for the program of `ops` that runs the command."""
+def _has_limit(workspace: Workspace, options: argparse.Namespace) -> bool:
+    """Return True if a limit may be set. `ops.preview` reads its value, because only it has a parser of YAML."""
+    if options.max_disruption:
+        return True
+    file = workspace.stack_file(options.stack)
+    return file.exists() and "maxDisruption" in file.read_text(encoding="utf-8")
+
+
+def _impact(workspace: Workspace, options: argparse.Namespace) -> int:
+    """Run `ops.preview` and return its exit code, which is not 0 if the change needs more than the limit."""
+    limit = ["--max-disruption", options.max_disruption] if options.max_disruption else []
+    markdown = ["--markdown"] if getattr(options, "markdown", False) else []
+    words = [*_module(options, "preview"), *limit, *markdown]
+    variables = environment.evaluate(workspace.env.read_text())
+    command = [str(workspace.venv / "bin/python"), *words]
+    console.detail(" ".join(command))
+    return subprocess.run(command, cwd=workspace.checkout, env=_importing(variables), check=False).returncode
+
+
+def _module(options: argparse.Namespace, program: str = "") -> list[str]:
+    """Return Python's arguments for a program of `ops`. Default: the one with the name of the command."""
     common = ["--stack", options.stack, *(["--json"] if options.json else [])]
     if options.verbosity is not console.Verbosity.NORMAL:
         common.append(f"--{options.verbosity.value}")
     # -P: modules are those of the checkout (PYTHONPATH), not those of the current folder.
-    return ["-P", "-m", f"ops.{options.command}", *common, *options.extra]
+    return ["-P", "-m", f"ops.{program or options.command}", *common, *options.extra]
+
+
+def _importing(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a program that imports the checkout's modules."""
+    path = os.pathsep.join([str(CHECKOUT), *filter(None, [variables.get("PYTHONPATH")])])
+    return {**variables, "PYTHONPATH": path}
 
 
 def _replace(command: Sequence[str | Path], variables: Mapping[str, str]) -> int:
     """Replace this process by a program that imports the checkout's modules."""
-    path = os.pathsep.join([str(CHECKOUT), *filter(None, [variables.get("PYTHONPATH")])])
     words = [str(word) for word in command]
     console.detail(" ".join(words))
     try:
-        os.execve(words[0], words, {**variables, "PYTHONPATH": path})
+        os.execve(words[0], words, _importing(variables))
     except OSError as error:
         raise HostError(f"{words[0]} cannot be run: {error.strerror}. Prepare this machine: make prepare") from None

@@ -12,6 +12,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 from lab.certificates import Certificate, PrivateKey
+from lab.disruption import Disruption
 from lab.versions import version as default_version
 
 API_PORT = 6443
@@ -551,6 +552,7 @@ class Spec:
         api_server_documents: The configured documents that the API server reads, by key, such as auditPolicy.
         max_unavailable: The number of workers that may restart a service at the same time, or a percentage of the
             workers such as "25%".
+        max_disruption: The highest level of disruption that a change may have; None for no limit.
         drain: The way in which nodes are drained.
         health_timeout: The seconds in which a service must become healthy.
         virtualization: The type of the VMs.
@@ -599,6 +601,7 @@ class Spec:
     host_routes: bool = False
     identity_from_user_data: bool = False
     join: Join | None = None
+    max_disruption: Disruption | None = None
     network: str | None = None
     pod_routes: tuple[PodRoute, ...] = ()
     emulated_version: str | None = None

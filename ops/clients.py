@@ -10,6 +10,7 @@ from typing import IO, Any
 
 from host.access.ssh import Login, known_host
 from host.access.ssh import command as ssh_command
+from host.engine.stack import LIMIT_CHECKED_VARIABLE, SKIP_VALIDATION
 from lab.deprecated_apis import METRICS_PATH, DeprecatedApi, requested_apis
 from lab.node.paths import PROGRAMS
 from lab.outputs import StackOutputs
@@ -56,6 +57,26 @@ class Commands:
     def configuration(self, stack: str) -> str:
         """Return the configuration of a stack as JSON, secrets in plain text."""
         return output(["pulumi", "config", "--stack", stack, "--json", "--show-secrets"])
+
+    def preview(self, stack: str) -> Mapping[str, Any]:
+        """Return the document of `pulumi preview --json` about a stack. The engine hides secrets in it."""
+        command = ["pulumi", "preview", "--stack", stack, "--json", "--non-interactive", SKIP_VALIDATION]
+        result = _attempt(command, environment={LIMIT_CHECKED_VARIABLE: "1"})
+        try:
+            document: Mapping[str, Any] = json.loads(result.stdout)
+        except ValueError:
+            raise _failure("pulumi", result.returncode, result.stderr) from None
+        if result.returncode != 0:
+            # The document has the errors of the program.
+            messages = [
+                str(each["message"]).strip().removeprefix("error: ")
+                for each in document.get("diagnostics", ())
+                if each["severity"] == "error"
+            ]
+            if messages:
+                raise CommandError("\n".join(messages), result.returncode)
+            raise _failure("pulumi", result.returncode, result.stderr)
+        return document
 
     def report(self, login: Login) -> str:
         """Return the report of the node's own `verify-node` program."""
@@ -193,15 +214,26 @@ def output(command: Sequence[str], *, stdin: str = "", own_session: bool = False
         CommandError: The program is missing, fails or takes too long. The reason is the last line that it printed on
             standard error. Standard output may hold secrets and is never quoted.
     """
+    result = _attempt(command, stdin=stdin, own_session=own_session, timeout=timeout)
+    if result.returncode != 0:
+        raise _failure(command[0], result.returncode, result.stderr)
+    return result.stdout
+
+
+def _attempt(
+    command: Sequence[str],
+    *,
+    stdin: str = "",
+    own_session: bool = False,
+    timeout: float = TIMEOUT,
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess[str]:
     try:
-        result = attempt(command, stdin=stdin, own_session=own_session, timeout=timeout)
+        return attempt(command, stdin=stdin, own_session=own_session, timeout=timeout, environment=environment)
     except FileNotFoundError:
         raise CommandError(f"{command[0]} is not on PATH; run `. ./.lab/env` in this shell") from None
     except subprocess.TimeoutExpired:
         raise CommandError(f"{command[0]} had no answer after {timeout:g} s") from None
-    if result.returncode != 0:
-        raise _failure(command[0], result.returncode, result.stderr)
-    return result.stdout
 
 
 @contextmanager

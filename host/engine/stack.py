@@ -27,7 +27,13 @@ from system.errors import HostError
 from system.netns import NAMESPACE_VARIABLE
 
 # The program checks the configuration and reports all errors at once. The engine stops at the first one.
-_SKIP_VALIDATION = "--skip-config-validation"
+SKIP_VALIDATION = "--skip-config-validation"
+"""The option of the engine's commands for that."""
+LIMIT_CHECKED_VARIABLE = "HARDWAY_LIMIT_CHECKED"
+"""If it is set, the Pulumi program does not compare a change with `maxDisruption`, because `hardway` does.
+
+A program can only refuse one change after the other, so its preview would not show all of them.
+"""
 _PROVIDER, _MACHINE, _COMMAND = "pulumi:providers:libvirt", "hardway:machine:Machine", "command:remote:Command"
 
 _READY_TIMEOUT = 600
@@ -84,10 +90,10 @@ class Stack:
         """
         steps = steps or Steps(self.UP_STEPS)
         with steps.step(f"Stack {self.name}"):
-            self._select()
+            self.select()
         with steps.step("pulumi up"):
             self._commands.change(
-                *("pulumi", "up", *self._stack, "--yes", "--skip-preview", "--suppress-outputs", _SKIP_VALIDATION)
+                *("pulumi", "up", *self._stack, "--yes", "--skip-preview", "--suppress-outputs", SKIP_VALIDATION)
             )
         outputs = self.write_access()
         kubeconfig = self._workspace.kubeconfig(self.name)
@@ -124,8 +130,18 @@ class Stack:
 
     def preview(self) -> None:
         """Show what `up` would change."""
-        self._select()
-        self._commands.run("pulumi", "preview", *self._stack, "--diff", _SKIP_VALIDATION)
+        self.select()
+        self._commands.run("pulumi", "preview", *self._stack, "--diff", SKIP_VALIDATION)
+
+    def select(self) -> None:
+        """Select the stack for `pulumi`, and create it if it does not exist."""
+        # Once the file has the salt, the engine does not write it again.
+        file = self._workspace.stack_file(self.name)
+        with stack_file.text_kept(file):
+            # The result of `preview --json` is on standard output.
+            self._commands.change("pulumi", "stack", "select", "--create", self.name, on_stderr=True)
+        if file.exists():
+            stack_file.tell_git(file)
 
     def destroy(self) -> None:
         """Delete everything that the stack created, and the files to reach it."""
@@ -168,14 +184,6 @@ class Stack:
     def _stack(self) -> tuple[str, str]:
         return "--stack", self.name
 
-    def _select(self) -> None:
-        # Once the file has the salt, the engine does not write it again.
-        file = self._workspace.stack_file(self.name)
-        with stack_file.text_kept(file):
-            self._commands.change("pulumi", "stack", "select", "--create", self.name)
-        if file.exists():
-            stack_file.tell_git(file)
-
 
 class _Commands:
     """The commands of `.lab/bin`, run in the checkout with the environment of `.lab/env`."""
@@ -190,7 +198,7 @@ class _Commands:
         if not workspace.env.exists():
             raise HostError(f"{workspace.env} does not exist. Prepare this machine first: make prepare")
         self._workspace = workspace
-        self._environment = environment.evaluate(workspace.env.read_text())
+        self._environment = environment.evaluate(workspace.env.read_text()) | {LIMIT_CHECKED_VARIABLE: "1"}
         if not enters:
             # Pretend to be inside already: the state can be read from everywhere.
             self._environment[NAMESPACE_VARIABLE] = str(workspace.hypervisor / MACHINE_NETWORK)
@@ -203,13 +211,18 @@ class _Commands:
         """
         self._call(command, None)
 
-    def change(self, *command: str) -> None:
+    def change(self, *command: str, on_stderr: bool = False) -> None:
         """Run a command whose output is progress. With `--quiet` it appears only if the command fails.
+
+        Args:
+            command: The command.
+            on_stderr: Print its output on standard error.
 
         Raises:
             HostError: The command fails.
         """
-        self._call(command, subprocess.PIPE if console.verbosity() is console.Verbosity.QUIET else None, progress=True)
+        is_quiet = console.verbosity() is console.Verbosity.QUIET
+        self._call(command, subprocess.PIPE if is_quiet else 2 if on_stderr else None, progress=True)
 
     def output(self, *command: str) -> str:
         """Run a command and return its standard output.

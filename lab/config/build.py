@@ -68,6 +68,7 @@ def build_spec(lab: LabValues, secrets: frozenset[str] = frozenset()) -> Spec:
         api_server_names=tuple(lab["apiServerNames"]),
         api_server_documents={key: lab[key] for key in DOCUMENTS if lab[key]},
         max_unavailable=lab["maxUnavailable"],
+        max_disruption=lab["maxDisruption"],
         drain=DrainLimits(
             grace_period=lab["drainGracePeriodSeconds"],
             timeout=lab["drainTimeoutSeconds"],

@@ -12,6 +12,7 @@ from lab.config.address_plan import ipv4_address, ipv4_network
 from lab.config.kubernetes_names import dns_label, dns_subdomain, labels, node_name, taint, taints
 from lab.config.manifests import manifest, no_project_files
 from lab.config.schema import Converter, optional
+from lab.disruption import LEVELS, Disruption
 from lab.spec import DrainTimeoutAction, PodNetwork, Virtualization
 from lab.versions import node_sources
 
@@ -192,6 +193,7 @@ CONVERTERS: Mapping[str, Converter] = {
     "certificateValidityHours": _range(2, MAX_VALIDITY_HOURS, "hours"),
     "certificateRenewalHours": _range(1, MAX_VALIDITY_HOURS, "hours"),
     "maxUnavailable": _max_unavailable,
+    "maxDisruption": optional(_one_of(LEVELS, Disruption)),
     "drainGracePeriodSeconds": _range(0, 3600, "seconds"),
     "drainTimeoutSeconds": _range(1, 86400, "seconds"),
     "drainTimeoutAction": _one_of(tuple(DrainTimeoutAction), DrainTimeoutAction),

@@ -12,6 +12,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any, Literal, NamedTuple, TypedDict
 
 from lab.certificates import Certificate, PrivateKey
+from lab.disruption import Disruption
 from lab.spec import (
     ConfiguredFile,
     DrainTimeoutAction,
@@ -197,6 +198,7 @@ class LabValues(TypedDict, total=False):
     certificateValidityHours: int
     certificateRenewalHours: int
     maxUnavailable: int | str
+    maxDisruption: Disruption | None
     drainGracePeriodSeconds: int
     drainTimeoutSeconds: int
     drainTimeoutAction: DrainTimeoutAction

@@ -538,6 +538,7 @@ KINDS: Mapping[str, Kind] = {
             "drainGracePeriodSeconds": (30, 5),
             "drainTimeoutSeconds": (300, 60),
             "drainTimeoutAction": ("fail", "continue"),
+            "maxDisruption": ("", "recreate"),
             "healthTimeoutSeconds": (300, 400),
             "certificateRenewalHours": (720, 48),
         }

@@ -26,7 +26,8 @@ MAY_IMPORT = {
     "host": ("system", "lab.versions", "lab.outputs", "toolchain"),
     "components": ("system", "lab", "toolchain", "host"),
     "ops": ("system", "lab", "toolchain", "host", "components"),
-    "hardway": ("system", "toolchain", "host"),
+    # The command line names the levels.
+    "hardway": ("system", "lab.disruption", "toolchain", "host"),
     "__main__": ("system", "lab", "host", "components"),
     # The benchmark measures the program, and the lab of the end-to-end tests.
     "dev": ("system", "lab", "toolchain", "host", "components", "tests.support"),
