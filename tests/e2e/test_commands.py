@@ -1,4 +1,4 @@
-"""The commands that show a lab: status, probe, render and explain; and the one that gives a user access."""
+"""The commands that show a lab or a change, and the one that gives a user access."""
 
 import hashlib
 import json
@@ -105,3 +105,28 @@ def test_user_has_the_rights_of_its_group(lab: RunningLab, viewers: str, tmp_pat
     assert refused.returncode != 0
     assert 'User "alice" cannot list resource "secrets"' in refused.stderr
     assert "hardway-access" not in lab.kubectl("get", "certificatesigningrequests", "--output=name")
+
+
+def test_a_change_beyond_the_limit_is_refused(lab: RunningLab) -> None:
+    before = lab.invocations()
+    with lab.configured(maxDisruption="reload", kubelet={"maxPods": 64}):
+        preview = lab.hardway("preview", "--json")
+        assert preview.exit_code == 3, preview.output
+        document = json.loads(preview.stdout)
+        assert (document["disruption"], document["maxDisruption"]) == ("restart", "reload")
+        assert {(each["node"], each["service"]) for each in document["beyond"]} == {
+            (node, "kubelet") for node in WORKERS
+        }
+        for command in ("preview", "up"):
+            refused = lab.hardway(command)
+            assert refused.exit_code == 3, refused.output
+            for node in WORKERS:
+                assert f"kubelet on {node}: restart (kubelet-config.yaml)" in refused.stderr
+        plain = lab.run("pulumi", "preview", "--stack", lab.stack, "--non-interactive", check=False)
+        assert plain.returncode != 0
+        assert "hardway:maxDisruption allows at most reload" in plain.stdout + plain.stderr
+        allowed = lab.hardway("preview", "--markdown", "--max-disruption", "restart")
+        assert allowed.exit_code == 0, allowed.output
+        assert "| kubelet | node-0, node-1 | restart | kubelet-config.yaml |" in allowed.stdout
+    assert lab.invocations() == before
+    assert lab.planned() == {}

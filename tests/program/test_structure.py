@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from components.hypervisor import vm_name
+from host.engine.stack import LIMIT_CHECKED_VARIABLE
 from host.machine import tsc
 from lab.node.render import services_of
 from lab.spec import Spec
@@ -402,3 +403,20 @@ def test_pod_traffic_stays_in_a_private_network(monkeypatch: pytest.MonkeyPatch,
     ranges = "10.240.0.1 10.240.0.0/24 10.200.0.0/16 10.32.0.0/24"
     assert traffic.inputs["create"] == f"{program} keep hardway-hardway {ranges}"
     assert traffic.inputs["delete"] == f"{program} release hardway-hardway"
+
+
+def protected_vms(run: Program) -> set[str]:
+    """Return the names of the domains that a preview refuses to recreate."""
+    return {domain.name for domain in run.of_type(DOMAIN) if "keep-vm" in domain.hooks}
+
+
+@pytest.mark.parametrize(("limit", "protected"), [("", set()), ("reboot", {"node-1-domain"}), ("recreate", set())])
+def test_a_limit_protects_existing_vms(limit: str, protected: set[str]) -> None:
+    run = record(changed(setting("maxDisruption", limit)), vm_uuids={"hardway-node-1": "uuid"})
+    assert protected_vms(run) == protected
+
+
+def test_hardway_compares_with_the_limit_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(LIMIT_CHECKED_VARIABLE, "1")
+    run = record(changed(setting("maxDisruption", "none")), vm_uuids={"hardway-node-1": "uuid"})
+    assert protected_vms(run) == set()

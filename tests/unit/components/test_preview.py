@@ -1,11 +1,21 @@
 """Descriptions of a change in a preview."""
 
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pulumi
 import pytest
 
-from components.preview import CONFIG_HASH, describe_change
+from components.preview import (
+    CONFIG_HASH,
+    DisruptionError,
+    RestartAnnouncement,
+    ServiceChange,
+    describe_change,
+    service_change,
+)
+from lab.disruption import Disruption
 from lab.node.service import Binary, Credential, File, Image, Part, Service
 
 CONFIGURATION, WATCHED = "/var/lib/kubelet/kubelet-config.yaml", "/var/lib/kubelet/watched.yaml"
@@ -163,3 +173,101 @@ def test_another_minor_version_announces_a_drain() -> None:
     new = changed("binaries", PROGRAM, "v1.36.3 SHA256:ee") | {CONFIG_HASH: "new"}
     expected = "kubelet on node-1 will restart after the node is drained: kubelet"
     assert describe_change("node-1", KUBELET, OLD, new) == expected
+
+
+def test_a_new_effect_of_a_file_is_a_restart() -> None:
+    assert describe_change("node-1", KUBELET, OLD, OLD | {CONFIG_HASH: "new"}) == (
+        "kubelet on node-1 will restart: configHash"
+    )
+
+
+RELOADED = replace(KUBELET, activation="reload")
+READ_BY_OTHERS = replace(KUBELET, unit=None)
+CHANGED_FILE = changed("files", CONFIGURATION, "maxPods: 50\n") | {CONFIG_HASH: "new"}
+NEW_CLUSTER = OLD | {"settings": {"repair": "", "cluster": pulumi.runtime.rpc.UNKNOWN}}
+
+LEVELS: dict[str, tuple[Service, dict[str, Any], Disruption]] = {
+    "image": (KUBELET, OTHERS["image"][0] | {CONFIG_HASH: "old"}, Disruption.NONE),
+    "file of others": (READ_BY_OTHERS, CHANGED_FILE, Disruption.NONE),
+    "file that is reloaded": (RELOADED, CHANGED_FILE, Disruption.RELOAD),
+    "file": (KUBELET, CHANGED_FILE, Disruption.RESTART),
+    "patch version": (KUBELET, RESTARTS["changed binary"][0] | {CONFIG_HASH: "new"}, Disruption.RESTART),
+    "repair": (KUBELET, changed("settings", "repair", "1") | {CONFIG_HASH: "old"}, Disruption.RESTART),
+    "perhaps another cluster": (KUBELET, NEW_CLUSTER, Disruption.RESTART),
+    "minor version": (
+        KUBELET,
+        changed("binaries", PROGRAM, "v1.36.3 SHA256:ee") | {CONFIG_HASH: "new"},
+        Disruption.DRAIN,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LEVELS)
+def test_level_of_a_change(name: str) -> None:
+    service, new, expected = LEVELS[name]
+    old = OLD | {"settings": {"repair": "", "cluster": "a"}} if "cluster" in new["settings"] else OLD
+    change = service_change(service, old, new)
+    assert isinstance(change, ServiceChange)
+    assert change.disruption is expected
+
+
+def test_no_change_has_no_level() -> None:
+    assert service_change(KUBELET, OLD, dict(OLD)) is None
+
+
+@pytest.fixture
+def hooks(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The functions of the hooks that the program registers, by name."""
+    registered: dict[str, Any] = {}
+
+    def register(name: str, callback: Any, _: Any) -> str:
+        registered[name] = callback
+        return name
+
+    monkeypatch.setattr(pulumi, "ResourceHook", register)
+    monkeypatch.setattr(pulumi, "ResourceHookBinding", lambda **kinds: kinds)
+    monkeypatch.setattr(pulumi.runtime, "is_dry_run", lambda: True)
+    monkeypatch.setattr(pulumi.log, "info", lambda text: registered.setdefault("messages", []).append(text))
+    return registered
+
+
+def args(name: str, old: dict[str, Any] | None = None, new: dict[str, Any] | None = None) -> Any:
+    """Return the arguments of a hook."""
+    return SimpleNamespace(name=name, old_inputs=old, new_inputs=new)
+
+
+def test_a_preview_refuses_a_service_beyond_the_limit(hooks: dict[str, Any]) -> None:
+    RestartAnnouncement(Disruption.RELOAD).hooks("node-1-kubelet", "node-1", KUBELET)
+    expected = "hardway:maxDisruption allows at most reload, but kubelet on node-1 will restart: kubelet-config.yaml"
+    with pytest.raises(DisruptionError) as error:
+        hooks["announce"](args("node-1-kubelet", OLD, CHANGED_FILE))
+    assert str(error.value) == expected
+
+
+@pytest.mark.parametrize("limit", [None, Disruption.RESTART, Disruption.RECREATE])
+def test_a_preview_announces_a_service_within_the_limit(limit: Disruption | None, hooks: dict[str, Any]) -> None:
+    RestartAnnouncement(limit).hooks("node-1-kubelet", "node-1", KUBELET)
+    hooks["announce"](args("node-1-kubelet", OLD, CHANGED_FILE))
+    assert hooks["messages"] == ["kubelet on node-1 will restart: kubelet-config.yaml"]
+
+
+def test_a_preview_refuses_a_new_vm_beyond_the_limit(hooks: dict[str, Any]) -> None:
+    bound: Any = RestartAnnouncement(Disruption.REBOOT).vm_hooks("node-1-domain", "node-1")
+    assert bound == {"before_create": ["keep-vm"]}
+    with pytest.raises(DisruptionError, match=r"at most reboot, but the VM of node-1 will be recreated$"):
+        hooks["keep-vm"](args("node-1-domain"))
+
+
+@pytest.mark.parametrize("limit", [None, Disruption.RECREATE])
+def test_a_limit_that_allows_new_vms_needs_no_hook(limit: Disruption | None, hooks: dict[str, Any]) -> None:
+    assert RestartAnnouncement(limit).vm_hooks("node-1-domain", "node-1") is None
+    assert "keep-vm" not in hooks
+
+
+def test_an_update_is_not_refused(hooks: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    announcement = RestartAnnouncement(Disruption.NONE)
+    announcement.hooks("node-1-kubelet", "node-1", KUBELET)
+    announcement.vm_hooks("node-1-domain", "node-1")
+    monkeypatch.setattr(pulumi.runtime, "is_dry_run", lambda: False)
+    hooks["announce"](args("node-1-kubelet", OLD, CHANGED_FILE))
+    hooks["keep-vm"](args("node-1-domain"))

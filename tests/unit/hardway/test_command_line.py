@@ -65,7 +65,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     for name in ("prepare", "clean"):
         monkeypatch.setattr(prepare, name, lambda _, *rest, name=name: calls.append(" ".join([name, *rest[:1]])))
     monkeypatch.setattr(Stack, "__init__", lambda self, _, name: setattr(self, "name", name))
-    for name in ("up", "preview", "destroy", "write_access"):
+    for name in ("up", "preview", "destroy", "write_access", "select"):
         monkeypatch.setattr(Stack, name, lambda self, *_, name=name: calls.append(f"{name} {self.name}"))
 
     def toolchain(words: Sequence[str]) -> int:
@@ -149,6 +149,8 @@ def test_json_is_refused_without_a_json_output(command: str, capsys: pytest.Capt
     [
         (["up", "--stack", "organization/other/dev"], "another organization or project"),
         (["up", "--quiet", "--verbose"], "exclude each other"),
+        (["preview", "--json", "--markdown"], "exclude each other"),
+        (["up", "--max-disruption", "low"], "invalid choice: 'low' (choose from"),
         (["--quiet", "up", "--verbose"], "exclude each other"),
         (["up", "--unknown"], "unrecognized arguments: --unknown"),
         (["nonsense"], "there is no command nonsense; `hardway --help` lists the commands"),
@@ -220,6 +222,40 @@ def test_checks_need_a_prepared_machine(command: str, workspace: Workspace, caps
     workspace.env.unlink()
     assert main([command, "--quiet"]) == 2
     assert f"{workspace.env} does not exist. Bring the lab up first: make up" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--json", "--markdown"])
+def test_documents_of_a_preview_need_no_engine_output(
+    option: str, workspace: Workspace, calls: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["preview", option, "--max-disruption", "drain"]) == 7
+    assert calls == ["prepare dev", "select dev"]
+    words, folder, path, _ = capfd.readouterr().out.splitlines()
+    expected = ["-P -m ops.preview --stack dev", option, "--max-disruption drain"]
+    assert set(words.split()) == set(" ".join(expected).split())
+    assert (folder, path) == (str(workspace.checkout), str(CHECKOUT))
+
+
+@pytest.mark.parametrize("words", [["--max-disruption", "drain"], []])
+def test_a_limit_is_checked_before_anything_changes(words: list[str], workspace: Workspace, calls: list[str]) -> None:
+    if not words:
+        workspace.stack_file("dev").write_text("config:\n  hardway:maxDisruption: drain\n")
+    assert main(["up", *words]) == 7
+    assert calls == ["prepare dev", "select dev"]
+    assert main(["preview", *words]) == 7
+    assert calls[2:] == ["prepare dev", "preview dev"]
+
+
+def test_up_goes_on_within_the_limit(workspace: Workspace, calls: list[str]) -> None:
+    put(workspace.venv / "bin", "python", "exit 0")
+    assert main(["up", "--max-disruption", "drain"]) == 0
+    assert calls == ["prepare dev", "select dev", "up dev"]
+
+
+def test_without_a_limit_no_impact_is_read(workspace: Workspace, calls: list[str]) -> None:
+    workspace.stack_file("dev").write_text("config:\n  hardway:maxUnavailable: 2\n")
+    assert main(["up"]) == main(["preview"]) == 0
+    assert calls == ["prepare dev", "up dev", "prepare dev", "preview dev"]
 
 
 @pytest.mark.usefixtures("workspace", "calls")

@@ -1,5 +1,6 @@
 """The command lines of pulumi, kubectl, ssh and virsh, and the errors after their failures."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,26 @@ def test_missing_virsh_is_named(programs: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("PATH", str(programs))
     with pytest.raises(CommandError, match=r"^virsh is not on PATH$"):
         Commands().vm_state("qemu:///system", "hardway-node-0")
+
+
+def test_preview_leaves_the_limit_to_the_caller(programs: Path) -> None:
+    put(programs, "pulumi", 'echo "{\\"steps\\": [\\"$HARDWAY_LIMIT_CHECKED $*\\"]}"')
+    [called] = Commands().preview("dev")["steps"]
+    assert called == "1 preview --stack dev --json --non-interactive --skip-config-validation"
+
+
+def test_errors_of_a_preview_are_those_in_its_document(programs: Path) -> None:
+    messages = [
+        {"severity": "info", "message": "kubelet on node-1 will restart"},
+        {"severity": "error", "message": "error: hardway:maxPods is an unknown key\n"},
+    ]
+    (programs / "document").write_text(json.dumps({"steps": [], "diagnostics": messages}))
+    put(programs, "pulumi", f"cat {programs}/document; exit 255")
+    with pytest.raises(CommandError, match=r"^hardway:maxPods is an unknown key$"):
+        Commands().preview("dev")
+
+
+def test_reason_without_a_document_is_the_last_line(programs: Path) -> None:
+    put(programs, "pulumi", "echo \"error: no stack named 'dev' found\" >&2; exit 255")
+    with pytest.raises(CommandError, match=r"^no stack named 'dev' found$"):
+        Commands().preview("dev")

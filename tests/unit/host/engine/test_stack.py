@@ -174,6 +174,14 @@ def test_an_interrupted_run_waits_for_the_engine(tmp_path: Path, number: signal.
         assert process.wait() != 0
 
 
+def test_a_preview_leaves_the_limit_to_its_caller(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    engine = '#!/bin/sh\necho "$1: $HARDWAY_LIMIT_CHECKED"\n'
+    Stack(prepared(tmp_path, engine), "dev").preview()
+    printed = capfd.readouterr()
+    assert printed.out == "preview: 1\n"
+    assert "stack: 1\n" in printed.err
+
+
 @pytest.mark.parametrize("exit_code", [0, 4])
 def test_quiet_shows_progress_only_on_failure(
     exit_code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]

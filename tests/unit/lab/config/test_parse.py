@@ -18,6 +18,7 @@ from lab.config.overrides import PROTECTED_FIELDS, PROTECTED_FLAGS
 from lab.config.parse import ConfigurationError, load, parse
 from lab.config.problems import OMITTED
 from lab.config.values import FlagsKey, OverrideKey
+from lab.disruption import Disruption
 from lab.node.node_setup import claim
 from lab.node.render import services_of
 from lab.spec import Folder, PodNetwork, Role, Spec, SystemUser, Taint, TaintEffect, Virtualization, VmSize
@@ -416,6 +417,7 @@ REFUSED = {
         {"drainGracePeriodSeconds": -1}, "drainGracePeriodSeconds", "from 0 to 3600 seconds"
     ),
     "no drain timeout": Refused({"drainTimeoutSeconds": 0}, "drainTimeoutSeconds", "from 1 to 86400 seconds"),
+    "other level of disruption": Refused({"maxDisruption": "low"}, "maxDisruption", "one of none, reload, restart"),
     "other drain action": Refused({"drainTimeoutAction": "stop"}, "drainTimeoutAction", "one of fail, continue"),
     "short health timeout": Refused({"healthTimeoutSeconds": 9}, "healthTimeoutSeconds", "from 10 to 3600 seconds"),
     "long health timeout": Refused({"healthTimeoutSeconds": 3601}, "healthTimeoutSeconds", "from 10 to 3600 seconds"),
@@ -763,6 +765,8 @@ ACCEPTED: dict[str, tuple[Values, Callable[[Spec], object], object]] = {
         lambda spec: len(spec.workers[1].taints),
         2,
     ),
+    "level of disruption": ({"maxDisruption": "drain"}, lambda spec: spec.max_disruption, Disruption.DRAIN),
+    "no limit of disruption": ({"maxDisruption": ""}, lambda spec: spec.max_disruption, None),
     "number of workers at a time": ({"maxUnavailable": 3}, lambda spec: spec.max_unavailable, 3),
     "percentage of workers at a time": ({"maxUnavailable": "100%"}, lambda spec: spec.simultaneous_restarts, 2),
     "flags of every kind": (
