@@ -32,6 +32,7 @@ from lab.node.service import Artifact
 from lab.pki import KUBE_NETWORK_POLICIES
 from lab.spec import Node, Role, Spec
 from lab.versions import minor
+from system.netns import is_inside
 from toolchain.vm_image import VmImage
 
 Resources = Sequence[pulumi.Resource]
@@ -126,7 +127,8 @@ class Lab(pulumi.ComponentResource):
         repair = args.drift.get(MACHINE_NETWORK, "")
         if domains:
             pod_traffic(f"{name}-pod-traffic", PodTrafficArgs(spec=spec, repair=repair), with_network)
-        if spec.host_routes:
+        # Nothing else uses the network of a private libvirt, so the routes are not in anybody's way.
+        if spec.host_routes or (domains and is_inside() and not spec.network):
             host_routes(f"{name}-host-routes", HostRoutesArgs(spec=spec, repair=repair), with_network)
         outputs = stack_outputs(
             StackOutputsArgs(

@@ -52,7 +52,7 @@ def pod_traffic(name: str, args: PodTrafficArgs, opts: pulumi.ResourceOptions) -
     ranges = (networks.gateway, networks.network_cidr, networks.cluster_cidr, networks.service_cidr)
     return local.run(
         name,
-        create=shlex.join([program, "keep", table, *map(str, ranges)]),
+        create=shlex.join([program, "keep", table, *map(str, ranges), *(["own"] if is_inside() else [])]),
         delete=shlex.join([program, "release", table]),
         environment={"HARDWAY_BOOT": namespace_start()} | ({"HARDWAY_REPAIR": args.repair} if args.repair else {}),
         opts=opts,
