@@ -50,6 +50,8 @@ mount --rbind /proc proc
 mount --rbind /dev dev
 mount -t tmpfs tmpfs test
 cp /etc/passwd /etc/group etc
+mkdir etc/alternatives
+cp --no-dereference /etc/alternatives/awk etc/alternatives
 cd /
 exec chroot "$1" sh -c 'echo ready; exec cat'
 """
@@ -98,7 +100,7 @@ class Sandbox:
         for name in INTERRUPTIBLE_PROGRAMS:
             (self.root / "test/bin" / name).symlink_to("/test/moment")
         self._program("sleep", "exec /usr/bin/sleep 0.01")
-        self._program("journalctl", "cat /test/journal")
+        self._program("journalctl", 'exec /test/journalctl "$@"')
         (self.root / "test/calls").write_text("0\n")
 
     def close(self) -> None:
