@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pulumi
 import pulumi_command as command
@@ -49,6 +50,8 @@ class Script:
         delete: Runs when the command leaves the program.
         stdin: Standard input of all three. The only way for secrets to a node.
         repair: A new value runs `create` again.
+        state: Identifies the settings of the state that the script keeps on the node, so that a hook can tell from the
+            inputs of the command that they change: see `state_changes`.
         after: Command that runs before this one. When it is recreated, `create` runs again.
         outlives_machine: The result is not on the machine. The engine then runs `delete` before it deletes the
             machine, and another machine in the same place changes nothing.
@@ -59,6 +62,7 @@ class Script:
     delete: str | None = None
     stdin: pulumi.Input[str] | None = None
     repair: str = ""
+    state: pulumi.Input[str] = ""
     after: pulumi.CustomResource | None = None
     outlives_machine: bool = False
 
@@ -80,6 +84,15 @@ class ConnectionArgs:
     machine: pulumi.CustomResource | None = None
     claim: Sequence[str] = ()
     packages: Sequence[str] = ()
+
+
+_STATE = " # state "
+
+
+def state_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Return True if a change of a command's inputs changes the state that its script keeps on the node."""
+    before, after = (str(inputs.get("create")).partition(_STATE)[2].partition(" ")[0] for inputs in (old, new))
+    return before != after
 
 
 class ScriptError(Exception):
@@ -206,7 +219,9 @@ class Connection:
 
         That is for a repair, after the command that it follows, and for a new VM, whose disk may be empty.
         """
-        marked = f"{create} # {script.repair}" if script.repair else create
+        marked: pulumi.Input[str] = f"{create} # {script.repair}" if script.repair else create
+        if script.state:
+            marked = pulumi.Output.concat(marked, _STATE, script.state)
         marks = {" # after ": script.after, " # VM ": self._args.machine}
         parts = [part for sign, resource in marks.items() if resource for part in (sign, resource.id)]
         return pulumi.Output.concat(marked, *parts) if parts else marked

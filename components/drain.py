@@ -1,11 +1,13 @@
 """Draining a node before a change that its pods do not survive."""
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pulumi
 
-from components.connection import Connection
+from components.connection import Connection, state_changes
 from lab.node.paths import PROGRAMS
 from lab.spec import DrainLimits
 
@@ -19,32 +21,47 @@ class DrainArgs:
         connection: Connection to the node that does the administrator's work: see `NodeRegistrationArgs`.
         kubeconfig: Administrator's kubeconfig if the lab joins a cluster; secret. None if the control plane has one.
         limits: The limits.
+        is_new_minor_version: The node's kubelet gets another minor version.
     """
 
     node: str
     connection: Connection
     kubeconfig: pulumi.Output[str] | None
     limits: DrainLimits
+    is_new_minor_version: bool
 
 
 class Drain:
     """Moves the pods of a node away during a change, and lets pods run there again afterwards.
 
-    The kubelet's documentation asks for it before a new minor version:
-    https://kubernetes.io/releases/version-skew-policy/#kubelet. If the program is interrupted in between, an
+    The kubelet's documentation asks for it before a new minor version, see
+    https://kubernetes.io/releases/version-skew-policy/#kubelet, and before other settings of how the kubelet assigns
+    CPUs and memory: see `lab.node.worker`. If the program is interrupted in between, an
     annotation of the Node makes the next run finish: see `components.outage`.
     """
 
     def __init__(self, args: DrainArgs) -> None:
         self._args = args
+        self._begun = False
 
-    async def begin(self) -> None:
-        """Drain the node.
+    async def begin(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+        """Drain the node, if its pods do not survive the change.
+
+        Args:
+            old: The former inputs of the command that changes the kubelet.
+            new: The new ones.
 
         Raises:
             ScriptError: A pod did not end in time. Pods may run on the node again.
         """
-        pulumi.log.info(f"{self._args.node} is drained before its kubelet gets another minor version")
+        if self._args.is_new_minor_version:
+            reason = "gets another minor version"
+        elif state_changes(old, new):
+            reason = "assigns CPUs or memory under other settings"
+        else:
+            return
+        pulumi.log.info(f"{self._args.node} is drained before its kubelet {reason}")
+        self._begun = True
         await self._run("drain", *self._args.limits.arguments)
 
     async def end(self) -> None:
@@ -53,7 +70,8 @@ class Drain:
         Raises:
             ScriptError: The API server does not answer.
         """
-        await self._run("uncordon")
+        if self._begun:
+            await self._run("uncordon")
 
     async def _run(self, verb: str, *arguments: str) -> None:
         from_stdin = ["--kubeconfig-from-stdin"] if self._args.kubeconfig is not None else []

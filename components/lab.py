@@ -279,14 +279,15 @@ class Lab(pulumi.ComponentResource):
         return node_registration(f"{node.name}-{REGISTRATION}", args, pulumi.ResourceOptions(parent=services))
 
     def _drain(self, node: Node) -> Drain | None:
-        """Return the drain for a change of the node's kubelet to another minor version; None if it keeps its own."""
-        running = self._args.kubelet_versions.get(node.name)
-        if running is None or self._kubeconfig is None or minor(running) == minor(node.kubernetes_version):
+        """Return the drain for a change of the node's kubelet; None if the lab does not administer the cluster."""
+        if self._kubeconfig is None:
             return None
+        running = self._args.kubelet_versions.get(node.name)
         args = DrainArgs(
             node=node.name,
             connection=self._machines[self._args.spec.administrator(node).name].connection,
             kubeconfig=self._kubeconfig if self._args.spec.join else None,
             limits=self._args.spec.drain,
+            is_new_minor_version=running is not None and minor(running) != minor(node.kubernetes_version),
         )
         return Drain(args)

@@ -31,7 +31,7 @@ class NodeArgs:
         health_timeout: Seconds within which a service must be healthy.
         announcement: Reports in a preview what a change of a service does.
         rollout: Limits how many nodes restart a service at a time; None for no limit.
-        drain: Drains the node while its kubelet changes; None if the pods stay.
+        drain: Drains the node during a change of its kubelet that its pods do not survive; None if they always stay.
         waits_for: Service name to resources on other nodes that must exist before the service is applied.
         etcd_membership: Membership of the node's etcd; None for a worker.
         cluster: ID of the etcd cluster; None on the first control plane, which finds it out, and if the lab joins a

@@ -14,6 +14,10 @@ CONFIG_HASH = "configHash"
 """The input that decides whether a service restarts: see `lab.node.service.config_hash`."""
 
 
+STATE_FILES = "stateFiles"
+"""The input with the settings under which the service writes its state files: see `lab.node.service.Service`."""
+
+
 class DisruptionError(Exception):
     """A preview found a change that the limit does not allow."""
 
@@ -41,7 +45,7 @@ class RestartAnnouncement:
 
     def __init__(self, limit: Disruption | None = None) -> None:
         self._limit = limit
-        self._services: dict[str, tuple[str, Service]] = {}
+        self._services: dict[str, tuple[str, Service, bool]] = {}
         self._nodes: dict[str, str] = {}
         # One hook for all services, because each hook costs calls of the engine. The name of the resource
         # identifies the service.
@@ -55,9 +59,16 @@ class RestartAnnouncement:
             else None
         )
 
-    def hooks(self, resource: str, node: str, service: Service) -> pulumi.ResourceHookBinding:
-        """Return the hooks that announce a change of the named resource, whose inputs describe the service."""
-        self._services[resource] = node, service
+    def hooks(self, resource: str, node: str, service: Service, *, drains: bool) -> pulumi.ResourceHookBinding:
+        """Return the hooks that announce a change of the named resource, whose inputs describe the service.
+
+        Args:
+            resource: Name of the resource.
+            node: Name of the node.
+            service: The service.
+            drains: The node is drained before a change that asks for it.
+        """
+        self._services[resource] = node, service, drains
         return self._hooks
 
     def vm_hooks(self, resource: str, node: str) -> pulumi.ResourceHookBinding | None:
@@ -66,8 +77,8 @@ class RestartAnnouncement:
         return self._vm_hooks
 
     def _announce(self, args: pulumi.ResourceHookArgs) -> None:
-        node, service = self._services[args.name]
-        change = service_change(service, args.old_inputs or {}, args.new_inputs or {})
+        node, service, drains = self._services[args.name]
+        change = service_change(service, args.old_inputs or {}, args.new_inputs or {}, drains=drains)
         if change is None or not pulumi.runtime.is_dry_run():
             return
         text = _description(node, service, change)
@@ -83,17 +94,28 @@ class RestartAnnouncement:
         return f"hardway:maxDisruption allows at most {self._limit}, but {text}"
 
 
-def describe_change(node: str, service: Service, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+def describe_change(
+    node: str, service: Service, old: Mapping[str, Any], new: Mapping[str, Any], *, drains: bool = True
+) -> str:
     """Describe the effect of a change of a service's inputs; empty if nothing changed.
 
     For example "kubelet on node-1 will restart: kubelet-config.yaml".
     """
-    change = service_change(service, old, new)
+    change = service_change(service, old, new, drains=drains)
     return _description(node, service, change) if change else ""
 
 
-def service_change(service: Service, old: Mapping[str, Any], new: Mapping[str, Any]) -> ServiceChange | None:
-    """Return the effect of a change of a service's inputs; None if nothing changed."""
+def service_change(
+    service: Service, old: Mapping[str, Any], new: Mapping[str, Any], *, drains: bool = True
+) -> ServiceChange | None:
+    """Return the effect of a change of a service's inputs; None if nothing changed.
+
+    Args:
+        service: The service.
+        old: Inputs before the change.
+        new: Inputs after it.
+        drains: The node is drained before a change that asks for it.
+    """
     changed = list(_changed_inputs(old, new))
     if CONFIG_HASH in old and not changed and is_restart(service, old, new):
         # Only the effect of a file is visible in no other input.
@@ -105,7 +127,7 @@ def service_change(service: Service, old: Mapping[str, Any], new: Mapping[str, A
     if service.unit and is_restart(service, old, new):
         disruption = activation
         effect = "will restart" if activation is Disruption.RESTART else "will be reloaded, and nothing restarts"
-        if is_drain(service, old, new):
+        if drains and is_drain(service, old, new):
             disruption, effect = Disruption.DRAIN, f"{effect} after the node is drained"
     elif ("settings", "cluster") in changed and "cluster" in old.get("settings", {}):
         disruption, effect = activation, "will restart if the control plane returns without its data"
@@ -136,7 +158,9 @@ def is_restart(service: Service, old: Mapping[str, Any], new: Mapping[str, Any])
 
 
 def is_drain(service: Service, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Return True if a change gives the kubelet another minor version, before which its node is drained."""
+    """Return True if a change asks for a drained node: see `components.drain`."""
+    if old.get(STATE_FILES) != new.get(STATE_FILES):
+        return True
     for path, binary in service.binaries.items():
         if binary.name == "kubelet":
             versions = [inputs.get("binaries", {}).get(path, "").partition(" ")[0] for inputs in (old, new)]

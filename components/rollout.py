@@ -56,7 +56,7 @@ class Rollout:
             resource: Name of the resource.
             node: Name of the node.
             service: Name of the service.
-            drain: Drains the node during the change; None if the pods stay.
+            drain: Drains the node during a change that its pods do not survive; None if the pods always stay.
         """
         self._changes[resource] = _Change(node, service, drain)
         return self._hooks
@@ -69,7 +69,7 @@ class Rollout:
             raise StoppedError(f"{self._failed} failed, so {change} is left as it is")
         if change.drain:
             try:
-                await change.drain.begin()
+                await change.drain.begin(args.old_inputs or {}, args.new_inputs or {})
             except ScriptError as error:
                 self._fail(change)
                 raise StoppedError(f"{change} is left as it is, because the node was not drained: {error}") from None

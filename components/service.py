@@ -1,6 +1,6 @@
 """A service on a node: the same mechanism for containerd, kubelet, kube-proxy, etcd and all others."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ from components.archive import Link, Packed, archive
 from components.connection import Connection, Script
 from components.drain import Drain
 from components.pki import Pki
-from components.preview import CONFIG_HASH, RestartAnnouncement
+from components.preview import CONFIG_HASH, STATE_FILES, RestartAnnouncement
 from components.rollout import Rollout
 from lab.node.paths import PROGRAMS, STORE
 from lab.node.service import (
@@ -24,7 +24,7 @@ from lab.node.service import (
     digest,
     manifest,
 )
-from lab.secrets import hidden_texts, keyed_fingerprint
+from lab.secrets import hidden_texts, keyed_fingerprint, occurs_in
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class NodeServiceArgs:
         timeout: Seconds within which the service must be healthy.
         announcement: Reports in a preview what a change does.
         rollout: Limits how many nodes restart the service at a time; None for no limit.
-        drain: Drains the node during a change; None if the pods stay.
+        drain: Drains the node during a change that its pods do not survive; None if the pods always stay.
         repair: A new value applies the service again, because it differs on the node.
         cluster: ID of the etcd cluster, for a service that follows it; None if the lab does not know it.
         after: Command that runs before the service is applied. When it is recreated, the service is applied again.
@@ -78,7 +78,7 @@ class NodeService(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: NodeServiceArgs, opts: pulumi.ResourceOptions) -> None:
         service = args.service
-        sealed = _seal(args)
+        sealed, state_files = _seal(args), _shown_state_files(args)
         self.manifest_digest = pulumi.Output.unsecret(sealed.apply(lambda each: each.digest))
         remove = f"{PROGRAMS}/service remove {service.name}"
         hooks = args.rollout.hooks(name, args.node, service.name, args.drain) if args.rollout else None
@@ -89,14 +89,17 @@ class NodeService(pulumi.ComponentResource):
                 delete=f"{service.leave} && {remove}" if service.leave else remove,
                 stdin=pulumi.Output.secret(_payload(args, sealed)),
                 after=args.after,
+                state=pulumi.Output.json_dumps(state_files).apply(digest) if state_files else "",
             ),
             pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=args.depends_on, hooks=hooks)),
         )
-        announce = args.announcement.hooks(name, args.node, service)
+        announce = args.announcement.hooks(name, args.node, service, drains=args.drain is not None)
         super().__init__(
             "hardway:service:NodeService",
             name,
-            _visible_inputs(args) | {CONFIG_HASH: pulumi.Output.unsecret(sealed.apply(lambda each: each.config_hash))},
+            _visible_inputs(args)
+            | ({STATE_FILES: state_files} if state_files else {})
+            | {CONFIG_HASH: pulumi.Output.unsecret(sealed.apply(lambda each: each.config_hash))},
             pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[self.command], hooks=announce)),
         )
         self.register_outputs({})
@@ -127,6 +130,15 @@ def _visible_inputs(args: NodeServiceArgs) -> dict[str, Any]:
 def _shown(content: Composition, pki: Pki) -> pulumi.Output[str]:
     """Return the text of a composition with the fingerprints of its credentials in their place; not secret."""
     return pulumi.Output.concat(*(part if isinstance(part, str) else pki.fingerprint(part) for part in content.parts))
+
+
+def _shown_state_files(args: NodeServiceArgs) -> dict[str, pulumi.Input[str]]:
+    """Return the settings of each state file, or their keyed fingerprint if they contain a secret."""
+    service = args.service
+    return {
+        path: _fingerprint(args, settings) if any(occurs_in(each, settings) for each in service.secrets) else settings
+        for path, settings in service.state_files.items()
+    }
 
 
 def _settings(args: NodeServiceArgs) -> dict[str, str]:
@@ -207,14 +219,19 @@ def _parts(
 ) -> dict[str, Packed | Link]:
     """Return the parts of the payload that do not depend on the cluster.
 
-    They are the manifest, the config hash, settings, the time from which the certificates are valid, texts that no
-    message shows, files and links to binaries.
+    They are the manifest, the config hash, settings, the time from which the certificates are valid, the settings of
+    state files, texts that no message shows, files and links to binaries.
     """
     service = args.service
     return (
         {"manifest": Packed(content=listing.encode()), "config-hash": Packed(content=hashed.encode())}
         | {name: Packed(content=text.encode()) for name, text in _settings(args).items()}
         | {"valid-from": Packed(content=str(valid_from).encode())}
+        | (
+            {"state-files": Packed(content=_lines(map("\t".join, service.state_files.items())))}
+            if service.state_files
+            else {}
+        )
         | ({"secrets": Packed(content=_lines(hidden_texts(service.secrets)))} if service.secrets else {})
         | {
             f"root{path}": Packed(content=files[path].encode(), mode=file.mode, owner=file.owner)
@@ -227,5 +244,5 @@ def _parts(
     )
 
 
-def _lines(texts: Sequence[str]) -> bytes:
+def _lines(texts: Iterable[str]) -> bytes:
     return "".join(f"{text}\n" for text in texts).encode()

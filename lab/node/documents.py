@@ -45,6 +45,11 @@ def to_json(document: Mapping[str, Any]) -> str:
     return json.dumps(document, indent=2) + "\n"
 
 
+def to_line(document: Mapping[str, Any]) -> str:
+    """Return a document as JSON on one line. Equal documents have equal texts."""
+    return json.dumps(document, sort_keys=True)
+
+
 def overlay(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Merge `overrides` into a copy of `base`.
 

@@ -160,6 +160,9 @@ class Service:
         follows_cluster: The service keeps what it has read from the API server, so it restarts if the cluster is a new
             one. A kubelet registers its Node only when it starts, and a watch that continues at a revision of the
             former cluster misses everything until the new cluster has reached that revision.
+        state_files: Path of a file that the service writes, to the settings under which it writes the file. A service
+            that finds its file of other settings does not start. So the node is drained before a change, and the file
+            is deleted before the start. A service with default settings has none.
         apply: The command that applies the service, with the payload on its standard input. Empty means
             `assets/node/service apply NAME`.
         leave: Shell code that runs on the node before the service is removed from it.
@@ -178,6 +181,7 @@ class Service:
     health: str = "true"
     drift: str = ""
     follows_cluster: bool = False
+    state_files: Mapping[str, str] = field(default_factory=dict)
     apply: str = ""
     leave: str = ""
     secrets: frozenset[str] = field(default=frozenset(), repr=False)

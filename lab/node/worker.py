@@ -14,7 +14,7 @@ import tomli_w
 from lab.node import bootstrap, kubeconfig, paths
 from lab.node.addons.table import addon_images
 from lab.node.credentials import KeyPair, authority_file
-from lab.node.documents import overlay, to_yaml
+from lab.node.documents import overlay, to_line, to_yaml
 from lab.node.node_setup import KUBE_PROXY_MODE, kube_proxy_mode, reads_user_data
 from lab.node.registries import registry_files
 from lab.node.service import Binary, File, Image, Service
@@ -162,6 +162,7 @@ def kubelet(spec: Spec, node: Node) -> Service:
         **({} if spec.administered else _label_flags(node)),
         "v": LOG_LEVEL,
     }
+    configuration = overlay(_kubelet_configuration(spec, node, authority, serving), node.kubelet)
     return Service(
         name="kubelet",
         unit="kubelet.service",
@@ -173,9 +174,7 @@ def kubelet(spec: Spec, node: Node) -> Service:
                 content=unit("kubelet-images.service", program=f"{paths.PROGRAMS}/import-images kubelet"),
                 restarts=False,
             ),
-            layout.kubelet_configuration: File(
-                content=to_yaml(overlay(_kubelet_configuration(spec, node, authority, serving), node.kubelet))
-            ),
+            layout.kubelet_configuration: File(content=to_yaml(configuration)),
             layout.kubelet_kubeconfig: File(
                 content=kubeconfig.with_paths(
                     server=spec.api_endpoint,
@@ -198,7 +197,41 @@ def kubelet(spec: Spec, node: Node) -> Service:
         check=_if_changed(f'"$STAGED{program}" --version', program),
         health=f"{paths.PROGRAMS}/kubelet-healthy {node.name} {spec.api_endpoint} {authority} {certificate} {key}"
         + ("" if spec.pod_network is PodNetwork.BRIDGE else " any-network"),
+        state_files=_state_files(configuration),
     )
+
+
+def _state_files(configuration: Mapping[str, Any]) -> dict[str, str]:
+    """Return the settings under which a kubelet assigns CPUs and memory to containers, by the file of assignments.
+
+    A kubelet does not start with a file of another policy or of other reserved resources, and its documentation asks to
+    drain the node and delete the file:
+    https://kubernetes.io/docs/tasks/administer-cluster/cpu-management-policies/#changing-the-cpu-manager-policy.
+    Source: `restoreState` and `validateState` in pkg/kubelet/cm/cpumanager and pkg/kubelet/cm/memorymanager of
+    k8s.io/kubernetes. The default policies assign nothing, and alignment concerns only what the others assign.
+    """
+    alignment = {
+        "topologyManagerPolicy": configuration.get("topologyManagerPolicy") or "none",
+        "topologyManagerPolicyOptions": configuration.get("topologyManagerPolicyOptions") or {},
+        "topologyManagerScope": configuration.get("topologyManagerScope") or "container",
+    }
+    files = {}
+    if (policy := configuration.get("cpuManagerPolicy") or "none") != "none":
+        # A list of CPUs replaces the number that both reservations add up to.
+        reserved = configuration.get("reservedSystemCPUs") or [
+            (configuration.get(name) or {}).get("cpu") for name in ("kubeReserved", "systemReserved")
+        ]
+        options = configuration.get("cpuManagerPolicyOptions") or {}
+        files[f"{paths.KUBELET_DATA}/cpu_manager_state"] = to_line(
+            {"policy": policy, "options": options, "reserved": reserved, **alignment}
+        )
+    if (policy := configuration.get("memoryManagerPolicy") or "None") != "None":
+        # A kubelet refuses to start unless these reservations add up to all the others of memory.
+        reserved = configuration.get("reservedMemory") or []
+        files[f"{paths.KUBELET_DATA}/memory_manager_state"] = to_line(
+            {"policy": policy, "reserved": reserved, **alignment}
+        )
+    return files
 
 
 def _kubelet_configuration(spec: Spec, node: Node, authority: str, serving: KeyPair | None) -> dict[str, Any]:

@@ -746,3 +746,80 @@ def test_repair_restarts_a_service_that_manages_more_than_files(node: Node) -> N
     node.applied(service)
     assert node.applied(service, repair="found an object that differs") == "tool: restart"
     assert node.applied(service, repair="found an object that differs") == "tool: unchanged"
+
+
+# Files that the unit writes and refuses to read under other settings
+
+
+STATE_FILE = "/var/lib/tool_state"
+
+
+def with_policy(policy: str, behaviour: str = "works") -> Service:
+    """Return a version of a unit that writes its policy into a file, and fails if it finds another one there."""
+    content = f"behaviour: {behaviour}\npolicy: {policy}\n"
+    service = changed({CONFIGURATION: File(content=content)})
+    return replace(service, state_files={} if policy == "none" else {STATE_FILE: policy})
+
+
+def policy(node: Node) -> str:
+    return node.path(STATE_FILE).read_text().strip()
+
+
+@pytest.mark.parametrize(("old", "new"), [("none", "static"), ("static", "none"), ("static 1", "static 2")])
+def test_state_file_of_other_settings_is_deleted(empty: Node, old: str, new: str) -> None:
+    for each in (old, new):
+        assert empty.applied(with_policy(each)) == "tool: restart"
+        assert policy(empty) == each
+
+
+def test_state_file_of_the_same_settings_is_kept(empty: Node) -> None:
+    old = with_policy("static")
+    empty.applied(old)
+    inode = empty.path(STATE_FILE).stat().st_ino
+    assert empty.applied(replace(old, binaries={TOOL: NEW_TOOL, HELPER: SAME_HELPER})) == "tool: restart"
+    assert empty.applied(old, repair="found a difference") == "tool: restart"
+    assert empty.path(STATE_FILE).stat().st_ino == inode
+
+
+def test_state_file_of_an_earlier_release_is_kept(empty: Node) -> None:
+    version = with_policy("static")
+    empty.applied(replace(version, state_files={}))
+    inode = empty.path(STATE_FILE).stat().st_ino
+    assert empty.applied(version) == "tool: unchanged"
+    empty.applied(replace(version, binaries={TOOL: NEW_TOOL, HELPER: SAME_HELPER}))
+    assert empty.path(STATE_FILE).stat().st_ino == inode
+
+
+@pytest.mark.parametrize(("old", "new"), [("none", "static"), ("static", "none"), ("static 1", "static 2")])
+def test_rollback_deletes_the_state_file_of_the_next_version(empty: Node, old: str, new: str) -> None:
+    empty.applied(with_policy(old))
+    error = empty.apply(with_policy(new, "hopeless")).error
+    assert "The previous version was rolled back and is healthy." in error
+    assert policy(empty) == old
+    empty.applied(with_policy(new))
+    assert policy(empty) == new
+
+
+def test_failed_first_version_leaves_no_state_file_that_blocks_another(empty: Node) -> None:
+    assert empty.apply(with_policy("static", "hopeless")).code == 1
+    empty.applied(with_policy("none"))
+    assert policy(empty) == "none"
+
+
+@pytest.mark.parametrize(("old", "new"), [("none", "static"), ("static", "none")])
+def test_unit_starts_after_a_killed_change_of_settings(empty: Node, old: str, new: str) -> None:
+    versions = [with_policy(old), with_policy(new)]
+    empty.applied(versions[0])
+    run = empty.apply(versions[1])
+    empty.applied(versions[0])
+    for moment, chance in moments(run, draws=12):
+        assert empty.apply(versions[1], kill=moment).killed
+        empty.applied(chosen := chance.choice(versions))
+        assert policy(empty) == {0: old, 1: new}[versions.index(chosen)]
+        empty.applied(versions[0])
+
+
+def test_removed_service_leaves_no_state_file_of_its_settings(empty: Node) -> None:
+    empty.applied(with_policy("static"))
+    assert empty.remove().code == 0
+    assert not empty.path(STATE_FILE).exists()

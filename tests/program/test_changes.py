@@ -2,6 +2,7 @@
 
 import pytest
 
+from components.connection import state_changes
 from components.preview import describe_change
 from host.engine.drift import REGISTRATION
 from lab.node.render import services_of
@@ -113,6 +114,17 @@ def test_config_hash_is_that_of_the_payload(program: Program) -> None:
     for component in program.of_type(COMPONENT):
         sent = files(program.command(component.name).inputs["stdin"])
         assert component.shown["configHash"] == sent["config-hash"] == config_hash(sent["manifest"])
+
+
+def test_policy_of_the_kubelet_drains_its_node(program: Program) -> None:
+    policy = {"cpuManagerPolicy": "static"}
+    run = record(changed(setting("kubelet", policy, 0)))
+    before, after = (each.command("node-0-kubelet").inputs for each in (program, run))
+    assert state_changes(before, after)
+    assert "static" in files(after["stdin"])["state-files"]
+    assert "state-files" not in files(before["stdin"])
+    other = record(changed(setting("kubelet", {**policy, "maxPods": 50}, 0)))
+    assert not state_changes(after, other.command("node-0-kubelet").inputs)
 
 
 def _shown(run: Program, node: Node, service: Service) -> Values:

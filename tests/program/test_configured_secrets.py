@@ -9,7 +9,7 @@ import pytest
 from lab.config.parse import parse
 from lab.config.schema import SchemaKey, project
 from lab.config.secrets import KeyPath
-from lab.secrets import occurs_in
+from lab.secrets import KEYED, occurs_in
 from tests.support.changes import default_configuration
 from tests.support.payload import files
 from tests.support.recording import Program, record
@@ -88,6 +88,15 @@ def test_nothing_shows_a_secret(configured: Program) -> None:
         assert not [path for path in PLACES if occurs_in(secret_of(path), shown)], resource
     shown = json.dumps(configured.shown_outputs)
     assert not [path for path in PLACES if occurs_in(secret_of(path), shown)]
+
+
+def test_settings_of_state_files_show_no_secret() -> None:
+    kubelet = {"cpuManagerPolicy": "static", "reservedSystemCPUs": (cpus := "0-0,1-1,2-2")}
+    run = record(parse(default_configuration() | {"kubelet": kubelet}, [("kubelet", "reservedSystemCPUs")]))
+    assert cpus in files(run.command("node-0-kubelet").inputs["stdin"])["state-files"]
+    assert not [resource for resource in run if cpus in json.dumps(resource.shown)]
+    [settings] = run.by_identity["hardway:service:NodeService node-0-kubelet"].shown["stateFiles"].values()
+    assert settings.startswith(KEYED)
 
 
 def test_secret_file_shows_a_keyed_fingerprint(configured: Program, program: Program) -> None:

@@ -201,6 +201,11 @@ class Node(Sandbox):
             | {name: Packed(content=text.encode()) for name, text in settings.items()}
             | {"valid-from": Packed(content=str(int(valid_from)).encode())}
             | ({"cluster": Packed(content=cluster.encode())} if cluster else {})
+            | (
+                {"state-files": Packed(content="".join(f"{path}\t{text}\n" for path, text in states.items()).encode())}
+                if (states := service.state_files)
+                else {}
+            )
             | {"secrets": Packed(content="".join(f"{text}\n" for text in hidden_texts(service.secrets)).encode())}
             | {
                 f"root{path}": Packed(content=texts[path].encode(), mode=file.mode, owner=file.owner)

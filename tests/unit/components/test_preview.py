@@ -9,6 +9,7 @@ import pytest
 
 from components.preview import (
     CONFIG_HASH,
+    STATE_FILES,
     DisruptionError,
     RestartAnnouncement,
     ServiceChange,
@@ -271,3 +272,15 @@ def test_an_update_is_not_refused(hooks: dict[str, Any], monkeypatch: pytest.Mon
     monkeypatch.setattr(pulumi.runtime, "is_dry_run", lambda: False)
     hooks["announce"](args("node-1-kubelet", OLD, CHANGED_FILE))
     hooks["keep-vm"](args("node-1-domain"))
+
+
+def test_other_settings_of_state_files_announce_a_drain() -> None:
+    written = {"/var/lib/kubelet/cpu_manager_state": "static"}
+    new = changed("files", CONFIGURATION, "cpuManagerPolicy: static\n") | {STATE_FILES: written, CONFIG_HASH: "new"}
+    expected = "kubelet on node-1 will restart after the node is drained: kubelet-config.yaml, cpu_manager_state"
+    assert describe_change("node-1", KUBELET, OLD, new) == expected
+    back = describe_change("node-1", KUBELET, new, OLD)
+    assert back == expected
+    assert "drained" not in describe_change("node-1", KUBELET, new, new | {CONFIG_HASH: "newer", "modes": {}})
+    # A lab that joins a cluster without its administrator's kubeconfig cannot drain nodes.
+    assert "drained" not in describe_change("node-1", KUBELET, OLD, new, drains=False)

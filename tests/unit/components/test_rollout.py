@@ -1,7 +1,7 @@
 """The number of workers that change a service at the same time."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from types import SimpleNamespace
@@ -22,6 +22,8 @@ def _no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"pulumi.resource_hooks.register_{kind}_hook", lambda _: None)
 
 
+OLD, NEW = {"create": "service apply kubelet"}, {"create": "service apply kubelet # state 1"}
+
 Gate = Callable[[], Awaitable[Any]]
 
 
@@ -37,7 +39,7 @@ class Gates:
 def gates(rollout: Rollout, node: str, service: str, drain: Any = None) -> Gates:
     """Return the hooks as the engine calls them, with the name of the resource."""
     binding = rollout.hooks(f"{node}-{service}", node, service, drain)
-    called_with = cast(Any, SimpleNamespace(name=f"{node}-{service}"))
+    called_with = cast(Any, SimpleNamespace(name=f"{node}-{service}", old_inputs=OLD, new_inputs=NEW))
     [before], [after], [failed] = binding.before_update or [], binding.after_update or [], binding.on_error or []
     return Gates(*(partial(cast(Any, hook), called_with) for hook in (before, after, failed)))
 
@@ -123,8 +125,9 @@ class FakeDrain:
         self.calls: list[str] = []
         self._pod_stays = pod_stays
 
-    async def begin(self) -> None:
+    async def begin(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
         """Drain the node."""
+        assert (old, new) == (OLD, NEW)
         self.calls.append("begin")
         if self._pod_stays:
             raise ScriptError("a pod stays")

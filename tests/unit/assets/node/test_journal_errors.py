@@ -139,9 +139,7 @@ def test_only_the_last_errors_are_printed() -> None:
 
 def test_log_without_errors_has_more_last_lines() -> None:
     # etcd only warns about flags that contradict each other, and ends.
-    warning = (
-        '{"level":"warn","ts":"2026-11-28T18:21:12Z","msg":"failed to verify flags","error":"a is required"}'
-    )
+    warning = '{"level":"warn","ts":"2026-11-28T18:21:12Z","msg":"failed to verify flags","error":"a is required"}'
     errors, others = select("\n".join([*(f"line {number}" for number in range(30)), warning]))
     assert errors == []
     assert others == [*(f"  line {number}" for number in range(11, 30)), f"  {warning}"]
