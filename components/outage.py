@@ -67,6 +67,11 @@ def recover(spec: Spec, workspace: Workspace, stack: str, now: datetime) -> Obse
         with ThreadPoolExecutor() as pool:
             asked = pool.submit(api_server_version, kubeconfig)
             nodes, version = registered_nodes(kubeconfig), asked.result()
+        if nodes is None and version is None:
+            pulumi.warn(
+                f"API server {spec.api_endpoint} does not answer. A step that needs it waits for up to 5 minutes. "
+                "`hardway status` shows the state of its machine and services."
+            )
     if nodes is not None:
         expected = {node.name for node in spec.kubelets} & written_nodes(workspace, stack)
         found |= _to_register(expected, nodes)

@@ -9,14 +9,15 @@ import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Set
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from host import environment
 from host.access import access_files
 from host.access.access_files import AccessDetails
 from host.engine import stack_file
-from host.engine.readiness import is_ready, lacks_only_network
+from host.engine.readiness import is_ready, lacks_only_network, ready_condition
 from host.libvirt.namespace import MACHINE_NETWORK
 from host.workspace import Workspace, command_line, short_stack_name
 from lab.outputs import StackOutputs
@@ -62,6 +63,21 @@ def locations(workspace: Workspace, stack: str) -> set[str]:
     uses_machines = any(not command.get("deletedWith") for command in commands)
     uris = {each["inputs"]["uri"] for each in resources if each["type"] == _PROVIDER}
     return uris | ({EXISTING_MACHINES} if uses_machines else set())
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Obstacle:
+    """The part of a lab that `up` waits for.
+
+    Attributes:
+        problem: The part and its problem.
+        reason: The reason for the problem.
+        advice: The command that shows more.
+    """
+
+    problem: str
+    reason: str
+    advice: str
 
 
 class Stack:
@@ -156,29 +172,45 @@ class Stack:
 
         The engine checks only nodes that it changes. VMs that started together with this machine may still be booting.
         """
-        deadline, announced = time.monotonic() + _READY_TIMEOUT, False
-        nodes = {name for name, node in outputs.nodes.items() if node.pod_cidr is not None}
-        while missing := nodes - self._ready_nodes(outputs):
-            names = " and ".join(sorted(missing))
+        deadline, announced = time.monotonic() + _READY_TIMEOUT, ""
+        while obstacle := self._obstacle(outputs):
             if time.monotonic() > deadline:
                 raise HostError(
-                    f"{names} did not become Ready within {_READY_TIMEOUT} s. {command_line('verify', self.name)} "
-                    f"shows what differs there from the stack; then {command_line('up', self.name)} repairs it."
+                    f"{obstacle.problem} after {_READY_TIMEOUT} s ({obstacle.reason}). {obstacle.advice}; then "
+                    f"{command_line('up', self.name)} repairs it."
                 )
-            if not announced:
-                console.note(f"waiting until {names} {'is' if len(missing) == 1 else 'are'} Ready")
-                announced = True
+            if obstacle.problem != announced:
+                left = max(0, round(deadline - time.monotonic()))
+                console.note(f"waiting up to {left} s: {obstacle.problem} ({obstacle.reason})")
+                announced = obstacle.problem
             time.sleep(_POLL_INTERVAL)
 
-    def _ready_nodes(self, outputs: StackOutputs[str]) -> Set[str]:
-        """Return the names of the nodes that are Ready or lack only a CNI plugin; none without an API server."""
+    def _obstacle(self, outputs: StackOutputs[str]) -> _Obstacle | None:
+        """Return the reason for which the nodes are not Ready, None if they are or lack only a CNI plugin."""
         kubeconfig = ("--kubeconfig", str(self._workspace.kubeconfig(self.name)))
-        answer = self._commands.answer("kubectl", *kubeconfig, "get", "nodes", "--output=json", "--request-timeout=10s")
-        return {
-            node["metadata"]["name"]
-            for node in (json.loads(answer)["items"] if answer else ())
-            if is_ready(node) or (not outputs.has_pod_network and lacks_only_network(node))
-        }
+        answer = self._commands.attempt(
+            "kubectl", *kubeconfig, "get", "nodes", "--output=json", "--request-timeout=10s"
+        )
+        if answer.returncode != 0:
+            return _Obstacle(
+                problem=f"API server {outputs.api_endpoint} does not answer",
+                reason=(answer.stderr.strip().splitlines() or ["kubectl printed no reason"])[-1],
+                advice=f"{command_line('status', self.name)} shows the state of its machine and services",
+            )
+        nodes = {node["metadata"]["name"]: node for node in json.loads(answer.stdout)["items"]}
+        reasons = {}
+        for name in sorted(name for name, node in outputs.nodes.items() if node.pod_cidr is not None):
+            if name not in nodes:
+                reasons[name] = "is not in the cluster"
+            elif not is_ready(nodes[name]) and (outputs.has_pod_network or not lacks_only_network(nodes[name])):
+                reasons[name] = ready_condition(nodes[name]).get("message") or "its kubelet has not reported a reason"
+        if not reasons:
+            return None
+        return _Obstacle(
+            problem=f"{' and '.join(reasons)} {'is' if len(reasons) == 1 else 'are'} not Ready",
+            reason="; ".join(f"{name}: {reason}" for name, reason in reasons.items()),
+            advice=f"{command_line('verify', self.name)} shows what differs there from the stack",
+        )
 
     @property
     def _stack(self) -> tuple[str, str]:
@@ -232,14 +264,13 @@ class _Commands:
         """
         return self._call(command, subprocess.PIPE) or ""
 
-    def answer(self, *command: str) -> str | None:
-        """Run a command that may fail, and print nothing. Return its standard output, or None if it fails."""
-        result = attempt(
+    def attempt(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command that may fail, and print nothing."""
+        return attempt(
             [self._workspace.bin / command[0], *command[1:]],
             folder=self._workspace.checkout,
             environment=self._environment,
         )
-        return result.stdout if result.returncode == 0 else None
 
     def _call(self, command: tuple[str, ...], stdout: int | None, *, progress: bool = False) -> str | None:
         console.detail(shlex.join(command))

@@ -71,6 +71,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     monkeypatch.setattr(observed, "_accepts_connections", lambda _: True)
     monkeypatch.setattr(pulumi.runtime, "is_dry_run", lambda: False)
     monkeypatch.setattr(pulumi.log, "info", lambda _: None)
+    monkeypatch.setattr(pulumi, "warn", lambda _: None)
     return Place(tmp_path, changed())
 
 
@@ -119,9 +120,15 @@ def test_node_that_was_never_up_is_not_missed(place: Place) -> None:
     assert place.recover() == set()
 
 
-def test_silent_api_server_shows_nothing(place: Place) -> None:
+def test_silent_api_server_is_reported(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    warnings: list[str] = []
+    monkeypatch.setattr(pulumi, "warn", warnings.append)
+    assert place.recover() == set()
+    assert warnings == []
     place.silence()
     assert place.recover() == set()
+    [warning] = warnings
+    assert warning.startswith(f"API server {place.spec.api_endpoint} does not answer.")
 
 
 def test_stopped_vm_is_started(place: Place) -> None:

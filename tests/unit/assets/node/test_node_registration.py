@@ -127,6 +127,18 @@ def test_slow_api_server_is_tried_again(programs: Path) -> None:
     assert len(changes) == 1
 
 
+def test_silent_api_server_is_not_tried_for_ever(programs: Path) -> None:
+    # Without seconds left, a passing error is the last one.
+    program = install(programs / "node") / "node-registration"
+    program.write_text(program.read_text().replace("timeout=300", "timeout=0"))
+    put(programs, "kubectl", "echo memcache >&2; echo Unable to connect to the server: no route >&2; exit 1")
+    result = subprocess.run(
+        [str(program), "uncordon", "node-0"], capture_output=True, text=True, check=False, timeout=60
+    )
+    expected = "The API server did not answer within 0 s: Unable to connect to the server: no route\n"
+    assert (result.returncode, result.stderr) == (1, expected)
+
+
 def test_refused_request_is_not_repeated(programs: Path) -> None:
     put(programs, "sleep", "exit 1")
     code, _, error = register(
