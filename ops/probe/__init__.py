@@ -1,6 +1,6 @@
 """Measures how a cluster stays available while a command runs: `python3 -m ops.probe --help`.
 
-It creates two web servers, and asks the API server, their Service and each of them ten times a second, from this
+It creates two web servers, and asks the API server, their Service and each of them `--rate` times a second, from this
 machine and from the nodes. It also observes nodes, pods and services. It deletes everything that it created.
 
 `--json` prints this document. All times are seconds; those named `at`, `begin` and `end` count from `start`.

@@ -238,7 +238,7 @@ def args(name: str, old: dict[str, Any] | None = None, new: dict[str, Any] | Non
 
 
 def test_a_preview_refuses_a_service_beyond_the_limit(hooks: dict[str, Any]) -> None:
-    RestartAnnouncement(Disruption.RELOAD).hooks("node-1-kubelet", "node-1", KUBELET)
+    RestartAnnouncement(Disruption.RELOAD).hooks("node-1-kubelet", "node-1", KUBELET, drains=True)
     expected = "hardway:maxDisruption allows at most reload, but kubelet on node-1 will restart: kubelet-config.yaml"
     with pytest.raises(DisruptionError) as error:
         hooks["announce"](args("node-1-kubelet", OLD, CHANGED_FILE))
@@ -247,7 +247,7 @@ def test_a_preview_refuses_a_service_beyond_the_limit(hooks: dict[str, Any]) -> 
 
 @pytest.mark.parametrize("limit", [None, Disruption.RESTART, Disruption.RECREATE])
 def test_a_preview_announces_a_service_within_the_limit(limit: Disruption | None, hooks: dict[str, Any]) -> None:
-    RestartAnnouncement(limit).hooks("node-1-kubelet", "node-1", KUBELET)
+    RestartAnnouncement(limit).hooks("node-1-kubelet", "node-1", KUBELET, drains=True)
     hooks["announce"](args("node-1-kubelet", OLD, CHANGED_FILE))
     assert hooks["messages"] == ["kubelet on node-1 will restart: kubelet-config.yaml"]
 
@@ -267,7 +267,7 @@ def test_a_limit_that_allows_new_vms_needs_no_hook(limit: Disruption | None, hoo
 
 def test_an_update_is_not_refused(hooks: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     announcement = RestartAnnouncement(Disruption.NONE)
-    announcement.hooks("node-1-kubelet", "node-1", KUBELET)
+    announcement.hooks("node-1-kubelet", "node-1", KUBELET, drains=True)
     announcement.vm_hooks("node-1-domain", "node-1")
     monkeypatch.setattr(pulumi.runtime, "is_dry_run", lambda: False)
     hooks["announce"](args("node-1-kubelet", OLD, CHANGED_FILE))
