@@ -9,6 +9,7 @@ import pulumi_tls as tls
 
 from components.access import AccessArgs, access
 from components.admin_kubeconfig import AdminKubeconfigArgs, admin_kubeconfig
+from components.canary import Canary
 from components.connection import Script
 from components.drain import Drain, DrainArgs
 from components.etcd_data import EtcdDataArgs, etcd_data
@@ -86,6 +87,7 @@ class Lab(pulumi.ComponentResource):
             else None
         )
         # `hardway` checks the limit by itself, for the preview as a whole.
+        self._canary = Canary(spec.canary_command) if spec.canary_command else None
         self._announcement = RestartAnnouncement(None if LIMIT_CHECKED_VARIABLE in os.environ else spec.max_disruption)
         # Control planes first, because they do the administrator's work for workers.
         control_planes = VmRollout(args.vm_uuids, 1)
@@ -150,7 +152,7 @@ class Lab(pulumi.ComponentResource):
         return self._announcement.vm_hooks(f"{node.name}-domain", node.name) if exists else None
 
     def _create_control_planes(self) -> None:
-        spec, rollout = self._args.spec, Rollout("control-planes", 1)
+        spec, rollout = self._args.spec, Rollout("control-planes", 1, self._canary)
         # The first etcd founds the cluster if all members are new. When the lab is deleted, it stops last.
         etcd: Resources = [self._machines[node.name].connection.ready for node in spec.control_planes]
         # The first API server of a new cluster writes its roles and rules. Several at once would conflict.
@@ -193,7 +195,7 @@ class Lab(pulumi.ComponentResource):
 
     def _create_workers(self) -> None:
         spec = self._args.spec
-        rollout = Rollout("workers", spec.simultaneous_restarts)
+        rollout = Rollout("workers", spec.simultaneous_restarts, self._canary)
         api_servers = [node.command(spec.api_server_service) for node in self._nodes.values()]
         waits_for = {"kubelet": [*api_servers, *self._bootstrap_tokens()], KUBE_NETWORK_POLICIES: self._addons()}
         for node in spec.workers:

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import pulumi
 
+from components.canary import Canary
 from components.connection import ScriptError
 from components.drain import Drain
+from lab.node.service import Service
 
 
 class StoppedError(Exception):
@@ -17,29 +19,42 @@ class StoppedError(Exception):
 @dataclass(frozen=True)
 class _Change:
     node: str
-    service: str
+    service: Service
     drain: Drain | None
 
     def __str__(self) -> str:
-        return f"{self.service} on {self.node}"
+        return f"{self.service.name} on {self.node}"
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment variables that describe the change."""
+        return {
+            "HARDWAY_NODE": self.node,
+            "HARDWAY_SERVICE": self.service.name,
+            "HARDWAY_STACK": pulumi.get_stack(),
+        }
 
 
 class Rollout:
     """Limits how many workers change a service at the same time, and stops the others after a failure.
 
     Only changes wait. When a service is new, all workers create it at the same time. After a failure, the waiting
-    workers stop, so that they keep their old version.
+    workers stop, so that they keep their old version. With a canary, all others wait until it has accepted the first
+    worker that changes the service.
     """
 
-    def __init__(self, name: str, simultaneous: int) -> None:
+    def __init__(self, name: str, simultaneous: int, canary: Canary | None = None) -> None:
         """Register the hooks.
 
         Args:
             name: Unique name among the rollouts.
             simultaneous: Number of workers, at least one.
+            canary: Checks the first worker of each service; None for no check.
         """
         self._places: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(simultaneous))
         self._changes: dict[str, _Change] = {}
+        self._canary = canary
+        self._first: dict[str, tuple[_Change, asyncio.Event]] = {}
         self._failed = ""
         # One set of hooks for all services, because each hook costs calls of the engine. The name of the resource
         # identifies the service.
@@ -49,13 +64,15 @@ class Rollout:
             on_error=[pulumi.ErrorHook(f"stop-{name}", self._stop)],
         )
 
-    def hooks(self, resource: str, node: str, service: str, drain: Drain | None = None) -> pulumi.ResourceHookBinding:
+    def hooks(
+        self, resource: str, node: str, service: Service, drain: Drain | None = None
+    ) -> pulumi.ResourceHookBinding:
         """Return the hooks of the named resource, which changes a service on a node.
 
         Args:
             resource: Name of the resource.
             node: Name of the node.
-            service: Name of the service.
+            service: The service.
             drain: Drains the node during a change that its pods do not survive; None if the pods always stay.
         """
         self._changes[resource] = _Change(node, service, drain)
@@ -63,9 +80,10 @@ class Rollout:
 
     async def _wait(self, args: pulumi.ResourceHookArgs) -> None:
         change = self._changes[args.name]
-        await self._places[change.service].acquire()
+        await self._wait_for_first(change)
+        await self._places[change.service.name].acquire()
         if self._failed:
-            self._places[change.service].release()
+            self._end(change)
             raise StoppedError(f"{self._failed} failed, so {change} is left as it is")
         if change.drain:
             try:
@@ -74,13 +92,25 @@ class Rollout:
                 self._fail(change)
                 raise StoppedError(f"{change} is left as it is, because the node was not drained: {error}") from None
 
+    async def _wait_for_first(self, change: _Change) -> None:
+        """Wait until the canary has accepted the first node, unless this is the first one."""
+        if self._canary and change.service.unit and change.service.activation == "restart":
+            first, accepted = self._first.setdefault(change.service.name, (change, asyncio.Event()))
+            if first is not change:
+                await accepted.wait()
+
     async def _leave(self, args: pulumi.ResourceHookArgs) -> None:
         change = self._changes[args.name]
         try:
             if change.drain:
                 await change.drain.end()
+            if self._canary and self._is_first(change):
+                await self._canary.check(change.variables)
+        except Exception:
+            self._failed = self._failed or str(change)
+            raise
         finally:
-            self._places[change.service].release()
+            self._end(change)
 
     async def _stop(self, args: pulumi.ErrorHookArgs) -> bool:
         change = self._changes[args.name]
@@ -89,6 +119,15 @@ class Rollout:
             await change.drain.end()
         return False
 
+    def _is_first(self, change: _Change) -> bool:
+        return self._first.get(change.service.name, (None,))[0] is change
+
     def _fail(self, change: _Change) -> None:
         self._failed = self._failed or str(change)
-        self._places[change.service].release()
+        self._end(change)
+
+    def _end(self, change: _Change) -> None:
+        """Let the next node begin."""
+        if self._is_first(change):
+            self._first[change.service.name][1].set()
+        self._places[change.service.name].release()

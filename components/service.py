@@ -81,7 +81,7 @@ class NodeService(pulumi.ComponentResource):
         sealed, state_files = _seal(args), _shown_state_files(args)
         self.manifest_digest = pulumi.Output.unsecret(sealed.apply(lambda each: each.digest))
         remove = f"{PROGRAMS}/service remove {service.name}"
-        hooks = args.rollout.hooks(name, args.node, service.name, args.drain) if args.rollout else None
+        hooks = args.rollout.hooks(name, args.node, service, args.drain) if args.rollout else None
         self.command = args.connection.run(
             name,
             Script(

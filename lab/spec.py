@@ -555,6 +555,7 @@ class Spec:
         max_disruption: The highest level of disruption that a change may have; None for no limit.
         drain: The way in which nodes are drained.
         health_timeout: The seconds in which a service must become healthy.
+        canary_command: The shell command that checks the first node that changes a service; empty for no check.
         virtualization: The type of the VMs.
         libvirt_uri: The URI of the libvirt daemon.
         image: The URL or path of a cloud image for the VMs; None for the image that the lab builds.
@@ -589,6 +590,7 @@ class Spec:
     max_unavailable: int | str
     drain: DrainLimits
     health_timeout: int
+    canary_command: str
     virtualization: Virtualization
     libvirt_uri: str
     image: str | None

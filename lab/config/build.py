@@ -75,6 +75,7 @@ def build_spec(lab: LabValues, secrets: frozenset[str] = frozenset()) -> Spec:
             timeout_action=lab["drainTimeoutAction"],
         ),
         health_timeout=lab["healthTimeoutSeconds"],
+        canary_command=lab["canaryCommand"],
         virtualization=lab["virtualization"],
         libvirt_uri=lab["libvirtUri"],
         image=lab["image"],

@@ -203,6 +203,7 @@ class LabValues(TypedDict, total=False):
     drainTimeoutSeconds: int
     drainTimeoutAction: DrainTimeoutAction
     healthTimeoutSeconds: int
+    canaryCommand: str
     virtualization: Virtualization
     libvirtUri: str
     image: str | None

@@ -540,6 +540,7 @@ KINDS: Mapping[str, Kind] = {
             "drainTimeoutAction": ("fail", "continue"),
             "maxDisruption": ("", "recreate"),
             "healthTimeoutSeconds": (300, 400),
+            "canaryCommand": ("", "true"),
             "certificateRenewalHours": (720, 48),
         }
     ),

@@ -10,8 +10,10 @@ from typing import Any, cast
 import pulumi
 import pytest
 
+from components.canary import CanaryError
 from components.connection import ScriptError
 from components.rollout import Rollout, StoppedError
+from lab.node.service import Service
 from lab.spec import Spec
 
 
@@ -38,7 +40,8 @@ class Gates:
 
 def gates(rollout: Rollout, node: str, service: str, drain: Any = None) -> Gates:
     """Return the hooks as the engine calls them, with the name of the resource."""
-    binding = rollout.hooks(f"{node}-{service}", node, service, drain)
+    of_node = Service(name=service, unit=f"{service}.service", files={})
+    binding = rollout.hooks(f"{node}-{service}", node, of_node, drain)
     called_with = cast(Any, SimpleNamespace(name=f"{node}-{service}", old_inputs=OLD, new_inputs=NEW))
     [before], [after], [failed] = binding.before_update or [], binding.after_update or [], binding.on_error or []
     return Gates(*(partial(cast(Any, hook), called_with) for hook in (before, after, failed)))
@@ -88,7 +91,7 @@ def test_unfinished_worker_blocks_the_others() -> None:
 
 
 def test_only_updates_have_hooks() -> None:
-    binding = Rollout("workers", 1).hooks("node-kubelet", "node", "kubelet")
+    binding = Rollout("workers", 1).hooks("node-kubelet", "node", Service(name="kubelet", files={}))
     used = {name for name, hooks in vars(binding).items() if hooks}
     assert isinstance(binding, pulumi.ResourceHookBinding)
     assert used == {"before_update", "after_update", "on_error"}
@@ -167,5 +170,88 @@ def test_undrained_node_is_not_changed_and_stops_others() -> None:
             await gates(rollout, "node-0", "kubelet", FakeDrain(pod_stays=True)).before()
         with pytest.raises(StoppedError, match="kubelet on node-0 failed, so kubelet on node-1"):
             await gates(rollout, "node-1", "kubelet").before()
+
+    asyncio.run(run())
+
+
+class FakeCanary:
+    """A check that waits until a test answers.
+
+    Attributes:
+        checked: The nodes that were checked.
+    """
+
+    def __init__(self) -> None:
+        self.checked: list[str] = []
+        self._answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def check(self, variables: Mapping[str, str]) -> None:
+        """Record the node and wait for the answer."""
+        self.checked.append(variables["HARDWAY_NODE"])
+        await self._answer
+
+    def accept(self) -> None:
+        """Let the check succeed."""
+        self._answer.set_result(None)
+
+    def refuse(self) -> None:
+        """Let the check fail."""
+        self._answer.set_exception(CanaryError("no answer"))
+
+
+async def settle() -> None:
+    """Let everything run that does not wait."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+def test_others_follow_when_the_canary_accepts_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulumi, "get_stack", lambda: "dev")
+
+    async def run() -> None:
+        canary = FakeCanary()
+        rollout = Rollout("workers", 5, cast(Any, canary))
+        first, others = gates(rollout, "node-0", "kubelet"), gates(rollout, "node-1", "kubelet")
+        await first.before()
+        waiting = asyncio.ensure_future(others.before())
+        leaving = asyncio.ensure_future(first.after())
+        await settle()
+        assert (canary.checked, waiting.done()) == (["node-0"], False)
+        canary.accept()
+        await leaving
+        await waiting
+        await others.after()
+        assert canary.checked == ["node-0"]
+
+    asyncio.run(run())
+
+
+def test_others_stop_when_the_canary_refuses_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulumi, "get_stack", lambda: "dev")
+
+    async def run() -> None:
+        canary = FakeCanary()
+        rollout = Rollout("workers", 5, cast(Any, canary))
+        first = gates(rollout, "node-0", "kubelet")
+        await first.before()
+        waiting = asyncio.ensure_future(gates(rollout, "node-1", "kubelet").before())
+        canary.refuse()
+        with pytest.raises(CanaryError):
+            await first.after()
+        with pytest.raises(StoppedError, match="kubelet on node-0 failed, so kubelet on node-1 is left as it is"):
+            await waiting
+
+    asyncio.run(run())
+
+
+def test_failed_first_node_stops_the_others_with_a_canary() -> None:
+    async def run() -> None:
+        rollout = Rollout("workers", 5, cast(Any, FakeCanary()))
+        first = gates(rollout, "node-0", "kubelet")
+        await first.before()
+        waiting = asyncio.ensure_future(gates(rollout, "node-1", "kubelet").before())
+        await first.failed()
+        with pytest.raises(StoppedError, match="kubelet on node-0 failed"):
+            await waiting
 
     asyncio.run(run())
