@@ -75,7 +75,7 @@ def etcd(spec: Spec, node: Node) -> Service:
                 content=unit(
                     "etcd.service",
                     member=etcd_member_command("join", node),
-                    command=command(f"{paths.BINARIES}/etcd", {**flags, **spec.flags.etcd}),
+                    command=command(paths.ETCD, {**flags, **spec.flags.etcd}),
                 )
             ),
             # Running members read the member list from their data directory, so a change here needs no restart.
@@ -88,7 +88,7 @@ def etcd(spec: Spec, node: Node) -> Service:
             authority: authority_file(Authority.ETCD),
             **pair.files,
         },
-        binaries={f"{paths.BINARIES}/etcd": Binary(name="etcd", version=spec.version("etcd"))},
+        binaries={paths.ETCD: Binary(name="etcd", version=spec.version("etcd"))},
         # For programs in assets/node, and for people.
         tools={
             paths.ETCDCTL: Binary(name="etcdctl", version=spec.version("etcd")),

@@ -58,6 +58,8 @@ BINARIES = "/usr/local/bin"
 KUBECTL = f"{BINARIES}/kubectl"
 """kubectl, on a node that does an administrator's work."""
 
+ETCD = f"{BINARIES}/etcd"
+
 ETCDCTL = f"{BINARIES}/etcdctl"
 """etcdctl, on every control plane."""
 
@@ -265,6 +267,7 @@ _IN_SHELL = (
     "WORKER_UNITS",
     "WORKER_NAME",
     "UNITS",
+    "ETCD",
     "ETCDCTL",
     "ETCDUTL",
     "KUBERNETES_CONFIGURATION",

@@ -62,7 +62,9 @@ class Members:
         """
         self._folder = folder
         self._binaries = binaries.ensure([("etcd", version("etcd"))])["etcd", version("etcd")].path.parent
-        self._programs = install(folder / "programs", ETCDCTL="/etcd/etcdctl", ETCDUTL="/etcd/etcdutl")
+        self._programs = install(
+            folder / "programs", ETCD="/etcd/etcd", ETCDCTL="/etcd/etcdctl", ETCDUTL="/etcd/etcdutl"
+        )
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._addresses = dict(ADDRESSES)
         addresses = [*ADDRESSES.values(), FREE]
@@ -210,7 +212,7 @@ class Members:
         return subprocess.run(self._command(name, *command), capture_output=True, text=True, check=False)
 
     def replace(self, variable: str, script: str) -> None:
-        """Replace etcdctl or etcdutl by a Bash script, for the programs on all control planes.
+        """Replace etcd, etcdctl or etcdutl by a Bash script, for the programs on all control planes.
 
         Args:
             variable: The variable in `node.env` that has the path of the program.
