@@ -42,6 +42,7 @@ try:
             vm_uuids=observation.vm_uuids,
             command_lines=observation.command_lines,
             kubelet_versions=observation.kubelet_versions,
+            ready_nodes=observation.ready_nodes,
         ),
     )
 except HardwayError as error:

@@ -5,6 +5,7 @@ etcd starts on the new one. Standard input has the login as JSON. The environmen
 the stack's (HARDWAY_STACK).
 """
 
+import hashlib
 import json
 import os
 import subprocess
@@ -17,13 +18,12 @@ from host.workspace import Workspace
 from lab.node.paths import ETCD_DATA, ETCD_KEPT, PROGRAMS
 from system.errors import HardwayError
 from system.files import CHECKOUT
+from toolchain.etcd_snapshot import is_complete
 
 DESTROYS = "HARDWAY_DESTROYS"
 """Set by host/engine/engine.sh when the engine deletes a stack, whose data nobody needs."""
 LOSE_DATA = "HARDWAY_LOSE_DATA"
 """Set by a user whose etcd cannot give its data any more."""
-_KEPT = "recreated.db"
-"""Name of the snapshot until etcd has been restored from it."""
 
 # A new etcd has no write-ahead log. Another one must not be restored.
 _RECEIVE = f"""\
@@ -43,6 +43,9 @@ class DataError(HardwayError):
 def save(node: str, command: list[str], file: Path) -> None:
     """Take a snapshot of a node's etcd.
 
+    If the node gives none, an earlier snapshot may do: an interrupted run has deleted the VM already, or its etcd has
+    not been restored yet.
+
     Args:
         node: Name of the node.
         command: SSH client, which runs the words after it on the node.
@@ -55,28 +58,35 @@ def save(node: str, command: list[str], file: Path) -> None:
     draft = file.with_suffix(".new")
     draft.touch(mode=0o600)
     with draft.open("wb") as output:
-        result = subprocess.run([*command, f"{PROGRAMS}/etcd-snapshot", "send"], stdout=output, stderr=subprocess.PIPE)
+        take = [*command, f"{PROGRAMS}/etcd-snapshot", "send"]
+        result = subprocess.run(take, stdout=output, stderr=subprocess.PIPE, check=False)
         output.flush()
         os.fsync(output.fileno())
-    if result.returncode != 0:
-        draft.unlink()
-        reason = (
-            result.stderr.decode(errors="replace").strip().rpartition("\n")[2] or f"ssh ended with {result.returncode}"
-        )
-        raise DataError(
-            f"the data of etcd on {node} could not be kept, so its VM was not recreated: {reason}. "
-            f"If nobody needs the data any more, run `{LOSE_DATA}=yes hardway up`."
-        )
-    draft.rename(file)
+    with draft.open("rb") as content:
+        if result.returncode == 0 and is_complete(content):
+            draft.rename(file)
+            return
+    draft.unlink()
+    reason = result.stderr.decode(errors="replace").strip().rpartition("\n")[2] or "the snapshot is incomplete"
+    if file.exists():
+        print(f"etcd on {node} gives no data ({reason}), so that of an earlier run in {file} counts", file=sys.stderr)
+        return
+    raise DataError(
+        f"the data of etcd on {node} could not be kept, so its VM was not recreated: {reason}. "
+        f"If nobody needs the data any more, run `{LOSE_DATA}=yes hardway up`."
+    )
 
 
 def restore(node: str, command: list[str], file: Path) -> None:
     """Send a saved snapshot to a node, if there is one. etcd is restored from it when it starts without data.
 
+    The file stays, because etcd reads it later. It never meets an etcd that lost newer data in another way: this runs
+    only after `save`, or when an etcd with data ignores it.
+
     Args:
         node: Name of the node.
         command: SSH client, which runs the words after it on the node.
-        file: The snapshot. It is renamed when the node has it.
+        file: The snapshot.
 
     Raises:
         DataError: The node did not get it.
@@ -84,18 +94,21 @@ def restore(node: str, command: list[str], file: Path) -> None:
     if not file.exists():
         return
     with file.open("rb") as content:
-        result = subprocess.run([*command, _RECEIVE], stdin=content, stderr=subprocess.PIPE)
+        result = subprocess.run([*command, _RECEIVE], stdin=content, stderr=subprocess.PIPE, check=False)
     if result.returncode != 0:
         raise DataError(f"{node} did not get the data of etcd: {result.stderr.decode(errors='replace').strip()}")
-    # It stays as a snapshot like any other, but a later VM must not get this old data.
-    file.rename(file.with_name("before-recreation.db"))
 
 
 def main() -> int:
     """Save or restore, and return the exit code: 1, with a message on standard error, if that failed."""
     verb, node, login = sys.argv[1], os.environ["HARDWAY_NODE"], ssh.Login(**json.load(sys.stdin))
-    file = Workspace(CHECKOUT).etcd_snapshots(os.environ["HARDWAY_STACK"]) / _KEPT
+    # The host key lasts as long as the node. Another lab under the same name has another one.
+    lab = hashlib.sha256(login.host_key.strip().encode()).hexdigest()[:12]
+    file = Workspace(CHECKOUT).etcd_snapshots(os.environ["HARDWAY_STACK"]) / f"recreated-{lab}.db"
     if verb == "save" and (os.environ.get(DESTROYS) or os.environ.get(LOSE_DATA)):
+        if file.exists():
+            # Nobody needs it, but a wrong variable must not cost the only copy.
+            file.rename(file.with_name(f"unused-{lab}.db"))
         return 0
     with tempfile.TemporaryDirectory(prefix="hardway-ssh-") as folder:
         try:

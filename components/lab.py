@@ -1,7 +1,7 @@
 """A whole lab: hypervisor, PKI, control planes, workers."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pulumi
@@ -52,6 +52,7 @@ class LabArgs:
         vm_uuids: UUID of each existing VM by its name in libvirt.
         command_lines: Kernel command line of each existing VM by its name in libvirt.
         kubelet_versions: Version that the kubelet of each node runs.
+        ready_nodes: Names of the nodes that are Ready.
     """
 
     spec: Spec
@@ -62,6 +63,7 @@ class LabArgs:
     vm_uuids: Mapping[str, str] = field(default_factory=dict)
     command_lines: Mapping[str, str] = field(default_factory=dict)
     kubelet_versions: Mapping[str, str] = field(default_factory=dict)
+    ready_nodes: Collection[str] = ()
 
 
 class Lab(pulumi.ComponentResource):
@@ -89,10 +91,7 @@ class Lab(pulumi.ComponentResource):
         # `hardway` checks the limit by itself, for the preview as a whole.
         self._canary = Canary(spec.canary_command) if spec.canary_command else None
         self._announcement = RestartAnnouncement(None if LIMIT_CHECKED_VARIABLE in os.environ else spec.max_disruption)
-        # Control planes first, because they do the administrator's work for workers.
-        control_planes = VmRollout(args.vm_uuids, 1)
-        workers = VmRollout(args.vm_uuids, spec.simultaneous_restarts, after=control_planes)
-        rollouts = {Role.CONTROL_PLANE: control_planes, Role.WORKER: workers}
+        rollouts = self._vm_rollouts()
         self._machines = {
             node.node.name: Machine(
                 node.node.name,
@@ -114,15 +113,19 @@ class Lab(pulumi.ComponentResource):
         registrations: dict[str, pulumi.CustomResource] = {}
         if self._kubeconfig is not None:
             registrations = {node.name: self._register(node) for node in spec.kubelets}
+        if spec.control_planes:
+            # It has the limits when a node is drained.
+            limits = self._nodes[spec.control_planes[0].name].command("node-setup")
+            rollouts[Role.WORKER].start_after(limits)
         for node in spec.virtual_machines:
             commands: list[pulumi.CustomResource] = [
                 service.command for service in self._nodes[node.name].services.values()
             ]
             if node.name in registrations:
                 commands.append(registrations[node.name])
-            vm = self._machines[node.name].vm
+            vm, is_ready = self._machines[node.name].vm, node.name in args.ready_nodes or not node.pod_cidr
             assert vm, f"{node.name} is a VM"
-            rollouts[node.role].end_turn(vm_name(spec, node), vm.domain, commands)
+            rollouts[node.role].end_turn(vm_name(spec, node), vm.domain, commands, is_ready=is_ready)
         # The network's interface exists before the first VM.
         domains = [machine.vm.domain for machine in self._machines.values() if machine.vm]
         with_network = pulumi.ResourceOptions(parent=self, depends_on=domains)
@@ -145,6 +148,17 @@ class Lab(pulumi.ComponentResource):
         access("access", AccessArgs(outputs=outputs), self._child)
         self.outputs = outputs.to_dict()
         self.register_outputs(self.outputs)
+
+    def _vm_rollouts(self) -> Mapping[Role, VmRollout]:
+        """Return the rollout of VMs for each role.
+
+        A single control plane comes first, because it does the administrator's work for workers. Several of them take
+        no turns: each needs the machines of the others to join etcd.
+        """
+        args, spec = self._args, self._args.spec
+        control_planes = VmRollout(args.vm_uuids if len(spec.control_planes) == 1 else {}, 1)
+        workers = VmRollout(args.vm_uuids, spec.simultaneous_restarts, after=control_planes)
+        return {Role.CONTROL_PLANE: control_planes, Role.WORKER: workers}
 
     def _vm_hooks(self, node: Node) -> pulumi.ResourceHookBinding | None:
         """Return the hooks of a node's VM; None if it does not exist yet."""

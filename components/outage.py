@@ -1,9 +1,11 @@
 """Repair of parts of a lab that somebody stopped or deleted beside the program, which the engine does not notice."""
 
+import time
 from collections.abc import Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pulumi
@@ -11,17 +13,21 @@ import pulumi
 from components.hypervisor import vm_name
 from host.access.access_files import written_nodes
 from host.engine.drift import MACHINE_NETWORK, REGISTRATION, record_drift, recorded_drift, with_drift
-from host.engine.readiness import api_server_version, registered_nodes
+from host.engine.readiness import api_server_version, is_ready, registered_nodes
 from host.libvirt import observed
 from host.libvirt.observed import LibvirtLab
+from host.libvirt.placement import is_elsewhere
 from host.workspace import Workspace
 from lab.spec import Spec
 from lab.upgrade import ApiServerVersion
+from system.errors import HostError
 
 KUBELET = "kubelet"
 _NOT_REGISTERED = "is not in the cluster"
 _STILL_DRAINED = "is still drained"
 _RESTARTED = "was stopped"
+_BOOT_TIMEOUT = 300
+"""Seconds that the API server may take after its machine has started."""
 _DRAINED = "hardway.dev/drained"
 """The annotation of a Node that this program drains: see `assets/node/node-registration`."""
 
@@ -35,6 +41,8 @@ class Observation:
         vm_uuids: UUID of each existing VM by its name in libvirt.
         command_lines: Kernel command line of each existing VM of the lab that has one, by its name in libvirt.
         kubelet_versions: Version that the kubelet of each node runs. Empty if the API server does not answer.
+        ready_nodes: Names of the nodes that are Ready, or were so when the API server last answered: all of them if it
+            does not answer.
         api_server_version: Version that the API server runs. None if it does not answer.
     """
 
@@ -42,6 +50,7 @@ class Observation:
     vm_uuids: Mapping[str, str]
     command_lines: Mapping[str, str]
     kubelet_versions: Mapping[str, str]
+    ready_nodes: Set[str]
     api_server_version: ApiServerVersion | None
 
 
@@ -60,38 +69,80 @@ def recover(spec: Spec, workspace: Workspace, stack: str, now: datetime) -> Obse
     Raises:
         HostError: Something could not be started.
     """
-    found = _start(spec)
-    kubeconfig = workspace.kubeconfig(stack)
-    nodes = version = None
-    if kubeconfig.exists():
-        with ThreadPoolExecutor() as pool:
-            asked = pool.submit(api_server_version, kubeconfig)
-            nodes, version = registered_nodes(kubeconfig), asked.result()
-        if nodes is None and version is None:
-            pulumi.warn(
-                f"API server {spec.api_endpoint} does not answer. A step that needs it waits for up to 5 minutes. "
-                "`hardway status` shows the state of its machine and services."
-            )
+    existing_nodes = written_nodes(workspace, stack)
+    found, has_started = _start(spec)
+    nodes, version = _read_cluster(spec, workspace.kubeconfig(stack), _BOOT_TIMEOUT if has_started else 0)
     if nodes is not None:
-        expected = {node.name for node in spec.kubelets} & written_nodes(workspace, stack)
+        expected = {node.name for node in spec.kubelets} & existing_nodes
         found |= _to_register(expected, nodes)
     if not pulumi.runtime.is_dry_run():
         record_drift(stack, found, now)
-    vm_uuids = observed.uuids(spec.libvirt_uri) if spec.virtual_machines else {}
+    vm_uuids = _existing_vms(spec, existing_nodes)
     existing = [name for node in spec.virtual_machines if (name := vm_name(spec, node)) in vm_uuids]
     return Observation(
         drift=with_drift(recorded_drift(stack), found, now),
         vm_uuids=vm_uuids,
         command_lines=observed.command_lines(spec.libvirt_uri, existing),
         kubelet_versions={name: node["status"]["nodeInfo"]["kubeletVersion"] for name, node in (nodes or {}).items()},
+        ready_nodes=existing_nodes if nodes is None else {name for name, node in nodes.items() if is_ready(node)},
         api_server_version=ApiServerVersion.of(version) if version else None,
     )
 
 
-def _start(spec: Spec) -> dict[tuple[str, str], list[str]]:
-    """Start what is stopped, and return what must then be applied again on this machine."""
+def _read_cluster(
+    spec: Spec, kubeconfig: Path, timeout: float
+) -> tuple[Mapping[str, Mapping[str, Any]] | None, Mapping[str, Any] | None]:
+    """Return the Nodes by name, and the document of the version; None for what the API server does not answer.
+
+    Args:
+        spec: The lab.
+        kubeconfig: An administrator's kubeconfig. It does not exist if the lab is not up yet.
+        timeout: Seconds to wait for the API server, because its machine has just started.
+    """
+    if not kubeconfig.exists():
+        return None, None
+    deadline = time.monotonic() + timeout
+    while True:
+        with ThreadPoolExecutor() as pool:
+            version = pool.submit(api_server_version, kubeconfig)
+            nodes = registered_nodes(kubeconfig)
+        if nodes is not None or time.monotonic() > deadline:
+            break
+        time.sleep(2)
+    if nodes is None:
+        pulumi.warn(
+            f"API server {spec.api_endpoint} does not answer, so the versions and nodes of the cluster were not "
+            "checked, and no node is drained for a new minor version. `hardway status` shows the state of its machine "
+            "and services."
+        )
+    return nodes, version.result()
+
+
+def _existing_vms(spec: Spec, existing_nodes: Set[str]) -> Mapping[str, str]:
+    """Return the UUID of each existing VM by name.
+
+    Raises:
+        HostError: libvirt on this machine does not answer, although the lab has VMs. They must not count as new.
+    """
     if not spec.virtual_machines:
         return {}
+    uuids = observed.uuids(spec.libvirt_uri)
+    if uuids is None and existing_nodes and not is_elsewhere(spec.libvirt_uri):
+        raise HostError(
+            f"libvirt ({spec.libvirt_uri}) does not list the VMs of the lab. Nothing was changed. Try it: "
+            f"virsh --connect {spec.libvirt_uri} list --all"
+        )
+    return uuids or {}
+
+
+def _start(spec: Spec) -> tuple[dict[tuple[str, str], list[str]], bool]:
+    """Start what is stopped.
+
+    Returns:
+        The drift of this machine's network, and True if anything was started.
+    """
+    if not spec.virtual_machines:
+        return {}, False
     found = observed.find(
         LibvirtLab(
             uri=spec.libvirt_uri,
@@ -101,13 +152,14 @@ def _start(spec: Spec) -> dict[tuple[str, str], list[str]]:
         )
     )
     if found is None:
-        return {}
-    if pulumi.runtime.is_dry_run():
+        return {}, False
+    is_preview = pulumi.runtime.is_dry_run()
+    if is_preview:
         pulumi.warn(f"{found}. `hardway up` starts it.")
     else:
         pulumi.log.info(f"{found}. It is started first.")
         found.start()
-    return {MACHINE_NETWORK: [_RESTARTED]} if found.network else {}
+    return {MACHINE_NETWORK: [_RESTARTED]} if found.network else {}, not is_preview
 
 
 def _to_register(expected: Set[str], nodes: Mapping[str, Mapping[str, Any]]) -> dict[tuple[str, str], list[str]]:

@@ -12,8 +12,8 @@ from components.drain import Drain
 from lab.node.service import Service
 
 
-class StoppedError(Exception):
-    """A worker is not changed because another worker failed."""
+class StoppedError(pulumi.RunError):
+    """A worker is not changed because another worker failed. The engine shows only the message."""
 
 
 @dataclass(frozen=True)

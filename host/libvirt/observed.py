@@ -109,7 +109,7 @@ class Stopped:
 
 
 def find(lab: LibvirtLab) -> Stopped | None:
-    """Return what of a lab is stopped. None if nothing is, or libvirt cannot be asked.
+    """Return what of a lab is stopped. None if nothing is, or libvirt does not answer.
 
     The engine reports a libvirt that does not answer, if it needs it.
     """
@@ -127,17 +127,21 @@ def find(lab: LibvirtLab) -> Stopped | None:
     return stopped or None
 
 
-def uuids(uri: str) -> dict[str, str]:
-    """Return the UUID of every VM of a libvirt daemon by its name; empty if it cannot be asked."""
+def uuids(uri: str) -> dict[str, str] | None:
+    """Return the UUID of every VM of a libvirt daemon by its name. None if it does not answer."""
     try:
         rows = (line.split() for line in _virsh(uri, "list", "--all", "--uuid", "--name").splitlines())
     except _NoAnswerError:
-        return {}
+        return None
     return {row[1]: row[0] for row in rows if len(row) == 2}
 
 
 def command_lines(uri: str, vms: Sequence[str]) -> dict[str, str]:
-    """Return the kernel command line of VMs by name. VMs that have none are left out."""
+    """Return the kernel command line of VMs by name. VMs that have none are left out.
+
+    Raises:
+        HostError: libvirt does not describe them.
+    """
     if not vms:
         return {}
     # One process for all of them.
@@ -145,7 +149,7 @@ def command_lines(uri: str, vms: Sequence[str]) -> dict[str, str]:
     try:
         domains = ElementTree.fromstring(f"<domains>{_virsh(uri, listing)}</domains>")
     except (_NoAnswerError, ElementTree.ParseError):
-        return {}
+        raise HostError(f"libvirt ({uri}) does not describe the VMs of the lab. Nothing was changed.") from None
     found = ((domain.findtext("name"), domain.findtext("os/cmdline")) for domain in domains)
     return {name: line for name, line in found if name and line}
 

@@ -1,8 +1,10 @@
 """Saving and restoring the data of a single etcd, with a fake ssh client."""
 
+import hashlib
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,7 +12,9 @@ from components import keep_etcd_data
 from host.workspace import Workspace
 from tests.support.fake_programs import put
 
-LOGIN = {"address": "10.240.0.10", "key": "key", "host_key": "host key", "user": "root", "port": 22}
+LOGIN: dict[str, Any] = {"address": "10.240.0.10", "key": "key", "host_key": "host key", "user": "root", "port": 22}
+SNAPSHOT = b"data" + hashlib.sha256(b"data").digest()
+"""A snapshot ends with the SHA-256 of everything before it."""
 
 
 class Place:
@@ -19,6 +23,7 @@ class Place:
     Attributes:
         snapshots: The folder of the snapshots of etcd on this machine.
         programs: The folder of the fake client.
+        login: The login of the node.
     """
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,7 +35,9 @@ class Place:
         monkeypatch.setenv("HARDWAY_NODE", "server")
         monkeypatch.setenv("HARDWAY_STACK", "dev")
         monkeypatch.setattr(keep_etcd_data, "CHECKOUT", folder)
-        self.node("echo data")
+        self.login = dict(LOGIN)
+        (folder / "snapshot").write_bytes(SNAPSHOT)
+        self.node(f"cat {folder}/snapshot")
 
     def node(self, script: str) -> None:
         """Let every command on the node run a script."""
@@ -39,12 +46,17 @@ class Place:
     def run(self, verb: str) -> int:
         """Run the program."""
         self._monkeypatch.setattr("sys.argv", ["keep_etcd_data", verb])
-        self._monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(LOGIN)))
+        self._monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(self.login)))
         return keep_etcd_data.main()
 
-    def files(self) -> dict[str, str]:
+    @property
+    def kept(self) -> str:
+        """The name of the saved snapshot."""
+        return f"recreated-{hashlib.sha256(str(LOGIN['host_key']).encode()).hexdigest()[:12]}.db"
+
+    def files(self) -> dict[str, bytes]:
         """Return the snapshots by name."""
-        return {path.name: path.read_text() for path in self.snapshots.glob("*")}
+        return {path.name: path.read_bytes() for path in self.snapshots.glob("*")}
 
 
 @pytest.fixture
@@ -53,34 +65,54 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     return Place(tmp_path, monkeypatch)
 
 
-def test_data_is_saved_and_then_sent_once(place: Place) -> None:
+def test_data_is_saved_and_sent(place: Place) -> None:
     assert place.run("save") == 0
-    assert place.files() == {"recreated.db": "data\n"}
-    assert (place.snapshots / "recreated.db").stat().st_mode & 0o777 == 0o600
+    assert place.files() == {place.kept: SNAPSHOT}
+    assert (place.snapshots / place.kept).stat().st_mode & 0o777 == 0o600
     place.node(f"cat >{place.programs}/sent")
     assert place.run("restore") == 0
-    assert (place.programs / "sent").read_text() == "data\n"
-    assert place.files() == {"before-recreation.db": "data\n"}
-    (place.programs / "sent").unlink()
+    assert (place.programs / "sent").read_bytes() == SNAPSHOT
+
+
+def test_nothing_is_sent_without_a_snapshot(place: Place) -> None:
+    place.node("exit 1")
     assert place.run("restore") == 0
-    assert not (place.programs / "sent").exists()
 
 
-def test_failed_snapshot_keeps_the_vm(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
-    place.node("echo half; echo 'No space is left.' >&2; exit 1")
+@pytest.mark.parametrize("answer", ["echo half; echo 'No space is left.' >&2; exit 1", "echo half"])
+def test_failed_snapshot_keeps_the_vm(place: Place, capsys: pytest.CaptureFixture[str], answer: str) -> None:
+    place.node(answer)
     assert place.run("save") == 1
     assert place.files() == {}
     error = capsys.readouterr().err
-    assert "the data of etcd on server could not be kept, so its VM was not recreated: No space is left." in error
+    reason = "No space is left." if "exit 1" in answer else "the snapshot is incomplete"
+    assert f"the data of etcd on server could not be kept, so its VM was not recreated: {reason}" in error
     assert "HARDWAY_LOSE_DATA=yes hardway up" in error
 
 
+def test_interrupted_recreation_continues_with_the_saved_data(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    assert place.run("save") == 0
+    place.node("echo 'No route to host' >&2; exit 255")
+    assert place.run("save") == 0
+    assert place.files() == {place.kept: SNAPSHOT}
+    assert "No route to host" in capsys.readouterr().err
+
+
+def test_data_of_another_lab_is_not_restored(place: Place) -> None:
+    assert place.run("save") == 0
+    place.login["host_key"] = "another"
+    place.node("exit 1")
+    assert place.run("restore") == 0
+
+
 @pytest.mark.parametrize("variable", ["HARDWAY_DESTROYS", "HARDWAY_LOSE_DATA"])
-def test_unneeded_data_is_not_saved(place: Place, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+def test_unneeded_data_is_not_restored(place: Place, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    assert place.run("save") == 0
     monkeypatch.setenv(variable, "yes")
     place.node("exit 1")
     assert place.run("save") == 0
-    assert place.files() == {}
+    assert place.run("restore") == 0
+    assert place.files() == {place.kept.replace("recreated", "unused"): SNAPSHOT}
 
 
 def test_data_that_did_not_arrive_is_sent_again(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
@@ -88,4 +120,4 @@ def test_data_that_did_not_arrive_is_sent_again(place: Place, capsys: pytest.Cap
     place.node("echo 'Connection lost' >&2; exit 255")
     assert place.run("restore") == 1
     assert "server did not get the data of etcd: Connection lost" in capsys.readouterr().err
-    assert place.files() == {"recreated.db": "data\n"}
+    assert place.files() == {place.kept: SNAPSHOT}

@@ -34,7 +34,7 @@ class Place:
         self.workspace, self.spec, self._programs = Workspace(folder), spec, folder / "programs"
         self._programs.mkdir()
         self.set_nodes("node-0", "node-1")
-        put(self._programs, "virsh", "exit 1")
+        put(self._programs, "virsh", "")
         nodes = {node.name: NodeAccess(address=str(node.address)) for node in spec.nodes}
         write(self.workspace, "dev", AccessDetails(nodes=nodes, ssh_key="key", known_hosts="", kubeconfig="{}"))
 
@@ -128,7 +128,7 @@ def test_silent_api_server_is_reported(place: Place, monkeypatch: pytest.MonkeyP
     place.silence()
     assert place.recover() == set()
     [warning] = warnings
-    assert warning.startswith(f"API server {place.spec.api_endpoint} does not answer.")
+    assert warning.startswith(f"API server {place.spec.api_endpoint} does not answer")
 
 
 def test_stopped_vm_is_started(place: Place) -> None:

@@ -25,10 +25,10 @@ class Lab:
         self.seen: list[str] = []
         self._ids: dict[str, asyncio.Future[Any]] = {}
 
-    async def add(self, rollout: VmRollout, vm: str) -> None:
+    async def add(self, rollout: VmRollout, vm: str, is_ready: bool = True) -> None:
         """Register a VM, whose node consists of one command."""
         pool = rollout.in_turn(vm, pulumi.Output.from_input("pool"))
-        rollout.end_turn(vm, self.resource(vm), [self.resource(f"{vm} node")])
+        rollout.end_turn(vm, self.resource(vm), [self.resource(f"{vm} node")], is_ready=is_ready)
         await pool.future()
         self.seen.append(vm)
 
@@ -45,16 +45,19 @@ class Lab:
 
     def resource(self, name: str) -> pulumi.CustomResource:
         """Return a resource that exists when `finish` gives it an ID."""
-        return cast(pulumi.CustomResource, SimpleNamespace(id=SimpleNamespace(future=lambda: self._future(name))))
+        output = SimpleNamespace(future=lambda: self._future(name))
+        return cast(pulumi.CustomResource, SimpleNamespace(id=output, urn=output))
 
 
 def run(test: Coroutine[Any, Any, None]) -> None:
     asyncio.run(test)
 
 
-async def register(lab: Lab, rollout: VmRollout, vms: Sequence[str]) -> list[asyncio.Task[None]]:
+async def register(
+    lab: Lab, rollout: VmRollout, vms: Sequence[str], *, is_ready: bool = True
+) -> list[asyncio.Task[None]]:
     """Register VMs as the program does, and let the loop run until all of them wait."""
-    tasks = [asyncio.ensure_future(lab.add(rollout, vm)) for vm in vms]
+    tasks = [asyncio.ensure_future(lab.add(rollout, vm, is_ready)) for vm in vms]
     await settle()
     return tasks
 
@@ -95,6 +98,20 @@ def test_other_vm_ends_its_turn_at_once(uuid: str | None) -> None:
         lab = Lab()
         await register(lab, VmRollout(OLD, 1), ["vm-0", "vm-1"])
         lab.finish("vm-0", uuid)
+        await settle()
+        assert lab.seen == ["vm-0", "vm-1"]
+
+    run(test())
+
+
+def test_node_that_an_interrupted_run_left_keeps_the_turn() -> None:
+    async def test() -> None:
+        lab = Lab()
+        await register(lab, VmRollout(OLD, 1), ["vm-0", "vm-1"], is_ready=False)
+        lab.finish("vm-0", "uuid-0")
+        await settle()
+        assert lab.seen == ["vm-0"]
+        lab.finish("vm-0 node", "done")
         await settle()
         assert lab.seen == ["vm-0", "vm-1"]
 
