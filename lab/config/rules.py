@@ -164,6 +164,18 @@ def check_network_choices(configuration: Configuration, problems: Problems) -> N
             problems.add(f"{prefix}kubeProxy", without_kube_proxy, values["kubeProxy"])
 
 
+def check_drain_limits(configuration: Configuration, problems: Problems) -> None:
+    """Check that a pod may end within the time for all pods of a drained node."""
+    grace = configuration.lab.get("drainGracePeriodSeconds")
+    timeout = configuration.lab.get("drainTimeoutSeconds")
+    if grace is not None and timeout is not None and timeout <= grace:
+        problems.add(
+            configuration.key("drainTimeoutSeconds"),
+            f"must be more than drainGracePeriodSeconds ({grace}), because a pod may take as long to end",
+            timeout,
+        )
+
+
 def check_certificate_lifetimes(configuration: Configuration, problems: Problems) -> None:
     """Check that no certificate outlives its authority, and that certificates are not renewed all the time."""
     authority = configuration.lab.get("certificateAuthorityValidityHours")
@@ -207,6 +219,7 @@ RULES: tuple[Rule, ...] = (
     check_unused_kubelet_keys,
     check_network_choices,
     check_certificate_lifetimes,
+    check_drain_limits,
     check_layout,
     check_node_folders,
     check_registries,

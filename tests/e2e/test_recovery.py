@@ -69,7 +69,7 @@ def test_node_is_drained_before_its_vm_is_recreated(lab: RunningLab) -> None:
     try:
         wait_for("the pod runs", lambda: "Running" in lab.kubectl("get", "pod", "guarded"))
         vms = vm_ids(lab)
-        with lab.configured(workers=workers, drainTimeoutSeconds=20):
+        with lab.configured(workers=workers, drainGracePeriodSeconds=5, drainTimeoutSeconds=20):
             outcome = lab.up()
             assert not outcome.succeeded
             assert "disruption budget" in outcome.output

@@ -416,6 +416,9 @@ REFUSED = {
     "negative grace period": Refused(
         {"drainGracePeriodSeconds": -1}, "drainGracePeriodSeconds", "from 0 to 3600 seconds"
     ),
+    "drain timeout of the grace period": Refused(
+        {"drainTimeoutSeconds": 30}, "drainTimeoutSeconds", "must be more than drainGracePeriodSeconds (30)"
+    ),
     "no drain timeout": Refused({"drainTimeoutSeconds": 0}, "drainTimeoutSeconds", "from 1 to 86400 seconds"),
     "other level of disruption": Refused({"maxDisruption": "low"}, "maxDisruption", "one of none, reload, restart"),
     "other drain action": Refused({"drainTimeoutAction": "stop"}, "drainTimeoutAction", "one of fail, continue"),
