@@ -1,4 +1,7 @@
-"""The regular snapshots of etcd on each control plane. `assets/node/etcd-snapshot` takes them."""
+"""The regular snapshots of etcd on each control plane, and its defragmentation after each of them.
+
+`assets/node/etcd-snapshot` takes the snapshots, and `assets/node/etcd-defragment` defragments.
+"""
 
 from lab.node.paths import PROGRAMS
 from lab.node.service import File, Service
@@ -6,6 +9,8 @@ from lab.node.units import unit, unit_path
 from lab.spec import Spec
 
 SERVICE = "etcd-snapshots"
+DEFRAGMENTED_SIZE = 100
+"""The size in MiB from which a database is defragmented. A smaller one would not give much space back."""
 
 
 def etcd_snapshots(spec: Spec) -> tuple[Service, ...]:
@@ -23,7 +28,12 @@ def etcd_snapshots(spec: Spec) -> tuple[Service, ...]:
             files={
                 unit_path(timer): File(content=unit(timer, hours=str(spec.etcd_snapshots.every_hours))),
                 unit_path(oneshot): File(
-                    content=unit(oneshot, program=f"{program} take {spec.etcd_snapshots.keep}"), restarts=False
+                    content=unit(
+                        oneshot,
+                        snapshot=f"{program} take {spec.etcd_snapshots.keep}",
+                        defragment=f"{PROGRAMS}/etcd-defragment {DEFRAGMENTED_SIZE}",
+                    ),
+                    restarts=False,
                 ),
             },
             health=f"{program} healthy",

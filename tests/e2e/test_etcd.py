@@ -53,6 +53,13 @@ def test_a_snapshot_is_copied_to_this_machine(lab: RunningLab) -> None:
     file.unlink()
 
 
+def test_a_small_database_is_not_defragmented_by_the_unit(lab: RunningLab) -> None:
+    lab.ssh(SERVER, "systemctl start etcd-snapshots.service")
+    journal = "journalctl --unit etcd-snapshots.service --identifier etcd-defragment --output cat --quiet"
+    assert lab.ssh(SERVER, journal) == ""
+    assert lab.ssh(SERVER, "/usr/local/lib/hardway/etcd-defragment 100") == ""
+
+
 def test_a_database_is_defragmented(lab: RunningLab) -> None:
     lab.ssh(SERVER, "etcdctl defrag --command-timeout 5m")
     lab.ssh(SERVER, "etcdctl alarm disarm")

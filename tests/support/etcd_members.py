@@ -80,6 +80,7 @@ class Members:
             for path in ("usr", "proc", "dev", "programs", "etcd", "etc", "var/lib/etcd", "run", "tmp"):
                 (folder / node / path).mkdir(parents=True)
             shutil.copytree(certificates, folder / node / "etc/etcd")
+            shutil.copytree("/etc/alternatives", folder / node / "etc/alternatives", symlinks=True)
             for name in ("bin", "sbin", "lib", "lib64"):
                 (folder / node / name).symlink_to(f"usr/{name}")
 

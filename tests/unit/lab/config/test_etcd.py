@@ -31,8 +31,14 @@ def test_snapshots_can_be_turned_off() -> None:
 def test_snapshots_are_taken_as_configured() -> None:
     (service,) = etcd_snapshots(parse({"etcd": {"snapshots": {"everyHours": 12, "keep": 3}}}))
     assert "\nOnUnitActiveSec=12h\n" in service.visible_files["/etc/systemd/system/etcd-snapshots.timer"]
-    program = "\nExecStart=/usr/local/lib/hardway/etcd-snapshot take 3\n"
-    assert program in service.visible_files["/etc/systemd/system/etcd-snapshots.service"]
+    oneshot = service.visible_files["/etc/systemd/system/etcd-snapshots.service"]
+    assert "\nExecStart=/usr/local/lib/hardway/etcd-snapshot take 3\n" in oneshot
+
+
+def test_a_failed_defragmentation_does_not_fail_the_snapshot() -> None:
+    (service,) = etcd_snapshots(parse({}))
+    oneshot = service.visible_files["/etc/systemd/system/etcd-snapshots.service"]
+    assert "\nExecStartPost=-/usr/local/lib/hardway/etcd-defragment 100\n" in oneshot
 
 
 @pytest.mark.parametrize(
