@@ -22,6 +22,7 @@ Run a Kubernetes lab on this machine.
 The lab:
   up [--smoke]        prepare this machine, create or update the lab, show its nodes
   preview             show what `up` would change
+  up --renew [NODE…]  also renew the certificates of all nodes or some; the same for preview
   destroy             delete everything that the stack created
   status              show nodes, services, certificates, etcd and VMs
   verify              compare every node with the stack
@@ -166,6 +167,12 @@ def _parser() -> argparse.ArgumentParser:
     for command in (up, preview):
         command.add_argument(
             "--max-disruption", choices=LEVELS, metavar="LEVEL", help="the limit, instead of maxDisruption"
+        )
+        command.add_argument(
+            "--renew",
+            nargs="*",
+            metavar="NODE",
+            help="also renew the certificates that the lab has signed, or only the own ones of these nodes",
         )
         command.epilog = _EPILOGS[command.prog.rpartition(" ")[2]]
     add("destroy", "delete everything that the stack created: VMs, network, volumes, files on existing machines")

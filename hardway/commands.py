@@ -31,9 +31,9 @@ def up(options: argparse.Namespace) -> int:
     if has_limit:
         with steps.step("Preview, because there is a limit"):
             stack.select()
-            if code := _impact(workspace, options):
+            if code := _impact(workspace, stack, options):
                 return code
-    stack.up(steps)
+    stack.up(steps, options.renew)
     if options.smoke:
         options.command = "smoke"
         return check(options)
@@ -47,9 +47,9 @@ def preview(options: argparse.Namespace) -> int:
     stack = Stack(workspace, options.stack)
     if options.json or options.markdown:
         stack.select()
-        return _impact(workspace, options)
-    stack.preview()
-    return _impact(workspace, options) if _has_limit(workspace, options) else 0
+        return _impact(workspace, stack, options)
+    stack.preview(options.renew)
+    return _impact(workspace, stack, options) if _has_limit(workspace, options) else 0
 
 
 def destroy(options: argparse.Namespace) -> int:
@@ -196,11 +196,11 @@ def _has_limit(workspace: Workspace, options: argparse.Namespace) -> bool:
     return file.exists() and "maxDisruption" in file.read_text(encoding="utf-8")
 
 
-def _impact(workspace: Workspace, options: argparse.Namespace) -> int:
+def _impact(workspace: Workspace, stack: Stack, options: argparse.Namespace) -> int:
     """Run `ops.preview` and return its exit code, which is not 0 if the change needs more than the limit."""
     limit = ["--max-disruption", options.max_disruption] if options.max_disruption else []
     markdown = ["--markdown"] if getattr(options, "markdown", False) else []
-    words = [*_module(options, "preview"), *limit, *markdown]
+    words = [*_module(options, "preview"), *limit, *markdown, *stack.renewal(options.renew)]
     variables = environment.evaluate(workspace.env.read_text())
     command = [str(workspace.venv / "bin/python"), *words]
     console.detail(" ".join(command))

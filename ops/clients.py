@@ -58,9 +58,15 @@ class Commands:
         """Return the configuration of a stack as JSON, secrets in plain text."""
         return output(["pulumi", "config", "--stack", stack, "--json", "--show-secrets"])
 
-    def preview(self, stack: str) -> Mapping[str, Any]:
-        """Return the document of `pulumi preview --json` about a stack. The engine hides secrets in it."""
+    def preview(self, stack: str, replace: Sequence[str] = ()) -> Mapping[str, Any]:
+        """Return the document of `pulumi preview --json` about a stack. The engine hides secrets in it.
+
+        Args:
+            stack: Name of the stack.
+            replace: URNs of resources that would be replaced although nothing changes them.
+        """
         command = ["pulumi", "preview", "--stack", stack, "--json", "--non-interactive", SKIP_VALIDATION]
+        command += [word for urn in replace for word in ("--replace", urn)]
         result = _attempt(command, environment={LIMIT_CHECKED_VARIABLE: "1"})
         try:
             document: Mapping[str, Any] = json.loads(result.stdout)

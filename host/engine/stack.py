@@ -9,7 +9,7 @@ import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from host import environment
 from host.access import access_files
 from host.access.access_files import AccessDetails
 from host.engine import stack_file
+from host.engine.certificates import renewable
 from host.engine.readiness import is_ready, lacks_only_network, ready_condition
 from host.libvirt.namespace import MACHINE_NETWORK
 from host.workspace import Workspace, command_line, short_stack_name
@@ -95,11 +96,12 @@ class Stack:
         self._workspace = workspace
         self._commands = _Commands(workspace)
 
-    def up(self, steps: Steps | None = None) -> None:
+    def up(self, steps: Steps | None = None, renew: Sequence[str] | None = None) -> None:
         """Bring the stack up, wait until its nodes are Ready, and show them if the cluster can be queried.
 
         Args:
             steps: The steps of the whole command. Default: only those of this function.
+            renew: The certificates to renew: see `renewal`.
 
         Raises:
             HostError: The engine fails, or a node does not become Ready.
@@ -107,9 +109,11 @@ class Stack:
         steps = steps or Steps(self.UP_STEPS)
         with steps.step(f"Stack {self.name}"):
             self.select()
+            renewal = self.renewal(renew)
         with steps.step("pulumi up"):
             self._commands.change(
-                *("pulumi", "up", *self._stack, "--yes", "--skip-preview", "--suppress-outputs", SKIP_VALIDATION)
+                *("pulumi", "up", *self._stack, "--yes", "--skip-preview", "--suppress-outputs", SKIP_VALIDATION),
+                *renewal,
             )
         outputs = self.write_access()
         kubeconfig = self._workspace.kubeconfig(self.name)
@@ -144,10 +148,29 @@ class Stack:
         access_files.write(self._workspace, self.name, AccessDetails.from_outputs(outputs))
         return outputs
 
-    def preview(self) -> None:
-        """Show what `up` would change."""
+    def preview(self, renew: Sequence[str] | None = None) -> None:
+        """Show what `up` would change.
+
+        Args:
+            renew: The certificates to renew: see `renewal`.
+        """
         self.select()
-        self._commands.run("pulumi", "preview", *self._stack, "--diff", SKIP_VALIDATION)
+        self._commands.run("pulumi", "preview", *self._stack, "--diff", SKIP_VALIDATION, *self.renewal(renew))
+
+    def renewal(self, nodes: Sequence[str] | None) -> list[str]:
+        """Return the options with which the engine renews certificates.
+
+        Args:
+            nodes: None for no certificate, empty for all that the lab has signed, otherwise nodes: for those that only
+                one of them has.
+
+        Raises:
+            HostError: There is no such certificate.
+        """
+        if nodes is None:
+            return []
+        deployment = json.loads(self._commands.output("pulumi", "stack", "export", *self._stack))["deployment"]
+        return [word for urn in renewable(deployment, nodes) for word in ("--replace", urn)]
 
     def select(self) -> None:
         """Select the stack for `pulumi`, and create it if it does not exist."""

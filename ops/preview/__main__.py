@@ -34,12 +34,15 @@ def main(arguments: Sequence[str] | None = None, commands: Commands | None = Non
     )
     options_parser.add_argument("--markdown", action="store_true", help="print a summary in Markdown")
     options_parser.add_argument("--max-disruption", choices=LEVELS, help="the limit, instead of maxDisruption")
+    options_parser.add_argument(
+        "--replace", action="append", default=[], metavar="URN", help="a certificate to renew; repeat it for more"
+    )
     options = parse(options_parser, arguments)
     commands = commands or Commands()
     try:
         spec = read_stack(options.stack, checkout, commands).spec
         services = {node.name: {each.name: each for each in services_of(spec, node)} for node in spec.nodes}
-        impact = read_impact(commands.preview(options.stack), spec, services)
+        impact = read_impact(commands.preview(options.stack, options.replace), spec, services)
     except HardwayError as error:
         return report_error(f"there is no preview of the change: {error}")
     limit = Disruption(options.max_disruption) if options.max_disruption else spec.max_disruption

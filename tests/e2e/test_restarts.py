@@ -124,8 +124,13 @@ def replaced(lab: RunningLab, certificate: str) -> set[Service]:
         for line in lab.run("pulumi", "stack", "--stack", "dev", "--show-urns").stdout.splitlines()
         if line.endswith(f"LocallySignedCert::{certificate}")
     )
+    return restarts_of(lab, lambda: lab.up("--replace", urn))
+
+
+def restarts_of(lab: RunningLab, change: Callable[[], Outcome]) -> set[Service]:
+    """Return the services that restart during a successful change, after which nothing is left to do."""
     outcomes: list[Outcome] = []
-    restarted = lab.restarts(lambda: outcomes.append(lab.up("--replace", urn)))
+    restarted = lab.restarts(lambda: outcomes.append(change()))
     assert outcomes[0].succeeded, outcomes[0].output
     assert lab.planned() == {}
     return restarted
@@ -150,8 +155,13 @@ def kube_proxies(lab: RunningLab) -> None:
 def kubelet(lab: RunningLab) -> None:
     """A kubelet serves its new certificate without a restart."""
     before = signed(lab, "node-1")
-    assert replaced(lab, "kubelet-node-1") == set()
+    others = signed(lab, "node-0")
+    preview = lab.hardway("preview", "--renew", "node-1")
+    assert preview.succeeded, preview.output
+    assert "LocallySignedCert::kubelet-node-1" in preview.output
+    assert restarts_of(lab, lambda: lab.hardway("up", "--renew", "node-1")) == set()
     assert signed(lab, "node-1") != before
+    assert signed(lab, "node-0") == others
     wait_for("the new certificate is served", lambda: served(lab, "10.240.0.21") == signed(lab, "node-1"), timeout=180)
     assert lab.kubectl("get", "--raw", "/api/v1/nodes/node-1/proxy/healthz") == "ok"
 

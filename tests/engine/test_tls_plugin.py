@@ -53,6 +53,17 @@ class Renewal:
         self.refreshed = project.up("--refresh")
         self.third = _certificate(project.export())
 
+        self.asked = project.preview("--replace", self.urn(project))
+        self.asked_for = project.up("--replace", self.urn(project))
+        self.fourth = _certificate(project.export())
+        self.after_asking = project.up()
+
+    @staticmethod
+    def urn(project: Project) -> str:
+        """Return the URN of the certificate."""
+        (urn,) = (r["urn"] for r in project.export()["deployment"]["resources"] if r["urn"].endswith("::certificate"))
+        return str(urn)
+
 
 @pytest.fixture(scope="module")
 def renewal(new_project: Callable[[str], Project]) -> Renewal:
@@ -108,6 +119,16 @@ def test_renewed_certificate_is_unchanged(renewal: Renewal) -> None:
 def test_up_renews_a_certificate_with_refresh(renewal: Renewal) -> None:
     assert _replaced(renewal.refreshed)
     assert renewal.third["certPem"] != renewal.second["certPem"]
+
+
+def test_a_certificate_is_renewed_before_its_time(renewal: Renewal) -> None:
+    for run in (renewal.asked, renewal.asked_for):
+        assert _replaced(run)
+        assert run.operations("reader") == ["update"]
+        assert {name for _, name in run.steps} == {"certificate", "reader"}
+    assert renewal.fourth["certPem"] != renewal.third["certPem"]
+    assert renewal.fourth["certRequestPem"] == renewal.third["certRequestPem"]
+    assert renewal.after_asking.steps == []
 
 
 def test_unsupported_write_only_key_is_an_error(new_project: Callable[[str], Project]) -> None:

@@ -236,6 +236,31 @@ def test_documents_of_a_preview_need_no_engine_output(
     assert (folder, path) == (str(workspace.checkout), str(CHECKOUT))
 
 
+@pytest.mark.parametrize(
+    ("words", "nodes"),
+    [([], None), (["--renew"], []), (["--renew", "node-0", "node-1", "--quiet"], ["node-0", "node-1"])],
+)
+@pytest.mark.usefixtures("workspace", "calls")
+def test_certificates_are_renewed_by_up_and_preview(
+    words: list[str], nodes: list[str] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renewed: list[object] = []
+    monkeypatch.setattr(Stack, "up", lambda *words: renewed.append(words[-1]))
+    monkeypatch.setattr(Stack, "preview", lambda *words: renewed.append(words[-1]))
+    assert main(["up", *words]) == main(["preview", *words]) == 0
+    assert renewed == [nodes, nodes]
+
+
+@pytest.mark.usefixtures("calls")
+def test_impact_of_a_renewal_is_that_of_replaced_certificates(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert workspace.env.exists()
+    monkeypatch.setattr(Stack, "renewal", lambda _, nodes: ["--replace", f"urn of {nodes}"])
+    assert main(["preview", "--json", "--renew", "node-1"]) == 7
+    assert capfd.readouterr().out.splitlines()[0].endswith("--replace urn of ['node-1']")
+
+
 @pytest.mark.parametrize("words", [["--max-disruption", "drain"], []])
 def test_a_limit_is_checked_before_anything_changes(words: list[str], workspace: Workspace, calls: list[str]) -> None:
     if not words:

@@ -127,6 +127,8 @@ def test_preview_leaves_the_limit_to_the_caller(programs: Path) -> None:
     put(programs, "pulumi", 'echo "{\\"steps\\": [\\"$HARDWAY_LIMIT_CHECKED $*\\"]}"')
     [called] = Commands().preview("dev")["steps"]
     assert called == "1 preview --stack dev --json --non-interactive --skip-config-validation"
+    [called] = Commands().preview("dev", ["urn:a", "urn:b"])["steps"]
+    assert called.endswith(" --replace urn:a --replace urn:b")
 
 
 def test_errors_of_a_preview_are_those_in_its_document(programs: Path) -> None:

@@ -203,6 +203,26 @@ def test_a_preview_leaves_the_limit_to_its_caller(tmp_path: Path, capfd: pytest.
     assert "stack: 1\n" in printed.err
 
 
+@pytest.mark.parametrize(
+    ("renew", "options"),
+    [(None, ""), ([], " --replace urn::kubelet-a --replace urn::admin"), (["a"], " --replace urn::kubelet-a")],
+)
+def test_certificates_are_renewed_only_if_wanted(
+    renew: list[str] | None, options: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    kind = "tls:index/locallySignedCert:LocallySignedCert"
+    certificates = [{"type": kind, "urn": f"urn::{name}"} for name in ("kubelet-a", "admin")]
+    exported = json.dumps({"deployment": {"resources": certificates}})
+    outputs = json.dumps({name: value for name, value in OUTPUTS.items() if name != "kubeconfig"})
+    answers = f"*stack\\ export*) echo '{exported}' ;; *stack\\ output*) echo '{outputs}' ;;"
+    stack = Stack(prepared(tmp_path, f'#!/bin/sh\ncase "$*" in {answers} *) echo "$@" ;; esac\n'), "dev")
+    stack.preview(renew)
+    stack.up(renew=renew)
+    preview, up = (line for line in capfd.readouterr().out.splitlines() if line.startswith(("preview ", "up ")))
+    assert preview == f"preview --stack dev --diff --skip-config-validation{options}"
+    assert up.endswith(f" --skip-config-validation{options}")
+
+
 @pytest.mark.parametrize("exit_code", [0, 4])
 def test_quiet_shows_progress_only_on_failure(
     exit_code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]

@@ -1,7 +1,7 @@
 """The documents and exit codes of `python3 -m ops.preview`, with a fake engine."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +60,12 @@ class Engine(Commands):
 
     def __init__(self, *steps: dict[str, Any]) -> None:
         self._steps = steps
+        self.replaced: list[str] = []
 
-    def preview(self, stack: str) -> Mapping[str, Any]:
+    def preview(self, stack: str, replace: Sequence[str] = ()) -> Mapping[str, Any]:
         """Return the document."""
         assert stack in ("dev", "limited")
+        self.replaced = list(replace)
         return {"steps": self._steps}
 
 
@@ -151,6 +153,12 @@ def test_exit_code_compares_with_the_limit(
     assert main(arguments, Engine(*steps), checkout) == expected
 
 
+def test_the_impact_includes_renewed_certificates(checkout: Path) -> None:
+    engine = Engine()
+    assert main(["--replace", "urn:a", "--replace", "urn:b"], engine, checkout) == 0
+    assert engine.replaced == ["urn:a", "urn:b"]
+
+
 def test_refusal_names_everything_beyond_the_limit(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--max-disruption", "reload"], Engine(*CHANGE), checkout) == 3
     printed = capsys.readouterr()
@@ -177,7 +185,8 @@ def test_an_allowed_change_is_one_sentence(checkout: Path, capsys: pytest.Captur
 
 def test_a_failed_preview_is_reported(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
     class Failing(Engine):
-        def preview(self, stack: str) -> Mapping[str, Any]:
+        def preview(self, stack: str, replace: Sequence[str] = ()) -> Mapping[str, Any]:
+            assert not replace
             raise CommandError(f"{stack} has an unknown key")
 
     assert main(["--json"], Failing(), checkout) == 2
