@@ -127,6 +127,10 @@ def _image(value: str) -> str:
     scheme, separator, _ = value.partition("://")
     if separator and scheme not in ("http", "https", "file"):
         raise ValueError("must be a path, or a URL that begins with http://, https:// or file://")
+    return _trimmed(value)
+
+
+def _trimmed(value: str) -> str:
     if value != value.strip():
         raise ValueError("must not begin or end with spaces")
     return value
@@ -198,6 +202,7 @@ CONVERTERS: Mapping[str, Converter] = {
     "drainTimeoutSeconds": _range(1, 86400, "seconds"),
     "drainTimeoutAction": _one_of(tuple(DrainTimeoutAction), DrainTimeoutAction),
     "healthTimeoutSeconds": _range(10, 3600, "seconds"),
+    "canaryCommand": _trimmed,
     "podNetwork": _one_of(tuple(PodNetwork), PodNetwork),
     "virtualization": _one_of(tuple(Virtualization), Virtualization),
     "libvirtUri": _libvirt_uri,

@@ -180,7 +180,7 @@ def _drain_files(spec: Spec, node: Node) -> dict[str, File]:
     """Return the file with the limits of a drain, on a node that drains nodes: see `lab.spec.Spec.administrator`."""
     if node not in map(spec.administrator, spec.kubelets):
         return {}
-    return {paths.DRAIN_LIMITS: File(content=_lines([" ".join(spec.drain.arguments)]), mode=0o644, restarts=False)}
+    return {paths.DRAIN_LIMITS: File(content=_lines([" ".join(spec.drain.arguments)]), restarts=False)}
 
 
 def _pod_network_files(spec: Spec, node: Node, layout: NodePaths) -> dict[str, File]:

@@ -422,6 +422,9 @@ REFUSED = {
     "no drain timeout": Refused({"drainTimeoutSeconds": 0}, "drainTimeoutSeconds", "from 1 to 86400 seconds"),
     "other level of disruption": Refused({"maxDisruption": "low"}, "maxDisruption", "one of none, reload, restart"),
     "other drain action": Refused({"drainTimeoutAction": "stop"}, "drainTimeoutAction", "one of fail, continue"),
+    "spaces around the canary": Refused(
+        {"canaryCommand": " true"}, "canaryCommand", "must not begin or end with spaces"
+    ),
     "short health timeout": Refused({"healthTimeoutSeconds": 9}, "healthTimeoutSeconds", "from 10 to 3600 seconds"),
     "long health timeout": Refused({"healthTimeoutSeconds": 3601}, "healthTimeoutSeconds", "from 10 to 3600 seconds"),
     "renewal as long as validity": Refused(
