@@ -5,6 +5,7 @@ etcd starts on the new one. Standard input has the login as JSON. The environmen
 the stack's (HARDWAY_STACK).
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -105,10 +106,19 @@ def main() -> int:
     # The host key lasts as long as the node. Another lab under the same name has another one.
     lab = hashlib.sha256(login.host_key.strip().encode()).hexdigest()[:12]
     file = Workspace(CHECKOUT).etcd_snapshots(os.environ["HARDWAY_STACK"]) / f"recreated-{lab}.db"
-    if verb == "save" and (os.environ.get(DESTROYS) or os.environ.get(LOSE_DATA)):
+    unused = file.with_name(f"unused-{lab}.db")
+    if verb == "save" and os.environ.get(DESTROYS):
+        # The keys that its Secrets are encrypted with are deleted, too.
+        file.unlink(missing_ok=True)
+        unused.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            file.parent.rmdir()
+            file.parent.parent.rmdir()
+        return 0
+    if verb == "save" and os.environ.get(LOSE_DATA):
+        # A variable that was set by mistake must not cost the only copy.
         if file.exists():
-            # Nobody needs it, but a wrong variable must not cost the only copy.
-            file.rename(file.with_name(f"unused-{lab}.db"))
+            file.rename(unused)
         return 0
     with tempfile.TemporaryDirectory(prefix="hardway-ssh-") as folder:
         try:

@@ -105,14 +105,21 @@ def test_data_of_another_lab_is_not_restored(place: Place) -> None:
     assert place.run("restore") == 0
 
 
-@pytest.mark.parametrize("variable", ["HARDWAY_DESTROYS", "HARDWAY_LOSE_DATA"])
-def test_unneeded_data_is_not_restored(place: Place, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+def test_lost_data_is_not_restored(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     assert place.run("save") == 0
-    monkeypatch.setenv(variable, "yes")
+    monkeypatch.setenv("HARDWAY_LOSE_DATA", "yes")
     place.node("exit 1")
     assert place.run("save") == 0
     assert place.run("restore") == 0
     assert place.files() == {place.kept.replace("recreated", "unused"): SNAPSHOT}
+
+
+def test_deleted_lab_leaves_no_data(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert place.run("save") == 0
+    monkeypatch.setenv("HARDWAY_DESTROYS", "yes")
+    place.node("exit 1")
+    assert place.run("save") == 0
+    assert not place.snapshots.exists()
 
 
 def test_data_that_did_not_arrive_is_sent_again(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
