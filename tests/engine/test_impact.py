@@ -47,7 +47,7 @@ for name in values["nodes"]:
     payload = pulumi.Output.secret({SECRET!r} + values["pods"])
     applied = command.local.Command(f"{{name}}-kubelet", create="cat >/dev/null", stdin=payload, opts=inside)
     kubelet = Service(name="kubelet", unit="kubelet.service", files={{}})
-    hooks = announcement.hooks(f"{{name}}-kubelet", name, kubelet)
+    hooks = announcement.hooks(f"{{name}}-kubelet", name, kubelet, drains=True)
     inputs = {{
         "files": {{"/etc/kubelet.yaml": values["pods"]}},
         "credentials": {{"/etc/kubelet.crt": vm.public_key_fingerprint_sha256}},

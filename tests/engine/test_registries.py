@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -80,15 +81,15 @@ class Containerd:
 
 
 @pytest.fixture
-def containerd(tmp_path: Path) -> Iterator[Containerd]:
+def containerd() -> Iterator[Containerd]:
+    """A containerd in a folder with a short path, because the path of a socket may have at most 107 characters."""
     if os.geteuid() != 0:
         pytest.skip("containerd needs root")
-    folder = tmp_path / "containerd"
-    folder.mkdir()
-    one = Containerd(folder)
-    yield one
-    one.process.terminate()
-    one.process.wait()
+    with tempfile.TemporaryDirectory(prefix="containerd-", ignore_cleanup_errors=True) as folder:
+        one = Containerd(Path(folder))
+        yield one
+        one.process.terminate()
+        one.process.wait()
 
 
 def test_containerd_pulls_through_a_mirror_with_tls_and_a_password(containerd: Containerd, tmp_path: Path) -> None:
