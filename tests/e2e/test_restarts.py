@@ -86,7 +86,8 @@ ROWS = {
 
 @pytest.fixture(scope="module", autouse=True)
 def _restored(lab: RunningLab) -> Any:
-    """Restore the configuration and the lab in the end."""
+    """Begin when no pod restarts any more, as after a reboot. Restore the configuration and the lab in the end."""
+    lab.wait_until_idle()
     with lab.configured():
         yield
         assert lab.planned() == {}
