@@ -45,10 +45,11 @@ EMULATED_BOOT_FLAGS = (
     # At its start, the kernel tests for 40 ms if timer interrupts arrive, and panics without them ("IO-APIC + timer
     # doesn't work"). On a busy host an emulated CPU may not run for that long.
     "no_timer_check",
-    # After another panic, such a VM would use a CPU of the host for nothing.
-    "panic=10",
 )
-"""Further kernel parameters for an emulated CPU. VMs of earlier versions do not have them."""
+"""Further kernel parameters without a value for an emulated CPU. VMs of earlier versions do not have them.
+
+The provider reads a word with `=` back as another entry, and would then recreate the VM.
+"""
 
 
 EMULATION_SLOWDOWN = 4
