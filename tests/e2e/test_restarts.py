@@ -108,7 +108,8 @@ def test_restarts_match_the_preview(lab: RunningLab, name: str) -> None:
     outcomes: list[Outcome] = []
     assert lab.restarts(lambda: outcomes.append(lab.up())) == row.restarts
     assert outcomes[0].succeeded, outcomes[0].output
-    assert pod_starts(lab) == pods
+    if "after the node is drained" not in preview:
+        assert pod_starts(lab) == pods
 
 
 def test_json_preview_has_the_changed_file(lab: RunningLab) -> None:
