@@ -19,7 +19,7 @@ from host.workspace import Workspace
 from lab.node.paths import ETCD_DATA, ETCD_KEPT, PROGRAMS
 from system.errors import HardwayError
 from system.files import CHECKOUT
-from toolchain.etcd_snapshot import is_complete
+from toolchain.etcd_snapshot import IncompleteError, receiving
 
 DESTROYS = "HARDWAY_DESTROYS"
 """Set by host/engine/engine.sh when the engine deletes a stack, whose data nobody needs."""
@@ -55,20 +55,15 @@ def save(node: str, command: list[str], file: Path) -> None:
     Raises:
         DataError: There is no snapshot. The VM must not be deleted.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_suffix(".new")
-    draft.touch(mode=0o600)
-    with draft.open("wb") as output:
-        take = [*command, f"{PROGRAMS}/etcd-snapshot", "send"]
-        result = subprocess.run(take, stdout=output, stderr=subprocess.PIPE, check=False)
-        output.flush()
-        os.fsync(output.fileno())
-    with draft.open("rb") as content:
-        if result.returncode == 0 and is_complete(content):
-            draft.rename(file)
-            return
-    draft.unlink()
-    reason = result.stderr.decode(errors="replace").strip().rpartition("\n")[2] or "the snapshot is incomplete"
+    try:
+        with receiving(file) as content:
+            take = [*command, f"{PROGRAMS}/etcd-snapshot", "send"]
+            result = subprocess.run(take, stdout=content, stderr=subprocess.PIPE, check=False)
+            if result.returncode != 0:
+                raise IncompleteError(f"ssh ended with {result.returncode}")
+        return
+    except IncompleteError as error:
+        reason = result.stderr.decode(errors="replace").strip().rpartition("\n")[2] or str(error)
     if file.exists():
         print(f"etcd on {node} gives no data ({reason}), so that of an earlier run in {file} counts", file=sys.stderr)
         return

@@ -9,6 +9,9 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -67,6 +70,36 @@ def ensure(location: str, cache: Cache | None = None) -> SnapshotFile:
     cache = cache or Cache()
     entry = cache.find(entry_key) or cache.make(entry_key, make)
     return SnapshotFile(path=entry.path(FILE), sha256=entry.files[FILE].sha256)
+
+
+class IncompleteError(ToolchainError):
+    """A snapshot did not arrive completely."""
+
+
+@contextmanager
+def receiving(file: Path) -> Iterator[IO[bytes]]:
+    """Provide a draft to write a snapshot to, and put it in place if the block ends with a complete snapshot.
+
+    Only this user can read it. An earlier file stays if the block fails.
+
+    Args:
+        file: The place of the snapshot. Its folder is created if it does not exist.
+
+    Raises:
+        IncompleteError: The snapshot is not complete.
+    """
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
+    draft = Path(name)
+    try:
+        with os.fdopen(descriptor, "w+b") as content:
+            yield content
+            if not is_complete(content):
+                raise IncompleteError("the snapshot is incomplete")
+            os.fsync(content.fileno())
+        draft.replace(file)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def is_complete(file: IO[bytes]) -> bool:

@@ -4,9 +4,7 @@ Exit code: 0 if it is done, 1 if a control plane did not answer or gave no snaps
 """
 
 import json
-import os
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +19,7 @@ from ops.command_line import OK, PROBLEM, parse, parser, report_error
 from ops.tables import plain_table
 from system.errors import HardwayError
 from system.files import CHECKOUT
-from toolchain.etcd_snapshot import is_complete
+from toolchain.etcd_snapshot import IncompleteError, receiving
 
 PROGRAM = f"{PROGRAMS}/etcd-snapshot"
 
@@ -75,8 +73,9 @@ def _snapshot(
     for name, login in members.items():
         file = output or folder / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{name}.db"
         try:
-            _receive(login, file, commands)
-        except CommandError as error:
+            with receiving(file) as content:
+                commands.receive(login, [PROGRAM, "send"], content)
+        except (CommandError, IncompleteError) as error:
             print(f"hardway: {name} gave no snapshot: {_explained(error)}", file=sys.stderr, flush=True)
             continue
         except OSError as error:
@@ -84,22 +83,6 @@ def _snapshot(
         print(json.dumps({"stack": stack, "node": name, "file": str(file)}) if as_json else file)
         return OK
     return PROBLEM
-
-
-def _receive(login: Login, file: Path, commands: Commands) -> None:
-    """Write a snapshot of a control plane to a file, which only this user can read."""
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
-    draft = Path(name)
-    try:
-        with os.fdopen(descriptor, "w+b") as content:
-            commands.receive(login, [PROGRAM, "send"], content)
-            if not is_complete(content):
-                raise CommandError("the snapshot is incomplete")
-            os.fsync(content.fileno())
-        draft.replace(file)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _list(stack: str, members: Mapping[str, Login], folder: Path, commands: Commands, *, as_json: bool) -> int:
@@ -125,8 +108,9 @@ def _list(stack: str, members: Mapping[str, Login], folder: Path, commands: Comm
     return PROBLEM if problems else OK
 
 
-def _explained(error: CommandError) -> str:
-    return "it was set up by an older version; run `hardway up` first" if error.exit_code == NOT_FOUND else str(error)
+def _explained(error: CommandError | IncompleteError) -> str:
+    is_missing = isinstance(error, CommandError) and error.exit_code == NOT_FOUND
+    return "it was set up by an older version; run `hardway up` first" if is_missing else str(error)
 
 
 if __name__ == "__main__":
