@@ -4,6 +4,7 @@ import math
 import random
 import signal
 from collections import defaultdict
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=math.inf,
         help="the minutes in which what is drawn must end (default: any)",
     )
+    parser.addoption("--lab", type=Path, help="test this checkout, whose lab is up, not a fresh clone")
     parser.addoption("--seed", default=None, help="the seed of all draws (default: the commit)")
 
 

@@ -83,7 +83,6 @@ def chosen(option: str, seed: str) -> list[str]:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options of these tests."""
-    parser.addoption("--lab", type=Path, help="test this checkout, whose lab is up, not a fresh clone")
     parser.addoption(
         "--stages", default="all", help="the stages to run: names separated by commas, all, or draw (some of them)"
     )

@@ -3,26 +3,17 @@
 import json
 import re
 
+from tests.support.etcd import encryption_prefixes, stored_secret
 from tests.support.running_lab import RunningLab, wait_for
 
 SERVER = "server"
 TEXT = "not-readable-in-etcd"
-ETCDCTL = (
-    "etcdctl --endpoints https://127.0.0.1:2379 --cacert /etc/etcd/ca.crt --cert /etc/etcd/etcd.crt "
-    "--key /etc/etcd/etcd.key"
-)
 CHANGED_BY_A_KEY = {(SERVER, "kube-apiserver"), (SERVER, "encryption")}
-
-
-def prefixes(lab: RunningLab) -> set[str]:
-    """Return the first characters of all Secrets in etcd, which name the key that encrypted them."""
-    script = f"{ETCDCTL} get /registry/secrets/ --prefix --write-out json | jq -r '.kvs[].value[0:40] | @base64d'"
-    return {line.rpartition(":")[0] for line in lab.ssh(SERVER, script).splitlines()}
 
 
 def test_a_secret_is_unreadable_in_etcd_and_audit_log(lab: RunningLab) -> None:
     lab.kubectl("create", "secret", "generic", "hidden", f"--from-literal=password={TEXT}")
-    stored = lab.ssh(SERVER, f"{ETCDCTL} get /registry/secrets/default/hidden | tr -cd '[:print:]'")
+    stored = stored_secret(lab, SERVER, "hidden")
     assert stored.startswith("/registry/secrets/default/hiddenk8s:enc:secretbox:v1:key-1:")
     assert TEXT not in stored
     logged = 'grep \'"resource":"secrets"\' /var/log/kubernetes/audit.log | grep hidden | grep \'"verb":"create"\''
@@ -47,7 +38,7 @@ def test_a_key_is_added_preferred_and_removed(lab: RunningLab) -> None:
         # The engine shows the document as a text, or field by field.
         assert re.search(r'secret"? *: "SHA256:', preview.replace("\\", ""))
         assert lab.restarts(lambda: lab.up()) == CHANGED_BY_A_KEY
-        assert prefixes(lab) == {"k8s:enc:secretbox:v1:key-2"}
+        assert encryption_prefixes(lab, SERVER) == {"k8s:enc:secretbox:v1:key-2"}
         assert TEXT in lab.kubectl("get", "secret", "hidden", "--output=go-template={{.data.password | base64decode}}")
         assert "key-2" in lab.ssh(SERVER, "cat /var/lib/hardway/encryption")
         assert lab.verify() == []
@@ -61,7 +52,7 @@ def test_a_key_is_added_preferred_and_removed(lab: RunningLab) -> None:
     # Back to the keys of the stack: key-1 encrypts again, and key-2 goes. Phase by phase, nothing is unreadable.
     with lab.configured(encryption={"keys": ["key-1", "key-2", "identity"]}):
         assert lab.up().succeeded
-        assert prefixes(lab) == {"k8s:enc:secretbox:v1:key-1"}
+        assert encryption_prefixes(lab, SERVER) == {"k8s:enc:secretbox:v1:key-1"}
     assert lab.up().succeeded
     lab.kubectl("delete", "secret", "hidden")
     assert lab.verify() == []

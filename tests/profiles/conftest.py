@@ -51,6 +51,10 @@ def chosen(option: str, seed: str, minutes: float) -> list[str]:
 @pytest.fixture(scope="module")
 def lab(request: pytest.FixtureRequest) -> Iterator[RunningLab]:
     """The stack that the test file is named after, reduced by the file's function `smaller`."""
+    stack = request.path.stem.removeprefix("test_")
+    if folder := request.config.getoption("--lab"):
+        yield RunningLab(folder, stack)
+        return
     smaller = getattr(request.module, "smaller", lambda _: None)
-    with brought_up(request.path.stem.removeprefix("test_"), smaller) as running:
+    with brought_up(stack, smaller) as running:
         yield running

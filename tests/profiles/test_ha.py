@@ -2,14 +2,17 @@
 
 import json
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import pytest
 import yaml
 
 from lab.versions import image_reference
+from tests.support import benchmark
 from tests.support.cluster import PORT, ready, web_pod
+from tests.support.etcd import encryption_prefixes, members
 from tests.support.profile import EveryLab
-from tests.support.running_lab import RunningLab, Service, wait_for
+from tests.support.running_lab import Outcome, RunningLab, Service, wait_for
 
 CONTROL_PLANES = ("control0", "control1", "control2")
 WORKERS = ("worker0", "worker1")
@@ -40,7 +43,7 @@ def test_control_planes_are_tainted_nodes(lab: RunningLab) -> None:
 
 def test_each_control_plane_has_an_etcd_member(lab: RunningLab) -> None:
     assert all(etcd_is_ready(lab, name) for name in CONTROL_PLANES)
-    assert members(lab) == set(CONTROL_PLANES)
+    assert members(lab, CONTROL_PLANES[0]) == set(CONTROL_PLANES)
 
 
 def test_this_machine_has_routes_to_pods(lab: RunningLab) -> None:
@@ -51,6 +54,39 @@ def test_this_machine_has_routes_to_pods(lab: RunningLab) -> None:
 
 class TestLab(EveryLab):
     """The tests of every lab."""
+
+
+def test_anonymous_requests_are_refused_behind_the_load_balancers(lab: RunningLab) -> None:
+    address = lab.configuration["apiAddress"]
+    request = f"curl -sk -o /dev/null -w %{{http_code}} https://{address}:6443/healthz"
+    assert lab.ssh(WORKERS[0], request) == "401"
+
+
+def test_only_the_documented_benchmark_checks_fail(lab: RunningLab, tmp_path: Path) -> None:
+    folder = benchmark.prepare(tmp_path)
+    checks = [
+        *benchmark.on_node(lab, CONTROL_PLANES[0], folder, (*benchmark.CONTROL_PLANE, *benchmark.WORKER)),
+        *benchmark.in_cluster(lab, folder),
+    ]
+    failed = {check.number: check.text for check in checks if not check.passed}
+    assert failed.keys() == benchmark.documented_deviations(), failed
+
+
+def test_every_api_server_gets_a_new_encryption_key(lab: RunningLab) -> None:
+    lab.kubectl("create", "secret", "generic", "hidden", "--from-literal=password=kept")
+    with lab.configured(encryption={"keys": ["key-2", "key-1", "identity"]}), lab.probe() as report:
+        outcomes: list[Outcome] = []
+        restarted = lab.restarts(lambda: outcomes.append(lab.up()))
+    assert outcomes[0].succeeded, outcomes[0].output
+    changed = {*((node, "kube-apiserver") for node in CONTROL_PLANES), (CONTROL_PLANES[0], "encryption")}
+    assert restarted - restarted_by_systemd(lab, restarted) == changed
+    assert [target for target in report["targets"] if target["failures"] or not target["requests"]] == []
+    assert all(encryption_prefixes(lab, node) == {"k8s:enc:secretbox:v1:key-2"} for node in CONTROL_PLANES)
+    with lab.configured(encryption={"keys": ["key-1", "key-2", "identity"]}):
+        assert lab.up().succeeded
+    assert encryption_prefixes(lab, CONTROL_PLANES[0]) == {"k8s:enc:secretbox:v1:key-1"}
+    assert lab.up().succeeded
+    lab.kubectl("delete", "secret", "hidden")
 
 
 @pytest.fixture
@@ -145,7 +181,7 @@ def test_cluster_works_without_a_removed_control_plane(lab: RunningLab) -> None:
     expected = {(node, service) for node in remaining for service in ("kube-apiserver", "haproxy", "keepalived")}
     assert restarted - restarted_by_systemd(lab, restarted) == expected
     assert ready(lab) == {*remaining, *WORKERS}
-    assert members(lab) == remaining
+    assert members(lab, CONTROL_PLANES[0]) == remaining
     assert lab.kubectl("get", "configmap", "kept", "--output=jsonpath={.data.by}") == "etcd"
 
 
@@ -162,14 +198,6 @@ def restarted_by_systemd(lab: RunningLab, services: set[Service]) -> set[Service
 def etcd_is_ready(lab: RunningLab, node: str) -> bool:
     """Return True if etcd on a node is ready."""
     return lab.ssh(node, "curl -s http://127.0.0.1:2381/readyz", check=False).startswith("ok")
-
-
-def members(lab: RunningLab) -> set[str]:
-    """Return the names of the voting members of etcd."""
-    files = "--cacert /etc/etcd/ca.crt --cert /etc/etcd/etcd.crt --key /etc/etcd/etcd.key"
-    request = f"curl -s {files} --data '{{}}' https://127.0.0.1:2379/v3/cluster/member/list"
-    listed = json.loads(lab.ssh(CONTROL_PLANES[0], request))["members"]
-    return {member["name"] for member in listed if not member.get("isLearner")}
 
 
 def heartbeat(lab: RunningLab) -> str:
