@@ -11,7 +11,7 @@ from lab.versions import image_reference
 from tests.support import benchmark
 from tests.support.cluster import PORT, ready, web_pod
 from tests.support.etcd import encryption_prefixes, members
-from tests.support.profile import EveryLab
+from tests.support.profile import EveryLab, reduce_ha
 from tests.support.running_lab import Outcome, RunningLab, Service, wait_for
 
 CONTROL_PLANES = ("control0", "control1", "control2")
@@ -19,14 +19,7 @@ WORKERS = ("worker0", "worker1")
 TAINT = "node-role.kubernetes.io/control-plane"
 HOST_PORT = 8090
 
-
-def smaller(lab: RunningLab) -> None:
-    """Use fewer and smaller VMs, because two emulated CPUs must be enough for all of them."""
-    values = lab.configuration
-    lab.configure(
-        controlPlanes=[node | {"vcpus": 1} for node in values["controlPlanes"]],
-        workers=[node | {"vcpus": 1} for node in values["workers"] if node["name"] in WORKERS],
-    )
+smaller = reduce_ha
 
 
 def test_control_planes_are_tainted_nodes(lab: RunningLab) -> None:

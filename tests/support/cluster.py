@@ -21,12 +21,17 @@ _RESTART = re.compile(
 )
 
 
+def node_objects(lab: RunningLab) -> list[dict[str, Any]]:
+    """Return all Nodes."""
+    nodes: list[dict[str, Any]] = json.loads(lab.kubectl("get", "nodes", "--output=json"))["items"]
+    return nodes
+
+
 def ready(lab: RunningLab) -> set[str]:
     """Return the names of the nodes that are Ready."""
-    nodes = json.loads(lab.kubectl("get", "nodes", "--output=json"))["items"]
     return {
         node["metadata"]["name"]
-        for node in nodes
+        for node in node_objects(lab)
         for condition in node["status"]["conditions"]
         if condition["type"] == "Ready" and condition["status"] == "True"
     }

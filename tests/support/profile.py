@@ -24,6 +24,15 @@ class EveryLab:
         assert lab.verify() == []
 
 
+def reduce_ha(lab: RunningLab) -> None:
+    """Use fewer and smaller VMs in the stack `ha`, because two emulated CPUs must be enough for all of them."""
+    values = lab.configuration
+    lab.configure(
+        controlPlanes=[node | {"vcpus": 1} for node in values["controlPlanes"]],
+        workers=[node | {"vcpus": 1} for node in values["workers"][:2]],
+    )
+
+
 @contextmanager
 def brought_up(stack: str, adjust: Callable[[RunningLab], object]) -> Iterator[RunningLab]:
     """Bring a stack up in a fresh clone, and destroy it in the end.
