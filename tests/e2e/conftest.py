@@ -32,9 +32,10 @@ STAGES = (
     "policies",
     "benchmark",
     "recovery",
+    "emulation",
     "destroy",
 )
-"""The order of the test files. Each stage leaves the lab as it found it; only the last one destroys it."""
+"""The order of the test files. Each stage leaves the lab as it found it, except the last two: an upgrade, and the end."""
 
 ALWAYS_RUN = {"lab": 5.0, "restarts": 30.0, "destroy": 0.0}
 """The stages that run for every commit, and the minutes that must be left for a test of each."""
