@@ -35,7 +35,7 @@ STAGES = (
     "emulation",
     "destroy",
 )
-"""The order of the test files. Each stage leaves the lab as it found it, except the last two: an upgrade, and the end."""
+"""The order of the test files. Each stage leaves the lab as it found it. Only the last two upgrade and destroy it."""
 
 ALWAYS_RUN = {"lab": 5.0, "restarts": 30.0, "destroy": 0.0}
 """The stages that run for every commit, and the minutes that must be left for a test of each."""

@@ -1,17 +1,21 @@
 """Nodes that come back after somebody stopped or deleted them, and that are recreated."""
 
 import json
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from lab.versions import image_reference
-from tests.support.cluster import WORKERS, ready
+from tests.support.cluster import WORKERS, announced_restarts, busybox_pod, ready
 from tests.support.running_lab import Outcome, RunningLab, wait_for
 
 ROLE = "node-role.kubernetes.io/worker"
 LABEL = {"disk": "ssd"}
+BUMP = 1_000_000_000
+"""The number by which a restore raises the revision of etcd."""
 
 
 def node(lab: RunningLab, name: str) -> dict[str, Any]:
@@ -115,13 +119,93 @@ def guarded_pod() -> list[dict[str, Any]]:
     ]
 
 
-def test_workers_return_to_a_recreated_control_plane(lab: RunningLab, monkeypatch: pytest.MonkeyPatch) -> None:
-    control_planes = [{**lab.configuration["controlPlanes"][0], "disk": 11}]
+@pytest.fixture(scope="module")
+def original(lab: RunningLab) -> Iterator[dict[str, Any]]:
+    """The configuration before the control plane is recreated, which is restored in the end."""
+    with lab.configured():
+        yield lab.configuration
+    assert lab.up().succeeded
+
+
+def disk(lab: RunningLab, size: int) -> list[dict[str, Any]]:
+    """Return the control planes with a disk of another size in GiB, which recreates the VM."""
+    return [{**lab.configuration["controlPlanes"][0], "disk": size}]
+
+
+@pytest.mark.usefixtures("original")
+def test_workers_return_to_a_recreated_control_plane(lab: RunningLab) -> None:
     before = registered_since(lab)
-    with lab.configured(controlPlanes=control_planes):
-        recreate_control_plane(lab)
-        assert registered_since(lab) == before
-    # The configuration is the former one again, and so must the disk be.
+    lab.configure(controlPlanes=disk(lab, 11))
+    recreate_control_plane(lab)
+    assert registered_since(lab) == before
+
+
+@pytest.mark.usefixtures("original")
+def test_a_snapshot_is_restored(lab: RunningLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = registered_since(lab)
+    lab.kubectl("create", "configmap", "earlier", "--from-literal=by=etcd")
+    earlier = config_maps(lab)["earlier"]
+    revision = stored_revision(lab)
+    taken = lab.hardway("etcd", "snapshot", "--json")
+    assert taken.succeeded, taken.output
+    file = Path(json.loads(taken.stdout)["file"])
+
+    lab.kubectl("delete", "configmap", "earlier")
+    lab.kubectl("create", "configmap", "later", "--from-literal=by=etcd")
+    start_pod(lab, "later", "node-1")
+    lab.configure(controlPlanes=disk(lab, 12), etcd={"restoreFrom": str(file)})
+    monkeypatch.setenv("HARDWAY_LOSE_DATA", "yes")
+    recreate_control_plane(lab)
+    monkeypatch.delenv("HARDWAY_LOSE_DATA")
+
+    assert config_maps(lab)["earlier"]["metadata"] == earlier["metadata"]
+    assert "later" not in config_maps(lab)
+    assert stored_revision(lab) >= revision + BUMP
+    assert registered_since(lab) == before
+    assert lab.kubectl("get", "pod", "later", "--ignore-not-found") == ""
+    pods = "crictl pods --name '^later$' --state ready --quiet"
+    wait_for("node-1 ends the pod that the snapshot lacks", lambda: lab.ssh("node-1", pods) == "")
+    # The snapshot has the Nodes as they were, so that they are Ready proves nothing.
+    for worker in WORKERS:
+        start_pod(lab, f"new-{worker}", worker)
+        lab.kubectl("delete", "pod", f"new-{worker}")
+
+    lab.configure(etcd=None)
+    assert announced_restarts(lab.preview()) == set()
+    outcomes: list[Outcome] = []
+    assert lab.restarts(lambda: outcomes.append(lab.up())) == set()
+    assert outcomes[0].succeeded, outcomes[0].output
+    assert lab.planned() == {}
+    lab.kubectl("delete", "configmap", "earlier")
+    file.unlink()
+
+
+def config_maps(lab: RunningLab) -> dict[str, dict[str, Any]]:
+    """Return the ConfigMaps that the API server serves from its cache."""
+    path = "/api/v1/namespaces/default/configmaps?resourceVersion=0"
+    items = json.loads(lab.kubectl("get", "--raw", path))["items"]
+    return {each["metadata"]["name"]: each for each in items}
+
+
+def stored_revision(lab: RunningLab) -> int:
+    """Return the revision of etcd."""
+    [endpoint] = json.loads(lab.ssh("server", "etcdctl endpoint status --write-out json"))
+    return int(endpoint["Status"]["header"]["revision"])
+
+
+def start_pod(lab: RunningLab, name: str, worker: str) -> None:
+    """Run a pod on a worker, and wait until it runs."""
+    pod = busybox_pod(name, worker, "exec sleep 100000", {"exec": {"command": ["true"]}})
+    lab.kubectl("apply", "--filename=-", stdin=json.dumps(pod))
+    wait_for(f"{name} runs on {worker}", lambda: "Running" in lab.kubectl("get", "pod", name))
+
+
+def test_workers_join_an_empty_cluster(
+    lab: RunningLab, original: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = registered_since(lab)
+    # The tests before have changed the disk.
+    lab.configure_all(original)
     monkeypatch.setenv("HARDWAY_LOSE_DATA", "yes")
     recreate_control_plane(lab)
     after = registered_since(lab)
