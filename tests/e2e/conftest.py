@@ -16,6 +16,7 @@ STAGES = (
     "commands",
     "restarts",
     "rollback",
+    "day_two",
     "interruptions",
     "drift",
     "clock",

@@ -168,6 +168,23 @@ def kubelet(lab: RunningLab) -> None:
     assert lab.kubectl("get", "--raw", "/api/v1/nodes/node-1/proxy/healthz") == "ok"
 
 
+def etcd(lab: RunningLab) -> None:
+    """Renewing the certificates of a control plane renews only that of its etcd."""
+    before, kubelets = file_serial(lab), [signed(lab, worker) for worker in WORKERS]
+    preview = lab.hardway("preview", "--renew", "server")
+    assert preview.succeeded, preview.output
+    assert announced_restarts(preview.output) == {("server", "etcd")}
+    assert restarts_of(lab, lambda: lab.hardway("up", "--renew", "server")) == {("server", "etcd")}
+    connect = "openssl s_client -connect 127.0.0.1:2379 </dev/null 2>/dev/null | openssl x509 -serial -noout"
+    assert lab.ssh("server", connect) == file_serial(lab) != before
+    assert [signed(lab, worker) for worker in WORKERS] == kubelets
+
+
+def file_serial(lab: RunningLab) -> str:
+    """Return the serial number of the certificate file of etcd."""
+    return lab.ssh("server", "openssl x509 -serial -noout -in /etc/etcd/etcd.crt")
+
+
 def older_kubelet(lab: RunningLab) -> None:
     """An older kubelet must restart to serve its new certificate."""
     lab.configure(**ROWS["the version of one worker"].change(lab.workers))
@@ -178,7 +195,7 @@ def older_kubelet(lab: RunningLab) -> None:
 
 
 @pytest.mark.drawn(among=REPLACEMENTS)
-@pytest.mark.parametrize("certificate", [kube_proxies, kubelet, older_kubelet])
+@pytest.mark.parametrize("certificate", [kube_proxies, kubelet, etcd, older_kubelet])
 def test_replaced_certificate_restarts_its_readers(lab: RunningLab, certificate: Callable[[RunningLab], None]) -> None:
     certificate(lab)
 
