@@ -23,6 +23,7 @@ STAGES = (
     "secrets",
     "files",
     "properties",
+    "sequences",
     "registries",
     "smoke",
     "network",
