@@ -47,7 +47,7 @@ lint: ## check style, types and shell programs
 format: ## format the sources
 	@.lab/venv-dev/bin/ruff check --fix --quiet && .lab/venv-dev/bin/ruff format --quiet
 
-bench: ## measure the lab: boot, time to Ready, previews, memory, bytes pushed
+bench: ## measure the lab: boot, time to Ready, previews, availability during changes, memory, bytes pushed
 	@$(DEV) run -- -m dev.bench
 
 # Needs uv. Writes versions and hashes, but no index, for every Python from 3.11 on.

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from dev.bench import measuring
+from dev.bench import measuring, operations
 from dev.bench.machine import load, machine, used_versions
 from dev.bench.measuring import BenchError
 from dev.bench.report import Figure, document, table
@@ -73,7 +73,8 @@ def _measure(lab: RunningLab) -> tuple[dict[str, dict[str, str]], list[Figure], 
     figures = measuring.from_nothing(lab)
     failures: list[str] = []
     lab.wait_until_idle()
-    for measure in (measuring.previews, measuring.transaction, measuring.changed_field):
+    measurements = (measuring.previews, measuring.transaction, measuring.changed_field, *operations.MEASUREMENTS)
+    for measure in measurements:
         _step(f"{_title(measure)} (load {load()})")
         try:
             figures += measure(lab)

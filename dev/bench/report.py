@@ -13,7 +13,7 @@ class Figure:
     Attributes:
         name: The description of the measurement.
         value: The value.
-        unit: "s", "MiB", "bytes", or "" for a ratio.
+        unit: "s", "MiB", "bytes", "requests", or "" for a ratio.
         goal: The value that it should not exceed.
         samples: The measured values in their order, if `value` is their median.
     """
@@ -67,8 +67,8 @@ def document(figures: Sequence[Figure], failures: Sequence[str] = (), **about: M
 
 def _shown(figure: Figure) -> str:
     match figure.unit:
-        case "bytes":
-            return f"{figure.value:,.0f} bytes"
+        case "bytes" | "requests":
+            return f"{figure.value:,.0f} {figure.unit}"
         case "MiB":
             return f"{figure.value:,.0f} MiB"
         case "":

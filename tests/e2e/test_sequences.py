@@ -21,8 +21,8 @@ STEPS = 4
 """Operations of a round."""
 NODES = ("server", *WORKERS)
 MAX_DELAY, MAX_DELAY_OF_VM = 30.0, 150.0
-"""Seconds after the start of `hardway up` within which it is killed. About as long as it takes on emulated VMs to restart
-services, and to recreate a VM."""
+"""Seconds after the start of `hardway up` within which it is killed: about as long as emulated VMs need to restart
+services, and to be recreated."""
 KINDS = (
     "kubelet field",
     "kube-proxy field",
