@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from system.console import Verbosity, set_verbosity
 
@@ -31,6 +32,11 @@ def parser(program: str, description: str, epilog: str, *, has_json: bool = True
     amount.add_argument("--quiet", action="store_true", help="print only problems")
     amount.add_argument("--verbose", action="store_true", help="print more details")
     return result
+
+
+def add_junit(options_parser: argparse.ArgumentParser) -> None:
+    """Add the option that writes the results for a CI system."""
+    options_parser.add_argument("--junit", type=Path, metavar="FILE", help="also write the results as JUnit XML")
 
 
 def parse(options_parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ops import junit
 from ops.clients import CommandError, Commands, read_outputs
 from ops.cluster import kubeconfig_of, nodes_with_pods, remove
-from ops.command_line import parse, parser, report_error
+from ops.command_line import add_junit, parse, parser, report_error
 from ops.interruptions import interruptible, uninterruptible
 from ops.smoke.cluster import Cluster
 from ops.smoke.objects import manifest
@@ -41,6 +42,7 @@ def main(
         "Tests pods on every node, Services, names, a webhook, logs and commands in pods; leaves nothing behind.",
         "Exit code: 0 all checks succeeded, 1 a check failed, 2 the cluster could not be tested.",
     )
+    add_junit(options_parser)
     options = parse(options_parser, arguments)
     try:
         outputs = read_outputs(commands or Commands(), options.stack)
@@ -49,6 +51,8 @@ def main(
         report = _test(cluster, nodes)
     except HardwayError as error:
         return report_error(f"the cluster could not be tested: {error}")
+    if options.junit:
+        junit.write(options.junit, "smoke", report.test_cases())
     text = report.json() if options.json else report.text(quiet=options.quiet)
     if text:
         print(text)

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ops.junit import Case
 from ops.tables import plain_table
 
 
@@ -67,6 +68,19 @@ class SmokeReport:
         table = plain_table(HEADINGS, [row.columns for row in self.rows])
         counts = (f"{sum(row.result is result for row in self.rows)} {result}" for result in Result)
         return f"{table}\n{len(self.rows)} checks: {', '.join(counts)}"
+
+    def test_cases(self) -> list[Case]:
+        """Return the checks as the tests of a CI system."""
+        return [
+            Case(
+                group=row.check,
+                name=" to ".join(filter(None, (row.source, row.target))) or row.check,
+                seconds=row.seconds,
+                failure=(row.reason or "failed") if row.result is Result.FAILED else "",
+                skipped=row.reason if row.result is Result.SKIPPED else None,
+            )
+            for row in self.rows
+        ]
 
     def json(self) -> str:
         """Return the report as a JSON document; see the package for its shape."""

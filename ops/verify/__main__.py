@@ -13,10 +13,10 @@ from host.access.ssh import Login
 from host.engine.drift import REGISTRATION, record_drift
 from lab.outputs import StackOutputs
 from lab.spec import Spec
-from ops import clock
+from ops import clock, junit
 from ops.certificates import expiry
 from ops.clients import Commands, logins, read_outputs
-from ops.command_line import parse, parser, report_error
+from ops.command_line import add_junit, parse, parser, report_error
 from ops.stack_file import read_spec
 from ops.verify import cluster, node
 from ops.verify.differences import Difference, ExpiringCertificate, VerifyReport
@@ -40,6 +40,7 @@ def main(arguments: Sequence[str] | None = None, commands: Commands | None = Non
         "Compares each node of the lab with the stack, and prints the differences.",
         "Exit code: 0 nothing differs, 1 something differs, 2 not everything could be compared.",
     )
+    add_junit(options_parser)
     options = parse(options_parser, arguments)
     commands = commands or Commands()
     try:
@@ -48,6 +49,8 @@ def main(arguments: Sequence[str] | None = None, commands: Commands | None = Non
     except HardwayError as error:
         return report_error(f"the stack could not be read: {error}")
     report = compare(outputs, reached_by, read_spec(options.stack, commands=commands), commands)
+    if options.junit:
+        junit.write(options.junit, "verify", report.test_cases())
     text = report.json() if options.json else report.text(quiet=options.quiet, verbose=options.verbose)
     if text:
         print(text)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ops.command_line import NOT_CHECKED, OK, PROBLEM
+from ops.junit import Case
 
 
 @dataclass(frozen=True, order=True)
@@ -92,6 +93,18 @@ class VerifyReport:
             _count(len(self.differences), "difference"),
         )
         return "\n".join([*lines, *([] if quiet else [", ".join(counts)])])
+
+    def test_cases(self) -> list[Case]:
+        """Return the services and the parts that could not be compared as the tests of a CI system."""
+        differing: dict[tuple[str, str], list[str]] = {}
+        for each in self.differences:
+            differing.setdefault((each.node, each.service or "node"), []).append(str(each))
+        cases = [Case(group=node, name=service) for node, service in self.unchanged]
+        cases += [
+            Case(group=node, name=service, failure="\n".join(texts)) for (node, service), texts in differing.items()
+        ]
+        cases += [Case(group=name, name="comparison", error=reason) for name, reason in self.unseen.items()]
+        return cases
 
     def json(self) -> str:
         """Return the report as a JSON document; see the package for its shape."""
