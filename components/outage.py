@@ -12,6 +12,7 @@ import pulumi
 
 from components.hypervisor import vm_name
 from host.access.access_files import written_nodes
+from host.engine import stopped
 from host.engine.drift import MACHINE_NETWORK, REGISTRATION, record_drift, recorded_drift, with_drift
 from host.engine.readiness import api_server_version, is_ready, registered_nodes
 from host.libvirt import observed
@@ -67,10 +68,13 @@ def recover(spec: Spec, workspace: Workspace, stack: str, now: datetime) -> Obse
         now: Current time, in UTC.
 
     Raises:
-        HostError: Something could not be started.
+        HostError: Something could not be started, or the revert to a snapshot has not ended.
     """
+    stopped.refuse_partial_revert(workspace, stack)
     existing_nodes = written_nodes(workspace, stack)
     found, has_started = _start(spec)
+    if not pulumi.runtime.is_dry_run():
+        stopped.remove(workspace, stack)
     nodes, version = _read_cluster(spec, workspace.kubeconfig(stack), _BOOT_TIMEOUT if has_started else 0)
     if nodes is not None:
         expected = {node.name for node in spec.kubelets} & existing_nodes

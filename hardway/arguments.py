@@ -24,20 +24,23 @@ The lab:
   preview             show what `up` would change
   up --renew [NODE…]  also renew the certificates of all nodes or some; the same for preview
   destroy             delete everything that the stack created
+  stop                shut the VMs off and keep their memory
+  start               continue where the lab was stopped; `up` does it, too
+  snapshot NAME       keep the whole lab, disks and memory; --delete deletes it
+  revert NAME         return to a snapshot
+  snapshots           list the snapshots
   status              show nodes, services, certificates, etcd and VMs
   verify              compare every node with the stack
   smoke               try pods, Services, names and logs on every node
   probe [-- COMMAND]  measure how the cluster stays available while COMMAND runs
-  etcd snapshot       copy a snapshot of etcd to this machine; --output FILE
-  etcd list           list the snapshots of etcd
+  etcd snapshot|list  copy a snapshot of etcd to this machine, or list all
 
 Look inside:
   explain NODE [SERVICE [FIELD]]
                       show which files, keys and defaults make up a service
   render [NODE] DIR   write the files of the nodes into a folder; needs no running lab
   access              write the kubeconfig and the SSH configuration again
-  access --user NAME [--group GROUP] [--hours N] [--output FILE]
-                      write a kubeconfig for a user, valid for 8 hours
+  access --user NAME  write a kubeconfig for a user, valid for 8 hours; --group GROUP, --hours N
 
 This machine:
   prepare             install packages and programs, write .lab/env
@@ -62,7 +65,7 @@ _EPILOGS = {
     "preview": "--json and --markdown print the disruption of each node and service. LEVEL is none, reload, restart, "
     "drain, reboot or recreate. Exit code: 0 if the limit allows the change or there is none, 2 if the impact "
     "cannot be read, 3 if the change needs more than the limit.",
-    "status": "Exit code: 0 if all is well, 1 if something is not, 2 if it could not be checked.",
+    "status": "Exit code: 0 if all is well, 1 if something is not or the lab is stopped, 2 if it could not be checked.",
     "verify": "Exit code: 0 if nothing differs, 1 if something does, 2 if not everything could be checked.",
     "smoke": "Exit code: 0 if all is well, 1 if something failed, 2 if it could not be tried.",
     "probe": "Without COMMAND: measure until Ctrl-C, or for --seconds N. --picture FILE draws the whole time as SVG. "
@@ -80,8 +83,8 @@ _EPILOGS = {
 }
 FORWARDED = {
     "status": ("show nodes, services, certificates, etcd and VMs", "[--watch [SECONDS]]"),
-    "verify": ("compare every node with the stack", ""),
-    "smoke": ("try pods, Services, names and logs on every node; leaves nothing behind", ""),
+    "verify": ("compare every node with the stack", "[--junit FILE]"),
+    "smoke": ("try pods, Services, names and logs on every node; leaves nothing behind", "[--junit FILE]"),
     "probe": ("measure how the cluster stays available while COMMAND runs", "[-- COMMAND ARG…]"),
     "etcd": (
         "copy a verified snapshot of etcd to this machine, or list all snapshots",
@@ -176,6 +179,14 @@ def _parser() -> argparse.ArgumentParser:
         )
         command.epilog = _EPILOGS[command.prog.rpartition(" ")[2]]
     add("destroy", "delete everything that the stack created: VMs, network, volumes, files on existing machines")
+    add("stop", "save the memory of all VMs on this machine's disk, and shut them off; all or none")
+    add("start", "restore the memory of all VMs, and wait until clocks are right and nodes are Ready")
+    snapshot = add("snapshot", "keep disks and memory of all VMs at one moment, and the state of the stack")
+    snapshot.add_argument("--delete", action="store_true", help="delete the snapshot")
+    revert = add("revert", "replace disks and memory of all VMs, and the state of the stack, by those of a snapshot")
+    for command in (snapshot, revert):
+        command.add_argument("name", metavar="NAME", help="name of the snapshot")
+    add("snapshots", "list the snapshots of the lab")
     access = add("access", "write the kubeconfig and the SSH configuration again; `up` does it, too")
     access.add_argument("--user", metavar="NAME", help="write a kubeconfig for this user of the cluster instead")
     access.add_argument(
@@ -194,6 +205,8 @@ def _parser() -> argparse.ArgumentParser:
         forwarded.epilog = _EPILOGS.get(name)
         if name == "etcd":
             forwarded.add_argument("--output", metavar="FILE", type=Path, help="file for the snapshot")
+        if name in ("verify", "smoke"):
+            forwarded.add_argument("--junit", metavar="FILE", type=Path, help="also write the results as JUnit XML")
     _add_internal(add)
     return parser
 

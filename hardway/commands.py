@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from host import environment, prepare
-from host.engine import recovery
+from host.engine import recovery, stopped, suspension
+from host.engine import snapshots as lab_snapshots
 from host.engine.stack import Stack
 from host.libvirt.private import PrivateLibvirt
 from host.workspace import Workspace
@@ -25,7 +26,8 @@ def up(options: argparse.Namespace) -> int:
     """Prepare the machine and bring the stack up, if the limit allows it. With `--smoke`, also test it."""
     workspace = _workspace()
     has_limit = _has_limit(workspace, options)
-    steps = console.Steps(prepare.STEPS + Stack.UP_STEPS + has_limit)
+    is_stopped = stopped.read(workspace, options.stack) is not None
+    steps = console.Steps(prepare.STEPS + Stack.UP_STEPS + has_limit + is_stopped)
     prepare.prepare(workspace, options.stack, steps)
     stack = Stack(workspace, options.stack)
     if has_limit:
@@ -33,6 +35,10 @@ def up(options: argparse.Namespace) -> int:
             stack.select()
             if code := _impact(workspace, stack, options):
                 return code
+    if is_stopped:
+        with steps.step("Start of the stopped lab"):
+            suspension.start_vms(workspace, options.stack)
+            stack.wait_for_clocks()
     stack.up(steps, options.renew)
     if options.smoke:
         options.command = "smoke"
@@ -53,8 +59,49 @@ def preview(options: argparse.Namespace) -> int:
 
 
 def destroy(options: argparse.Namespace) -> int:
-    """Delete everything that the stack created."""
-    Stack(_workspace(), options.stack).destroy()
+    """Delete everything that the stack created, and its snapshots."""
+    workspace = _workspace()
+    stack = Stack(workspace, options.stack)
+    lab_snapshots.delete_all(workspace, options.stack)
+    stack.destroy()
+    return 0
+
+
+def stop(options: argparse.Namespace) -> int:
+    """Save the memory of all VMs, and shut them off."""
+    suspension.stop(_workspace(), options.stack)
+    return 0
+
+
+def start(options: argparse.Namespace) -> int:
+    """Start a stopped lab, and wait until its nodes are back."""
+    suspension.start(_workspace(), options.stack)
+    return 0
+
+
+def snapshot(options: argparse.Namespace) -> int:
+    """Take a snapshot of the lab, or delete one."""
+    act = lab_snapshots.delete if options.delete else lab_snapshots.take
+    act(_workspace(), options.stack, options.name)
+    return 0
+
+
+def revert(options: argparse.Namespace) -> int:
+    """Return to a snapshot."""
+    lab_snapshots.revert(_workspace(), options.stack, options.name)
+    return 0
+
+
+def snapshots(options: argparse.Namespace) -> int:
+    """List the snapshots of the lab."""
+    found = lab_snapshots.listed(_workspace(), options.stack)
+    rows = [("NAME", "TIME", "SIZE", "VMS")]
+    rows += [(each.name, each.time, f"{each.size / 2**30:.1f} GiB", ", ".join(each.vms)) for each in found]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows if found else ():
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    if not found:
+        console.note(f"Stack {options.stack} has no snapshots.")
     return 0
 
 
@@ -97,8 +144,11 @@ def check(options: argparse.Namespace) -> int:
     Prepares nothing. Exit code and signals are those of the program.
     """
     workspace = _workspace()
-    if (variables := _lab_variables(workspace)) is None:
+    if (variables := _lab_variables(workspace)) is None or _refuses_stopped(workspace, options):
         return NOT_CHECKED
+    if junit := getattr(options, "junit", None):
+        # The program runs in another folder.
+        options.extra += ["--junit", str(junit.absolute())]
     os.chdir(workspace.checkout)
     return _replace([workspace.bin / "in-lab", workspace.venv / "bin/python", *_module(options)], variables)
 
@@ -109,7 +159,7 @@ def probe(options: argparse.Namespace) -> int:
     It stays in the current folder, because it runs the user's command.
     """
     workspace = _workspace()
-    if (variables := _lab_variables(workspace)) is None:
+    if (variables := _lab_variables(workspace)) is None or _refuses_stopped(workspace, options):
         return NOT_CHECKED
     return _replace([workspace.venv / "bin/python", *_module(options)], variables)
 
@@ -159,6 +209,11 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "up": up,
     "preview": preview,
     "destroy": destroy,
+    "stop": stop,
+    "start": start,
+    "snapshot": snapshot,
+    "snapshots": snapshots,
+    "revert": revert,
     "status": check,
     "verify": check,
     "smoke": check,
@@ -186,6 +241,15 @@ def _lab_variables(workspace: Workspace) -> dict[str, str] | None:
         console.warn(f"hardway: {workspace.env} does not exist. Bring the lab up first: make up")
         return None
     return environment.evaluate(workspace.env.read_text())
+
+
+def _refuses_stopped(workspace: Workspace, options: argparse.Namespace) -> bool:
+    """Return True if the lab is stopped and the command needs it, which has been printed. `status` reports it."""
+    record = stopped.read(workspace, options.stack)
+    if record is None or options.command == "status":
+        return False
+    console.warn(f"hardway: {record}")
+    return True
 
 
 def _has_limit(workspace: Workspace, options: argparse.Namespace) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from host import environment
-from host.engine import stack_file
+from host.engine import snapshots, stack_file
 from host.engine.stack import deployed, locations
 from host.libvirt.placement import VmPlacement, placement
 from host.libvirt.private import URI, system_libvirt_answers
@@ -176,6 +176,8 @@ def clean(workspace: Workspace) -> None:
             )
     if workspace.hypervisor.exists():
         _hypervisor("purge", workspace.hypervisor)
+    for folder in (workspace.lab / "stacks").glob("*"):
+        snapshots.delete_all(workspace, folder.name)
     if workspace.lab.exists():
         shutil.rmtree(workspace.lab)
 

@@ -111,6 +111,14 @@ class Workspace:
         """Return the folder of the snapshots that `hardway etcd snapshot` takes of a stack's etcd."""
         return self.access(stack) / "etcd"
 
+    def stopped(self, stack: str) -> Path:
+        """Return the record that `hardway stop` writes. It exists only while the stack is stopped."""
+        return self.access(stack) / "stopped.json"
+
+    def snapshots(self, stack: str) -> Path:
+        """Return the folder of the snapshots that `hardway snapshot` takes of a stack."""
+        return self.access(stack) / "snapshots"
+
     def kubeconfig(self, stack: str) -> Path:
         """Return the kubeconfig of a stack's administrator."""
         return self.access(stack) / "kubeconfig"

@@ -110,7 +110,9 @@ def remove(workspace: Workspace, stack: str) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         return
     for path in folder.iterdir():
-        if path != snapshots:
+        if path.is_dir() and path != snapshots:
+            shutil.rmtree(path, ignore_errors=True)
+        elif path != snapshots:
             path.unlink()
 
 

@@ -9,9 +9,12 @@ import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from host import environment
 from host.access import access_files
@@ -20,6 +23,7 @@ from host.engine import stack_file
 from host.engine.certificates import renewable
 from host.engine.readiness import is_ready, lacks_only_network, ready_condition
 from host.libvirt.namespace import MACHINE_NETWORK
+from host.libvirt.private import HOLDER
 from host.workspace import Workspace, command_line, short_stack_name
 from lab.outputs import StackOutputs
 from system import console
@@ -27,6 +31,7 @@ from system.commands import attempt
 from system.console import Steps
 from system.errors import HostError
 from system.netns import NAMESPACE_VARIABLE
+from system.processes import boot_id
 
 # The program checks the configuration and reports all errors at once. The engine stops at the first one.
 SKIP_VALIDATION = "--skip-config-validation"
@@ -42,6 +47,12 @@ _READY_TIMEOUT = 600
 """Seconds. As many VMs as a machine can run boot in that time."""
 _POLL_INTERVAL = 1.0
 """Seconds."""
+_MAX_SKEW = 2.0
+"""Seconds by which the clock of a node may differ. The real-time clock that a VM follows counts only whole seconds."""
+_SSH_TIMEOUT = 60.0
+"""Seconds in which a node must tell its time."""
+_BOOT_VARIABLE = "HARDWAY_BOOT"
+"""Variable of the commands whose effect ends with a network namespace: see components/host_routes.py."""
 
 EXISTING_MACHINES = "existing machines"
 
@@ -52,10 +63,16 @@ def deployed(workspace: Workspace) -> list[str]:
     return [stack["name"].rpartition("/")[2] for stack in stacks if stack.get("resourceCount")]
 
 
+def deployment_of(workspace: Workspace, stack: str) -> Mapping[str, Any]:
+    """Return the deployment of a stack, as `pulumi stack export` prints it. Empty if it has no resources."""
+    exported = _Commands(workspace, enters=False).output("pulumi", "stack", "export", "--stack", stack)
+    deployment: Mapping[str, Any] = json.loads(exported).get("deployment") or {}
+    return deployment
+
+
 def locations(workspace: Workspace, stack: str) -> set[str]:
     """Return the places of a deployed stack's nodes: URIs of libvirt daemons, and EXISTING_MACHINES if it uses any."""
-    exported = _Commands(workspace, enters=False).output("pulumi", "stack", "export", "--stack", stack)
-    deployment = json.loads(exported)["deployment"]
+    deployment = deployment_of(workspace, stack)
     pending = [operation["resource"] for operation in deployment.get("pending_operations") or []]
     resources = [*deployment["resources"], *pending]
     machines = {each["urn"] for each in resources if each["type"] == _MACHINE}
@@ -190,13 +207,60 @@ class Stack:
             console.note(f"Stack {self.name} has no resources to delete.")
         access_files.remove(self._workspace, self.name)
 
+    def wait_for_clocks(self) -> None:
+        """Wait until the clocks of all nodes are right, which stood still while their VMs were stopped.
+
+        Raises:
+            HostError: A clock is still wrong after the time limit, or a node does not tell its time.
+        """
+        self._wait_for_clocks(self.write_access())
+
+    def wait_until_awake(self, since: float) -> None:
+        """Wait until stopped nodes are back: their clocks are right, they are Ready, and their kubelets report again.
+
+        Args:
+            since: Time when the VMs continued, in seconds since the epoch. What the API server knew before does not
+                count.
+
+        Raises:
+            HostError: Something is missing after the time limit.
+        """
+        outputs = self.write_access()
+        self._wait_for_clocks(outputs)
+        if self._workspace.kubeconfig(self.name).exists():
+            self._wait(lambda: self._obstacle(outputs) or self._old_lease(outputs, since))
+
+    def restore_machine_network(self) -> None:
+        """Create again what the lab adds to the network of this machine, if it was lost with its network namespace."""
+        started = _namespace_start(self._workspace)
+        lost = [
+            resource["urn"]
+            for resource in deployment_of(self._workspace, self.name).get("resources", ())
+            if (resource.get("inputs", {}).get("environment") or {}).get(_BOOT_VARIABLE, started) != started
+        ]
+        if lost:
+            options = ("--yes", "--skip-preview", "--suppress-outputs", SKIP_VALIDATION)
+            self._commands.change("pulumi", "up", *self._stack, *options, *(f"--target={urn}" for urn in lost))
+
+    def export_state(self) -> str:
+        """Return the state of the stack, as `pulumi stack export` prints it. Secrets in it are encrypted."""
+        return self._commands.output("pulumi", "stack", "export", *self._stack)
+
+    def import_state(self, file: Path) -> None:
+        """Replace the state of the stack by an exported one."""
+        self._commands.change("pulumi", "stack", "import", *self._stack, f"--file={file}")
+
     def _wait_until_ready(self, outputs: StackOutputs[str]) -> None:
         """Wait until the nodes are Ready, or lack only a CNI plugin that the user installs later.
 
         The engine checks only nodes that it changes. VMs that started together with this machine may still be booting.
         """
+        self._wait(lambda: self._obstacle(outputs))
+
+    def _wait(self, find_obstacle: Callable[[], _Obstacle | None]) -> None:
+        """Wait until there is no obstacle, and print what it waits for."""
         deadline, announced = time.monotonic() + _READY_TIMEOUT, ""
-        while obstacle := self._obstacle(outputs):
+        while obstacle := find_obstacle():
             if time.monotonic() > deadline:
                 raise HostError(
                     f"{obstacle.problem} after {_READY_TIMEOUT} s ({obstacle.reason}). {obstacle.advice}; then "
@@ -207,6 +271,62 @@ class Stack:
                 console.note(f"waiting up to {left} s: {obstacle.problem} ({obstacle.reason})")
                 announced = obstacle.problem
             time.sleep(_POLL_INTERVAL)
+
+    def _wait_for_clocks(self, outputs: StackOutputs[str]) -> None:
+        nodes = sorted(outputs.nodes)
+        self._wait(lambda: self._wrong_clock(nodes))
+
+    def _wrong_clock(self, nodes: Sequence[str]) -> _Obstacle | None:
+        """Return the reason for which clocks are not right. None if they are."""
+        with ThreadPoolExecutor(max_workers=max(1, min(32, len(nodes)))) as pool:
+            skews = dict(zip(nodes, pool.map(self._skew, nodes), strict=True))
+        advice = f"{command_line('status', self.name)} shows the state of the machines and their clocks"
+        if silent := [name for name, skew in skews.items() if skew is None]:
+            names = " and ".join(silent)
+            return _Obstacle(problem=f"no answer over SSH: {names}", reason="its time was asked", advice=advice)
+        wrong = {name: skew for name, skew in skews.items() if skew is not None and abs(skew) > _MAX_SKEW}
+        if not wrong:
+            return None
+        return _Obstacle(
+            problem=f"the clock is wrong: {' and '.join(wrong)}",
+            reason=", ".join(f"{name}: {skew:+.0f} s" for name, skew in wrong.items()),
+            advice=advice,
+        )
+
+    def _skew(self, node: str) -> float | None:
+        """Return the seconds by which a node's clock is at least ahead of this machine's. None without an answer."""
+        ssh_config = self._workspace.access(self.name) / "ssh_config"
+        asked = time.time()
+        with contextlib.suppress(subprocess.TimeoutExpired, ValueError):
+            answer = attempt(
+                ["ssh", "-F", ssh_config, "-o", "BatchMode=yes", node, "date", "+%s.%N"], timeout=_SSH_TIMEOUT
+            )
+            told = float(answer.stdout)
+            return max(told - time.time(), 0.0) or min(told - asked, 0.0)
+        return None
+
+    def _old_lease(self, outputs: StackOutputs[str], since: float) -> _Obstacle | None:
+        """Return the nodes whose kubelets have not renewed their leases since a time. None if all have."""
+        kubeconfig = ("--kubeconfig", str(self._workspace.kubeconfig(self.name)))
+        listing = ("get", "leases", "--namespace=kube-node-lease", "--output=json", "--request-timeout=10s")
+        answer = self._commands.attempt("kubectl", *kubeconfig, *listing)
+        advice = f"{command_line('status', self.name)} shows the state of the kubelets"
+        if answer.returncode != 0:
+            reason = (answer.stderr.strip().splitlines() or ["kubectl printed no reason"])[-1]
+            return _Obstacle(problem="the leases of the nodes cannot be read", reason=reason, advice=advice)
+        renewed = {
+            lease["metadata"]["name"]: datetime.fromisoformat(lease["spec"]["renewTime"]).timestamp()
+            for lease in json.loads(answer.stdout)["items"]
+        }
+        kubelets = sorted(name for name, node in outputs.nodes.items() if node.pod_cidr is not None)
+        old = [name for name in kubelets if renewed.get(name, 0.0) < since - _MAX_SKEW]
+        if not old:
+            return None
+        return _Obstacle(
+            problem=f"no new report of the kubelet: {' and '.join(old)}",
+            reason="each one renews its lease in turn",
+            advice=advice,
+        )
 
     def _obstacle(self, outputs: StackOutputs[str]) -> _Obstacle | None:
         """Return the reason for which the nodes are not Ready, None if they are or lack only a CNI plugin."""
@@ -238,6 +358,13 @@ class Stack:
     @property
     def _stack(self) -> tuple[str, str]:
         return "--stack", self.name
+
+
+def _namespace_start(workspace: Workspace) -> str:
+    """Identify this start of the network namespace of the VMs: the machine's, or that of the private libvirt."""
+    if workspace.hypervisor.exists():
+        return (workspace.hypervisor / HOLDER).read_text().strip()
+    return boot_id()
 
 
 class _Commands:

@@ -9,18 +9,20 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from host.libvirt.vms import PAUSED, RUNNING, SAVED, SHUT_OFF, Vms, parse_states
 from system.commands import attempt, run
 from system.errors import HostError
 
 _BOOT_TIMEOUT = 300
 """Seconds that a VM may take until its SSH server accepts connections. Emulated VMs boot slowly."""
 _INACTIVE = "inactive"
-_PAUSED = "paused"
 _START: Mapping[str, Sequence[str]] = {
-    "shut off": ("start",),
+    SHUT_OFF: ("start",),
     "crashed": ("start",),
-    _PAUSED: ("resume",),
+    PAUSED: ("resume",),
     "pmsuspended": ("dompmwakeup",),
+    # All of these continue together.
+    SAVED: (),
 }
 """The command of virsh that makes a VM run, by its state in libvirt's words."""
 
@@ -68,7 +70,7 @@ class Stopped:
         """Describe everything that is stopped, such as `VM hardway-node-1 is shut off`."""
         parts = [f"network {self.lab.network} is {_INACTIVE}"] if self.network else []
         parts += [f"pool {self.lab.pool} is {_INACTIVE}"] if self.pool else []
-        parts += [f"VM {name} is {state}" for name, state in sorted(self.vms.items())]
+        parts += [f"VM {name} is {'stopped' if state == SAVED else state}" for name, state in sorted(self.vms.items())]
         return ", ".join(parts)
 
     def start(self) -> None:
@@ -84,12 +86,15 @@ class Stopped:
         disconnected: list[str] = []
         if self.network:
             self._virsh("net-start", self.lab.network)
-            disconnected = sorted({*self.running, *(name for name, state in self.vms.items() if state == _PAUSED)})
+            disconnected = sorted({*self.running, *(name for name, state in self.vms.items() if state == PAUSED)})
         for name in disconnected:
             self._virsh("destroy", name)
             self._virsh("start", name)
         for name in sorted(self.vms.keys() - set(disconnected)):
-            self._virsh(*_START[self.vms[name]], name)
+            if command := _START[self.vms[name]]:
+                self._virsh(*command, name)
+        if saved := sorted(name for name, state in self.vms.items() if state == SAVED):
+            Vms(uri=self.lab.uri, names=saved).start()
         self._wait({*self.vms, *disconnected})
 
     def _wait(self, started: Collection[str]) -> None:
@@ -122,7 +127,7 @@ def find(lab: LibvirtLab) -> Stopped | None:
         network=networks.get(lab.network) == _INACTIVE,
         pool=pools.get(lab.pool) == _INACTIVE,
         vms={name: vms[name] for name in lab.vms if vms.get(name) in _START},
-        running=[name for name in lab.vms if vms.get(name) == "running"],
+        running=[name for name in lab.vms if vms.get(name) == RUNNING],
     )
     return stopped or None
 
@@ -165,7 +170,8 @@ def _states(uri: str, listing: str) -> dict[str, str]:
         uri: URI of the daemon.
         listing: `net-list`, `pool-list` or `list`.
     """
-    return _parse(_virsh(uri, listing, "--all"), has_id=listing == "list")
+    options = ("--all", "--managed-save") if listing == "list" else ("--all",)
+    return parse_states(_virsh(uri, listing, *options), has_id=listing == "list")
 
 
 def _virsh(uri: str, *command: str) -> str:
@@ -176,14 +182,6 @@ def _virsh(uri: str, *command: str) -> str:
     if answer.returncode != 0:
         raise _NoAnswerError
     return answer.stdout
-
-
-def _parse(table: str, *, has_id: bool) -> dict[str, str]:
-    """Return the state of each object in a table of virsh: `Id Name State`, or `Name State` and more columns."""
-    lines = table.splitlines()
-    rows = lines[next((number for number, line in enumerate(lines, 1) if line.startswith("-----")), len(lines)) :]
-    cells = [row.split(maxsplit=2)[1:] if has_id else row.split()[:2] for row in rows]
-    return {cell[0]: cell[1].strip() for cell in cells if len(cell) == 2}
 
 
 def _accepts_connections(address: str) -> bool:

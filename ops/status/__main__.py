@@ -10,12 +10,13 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from host.engine import stopped
 from host.workspace import Workspace
 from ops.clients import Commands, read_outputs
 from ops.command_line import parse, parser, report_error
 from ops.stack_file import read_spec
 from ops.status.probes import read_status
-from ops.status.report import StatusReport, conclusion, heading, sections
+from ops.status.report import StatusReport, conclusion, heading, sections, stopped_report
 from ops.tables import plain_table, rich_table
 from system.errors import HardwayError
 from system.files import CHECKOUT
@@ -78,10 +79,13 @@ def main(
 
 
 def _read(stack: str, commands: Commands, checkout: Path, *, deprecated_apis: bool) -> StatusReport:
+    workspace, name, now = Workspace(checkout), stack.rpartition("/")[2], datetime.now(UTC)
+    if record := stopped.read(workspace, name):
+        return stopped_report(stack, str(record), now)
     outputs = read_outputs(commands, stack)
     spec = read_spec(stack, checkout, commands)
-    kubeconfigs = Workspace(checkout).user_kubeconfigs(stack.rpartition("/")[2])
-    return read_status(stack, outputs, spec, commands, datetime.now(UTC), kubeconfigs, deprecated_apis=deprecated_apis)
+    kubeconfigs = workspace.user_kubeconfigs(name)
+    return read_status(stack, outputs, spec, commands, now, kubeconfigs, deprecated_apis=deprecated_apis)
 
 
 def _print(report: StatusReport, *, quiet: bool, verbose: bool, clear: bool) -> None:

@@ -141,6 +141,28 @@ class StatusReport:
         }
 
 
+def stopped_report(stack: str, problem: str, time: datetime) -> StatusReport:
+    """Return the report of a stack whose nodes cannot be asked, because it is stopped.
+
+    Args:
+        stack: Name of the stack.
+        problem: Description, with the command that starts it.
+        time: Current time, in UTC.
+    """
+    return StatusReport(
+        stack=stack,
+        time=time,
+        api_endpoint="",
+        kubernetes_versions=(),
+        api_server_version=None,
+        nodes=(),
+        services=(),
+        certificates=(),
+        etcd=(),
+        problems=(StatusProblem("lab", problem),),
+    )
+
+
 def _document(row: object) -> dict[str, Any]:
     """Return a row with the names of the JSON document: camel case, times as text."""
     document = {}
@@ -238,6 +260,8 @@ def sections(report: StatusReport, *, verbose: bool = False) -> list[Section]:
 
 def heading(report: StatusReport) -> str:
     """Return the first line of the text: stack, API server and versions."""
+    if not report.nodes:
+        return f"Stack {report.stack}"
     api_server = report.api_server_version or "no answer"
     versions = f"API server {api_server}, nodes {', '.join(report.kubernetes_versions)}"
     if report.etcd_versions:

@@ -20,6 +20,7 @@ STAGES = (
     "interruptions",
     "drift",
     "clock",
+    "suspend",
     "secrets",
     "files",
     "properties",

@@ -10,11 +10,12 @@ import pytest
 
 from components import outage
 from host.access.access_files import AccessDetails, NodeAccess, write
-from host.engine import drift
+from host.engine import drift, stopped
 from host.engine.drift import MACHINE_NETWORK, recorded_drift
 from host.libvirt import observed
 from host.workspace import Workspace
 from lab.spec import Spec
+from system.errors import HostError
 from tests.support.fake_programs import put
 from tests.support.program_stack import NEW_WORKER, changed
 
@@ -135,6 +136,22 @@ def test_stopped_vm_is_started(place: Place) -> None:
     place.stop("list", r" Id Name State\n------\n - hardway-node-1 shut off\n")
     assert place.recover() == set()
     assert place.started() == ["start"]
+
+
+def test_stopped_lab_counts_as_started(place: Place) -> None:
+    stopped.write(place.workspace, "dev")
+    place.stop("list", r" Id Name State\n------\n - hardway-node-1 saved\n")
+    place.recover()
+    assert place.started() == ["start", "autostart hardway-node-1"]
+    assert stopped.read(place.workspace, "dev") is None
+
+
+def test_interrupted_revert_changes_nothing(place: Place) -> None:
+    stopped.write(place.workspace, "dev", reverting="before")
+    place.stop("list", r" Id Name State\n------\n - hardway-node-1 saved\n")
+    with pytest.raises(HostError, match="hardway revert before --stack dev"):
+        place.recover()
+    assert place.started() == []
 
 
 def test_preview_starts_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

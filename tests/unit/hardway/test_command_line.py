@@ -15,6 +15,8 @@ from hardway import commands
 from hardway.__main__ import main
 from hardway.arguments import FORWARDED, HELP, WITH_JSON, parse
 from host import environment, prepare
+from host.engine import snapshots, stopped, suspension
+from host.engine.snapshots import LabSnapshot
 from host.engine.stack import Stack
 from host.libvirt.private import PrivateLibvirt
 from host.workspace import Workspace
@@ -138,8 +140,9 @@ def test_common_options_may_be_on_both_sides(words: list[str]) -> None:
 
 @pytest.mark.parametrize("command", sorted(commands.COMMANDS.keys() - set(WITH_JSON) - INTERNAL))
 def test_json_is_refused_without_a_json_output(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ["NAME"] if command in ("snapshot", "revert") else []
     with pytest.raises(SystemExit) as end:
-        parse([command, "--json"])
+        parse([command, "--json", *names])
     assert end.value.code == 2
     assert f"`{command}` has no JSON output" in capsys.readouterr().err
 
@@ -215,6 +218,62 @@ def test_output_of_etcd_is_in_the_current_folder(
     monkeypatch.chdir(tmp_path)
     main(["etcd", "snapshot", "--output", "mine.db"])
     assert replaced[0].stdout.splitlines()[0] == f"-P -m ops.etcd --stack dev snapshot --output {tmp_path}/mine.db"
+
+
+@pytest.mark.parametrize("command", ["verify", "smoke"])
+@pytest.mark.usefixtures("workspace")
+def test_junit_file_is_in_the_current_folder(
+    command: str, replaced: list[subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    main([command, "--junit", "results.xml"])
+    assert replaced[0].stdout.splitlines()[0] == f"-P -m ops.{command} --stack dev --junit {tmp_path}/results.xml"
+
+
+@pytest.mark.parametrize("command", ["verify", "smoke", "probe", "etcd"])
+def test_commands_that_need_nodes_name_the_start(
+    command: str, workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stopped.write(workspace, "dev")
+    assert main([command]) == 2
+    assert "Stack dev is stopped since 2" in (printed := capsys.readouterr().err)
+    assert "Start it: `.lab/bin/hardway start --stack dev`" in printed
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["stop", "--stack", "mine"], "stop mine"),
+        (["start"], "start dev"),
+        (["snapshot", "before"], "take dev before"),
+        (["snapshot", "before", "--delete"], "delete dev before"),
+        (["revert", "before"], "revert dev before"),
+    ],
+)
+@pytest.mark.usefixtures("workspace")
+def test_lab_is_stopped_and_kept(words: list[str], expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    functions = {suspension: ("stop", "start"), snapshots: ("take", "delete", "revert")}
+    for module, names in functions.items():
+        for name in names:
+            monkeypatch.setattr(module, name, lambda _, *rest, name=name: done.append(" ".join([name, *rest])))
+    assert main(words) == 0
+    assert done == [expected]
+
+
+@pytest.mark.usefixtures("workspace")
+def test_snapshots_are_listed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    found = LabSnapshot(name="before", time="2026-01-02T03:04:05Z", size=2**31, vms={})
+    monkeypatch.setattr(snapshots, "listed", lambda *_: [found])
+    assert main(["snapshots"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split() == ["before", "2026-01-02T03:04:05Z", "2.0", "GiB"]
+
+
+def test_up_starts_a_stopped_lab_first(workspace: Workspace, calls: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped.write(workspace, "dev")
+    monkeypatch.setattr(suspension, "start_vms", lambda _, stack: calls.append(f"start {stack}"))
+    monkeypatch.setattr(Stack, "wait_for_clocks", lambda _: calls.append("clocks"))
+    assert main(["up"]) == 0
+    assert calls == ["prepare dev", "start dev", "clocks", "up dev"]
 
 
 @pytest.mark.parametrize("command", ["status", "verify", "smoke", "probe"])

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from host.workspace import Workspace
 from system import console
 from system.errors import HostError
 from system.files import CHECKOUT
+from system.processes import boot_id
+from tests.support.fake_programs import put
 
 # An engine that takes a while to write its state after a signal.
 SLOW_TO_STOP = """\
@@ -135,6 +138,56 @@ def test_up_waits_for_no_cni_plugin_of_the_user(tmp_path: Path, monkeypatch: pyt
     ):
         bring_up(tmp_path, kubectl)
     bring_up(tmp_path, kubectl, OUTPUTS | {"podNetwork": "none"})
+
+
+RENEWED = """\
+case "$*" in
+    *leases*)
+        echo call >>calls
+        when=$(test $(wc -l <calls) -gt 1 && echo 2000-01-01T00:00:10 || echo 1999-12-31T23:59:00)
+        echo '{"items": [{"metadata": {"name": "a"}, "spec": {"renewTime": "'$when'.000000Z"}},
+            {"metadata": {"name": "b"}, "spec": {"renewTime": "2000-01-01T00:00:10.000000Z"}}]}' ;;
+    *) echo '%s' ;;
+esac"""
+
+
+def test_stopped_nodes_are_back_with_their_clocks_and_leases(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("host.engine.stack._POLL_INTERVAL", 0)
+    workspace = prepared(tmp_path, f"#!/bin/sh\ncase \"$*\" in *output*) echo '{json.dumps(OUTPUTS)}' ;; esac\n")
+    put(workspace.bin, "kubectl", RENEWED % node_list(a="True", b="True"))
+    # Node a is behind at first.
+    put(tmp_path, "ssh", f"if [ $5 = a ] && mkdir {tmp_path}/told 2>/dev/null; then echo 5.5; else date +%s.%N; fi")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    Stack(workspace, "dev").wait_until_awake(since=datetime(2000, 1, 1, tzinfo=UTC).timestamp())
+    first, second = re.findall(r"waiting up to \d+ s: (.*)", capfd.readouterr().err)
+    assert re.fullmatch(r"the clock is wrong: a \(a: -\d+ s\)", first)
+    assert second.startswith("no new report of the kubelet: a (")
+
+
+def test_node_that_does_not_tell_its_time_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("host.engine.stack._READY_TIMEOUT", -1)
+    workspace = prepared(tmp_path, f"#!/bin/sh\ncase \"$*\" in *output*) echo '{json.dumps(OUTPUTS)}' ;; esac\n")
+    put(tmp_path, "ssh", "test $5 != b && date +%s.%N")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with pytest.raises(HostError, match=r"^no answer over SSH: b after"):
+        Stack(workspace, "dev").wait_for_clocks()
+
+
+@pytest.mark.parametrize(("boot", "targets"), [("earlier", "--target=urn::routes"), (None, "")])
+def test_lost_network_of_the_machine_is_created_again(
+    boot: str | None, targets: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    resources = [
+        {"urn": "urn::routes", "inputs": {"environment": {"HARDWAY_BOOT": boot or boot_id()}}},
+        {"urn": "urn::other", "inputs": {"environment": {"OTHER": "x"}}},
+        {"urn": "urn::none"},
+    ]
+    exported = json.dumps({"deployment": {"resources": resources}})
+    engine = f'#!/bin/sh\ncase "$*" in *export*) echo \'{exported}\' ;; *) echo "$@" ;; esac\n'
+    Stack(prepared(tmp_path, engine), "dev").restore_machine_network()
+    assert capfd.readouterr().out.strip().rpartition(" ")[2] == targets
 
 
 LIBVIRT = {"urn": "libvirt", "type": "pulumi:providers:libvirt", "inputs": {"uri": "qemu:///system"}}

@@ -80,6 +80,18 @@ def test_vm_runs_again(libvirt: Path, state: str, command: str) -> None:
     assert calls(libvirt) == [f"{command} hardway-node-0"]
 
 
+def test_stopped_vms_continue_together(libvirt: Path) -> None:
+    table = STATES["list"].replace("running", "saved").format(vm="saved")
+    (libvirt / "list").write_text(table)
+    found = observed.find(LAB)
+    assert str(found) == "VM hardway-node-0 is stopped, VM hardway-server is stopped"
+    assert found
+    found.start()
+    # The listing still calls them saved, so nothing is resumed.
+    assert sorted(calls(libvirt)[:2]) == ["start hardway-node-0 --paused", "start hardway-server --paused"]
+    assert calls(libvirt)[2:] == ["autostart hardway-node-0; autostart hardway-server"]
+
+
 def test_vms_restart_with_their_network(libvirt: Path) -> None:
     set_states(libvirt, vm="paused", network="inactive", pool="inactive")
     found = observed.find(LAB)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from host.access.ssh import Login
+from host.engine import stopped
 from host.workspace import Workspace
 from lab.deprecated_apis import DeprecatedApi
 from lab.node.kubeconfig import embedded
@@ -434,6 +435,22 @@ def test_text_shows_only_certificates_that_matter(lab: Lab, capsys: pytest.Captu
 def test_stopped_vm(lab: Lab, problems: Problems) -> None:
     lab.vms["node-1"] = "shut off"
     assert problems(lab) == ["node-1: its VM is shut off"]
+
+
+def test_stopped_lab_is_reported_without_asking_it(
+    lab: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab.stack = CommandError("the stack is not read")
+    stopped.write(Workspace(tmp_path), "dev")
+    assert main([], lab, tmp_path) == 1
+    assert re.fullmatch(
+        r"Stack dev\n\nPROBLEM  lab: Stack dev is stopped since 2\S+\. "
+        r"Start it: `\.lab/bin/hardway start --stack dev`\n1 problem\.\n",
+        capsys.readouterr().out,
+    )
+    assert main(["--json"], lab, tmp_path) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert (document["well"], document["nodes"], len(document["problems"])) == (False, [], 1)
 
 
 def test_silent_libvirt(lab: Lab, problems: Problems) -> None:

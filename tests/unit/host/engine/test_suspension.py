@@ -1,0 +1,231 @@
+"""A lab stops with the memory of its VMs, starts again, and returns to snapshots, with fake programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from host import environment
+from host.engine import drift, locks, snapshots, stopped, suspension
+from host.engine.stack import Stack
+from host.workspace import PROJECT, Workspace
+from system.errors import HostError
+from tests.support.fake_programs import put
+from tests.support.fake_virsh import FakeVirsh
+
+PROVIDER = {"urn": "urn::libvirt", "id": "1", "type": "pulumi:providers:libvirt", "inputs": {"uri": "qemu:///system"}}
+ENGINE = """\
+case "$*" in
+    *export*) cat "{folder}/state.json" ;;
+    *import*) cp "${{5#--file=}}" "{folder}/state.json" ;;
+esac
+"""
+
+
+def machine(name: str) -> dict[str, Any]:
+    """Return the component of a node in the state."""
+    return {"urn": f"urn::{name}", "type": "hardway:machine:Machine"}
+
+
+def domain(name: str) -> dict[str, Any]:
+    """Return the VM of a node in the state."""
+    return {
+        "urn": f"urn::{name}-domain",
+        "type": "libvirt:index/domain:Domain",
+        "parent": f"urn::{name}",
+        "provider": "urn::libvirt::1",
+        "inputs": {"name": name},
+    }
+
+
+class Lab:
+    """A stack that is up, with two VMs.
+
+    Attributes:
+        workspace: The checkout.
+        virsh: The VMs.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.workspace = Workspace(folder / "checkout")
+        self.workspace.checkout.mkdir()
+        libvirt = folder / "libvirt"
+        libvirt.mkdir()
+        self.virsh = FakeVirsh(libvirt, {"a": "running", "b": "running"})
+        put(folder, "engine", ENGINE.format(folder=folder))
+        programs = {"pulumi": folder / "engine", "virsh": libvirt / "virsh"}
+        environment.write(self.workspace, environment.render(self.workspace, "dev", "qemu"), programs, False)
+        self.set_state(PROVIDER, machine("a"), machine("b"), domain("a"), domain("b"))
+        self.workspace.stack_file("dev").write_text("config: {}\n")
+        self.write_disks("old")
+
+    def set_state(self, *resources: Mapping[str, Any], generation: str = "") -> None:
+        """Set the state of the stack."""
+        document = {"generation": generation, "deployment": {"resources": resources}}
+        (self._folder / "state.json").write_text(json.dumps(document))
+
+    @property
+    def generation(self) -> str:
+        """The mark in the state of the stack."""
+        return str(json.loads((self._folder / "state.json").read_text())["generation"])
+
+    def write_disks(self, text: str) -> None:
+        """Write something on the disks of all VMs."""
+        for name in self.virsh.states():
+            (self.virsh.folder / f"{name}.qcow2").write_text(text)
+
+    def disks(self) -> set[str]:
+        """Return the contents of all disks."""
+        return {path.read_text() for path in self.virsh.folder.glob("*.qcow2")}
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
+    monkeypatch.setattr(suspension, "LIBVIRT_FOLDER", tmp_path / "libvirt")
+    monkeypatch.setattr(snapshots, "_root", list)
+    monkeypatch.setattr(Stack, "wait_until_awake", lambda *_: None)
+    lab = Lab(tmp_path)
+    monkeypatch.setattr(drift, "RECORDS", lab.workspace.lab / "stacks")
+    return lab
+
+
+def test_stopped_lab_continues(lab: Lab) -> None:
+    suspension.stop(lab.workspace, "dev")
+    assert lab.virsh.states() == {"a": "saved", "b": "saved"}
+    assert "Start it: `.lab/bin/hardway start --stack dev`" in str(stopped.read(lab.workspace, "dev"))
+    suspension.start(lab.workspace, "dev")
+    assert lab.virsh.states() == {"a": "running", "b": "running"}
+    assert stopped.read(lab.workspace, "dev") is None
+
+
+def test_all_vms_continue_if_one_cannot_be_saved(lab: Lab) -> None:
+    lab.virsh.refuse("managedsave", "b")
+    with pytest.raises(HostError, match=r"(?s)VM b.*device that cannot be saved.*Stack dev runs as before"):
+        suspension.stop(lab.workspace, "dev")
+    assert lab.virsh.states() == {"a": "running", "b": "running"}
+    assert stopped.read(lab.workspace, "dev") is None
+
+
+def test_lab_with_an_existing_machine_is_not_stopped(lab: Lab) -> None:
+    lab.set_state(PROVIDER, machine("a"), machine("metal"), domain("a"))
+    with pytest.raises(HostError, match="cannot be stopped: metal is an existing machine"):
+        suspension.stop(lab.workspace, "dev")
+    assert lab.virsh.calls() == []
+
+
+def test_lab_is_not_stopped_without_space_for_its_memory(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("host.libvirt.vms.Vms.memory", lambda _: 2**60)
+    with pytest.raises(HostError, match=r"GiB left, and the memory of the VMs may need 1073741824\.0 GiB"):
+        suspension.stop(lab.workspace, "dev")
+    assert lab.virsh.calls() == []
+
+
+def test_lab_that_an_engine_changes_is_not_stopped(lab: Lab) -> None:
+    with locks.held(lab.workspace.state, PROJECT, "dev"), pytest.raises(HostError, match="Another command is changing"):
+        suspension.stop(lab.workspace, "dev")
+    assert lab.virsh.calls() == []
+
+
+def test_missing_vm_is_named(lab: Lab) -> None:
+    lab.virsh.set({"a": "running"})
+    with pytest.raises(HostError, match="VM b does not exist"):
+        suspension.stop(lab.workspace, "dev")
+
+
+def test_snapshot_brings_back_disks_memory_and_state(lab: Lab) -> None:
+    record = drift.record_path("dev")
+    record.parent.mkdir(parents=True, exist_ok=True)
+    record.write_text("then")
+    snapshots.take(lab.workspace, "dev", "before")
+    assert lab.virsh.states() == {"a": "running", "b": "running"}
+    lab.write_disks("new")
+    record.write_text("now")
+    lab.set_state(PROVIDER, machine("a"), machine("b"), domain("a"), domain("b"), generation="new")
+    snapshots.revert(lab.workspace, "dev", "before")
+    assert (lab.disks(), lab.generation, record.read_text()) == ({"old"}, "", "then")
+    assert lab.virsh.states() == {"a": "running", "b": "running"}
+    memory = [call.split()[1] for call in lab.virsh.calls() if call.startswith("restore ")]
+    assert {Path(file).read_text() for file in memory} == {"memory of a", "memory of b"}
+    assert stopped.read(lab.workspace, "dev") is None
+
+
+def test_snapshot_of_a_stopped_lab_leaves_it_stopped(lab: Lab) -> None:
+    suspension.stop(lab.workspace, "dev")
+    snapshots.take(lab.workspace, "dev", "before")
+    assert lab.virsh.states() == {"a": "saved", "b": "saved"}
+    snapshots.revert(lab.workspace, "dev", "before")
+    assert lab.virsh.states() == {"a": "running", "b": "running"}
+
+
+def test_snapshots_are_listed_and_deleted(lab: Lab) -> None:
+    snapshots.take(lab.workspace, "dev", "before")
+    [found] = snapshots.listed(lab.workspace, "dev")
+    assert (found.name, list(found.vms)) == ("before", ["a", "b"])
+    with pytest.raises(HostError, match="Snapshot before of stack dev exists"):
+        snapshots.take(lab.workspace, "dev", "before")
+    snapshots.delete(lab.workspace, "dev", "before")
+    assert snapshots.listed(lab.workspace, "dev") == []
+    with pytest.raises(HostError, match=r"has no snapshot before\. It has none\."):
+        snapshots.delete(lab.workspace, "dev", "before")
+
+
+def test_failed_snapshot_leaves_a_running_lab(lab: Lab) -> None:
+    (lab.virsh.folder / "b.qcow2").unlink()
+    with pytest.raises(HostError):
+        snapshots.take(lab.workspace, "dev", "before")
+    assert lab.virsh.states() == {"a": "running", "b": "running"}
+    assert snapshots.listed(lab.workspace, "dev") == []
+
+
+def test_lab_without_copyable_disks_is_refused(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("host.libvirt.vms.Vms.disks", lambda *_: [])
+    with pytest.raises(HostError, match="The disks of VM a and b are no files"):
+        snapshots.take(lab.workspace, "dev", "before")
+    assert lab.virsh.calls() == []
+
+
+@pytest.mark.parametrize("name", ["", ".hidden", "../up", "a b"])
+def test_invalid_name_is_refused(lab: Lab, name: str) -> None:
+    with pytest.raises(HostError, match="is no valid name of a snapshot"):
+        snapshots.take(lab.workspace, "dev", name)
+
+
+def test_lab_with_other_vms_does_not_return(lab: Lab) -> None:
+    snapshots.take(lab.workspace, "dev", "before")
+    lab.virsh.set({"a": "running", "b": "running", "c": "running"})
+    lab.set_state(PROVIDER, *(part(name) for name in "abc" for part in (machine, domain)))
+    with pytest.raises(HostError, match="VM c was created after snapshot before"):
+        snapshots.revert(lab.workspace, "dev", "before")
+    lab.set_state(PROVIDER, machine("a"), domain("a"))
+    with pytest.raises(HostError, match="VM b was deleted or recreated after snapshot before"):
+        snapshots.revert(lab.workspace, "dev", "before")
+    assert lab.virsh.states() == {"a": "running", "b": "running", "c": "running"}
+
+
+def test_interrupted_revert_is_only_repeated(lab: Lab) -> None:
+    snapshots.take(lab.workspace, "dev", "before")
+    lab.virsh.refuse("restore", "b")
+    with pytest.raises(HostError, match="VM b"):
+        snapshots.revert(lab.workspace, "dev", "before")
+    for command in (suspension.start, suspension.stop):
+        with pytest.raises(HostError, match=r"was interrupted.*hardway revert before --stack dev"):
+            command(lab.workspace, "dev")
+    (lab.virsh.folder / "refuses-restore-b").unlink()
+    snapshots.revert(lab.workspace, "dev", "before")
+    assert lab.virsh.states() == {"a": "running", "b": "running"}
+
+
+def test_changed_configuration_is_kept_and_named(lab: Lab, capfd: pytest.CaptureFixture[str]) -> None:
+    snapshots.take(lab.workspace, "dev", "before")
+    lab.workspace.stack_file("dev").write_text("encryptionsalt: x\nconfig: {}\n")
+    snapshots.revert(lab.workspace, "dev", "before")
+    assert "has changed since the snapshot" not in capfd.readouterr().err
+    lab.workspace.stack_file("dev").write_text("config: {hardway:name: other}\n")
+    snapshots.revert(lab.workspace, "dev", "before")
+    assert "Pulumi.dev.yaml has changed since the snapshot, and stays as it is" in capfd.readouterr().err
+    assert lab.workspace.stack_file("dev").read_text() == "config: {hardway:name: other}\n"
