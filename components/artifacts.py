@@ -1,11 +1,13 @@
 """Binaries, images, snapshots of etcd and VM images on this machine, which the toolchain has fetched or built."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from lab.node.service import Artifact, Binary, Image, Snapshot
 from lab.spec import Spec
+from system.errors import ToolchainError
 from toolchain import binaries, etcd_snapshot, image_archive, images, vm_image
+from toolchain.images import ImageArchive
 from toolchain.vm_image import VmImage
 
 
@@ -13,7 +15,7 @@ def find(artifacts: Iterable[Artifact]) -> dict[Artifact, tuple[Path, str]]:
     """Return the file and SHA-256 of each artifact. This is quick if they are in the cache.
 
     Raises:
-        ToolchainError: An artifact can neither be fetched nor built.
+        ToolchainError: An artifact can neither be fetched nor built, or an archive would replace another image.
     """
     needed = list(artifacts)
     programs = binaries.ensure((artifact.name, artifact.version) for artifact in needed if isinstance(artifact, Binary))
@@ -21,6 +23,7 @@ def find(artifacts: Iterable[Artifact]) -> dict[Artifact, tuple[Path, str]]:
     versions = {image.name: image.version for image in container_images if not image.archive}
     own = images.ensure(versions, versions=versions)
     archives = {image: image_archive.ensure(image.name, image.archive) for image in container_images if image.archive}
+    _check_names(archives, own.values())
     snapshots = {
         artifact: etcd_snapshot.ensure(artifact.version) for artifact in needed if isinstance(artifact, Snapshot)
     }
@@ -35,6 +38,29 @@ def find(artifacts: Iterable[Artifact]) -> dict[Artifact, tuple[Path, str]]:
             archive = archives.get(artifact) or own[artifact.name]
             found[artifact] = archive.path, archive.sha256
     return found
+
+
+def _check_names(archives: Mapping[Image, ImageArchive], own: Iterable[ImageArchive]) -> None:
+    """Check that no archive contains another image of the nodes, because nodes import every image of an archive.
+
+    Args:
+        archives: The archives that the configuration names.
+        own: The images that the toolchain makes.
+
+    Raises:
+        ToolchainError: An archive contains such an image, which would replace the other one without a word.
+    """
+    places = {image.reference: "the lab itself" for image in own}
+    places |= {image.name: image.archive for image in archives}
+    digests = {image.name: archive.sha256 for image, archive in archives.items()}
+    for image, archive in archives.items():
+        for other in sorted(archive.others & places.keys()):
+            if digests.get(other) != archive.sha256:
+                raise ToolchainError(
+                    f"image {image.name}: {image.archive} also contains {other}, which nodes get from {places[other]}. "
+                    f"Nodes import every image of an archive, so it would replace that one. Save only {image.name}, "
+                    "for example with `docker save` or `ctr images export`."
+                )
 
 
 def digests(artifacts: Iterable[Artifact]) -> dict[Artifact, str]:

@@ -21,6 +21,8 @@ from toolchain.images import ImageArchive
 from toolchain.release import NotAvailableError, ReleaseHosts
 
 FILE = "image.tar"
+NAMES = "names"
+"""The file beside an archive in the cache with the names of its images, because reading a compressed one takes long."""
 NAME_ANNOTATION = "io.containerd.image.name"
 """The annotation in the index of an OCI image layout from which containerd takes the full name of an image."""
 
@@ -48,7 +50,7 @@ def ensure(
     digest = expected if is_url else sha256(path)
     if expected and digest != expected:
         raise ToolchainError(f"image {reference}: the SHA-256 of {path} is {digest}, but {expected} is configured.")
-    entry_key = key("image-archive", reference=reference, sha256=digest)
+    entry_key = key("image-archive", reference=reference, sha256=digest, names=NAMES)
     entry = cache.find(entry_key)
     if entry is None and is_url and netns.is_inside():
         netns.run_toolchain("image-archive", reference, location)
@@ -65,6 +67,7 @@ def ensure(
                 f"image {reference}: {place} contains {contained}. Set `name` to the name in the archive, or save the "
                 "image again under this name with `docker save` or `ctr images export`."
             )
+        (folder / NAMES).write_text("".join(f"{name}\n" for name in sorted(names)))
 
     entry = entry or cache.make(entry_key, make)
     return _archive(entry, reference)
@@ -119,4 +122,5 @@ def _download(reference: str, url: str, digest: str, hosts: ReleaseHosts, target
 
 
 def _archive(entry: Entry, reference: str) -> ImageArchive:
-    return ImageArchive(entry.path(FILE), entry.files[FILE].sha256, reference)
+    names = entry.path(NAMES).read_text().splitlines()
+    return ImageArchive(entry.path(FILE), entry.files[FILE].sha256, reference, frozenset(names) - {reference})

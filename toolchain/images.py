@@ -36,11 +36,19 @@ Content = bytes | str
 
 @dataclass(frozen=True)
 class ImageArchive:
-    """An image for nodes: its archive on this machine, the archive's SHA-256, and the image's name on nodes."""
+    """An image for nodes.
+
+    Attributes:
+        path: The archive on this machine.
+        sha256: The archive's SHA-256.
+        reference: The image's name on nodes.
+        others: The names of further images in the archive, which nodes import with it.
+    """
 
     path: Path
     sha256: str
     reference: str
+    others: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,9 @@ _NAME = re.compile(
     rf"(?P<host>[a-z0-9][a-z0-9.-]*(:[0-9]+)?)/(?P<path>{_COMPONENT}(/{_COMPONENT})*):[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}}"
 )
 
+VERSION_KEYS = {"coredns": "coreDns"}
+"""The key under `versions` for each image whose version can be configured."""
+
 
 def _name(text: str) -> str:
     """Check the full name of an image, with registry and tag (https://github.com/distribution/reference)."""
@@ -69,7 +72,8 @@ def merge_images(
 
 def check_images(configuration: Configuration, problems: Problems) -> None:
     """Check that no list has an image twice, and that no image replaces one that the lab itself brings."""
-    own = {image_reference(name) for name in images()}
+    versions = configuration.lab.get("versions", {})
+    own = {image_reference(name, versions.get(VERSION_KEYS.get(name, ""), "")) for name in images()}
     scopes = [(configuration.key(""), configuration.lab), *((f"{key}.", node) for key, node in configuration.nodes)]
     for prefix, values in scopes:
         indexes: dict[str, int] = {}

@@ -1,15 +1,12 @@
 """Archives of images that the configuration names."""
 
 import hashlib
-import io
-import json
-import tarfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from system.errors import ToolchainError
+from tests.support.image_archives import docker_archive
 from tests.support.release_host import ReleaseHost
 from toolchain import image_archive, images
 from toolchain.cache import Cache
@@ -17,19 +14,6 @@ from toolchain.release import ReleaseHosts
 
 NAME = "registry.example/app:1"
 OCI = images.archive(NAME, {"app": b"content"}, {})
-
-
-def docker_archive(*tags: str, compression: str = "") -> bytes:
-    """Return an archive as `docker save` writes it, without its layers."""
-    documents: dict[str, Any] = {"manifest.json": [{"Config": "c.json", "RepoTags": list(tags), "Layers": []}]}
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode=f"w:{compression}") as tar:  # type: ignore[call-overload]
-        for name, document in documents.items():
-            info = tarfile.TarInfo(name)
-            content = json.dumps(document).encode()
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-    return buffer.getvalue()
 
 
 def ensure(folder: Path, content: bytes, name: str = NAME, digest: str = "") -> images.ImageArchive:
@@ -55,7 +39,9 @@ def test_a_file_is_kept_as_it_was(tmp_path: Path) -> None:
     ],
 )
 def test_an_archive_of_docker_is_accepted(tag: str, name: str, compression: str, tmp_path: Path) -> None:
-    assert ensure(tmp_path, docker_archive("other:1", tag, compression=compression), name).reference == name
+    found = ensure(tmp_path, docker_archive("other:1", tag, compression=compression), name)
+    assert found.reference == name
+    assert found.others == {"docker.io/library/other:1"}
 
 
 def test_another_image_is_refused(tmp_path: Path) -> None:

@@ -64,3 +64,10 @@ def test_a_name_has_one_archive() -> None:
     message = problems(NGINX, NGINX | {"archive": "other.tar"})
     assert "hardway:images[1].name" in message
     assert "is also the name of images[0]" in message
+
+
+def test_names_of_the_labs_images_have_the_configured_versions() -> None:
+    image = NGINX | {"name": "registry.k8s.io/coredns/coredns:v1.14.0"}
+    assert parse({"images": [image]})
+    with pytest.raises(ConfigurationError, match="is the name of an image that the lab itself brings"):
+        parse({"images": [image], "versions": {"coreDns": "v1.14.0"}})
