@@ -6,6 +6,7 @@ from typing import Any
 
 from lab.config.manifests import no_project_files
 from lab.config.node_paths import (
+    LINKS,
     SHARED_SYSTEM_FOLDERS,
     SYSTEM_PATHS,
     absolute_path,
@@ -46,6 +47,10 @@ FORBIDDEN_FOLDERS = {
         "the lab keeps its own data there",
     ),
     **dict.fromkeys(SYSTEM_PATHS, "it belongs to the operating system, or is empty after a reboot"),
+    **{
+        link: f"it is a link to {target}, which belongs to the operating system, or is empty after a reboot"
+        for link, target in LINKS.items()
+    },
 }
 """The folders in which a file must not be, and why."""
 

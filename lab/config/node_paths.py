@@ -58,6 +58,13 @@ RESERVED_PATHS = (
 )
 """The paths of the lab's files that are not part of the layout."""
 
+LINKS = {
+    **{f"/{folder}": f"/usr/{folder}" for folder in ("bin", "lib", "lib32", "lib64", "libx32", "sbin")},
+    "/var/lock": "/run/lock",
+    "/var/run": "/run",
+}
+"""The folders of Debian that are links, and the folders that they lead to."""
+
 SYSTEM_PATHS = (
     *(
         f"/etc/{name}"
@@ -66,8 +73,9 @@ SYSTEM_PATHS = (
             *("pam.d", "passwd", "profile", "resolv.conf", "shadow", "ssh", "ssl", "sudoers", "sudoers.d"),
         )
     ),
-    *("/bin", "/boot", "/dev", "/lib", "/proc", "/run", "/sbin", "/sys", "/tmp"),
-    *("/usr/bin", "/usr/lib", "/usr/sbin", "/var/run"),
+    *("/boot", "/dev", "/proc", "/run", "/sys", "/tmp"),
+    *LINKS,
+    *(target for target in LINKS.values() if not target.startswith("/run")),
 )
 """The paths of the operating system, and folders that are empty after a reboot. The layout must not use them."""
 
@@ -136,8 +144,11 @@ def _folder_path(text: str) -> str:
         raise ValueError("must not contain the placeholder {name}")
     if absolute_path(text) in (*SHARED_SYSTEM_FOLDERS, *SYSTEM_PATHS):
         raise ValueError("is a system folder, and its mode and owner must not change; choose a folder inside it")
-    if is_within(text, "/var/run"):
-        raise ValueError(f"must not be in /var/run, which is a link to /run; use {text.removeprefix('/var')}")
+    for link, target in LINKS.items():
+        if is_within(text, link):
+            raise ValueError(
+                f"must not be in {link}, which is a link to {target}; use {target}{text.removeprefix(link)}"
+            )
     return text
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
+from lab.node import paths
 from lab.node.service import File, Service
 from lab.spec import Node
 from system.errors import HardwayError
@@ -31,7 +32,17 @@ def with_configured_files(services: Iterable[Service], node: Node) -> list[Servi
             f"The lab itself writes these paths on {node.name}, so files of the configuration cannot have them; "
             "nothing was changed. Choose other paths.\n" + "\n".join(f"  - {conflict}" for conflict in conflicts)
         )
-    return [replace(service, files={**service.files, **_files(service, node)}) for service in services]
+    return [_with_files(service, files) if (files := _files(service, node)) else service for service in services]
+
+
+def _with_files(service: Service, files: dict[str, File]) -> Service:
+    """Return a service with further files, which the node refuses in a folder behind a link."""
+    check = f"{paths.PROGRAMS}/check-links {' '.join(files)}"
+    return replace(
+        service,
+        files={**service.files, **files},
+        check=f"{check} && {{ {service.check}; }}" if service.check else check,
+    )
 
 
 def _paths(service: Service) -> list[str]:

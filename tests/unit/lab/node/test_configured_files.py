@@ -43,6 +43,13 @@ def test_path_of_the_lab_is_refused(path: str) -> None:
         services_of(spec, spec.workers[0])
 
 
+def test_node_refuses_a_file_behind_a_link() -> None:
+    files = {"/etc/a": FILE | {"service": "kubelet"}, "/etc/b": FILE | {"service": "kubelet"}}
+    before, after = service({}, "kubelet", 1), service({"files": files}, "kubelet", 1)
+    assert after.check == f"/usr/local/lib/hardway/check-links /etc/a /etc/b && {{ {before.check}; }}"
+    assert service({"files": files}, "containerd", 1).check == service({}, "containerd", 1).check
+
+
 def test_kernel_settings_override_the_defaults() -> None:
     values = {"sysctls": {"vm.max_map_count": 262144, "fs.inotify.max_user_watches": None}}
     text = str(service(values, "node-setup").files["/etc/sysctl.d/kubernetes.conf"].content)
