@@ -49,6 +49,20 @@ Since v1.31 a kubelet rereads the file. But clients that connect by address, suc
 certificate that it read at startup.
 """
 
+_BOOT_RULES = """\
+# Loaded at boot by hold-pods. The first rules of kube-network-policies replace the whole table.
+table inet kube-network-policies {{
+	chain postrouting {{
+		type filter hook postrouting priority srcnat - 5; policy accept;
+		meta skuid 0 accept
+		ct state established,related accept
+		ip saddr {pods} drop
+		ip daddr {pods} drop
+	}}
+}}
+"""
+"""The rules of the service itself, but without policies: processes of root on the node reach its pods."""
+
 
 def pod_services(spec: Spec, node: Node) -> tuple[Service, ...]:
     """Return the services that run pods on a node, each after those that it needs."""
@@ -338,10 +352,12 @@ def kube_proxy(spec: Spec, node: Node) -> Service:
 def kube_network_policies(spec: Spec, node: Node) -> Service:
     """Return the service that enforces NetworkPolicies: it decides on each new connection of the pods they select.
 
-    A stop or restart does not delete its nftables table, so that no packet passes unchecked meanwhile.
+    A stop or restart does not delete its nftables table, so that no packet passes unchecked meanwhile. At boot there is
+    no table yet, and `hold-pods` loads rules that drop what nobody can decide on.
     """
     program, folder = f"{spec.layout.of(node).binaries}/{KUBE_NETWORK_POLICIES}", paths.KUBE_NETWORK_POLICIES_DATA
     authority, unit_name = f"{folder}/ca.crt", f"{KUBE_NETWORK_POLICIES}.service"
+    boot_rules = f"{folder}/boot.nft"
     # client-go rereads the certificate and key.
     pair = replace(KeyPair.of(KUBE_NETWORK_POLICIES, folder=folder), restarts=False)
     health_address = f"127.0.0.1:{paths.KUBE_NETWORK_POLICIES_HEALTH_PORT}"
@@ -356,12 +372,16 @@ def kube_network_policies(spec: Spec, node: Node) -> Service:
         needs=("kubelet", *(["addons"] if node in spec.control_planes[:1] else [])),
         follows_cluster=True,
         files={
-            unit_path(unit_name): _unit_file(spec, node, unit_name, program, flags),
+            unit_path(unit_name): _unit_file(
+                spec, node, unit_name, program, flags, prepare=f"{paths.PROGRAMS}/hold-pods {boot_rules}"
+            ),
+            boot_rules: File(content=_BOOT_RULES.format(pods=spec.networks.cluster_cidr), restarts=False),
             flags["kubeconfig"]: _kubeconfig(spec, authority, pair, KUBE_NETWORK_POLICIES),
             authority: authority_file(),
             **pair.files,
         },
         binaries={program: Binary(name=KUBE_NETWORK_POLICIES, version=spec.version(KUBE_NETWORK_POLICIES))},
+        check=f'nft --check --file "$STAGED{boot_rules}"',
         health=f"{paths.PROGRAMS}/endpoint-healthy http://{health_address}/healthz",
         # Without the service, the table would drop the packets of the pods that policies select. After an interruption,
         # the unit may be gone already.

@@ -136,6 +136,10 @@ def test_worker_recovers_after_a_reboot(lab: RunningLab) -> None:
         lambda: lab.ssh("node-1", f"systemctl is-active {services}", check=False).split() == ["active"] * 4,
     )
     wait_for("node-1 Ready", lambda: "node-1" in ready(lab))
+    # Connections of pods are held back before the kubelet starts the first pod.
+    since_boot = "systemctl show --property ActiveEnterTimestampMonotonic --value kube-network-policies kubelet"
+    policies, kubelet = map(int, lab.ssh("node-1", since_boot).split())
+    assert policies < kubelet
     assert lab.ssh("node-1", "sysctl -n net.bridge.bridge-nf-call-iptables net.ipv4.ip_forward").split() == ["1", "1"]
     assert "10.200.0.0/24 via 10.240.0.20" in lab.ssh("node-1", "ip route")
     assert lab.planned() == {}

@@ -103,6 +103,15 @@ def test_policies_keep_their_table_until_they_are_removed(dev: Spec) -> None:
     assert "delete table inet kube-network-policies" in service.leave
 
 
+def test_no_pod_starts_at_boot_before_policies_hold(dev: Spec) -> None:
+    files = services(dev, dev.workers[0])["kube-network-policies"].visible_files
+    unit = files["/etc/systemd/system/kube-network-policies.service"]
+    rules = "/var/lib/kube-network-policies/boot.nft"
+    assert "Before=kubelet.service\n" in unit
+    assert f"ExecStartPre=/usr/local/lib/hardway/hold-pods {rules}\n" in unit
+    assert "ip daddr 10.200.0.0/16 drop" in files[rules]
+
+
 def test_policies_reread_their_own_certificate(dev: Spec) -> None:
     files = services(dev, dev.workers[0])["kube-network-policies"].files
     restarting = {path for path, file in files.items() if file.restarts}
