@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import re
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,9 @@ from system.errors import HostError
 
 _POLICY = Path("/usr/sbin/policy-rc.d")
 _DPKG_JOURNAL = Path("/var/lib/dpkg/updates")
+_LOCK_TIMEOUT = 600
+"""Seconds to wait for another program that installs packages."""
+_LOCK_INTERVAL = 5
 _POLICY_TEXT = """\
 #!/bin/sh
 # Written by Hardway while it installs packages: no init system runs here, so no service may start.
@@ -139,8 +144,24 @@ def install(reasons: Mapping[str, str]) -> list[str]:
 
 
 def _apt_get(*arguments: str) -> None:
-    # If another apt-get is running, wait for its lock instead of failing at once.
-    _run_as_root("apt-get", *arguments, "--option", "DPkg::Lock::Timeout=600", "--option", "Dpkg::Use-Pty=0")
+    """Run apt-get. If another program installs packages, wait for its locks instead of failing at once.
+
+    apt-get itself waits only for the lock of dpkg, and not for that of the package lists.
+    """
+    deadline, holder = time.monotonic() + _LOCK_TIMEOUT, ""
+    options = ("--option", f"DPkg::Lock::Timeout={_LOCK_TIMEOUT}", "--option", "Dpkg::Use-Pty=0")
+    while True:
+        try:
+            _run_as_root("apt-get", *arguments, *options)
+            return
+        except HostError as error:
+            held = re.search(r"Could not get lock .*", str(error))
+            if held is None or time.monotonic() > deadline:
+                raise
+            if held[0] != holder:
+                holder = held[0]
+                console.note(f"waiting until another program has installed packages: {holder}")
+        time.sleep(_LOCK_INTERVAL)
 
 
 def _dpkg_was_interrupted() -> bool:
@@ -149,7 +170,7 @@ def _dpkg_was_interrupted() -> bool:
 
 
 def _run_as_root(*command: str) -> None:
-    environment = ("env", "DEBIAN_FRONTEND=noninteractive", "NEEDRESTART_MODE=l")
+    environment = ("env", "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive", "NEEDRESTART_MODE=l")
     result = attempt([*as_root(may_ask=True), *environment, *command])
     if result.returncode != 0:
         raise HostError(f"{command[0]} {command[1]} failed:\n{quote(result)}")

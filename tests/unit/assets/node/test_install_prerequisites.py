@@ -15,9 +15,10 @@ FSTAB = "# /etc/fstab\nUUID=1 / ext4 defaults 0 1\nUUID=2 none swap sw 0 0\n/swa
 
 @dataclass
 class Machine:
-    """A machine in a folder."""
+    """A machine in a folder, and the seconds for which the program waits for a lock."""
 
     folder: Path
+    max_wait: int = 600
 
     @property
     def fstab(self) -> Path:
@@ -54,6 +55,8 @@ class Machine:
             (self.folder / name).chmod(0o755)
         program = install(self.folder / "node") / "install-prerequisites"
         text = program.read_text().replace("/etc/fstab", str(self.fstab))
+        text = text.replace("max_wait_for_lock=600", f"max_wait_for_lock={self.max_wait}")
+        text = text.replace("/var/log/", f"{self.folder}/")
         program.write_text(text.replace("/etc/tmpfiles.d/", f"{self.folder}/"))
         with (program.parent / "node.env").open("a") as environment:
             environment.write(f"RESOLV_CONF={self.folder}/resolv.conf\n")
@@ -139,3 +142,29 @@ def test_only_missing_packages_are_installed(machine: Machine) -> None:
     programs = {"apt-get": f'echo "$@" >>{log}', "haproxy": ""}
     assert machine.run(programs, "haproxy", "no-such-command").returncode == 0
     assert log.read_text().splitlines() == ["update -qq", "install -qq -y no-such-command"]
+
+
+HELD = "E: Could not get lock /var/lib/apt/lists/lock. It is held by process 812 (unattended-upgr)"
+
+
+def test_packages_wait_for_the_lock_of_another_program(machine: Machine) -> None:
+    turns = machine.folder / "turns"
+    apt = f'echo >>{turns}; [ "$(wc -l <{turns})" -gt 3 ] || {{ echo "{HELD}" >&2; exit 100; }}'
+    result = machine.run({"apt-get": apt, "sleep": ""}, "no-such-command")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("/lists/lock. It is held by process 812 (unattended-upgr)") == 1
+
+
+def test_a_lock_that_stays_is_reported_with_its_holder(machine: Machine) -> None:
+    machine.max_wait = 0
+    result = machine.run({"apt-get": f'echo "{HELD}" >&2; exit 100'}, "no-such-command")
+    assert result.returncode == 1
+    assert "another program installs packages for more than 0 s: Could not get lock" in result.stderr
+    assert "held by process 812 (unattended-upgr)" in result.stderr
+    assert "Missing: no-such-command" in result.stderr
+
+
+def test_another_error_of_apt_is_reported_at_once(machine: Machine) -> None:
+    result = machine.run({"apt-get": "echo 'E: Unable to locate package' >&2; exit 100"}, "no-such-command")
+    assert result.returncode == 1
+    assert "could not be installed: no-such-command; E: Unable to locate package" in result.stderr

@@ -145,3 +145,24 @@ def test_other_failures_of_apt_get_are_reported(apt: Path) -> None:
     with pytest.raises(HostError, match="apt-get install failed:\nE: Unmet"):
         packages.install({"no-such-package-at-all": "a reason"})
     assert calls(apt) == ["apt-get update", "apt-get install"]
+
+
+HELD = "E: Could not get lock /var/lib/apt/lists/lock. It is held by process 812 (unattended-upgr)"
+
+
+def test_the_lock_of_another_program_is_awaited(
+    apt: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(packages, "_LOCK_INTERVAL", 0)
+    record = f'echo "apt-get $1" >>"{apt}/calls"'
+    put(apt, "apt-get", f'{record}; [ "$(wc -l <"{apt}/calls")" -gt 2 ] || {{ echo "{HELD}" >&2; exit 100; }}')
+    packages.install({"no-such-package-at-all": "a reason"})
+    assert calls(apt) == ["apt-get update"] * 3 + ["apt-get install"]
+    assert capsys.readouterr().err.count("held by process 812 (unattended-upgr)") == 1
+
+
+def test_a_lock_that_stays_is_reported(apt: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packages, "_LOCK_TIMEOUT", -1)
+    put(apt, "apt-get", f'echo "{HELD}" >&2; exit 100')
+    with pytest.raises(HostError, match="held by process 812"):
+        packages.install({"no-such-package-at-all": "a reason"})
