@@ -75,7 +75,7 @@ def recover(spec: Spec, workspace: Workspace, stack: str, now: datetime) -> Obse
     found, has_started = _start(spec)
     if not pulumi.runtime.is_dry_run():
         stopped.remove(workspace, stack)
-    nodes, version = _read_cluster(spec, workspace.kubeconfig(stack), _BOOT_TIMEOUT if has_started else 0)
+    nodes, version = _read_cluster(spec, workspace.kubeconfig(stack), _BOOT_TIMEOUT if has_started else 0, now)
     if nodes is not None:
         expected = {node.name for node in spec.kubelets} & existing_nodes
         found |= _to_register(expected, nodes)
@@ -94,7 +94,7 @@ def recover(spec: Spec, workspace: Workspace, stack: str, now: datetime) -> Obse
 
 
 def _read_cluster(
-    spec: Spec, kubeconfig: Path, timeout: float
+    spec: Spec, kubeconfig: Path, timeout: float, now: datetime
 ) -> tuple[Mapping[str, Mapping[str, Any]] | None, Mapping[str, Any] | None]:
     """Return the Nodes by name, and the document of the version; None for what the API server does not answer.
 
@@ -102,6 +102,7 @@ def _read_cluster(
         spec: The lab.
         kubeconfig: An administrator's kubeconfig. It does not exist if the lab is not up yet.
         timeout: Seconds to wait for the API server, because its machine has just started.
+        now: Current time, in UTC.
     """
     if not kubeconfig.exists():
         return None, None
@@ -110,16 +111,46 @@ def _read_cluster(
         with ThreadPoolExecutor() as pool:
             version = pool.submit(api_server_version, kubeconfig)
             nodes = registered_nodes(kubeconfig)
-        if nodes is not None or time.monotonic() > deadline:
+        if nodes is not None:
+            return nodes, version.result()
+        if end := _expiry(kubeconfig, now):
+            problem, advice = f"The administrator's certificate expired on {end:%Y-%m-%d %H:%M} UTC", _renewal(spec)
+            break
+        if time.monotonic() > deadline:
+            problem = f"API server {spec.api_endpoint} does not answer"
+            advice = "`hardway status` shows the state of its machine and services."
             break
         time.sleep(2)
-    if nodes is None:
-        pulumi.warn(
-            f"API server {spec.api_endpoint} does not answer, so the versions and nodes of the cluster were not "
-            "checked, and no node is drained for a new minor version. `hardway status` shows the state of its machine "
-            "and services."
-        )
-    return nodes, version.result()
+    pulumi.warn(
+        f"{problem}, so the versions and nodes of the cluster were not checked, and no node is drained for a new minor "
+        f"version. {advice}"
+    )
+    return None, version.result()
+
+
+def _expiry(kubeconfig: Path, now: datetime) -> datetime | None:
+    """Return the time at which the client certificate of a kubeconfig expired; None if it has not, or there is none."""
+    # The import takes 25 ms, and only a lab that does not answer needs it.
+    from lab.config.x509 import client_certificate
+
+    certificate = client_certificate(kubeconfig.read_text())
+    return certificate.not_after if certificate and certificate.not_after <= now else None
+
+
+def _renewal(spec: Spec) -> str:
+    if spec.join and spec.join.kubeconfig:
+        return "Set a new one in hardway:join.kubeconfig."
+    etcd = (
+        " The next control plane follows before etcd has a leader, until enough members have theirs."
+        if len(spec.control_planes) > 1
+        else ""
+    )
+    canary = (
+        " Remove hardway:canaryCommand until then if it needs the API server, because it could not succeed."
+        if spec.canary_command
+        else ""
+    )
+    return f"`hardway up` renews every expired certificate that the lab has signed.{etcd}{canary}"
 
 
 def _existing_vms(spec: Spec, existing_nodes: Set[str]) -> Mapping[str, str]:

@@ -1,15 +1,12 @@
 """Certificates on nodes and in kubeconfigs: when they end, and what renews them."""
 
-import base64
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 
-import yaml
-
 from lab.certificates import Certificate
-from lab.config.x509 import certificates
+from lab.config.x509 import certificates, client_certificate
 from lab.spec import Join, Spec
 
 SECONDS_PER_DAY = 24 * 3600
@@ -50,18 +47,6 @@ def read_certificates(service: str, path: str, pem: str) -> list[CertificateStat
         CertificateState(service=service, path=path, common_name=each.common_name, end=each.not_after)
         for each in certificates(pem.replace("|", "\n"))
     ]
-
-
-def client_certificate(kubeconfig: str) -> Certificate | None:
-    """Return the client certificate in the text of a kubeconfig.
-
-    None if the text is something else, has several users, or authenticates its user in another way.
-    """
-    try:
-        [entry] = yaml.safe_load(kubeconfig)["users"]
-        return certificates(base64.b64decode(entry["user"]["client-certificate-data"]).decode())[0]
-    except (ValueError, LookupError, TypeError, yaml.YAMLError):
-        return None
 
 
 def client_certificate_in(file: Path) -> Certificate | None:

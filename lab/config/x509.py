@@ -4,9 +4,11 @@ This is the only module of `lab` that imports `cryptography`. Import it inside f
 and every preview would pay for it.
 """
 
+import base64
 from collections.abc import Collection
 from typing import TypeVar
 
+import yaml
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
@@ -57,6 +59,18 @@ def certificates(text: str) -> tuple[Certificate, ...]:
         raise ValueError(
             "must be certificates in PEM format, each from -----BEGIN CERTIFICATE----- to -----END CERTIFICATE-----"
         ) from None
+
+
+def client_certificate(kubeconfig: str) -> Certificate | None:
+    """Return the client certificate in the text of a kubeconfig.
+
+    None if the text is something else, has several users, or authenticates its user in another way.
+    """
+    try:
+        [entry] = yaml.safe_load(kubeconfig)["users"]
+        return certificates(base64.b64decode(entry["user"]["client-certificate-data"]).decode())[0]
+    except (ValueError, LookupError, TypeError, yaml.YAMLError):
+        return None
 
 
 def private_key(text: str) -> PrivateKey:

@@ -7,18 +7,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lab.certificates import Claim
+from lab.config.x509 import client_certificate
 from lab.deprecated_apis import DeprecatedApi
 from lab.outputs import NodeOutputs, StackOutputs
 from lab.spec import Role, Spec, VmSize
 from lab.upgrade import ApiServerVersion
 from ops import clock
-from ops.certificates import (
-    SECONDS_PER_DAY,
-    CertificateState,
-    client_certificate,
-    client_certificate_in,
-    expiry,
-)
+from ops.certificates import SECONDS_PER_DAY, CertificateState, client_certificate_in, expiry
 from ops.clients import CommandError, Commands, logins
 from ops.command_line import DEFAULT_STACK
 from ops.status.node import EtcdMember, NodeState, ServiceState, read_node

@@ -10,6 +10,7 @@ import yaml
 
 from lab.versions import image_reference
 from tests.support.cluster import WORKERS, announced_restarts, busybox_pod, ready
+from tests.support.expired_certificates import expire
 from tests.support.running_lab import Outcome, RunningLab, wait_for
 
 ROLE = "node-role.kubernetes.io/worker"
@@ -220,5 +221,15 @@ def recreate_control_plane(lab: RunningLab) -> None:
     assert ready(lab) == set(WORKERS)
     assert all(ROLE in node(lab, name)["metadata"]["labels"] for name in WORKERS)
     lab.wait_until_idle()
+    assert lab.planned() == {}
+    assert lab.verify() == []
+
+
+def test_lab_whose_certificates_have_expired_comes_back(lab: RunningLab) -> None:
+    expire(lab)
+    assert "The administrator's certificate expired on" in lab.preview()
+    outcome = lab.up()
+    assert outcome.succeeded, outcome.output
+    wait_for("all nodes are Ready", lambda: ready(lab) == set(WORKERS))
     assert lab.planned() == {}
     assert lab.verify() == []

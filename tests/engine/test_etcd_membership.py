@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from tests.support.etcd_members import ADDRESSES, FREE, THREE, Members
 from tests.support.waiting import wait_until
+
+EXPIRED = (datetime(2020, 1, 1, tzinfo=UTC), datetime(2021, 1, 1, tzinfo=UTC))
 
 
 @pytest.fixture
@@ -249,3 +252,25 @@ def test_members_with_data_start_without_others(members: Members) -> None:
     members.start("control0")
     members.await_healthy("control0", "control1")
     assert members.read("control0") == "before"
+
+
+def test_members_with_expired_certificates_come_back_one_after_the_other(members: Members) -> None:
+    members.create(*THREE)
+    members.put("before")
+    for name in THREE:
+        members.sign(name, valid=EXPIRED, authority=EXPIRED)
+    members.restart(*THREE)
+    for name in THREE:
+        members.sign(name)
+        members.restart(name)
+        members.await_healthy(name)
+    members.await_healthy(*THREE)
+    assert members.voters() == set(THREE)
+    assert members.read("control2") == "before"
+
+
+def test_silent_peers_are_no_excuse(members: Members) -> None:
+    members.create(*THREE)
+    for name in ("control1", "control2"):
+        members.kill(name)
+    wait_until(lambda: "readyz" in members.problem("control0"), "control0 reports that it has no leader")

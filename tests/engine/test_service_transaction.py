@@ -319,6 +319,27 @@ def test_service_never_healthy_after_a_reboot_fails(node: Node) -> None:
         assert "not enough memory" in result.error
 
 
+def test_new_certificate_is_not_waited_for_after_a_reboot(node: Node) -> None:
+    node.path(f"{STATE}/applied/boot").write_text("another")
+    health = f"echo checked >>/test/checks; grep --quiet renewed {WATCHED}"
+    renewed = replace(changed({WATCHED: File(content="renewed\n", restarts=False)}), health=health)
+    assert node.applied(renewed) == "tool: restart"
+    assert node.path("/test/checks").read_text().split() == ["checked"] * 2
+
+
+@pytest.mark.parametrize("healthy", [True, False])
+def test_unhealthy_service_gets_its_transient_files_with_a_new_certificate(node: Node, healthy: bool) -> None:
+    token = {"/etc/tool/token": File(content="token\n", transient=True)}
+    service = replace(changed(token), health="[ ! -e /test/expired ] || [ -e /etc/tool/token ]")
+    node.applied(service)
+    if not healthy:
+        node.path("/test/expired").touch()
+    starts = node.starts()
+    renewed = changed({WATCHED: File(content="renewed\n", restarts=False)}, service)
+    assert node.applied(renewed) == ("tool: unchanged" if healthy else "tool: restart")
+    assert node.starts() == starts + (not healthy)
+
+
 def test_changed_or_missing_images_are_imported(node: Node) -> None:
     image, later = Image(name="pause", version="1"), Image(name="pause", version="2")
     images_unit = File(content="[Service]\nExecStart=/bin/true\n", restarts=False)

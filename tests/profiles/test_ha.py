@@ -11,6 +11,7 @@ from lab.versions import image_reference
 from tests.support import benchmark
 from tests.support.cluster import PORT, ready, web_pod
 from tests.support.etcd import encryption_prefixes, members
+from tests.support.expired_certificates import expire
 from tests.support.profile import EveryLab, reduce_ha
 from tests.support.running_lab import Outcome, RunningLab, Service, wait_for
 
@@ -162,6 +163,18 @@ def test_api_survives_the_loss_of_a_control_plane(lab: RunningLab, lost: str) ->
     # Its Node may still be Ready from before, so wait for etcd first. The other tests need all members.
     wait_for(f"etcd on {lost} is a member again", lambda: etcd_is_ready(lab, lost))
     wait_for(f"{lost} is Ready again", lambda: lost in ready(lab))
+
+
+def test_lab_whose_certificates_have_expired_comes_back(lab: RunningLab) -> None:
+    lab.kubectl("create", "configmap", "before", "--from-literal=by=etcd")
+    expire(lab)
+    assert "The next control plane follows before etcd has a leader" in lab.preview()
+    outcome = lab.up()
+    assert outcome.succeeded, outcome.output
+    wait_for("all nodes are Ready", lambda: ready(lab) == {*CONTROL_PLANES, *WORKERS})
+    assert members(lab) == set(CONTROL_PLANES)
+    assert lab.kubectl("get", "configmap", "before", "--output=jsonpath={.data.by}") == "etcd"
+    assert lab.planned() == {}
 
 
 def test_cluster_works_without_a_removed_control_plane(lab: RunningLab) -> None:

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from lab.config.parse import parse
 from lab.node.control_plane import ETCD_HEALTH, etcd
 from lab.spec import Node, Spec
 from lab.versions import version
+from tests.support.certificates import VALID, pair
 from tests.support.node_programs import install
 from tests.support.waiting import wait_until
 from toolchain import binaries
@@ -68,18 +70,16 @@ class Members:
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._addresses = dict(ADDRESSES)
         addresses = [*ADDRESSES.values(), FREE]
+        self._names = (*addresses, "127.0.0.1")
         self._holder = subprocess.Popen(
             ["unshare", "--net", "sh", "-c", _HOLD, "sh", *addresses], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         assert self._holder.stdout
         assert self._holder.stdout.readline() == b"ready\n", "The network could not be created. This test needs root."
-        certificates = folder / "certificates"
-        certificates.mkdir()
-        _make_certificates(certificates, addresses)
         for node in ADDRESSES:
-            for path in ("usr", "proc", "dev", "programs", "etcd", "etc", "var/lib/etcd", "run", "tmp"):
+            for path in ("usr", "proc", "dev", "programs", "etcd", "etc", "etc/etcd", "var/lib/etcd", "run", "tmp"):
                 (folder / node / path).mkdir(parents=True)
-            shutil.copytree(certificates, folder / node / "etc/etcd")
+            self.sign(node)
             shutil.copytree("/etc/alternatives", folder / node / "etc/alternatives", symlinks=True)
             for name in ("bin", "sbin", "lib", "lib64"):
                 (folder / node / name).symlink_to(f"usr/{name}")
@@ -146,6 +146,27 @@ class Members:
         self.reboot(name)
         shutil.rmtree(self._folder / name / "var/lib/etcd")
         (self._folder / name / "var/lib/etcd").mkdir()
+
+    def sign(
+        self, name: str, valid: tuple[datetime, datetime] = VALID, authority: tuple[datetime, datetime] = VALID
+    ) -> None:
+        """Give a control plane certificates. etcd reads them again for each new connection.
+
+        Args:
+            name: The control plane.
+            valid: The first and the last moment of validity of its own certificate.
+            authority: The same of the authority's certificate.
+        """
+        certificate, key = pair("etcd", issuer=_AUTHORITY, names=self._names, valid=valid)
+        texts = {"cacert": pair(_AUTHORITY, valid=authority)[0], "cert": certificate, "key": key}
+        for kind, file in _FILES.items():
+            self.file(name, f"/etc/etcd/{file}").write_text(texts[kind])
+
+    def restart(self, *names: str) -> None:
+        """Restart etcds, so that they connect to each other again."""
+        for name in names:
+            self.kill(name)
+        self.start(*names)
 
     def await_healthy(self, *names: str) -> None:
         """Wait until all are healthy, as service transactions do in parallel."""
@@ -247,6 +268,7 @@ class Members:
         return (*inside, str(self._folder / name), str(self._programs), str(self._binaries), *command)
 
 
+_AUTHORITY = "etcd-ca"
 _FILES = {"cacert": "ca.crt", "cert": "etcd.crt", "key": "etcd.key"}
 
 
@@ -257,15 +279,3 @@ def _unit(node: Node) -> str:
 def _with_own_loopback(name: str, text: str) -> str:
     """Return the text with a separate loopback address for each control plane, because they share one network here."""
     return text.replace("127.0.0.1", f"127.0.0.1{name[-1]}")
-
-
-def _make_certificates(folder: Path, addresses: Sequence[str]) -> None:
-    names = ",".join(f"IP:{address}" for address in (*addresses, "127.0.0.1"))
-    (folder / "extensions").write_text(f"subjectAltName={names}\nextendedKeyUsage=serverAuth,clientAuth\n")
-    new = "openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc"
-    for command in (
-        f"{new} -x509 -days 2 -subj /CN=ca -keyout ca.key -out ca.crt",
-        f"{new} -subj /CN=etcd -keyout etcd.key -out etcd.csr",
-        "openssl x509 -req -days 2 -in etcd.csr -CA ca.crt -CAkey ca.key -extfile extensions -out etcd.crt",
-    ):
-        subprocess.run(command.split(), cwd=folder, check=True, capture_output=True)

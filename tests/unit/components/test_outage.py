@@ -14,8 +14,10 @@ from host.engine import drift, stopped
 from host.engine.drift import MACHINE_NETWORK, recorded_drift
 from host.libvirt import observed
 from host.workspace import Workspace
+from lab.node.kubeconfig import embedded
 from lab.spec import Spec
 from system.errors import HostError
+from tests.support.certificates import pair
 from tests.support.fake_programs import put
 from tests.support.program_stack import NEW_WORKER, changed
 
@@ -130,6 +132,22 @@ def test_silent_api_server_is_reported(place: Place, monkeypatch: pytest.MonkeyP
     assert place.recover() == set()
     [warning] = warnings
     assert warning.startswith(f"API server {place.spec.api_endpoint} does not answer")
+
+
+def test_expired_administrator_is_reported_at_once(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    warnings: list[str] = []
+    monkeypatch.setattr(pulumi, "warn", warnings.append)
+    certificate, key = pair("admin", valid=(datetime(2025, 1, 1, tzinfo=UTC), datetime(2025, 12, 31, tzinfo=UTC)))
+    texts = {"authority": "", "certificate": certificate, "key": key}
+    text = embedded(server="https://a", texts=texts, user="admin", cluster="a")
+    place.workspace.kubeconfig("dev").write_text(text)
+    place.silence()
+    # A machine that has just started, whose API server would otherwise be waited for.
+    place.stop("list", r" Id Name State\n------\n - hardway-node-1 shut off\n")
+    assert place.recover() == set()
+    [warning] = warnings
+    assert warning.startswith("The administrator's certificate expired on 2025-12-31 00:00 UTC")
+    assert "`hardway up` renews every expired certificate" in warning
 
 
 def test_stopped_vm_is_started(place: Place) -> None:

@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lab.config.x509 import certificates
+from lab.config.x509 import certificates, client_certificate
 from lab.node.kubeconfig import embedded, with_token_file
 from lab.spec import Join, Spec
-from ops.certificates import CertificateState, client_certificate, expiry
+from ops.certificates import CertificateState, expiry
 from tests.support.certificates import pair
 
 NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
