@@ -2,13 +2,14 @@
 
 import hashlib
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import pulumi
 import pulumi_tls as tls
 
-from lab.certificates import CERTIFICATE_LABEL, PrivateKey, pem_blocks, pem_bundle
+from lab.certificates import CERTIFICATE_LABEL, PrivateKey, pem_blocks, pem_bundle, renewal_notice
 from lab.node.bootstrap import token
 from lab.node.encryption import encryption_key
 from lab.node.service import Credential, Part
@@ -57,6 +58,7 @@ class Pki(pulumi.ComponentResource):
         self._certificates: dict[str, pulumi.Output[str]] = {}
         self._starts: dict[str, pulumi.Output[str]] = {}
         self._signing_certificates: dict[str, pulumi.Output[str]] = {}
+        self._ends: list[pulumi.Output[str]] = []
         self._fingerprints: dict[str, pulumi.Output[str]] = {}
         if args.spec.join:
             self._use_authority(args.spec.join)
@@ -68,6 +70,7 @@ class Pki(pulumi.ComponentResource):
                 self._use_certificate(identity_name, pair)
             else:
                 self._create_certificate(identity_name, identity)
+        pulumi.Output.all(*self._ends).apply(self._announce_renewal)
         self.register_outputs({"authority": self.authority})
 
     @property
@@ -102,6 +105,11 @@ class Pki(pulumi.ComponentResource):
         if credential.part is Part.ENCRYPTION_KEY:
             return pulumi.Output.unsecret(self.text(credential).apply(_fingerprint_of_text))
         return self._keys[BOOTSTRAP_TOKENS if credential.part is Part.TOKEN else credential.identity].fingerprint
+
+    def _announce_renewal(self, ends: Sequence[str | None]) -> None:
+        now, lifetimes = datetime.now(UTC), self._spec.certificates
+        if begins := [begin for end in ends if end and (begin := lifetimes.next_renewal(_time(end), now))]:
+            pulumi.warn(renewal_notice(len(begins), min(begins)))
 
     def _certificate_fingerprint(self, name: str) -> pulumi.Output[str]:
         # Computed only once for each certificate: every node has those of the authorities.
@@ -153,6 +161,7 @@ class Pki(pulumi.ComponentResource):
         )
         self._certificates[name] = self._signing_certificates[name] = certificate.cert_pem
         self._starts[name] = certificate.validity_start_time
+        self._ends.append(certificate.validity_end_time)
 
     def _create_certificate(self, name: str, identity: Identity) -> None:
         authority = authority_identity(identity.authority)
@@ -179,6 +188,11 @@ class Pki(pulumi.ComponentResource):
         )
         self._certificates[name] = certificate.cert_pem
         self._starts[name] = certificate.validity_start_time
+        self._ends.append(certificate.validity_end_time)
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
 
 
 def _given_key(key: PrivateKey) -> Secret:

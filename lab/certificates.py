@@ -76,6 +76,20 @@ class PrivateKey:
         return self.public_key == certificate.public_key
 
 
+def renewal_notice(count: int, begin: datetime) -> str:
+    """Return the notice of a renewal that has not begun.
+
+    Args:
+        count: The number of certificates.
+        begin: The time from which the next `hardway up` renews the first of them.
+    """
+    subject = "a certificate" if count == 1 else f"{count} certificates"
+    return (
+        f"From {begin:%Y-%m-%d %H:%M} UTC on, `hardway up` renews {subject}, and restarts the services that read them. "
+        "`hardway up --renew` does that earlier."
+    )
+
+
 def pem_bundle(certificates: Iterable[Certificate]) -> str:
     """Return certificates as one PEM text."""
     return "".join(certificate.text for certificate in certificates)

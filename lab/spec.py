@@ -6,6 +6,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network
@@ -302,6 +303,19 @@ class Certificates:
     authority_validity: int
     validity: int
     renewal: int
+
+    def next_renewal(self, end: datetime, now: datetime) -> datetime | None:
+        """Return the time from which `pulumi up` renews a certificate, if that begins soon: within a week.
+
+        For certificates with a short validity, a tenth of it counts as soon.
+
+        Args:
+            end: The end of the certificate.
+            now: The current time, in UTC.
+        """
+        begin = end - timedelta(hours=self.renewal)
+        soon = min(timedelta(days=7), timedelta(hours=self.validity) / 10)
+        return begin if now < begin <= now + soon else None
 
 
 Flags = Mapping[str, str | tuple[str, ...]]

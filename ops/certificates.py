@@ -83,6 +83,28 @@ def expiry(certificate: CertificateState, spec: Spec | str, now: datetime) -> st
     return f"{when}; {remedy}"
 
 
+def next_renewal(certificate: CertificateState, spec: Spec | str, now: datetime) -> datetime | None:
+    """Return the time from which `hardway up` renews a certificate, if that begins soon. None if it does not renew it.
+
+    Args:
+        certificate: The certificate.
+        spec: The lab that the configuration describes, or the reason why that cannot be read.
+        now: Current time, in UTC.
+    """
+    if isinstance(spec, str) or PurePosixPath(certificate.path).name == _ISSUED:
+        return None
+    if spec.join and certificate.common_name in _given_names(spec.join):
+        return None
+    return spec.certificates.next_renewal(certificate.end, now)
+
+
+def upcoming_renewal(certificate: CertificateState, spec: Spec | str, now: datetime) -> str | None:
+    """Describe a renewal that begins soon: see `next_renewal`. None if there is none."""
+    begin = next_renewal(certificate, spec, now)
+    end = f"expires on {certificate.end:%Y-%m-%d %H:%M} UTC"
+    return f"{end}; `hardway up` renews it from {begin:%Y-%m-%d %H:%M} UTC on" if begin else None
+
+
 def _given_names(join: Join) -> Iterator[str]:
     """Yield the common names of the certificates that the configuration gives."""
     yield from join.certificates

@@ -6,14 +6,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lab.certificates import Claim
+from lab.certificates import Claim, renewal_notice
 from lab.config.x509 import client_certificate
 from lab.deprecated_apis import DeprecatedApi
 from lab.outputs import NodeOutputs, StackOutputs
 from lab.spec import Role, Spec, VmSize
 from lab.upgrade import ApiServerVersion
 from ops import clock
-from ops.certificates import SECONDS_PER_DAY, CertificateState, client_certificate_in, expiry
+from ops.certificates import SECONDS_PER_DAY, CertificateState, client_certificate_in, expiry, next_renewal
 from ops.clients import CommandError, Commands, logins
 from ops.command_line import DEFAULT_STACK
 from ops.status.node import EtcdMember, NodeState, ServiceState, read_node
@@ -109,6 +109,8 @@ class _Status:
         if isinstance(self._spec, str):
             self._found("configuration", f"cannot be read: {self._spec}")
         self._check_kubeconfigs()
+        certificates = tuple(row for name, state in states.items() if state for row in self._certificates(name, state))
+        self._note_next_renewal([each for state in states.values() if state for each in state.certificates])
         return StatusReport(
             stack=self._stack,
             time=self._now,
@@ -119,9 +121,7 @@ class _Status:
                 self._node(name, node, states[name], items, vm_states.get(name)) for name, node in outputs.nodes.items()
             ),
             services=tuple(row for name, state in states.items() if state for row in self._services(name, state)),
-            certificates=tuple(
-                row for name, state in states.items() if state for row in self._certificates(name, state)
-            ),
+            certificates=certificates,
             etcd=tuple(self._etcd(states)),
             problems=tuple(self._problems),
             notes=tuple(self._notes),
@@ -235,6 +235,11 @@ class _Status:
                 days_left=round((each.end - self._now).total_seconds() / SECONDS_PER_DAY, 1),
                 expiring=problem is not None,
             )
+
+    def _note_next_renewal(self, certificates: Sequence[CertificateState]) -> None:
+        begins = [begin for each in certificates if (begin := next_renewal(each, self._spec, self._now))]
+        if begins:
+            self._notes.append(StatusProblem("certificates", renewal_notice(len(begins), min(begins))))
 
     def _check_kubeconfigs(self) -> None:
         """Check the certificates of the administrator and of users, which are on no node."""

@@ -14,7 +14,7 @@ from host.engine.drift import REGISTRATION, record_drift
 from lab.outputs import StackOutputs
 from lab.spec import Spec
 from ops import clock, junit
-from ops.certificates import expiry
+from ops.certificates import expiry, upcoming_renewal
 from ops.clients import Commands, logins, read_outputs
 from ops.command_line import add_junit, parse, parser, report_error
 from ops.stack_file import read_spec
@@ -129,7 +129,7 @@ def _compare_node(name: str, login: Login, outputs: StackOutputs[str], spec: Spe
     expiring = [
         ExpiringCertificate(name, each.service, each.path, text)
         for each in report.certificates
-        if (text := expiry(each, spec, now))
+        if (text := expiry(each, spec, now) or upcoming_renewal(each, spec, now))
     ]
     return found, expiring
 

@@ -8,7 +8,7 @@ import pytest
 from lab.config.x509 import certificates, client_certificate
 from lab.node.kubeconfig import embedded, with_token_file
 from lab.spec import Join, Spec
-from ops.certificates import CertificateState, expiry
+from ops.certificates import CertificateState, expiry, next_renewal, upcoming_renewal
 from tests.support.certificates import pair
 
 NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
@@ -66,6 +66,28 @@ def test_given_certificates_are_renewed_by_the_user(joined: Spec, name: str, rem
     text = expiry(state(name, -1), joined, NOW)
     assert text is not None
     assert text.endswith(f"; {remedy}")
+
+
+@pytest.mark.parametrize(("validity", "days"), [(8760, 7), (240, 1)])
+def test_renewal_is_announced_before_its_window(dev: Spec, validity: int, days: float) -> None:
+    lab = replace(dev, certificates=replace(dev.certificates, validity=validity, renewal=24))
+    assert next_renewal(state("admin", 1 + days + 0.1), lab, NOW) is None
+    assert next_renewal(state("admin", 1 + days), lab, NOW) == NOW + timedelta(days=days)
+    assert next_renewal(state("admin", 1), lab, NOW) is None
+
+
+def test_announcement_has_both_times(dev: Spec) -> None:
+    lab = replace(dev, certificates=replace(dev.certificates, renewal=24))
+    expected = "expires on 2026-01-05 03:04 UTC; `hardway up` renews it from 2026-01-04 03:04 UTC on"
+    assert upcoming_renewal(state("admin", 3), lab, NOW) == expected
+    assert upcoming_renewal(state("admin", 3, "/kubelet-client-current.pem"), lab, NOW) is None
+    assert upcoming_renewal(state("admin", 3), "cannot be read", NOW) is None
+
+
+def test_given_certificates_have_no_announcement(joined: Spec) -> None:
+    lab = replace(joined, certificates=replace(joined.certificates, renewal=24))
+    assert upcoming_renewal(state("boss", 3), lab, NOW) is None
+    assert upcoming_renewal(state("system:node:node-0", 3), lab, NOW)
 
 
 def test_kubeconfig_has_a_client_certificate() -> None:

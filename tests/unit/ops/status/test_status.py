@@ -400,6 +400,15 @@ def test_expiring_certificate_of_the_administrator(lab: Lab, problems: Problems,
         assert each.endswith("; the next `hardway up` renews it")
 
 
+def test_next_renewal_is_a_note(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    lab.add("node-1", f"certificate\tkubelet\t/kubelet.crt\t{certificate(35)}")
+    found = document(lab, capsys)
+    assert found["problems"] == []
+    [note] = found["notes"]
+    assert note["part"] == "certificates"
+    assert "UTC on, `hardway up` renews a certificate, and restarts" in note["problem"]
+
+
 def test_expired_kubeconfig_of_a_user_is_a_note(
     lab: Lab, user_kubeconfigs: list[Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -150,7 +150,7 @@ def certificate(days: float, path: str = "/kubelet.crt") -> str:
 
 
 def test_expiring_certificate_is_named_and_no_difference(lab: Answers, capsys: pytest.CaptureFixture[str]) -> None:
-    lab.reports["node-1"] = report("node-1", certificate(29), certificate(31, "/later.crt"))
+    lab.reports["node-1"] = report("node-1", certificate(29), certificate(38, "/later.crt"))
     assert main(["--stack", "dev"], lab) == 0
     first, last = capsys.readouterr().out.splitlines()
     assert re.fullmatch(
@@ -163,6 +163,16 @@ def test_expiring_certificate_is_named_and_no_difference(lab: Answers, capsys: p
     [row] = json.loads(capsys.readouterr().out)["certificates"]
     assert (row["node"], row["service"], row["path"]) == ("node-1", "kubelet", "/kubelet.crt")
     assert row["expiry"] in first
+
+
+def test_next_renewal_is_named_and_no_difference(lab: Answers, capsys: pytest.CaptureFixture[str]) -> None:
+    lab.reports["node-1"] = report("node-1", certificate(35))
+    assert main(["--stack", "dev"], lab) == 0
+    first, _ = capsys.readouterr().out.splitlines()
+    time = r"\d{4}-\d\d-\d\d \d\d:\d\d UTC"
+    assert re.fullmatch(
+        rf"node-1  kubelet  /kubelet\.crt: expires on {time}; `hardway up` renews it from {time} on", first
+    )
 
 
 def test_unreadable_certificate_hides_no_difference(lab: Answers, capsys: pytest.CaptureFixture[str]) -> None:
