@@ -145,3 +145,16 @@ def test_a_program_with_a_limit_fails_in_its_preview(project: Project, change: d
 def test_a_program_within_its_limit_succeeds(project: Project) -> None:
     project.write(PROGRAM, VALUES | {"pods": "50", "limit": "restart"})
     assert "kubelet on node-1 will restart: kubelet.yaml" in project.preview().output
+
+
+def test_the_rest_of_a_targeted_change_is_still_announced(project: Project) -> None:
+    project.write(PROGRAM, VALUES)
+    project.up()
+    project.write(PROGRAM, VALUES | {"pods": "50"})
+    applied = project.up("--target", "**::node-0-kubelet")
+    assert applied.steps == [("update", "node-0-kubelet")] * 2
+    project.run("refresh", "--yes", "--skip-preview")
+    preview = project.preview()
+    assert preview.steps == [("update", "node-1-kubelet")] * 2
+    assert "kubelet on node-1 will restart: kubelet.yaml" in preview.output
+    assert "kubelet on node-0" not in preview.output
