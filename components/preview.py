@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pulumi
+from pulumi.runtime.rpc import UNKNOWN
 
 from lab.disruption import Disruption
 from lab.node.service import Service
@@ -145,11 +146,12 @@ def _description(node: str, service: Service, change: ServiceChange) -> str:
 def is_restart(service: Service, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     """Return True if a change of a service's inputs changes its config hash.
 
-    A hash that is not known yet counts as changed: a certificate will be issued again. The version before this one
-    recorded no hash. The visible inputs then decide, and a removed file counts as a restart.
+    A hash is not known in a preview in which a certificate will be issued again, and the version before this one
+    recorded none. The visible inputs then decide, and a removed file counts as a restart.
     """
-    if CONFIG_HASH in old:
-        return bool(old[CONFIG_HASH] != new.get(CONFIG_HASH))
+    expected = new.get(CONFIG_HASH)
+    if CONFIG_HASH in old and isinstance(expected, str) and expected != UNKNOWN:
+        return bool(old[CONFIG_HASH] != expected)
     keeps_running = {path for path, file in service.files.items() if file.effect != "restart"}
     return any(
         kind == "binaries" or (kind in ("files", "modes", "credentials") and name not in keeps_running)

@@ -89,10 +89,26 @@ def test_removed_file_without_restart_is_not_announced_as_one() -> None:
     assert describe_change("node-1", without, OLD, new) == expected
 
 
-@pytest.mark.parametrize("unknown", [{}, {CONFIG_HASH: pulumi.output.UNKNOWN}], ids=["absent", "marked"])
-def test_unknown_config_hash_is_a_restart(unknown: dict[str, Any]) -> None:
+UNKNOWN_HASHES = pytest.mark.parametrize(
+    "unknown",
+    [{}, {CONFIG_HASH: pulumi.output.UNKNOWN}, {CONFIG_HASH: pulumi.runtime.rpc.UNKNOWN}],
+    ids=["absent", "an object", "a text"],
+)
+
+
+@UNKNOWN_HASHES
+def test_unknown_certificate_is_a_restart(unknown: dict[str, Any]) -> None:
     new = {**changed("credentials", CERTIFICATE, None), **unknown}
     assert describe_change("node-1", KUBELET, OLD, new) == "kubelet on node-1 will restart: kubelet.crt"
+
+
+@UNKNOWN_HASHES
+def test_unknown_certificate_that_the_service_rereads_is_no_restart(unknown: dict[str, Any]) -> None:
+    rereads = File(content=KUBELET.files[CERTIFICATE].content, restarts=False)
+    service = replace(KUBELET, files={**KUBELET.files, CERTIFICATE: rereads})
+    new = {**changed("credentials", CERTIFICATE, None), **unknown}
+    expected = "kubelet on node-1 will change, and nothing restarts: kubelet.crt"
+    assert describe_change("node-1", service, OLD, new) == expected
 
 
 @pytest.mark.parametrize("change", RESTARTS)
