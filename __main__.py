@@ -43,6 +43,7 @@ try:
             command_lines=observation.command_lines,
             kubelet_versions=observation.kubelet_versions,
             ready_nodes=observation.ready_nodes,
+            user_kubeconfigs=workspace.user_kubeconfigs(stack),
         ),
     )
 except HardwayError as error:

@@ -128,12 +128,15 @@ class Connection:
         """Run a script on the node as soon as the node is prepared."""
         return self._command(name, script, opts, [self.ready], DIAL_ATTEMPTS)
 
-    async def execute(self, script: str, *, stdin: pulumi.Input[str] = "") -> None:
+    async def execute(self, script: str, *, stdin: pulumi.Input[str] = "") -> str:
         """Run a script on the node now, between two steps of the engine. Only hooks may do that.
 
         Args:
             script: The script.
             stdin: Its standard input.
+
+        Returns:
+            Its standard output.
 
         Raises:
             ScriptError: The script failed, or the node does not answer.
@@ -147,12 +150,13 @@ class Connection:
                 *ssh.command(Path(folder), known),
                 script,
                 stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
             )
-            _, errors = await process.communicate(text.encode())
+            output, errors = await process.communicate(text.encode())
         if process.returncode != 0:
             raise ScriptError(errors.decode(errors="replace").strip() or f"ssh ended with code {process.returncode}")
+        return output.decode(errors="replace")
 
     def push_binaries(
         self, name: str, digests: Mapping[Artifact, str], opts: pulumi.ResourceOptions, *, repair: str = ""

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pulumi
 import pulumi_tls as tls
@@ -16,13 +17,14 @@ from components.machine import Machine, MachineArgs
 from components.pki import Pki, PkiArgs
 from components.pod_traffic import PodTrafficArgs, pod_traffic
 from components.preview import RestartAnnouncement
+from components.rotation import Rotation, RotationArgs
 from components.stack_outputs import StackOutputsArgs, stack_outputs
 from components.vm_rollout import VmRollout
 from host.engine.drift import MACHINE_NETWORK
 from host.engine.stack import LIMIT_CHECKED_VARIABLE
 from lab.node.render import RenderedLab
 from lab.node.service import Artifact
-from lab.spec import Node, Role, Spec
+from lab.spec import ExistingMachine, Node, Role, Spec
 from system.netns import is_inside
 from toolchain.vm_image import VmImage
 
@@ -43,6 +45,7 @@ class LabArgs:
         command_lines: Kernel command line of each existing VM by its name in libvirt.
         kubelet_versions: Version that the kubelet of each node runs.
         ready_nodes: Names of the nodes that are Ready.
+        user_kubeconfigs: The kubeconfigs that `hardway access` has written.
     """
 
     spec: Spec
@@ -54,6 +57,7 @@ class LabArgs:
     command_lines: Mapping[str, str] = field(default_factory=dict)
     kubelet_versions: Mapping[str, str] = field(default_factory=dict)
     ready_nodes: Collection[str] = ()
+    user_kubeconfigs: Sequence[Path] = ()
 
 
 class Lab(pulumi.ComponentResource):
@@ -67,7 +71,6 @@ class Lab(pulumi.ComponentResource):
         super().__init__("hardway:lab:Lab", name, None, opts)
         self._args, spec = args, args.spec
         self._child = pulumi.ResourceOptions(parent=self)
-        self._pki = Pki(f"{name}-pki", PkiArgs(spec=spec, identities=args.rendered.identities), self._child)
         key = tls.PrivateKey(f"{name}-ssh-key", algorithm="ED25519", opts=self._child)
         hypervisor = (
             Hypervisor(
@@ -95,6 +98,7 @@ class Lab(pulumi.ComponentResource):
             )
             for node in args.rendered.nodes.values()
         }
+        self._pki = self._create_pki(f"{name}-pki", key)
         kubeconfig = admin_kubeconfig(AdminKubeconfigArgs(spec=spec, pki=self._pki))
         nodes = LabNodes(
             LabNodesArgs(
@@ -134,6 +138,26 @@ class Lab(pulumi.ComponentResource):
         access("access", AccessArgs(outputs=outputs), self._child)
         self.outputs = outputs.to_dict()
         self.register_outputs(self.outputs)
+
+    def _create_pki(self, name: str, key: tls.PrivateKey) -> Pki:
+        """Create the certificates after a check of their rotation. The check needs the keys of the connections."""
+        args, spec = self._args, self._args.spec
+        existing = [
+            node.name
+            for node in spec.nodes
+            if isinstance(node.machine, ExistingMachine) or vm_name(spec, node) in args.vm_uuids
+        ]
+        rotation = Rotation(
+            RotationArgs(
+                spec=spec,
+                rendered=args.rendered,
+                connections={name: self._machines[name].connection for name in existing},
+                user_kubeconfigs=args.user_kubeconfigs,
+            )
+        )
+        host_keys = [machine.host_key for machine in self._machines.values() if machine.host_key]
+        options = pulumi.ResourceOptions(parent=self, depends_on=[key, *host_keys], hooks=rotation.hooks)
+        return Pki(name, PkiArgs(spec=spec, identities=args.rendered.identities), options)
 
     def _vm_rollouts(self) -> Mapping[Role, VmRollout]:
         """Return the rollout of VMs for each role.

@@ -45,6 +45,7 @@ class Machine(pulumi.ComponentResource):
         login: Address and credentials.
         connection: Connection to the machine.
         vm: The VM; None for an existing machine.
+        host_key: The host key of the VM; None for an existing machine.
         slowdown: Factor by which services on the machine may take longer than elsewhere.
     """
 
@@ -52,6 +53,7 @@ class Machine(pulumi.ComponentResource):
         super().__init__("hardway:machine:Machine", name, None, opts)
         node = args.node.node
         self.vm: Vm | None = None
+        self.host_key: tls.PrivateKey | None = None
         self.slowdown = 1
         if isinstance(node.machine, ExistingMachine):
             self.login = NodeLogin[pulumi.Input[str]](
@@ -74,7 +76,9 @@ class Machine(pulumi.ComponentResource):
 
     def _create_vm(self, name: str, args: MachineArgs) -> NodeLogin[pulumi.Input[str]]:
         node = args.node
-        host_key = tls.PrivateKey(f"{name}-host-key", algorithm="ED25519", opts=pulumi.ResourceOptions(parent=self))
+        self.host_key = host_key = tls.PrivateKey(
+            f"{name}-host-key", algorithm="ED25519", opts=pulumi.ResourceOptions(parent=self)
+        )
         user_data = pulumi.Output.all(
             args.key.public_key_openssh, host_key.private_key_openssh, host_key.public_key_openssh
         ).apply(lambda keys: _user_data(name, node.user_data, *keys))

@@ -9,11 +9,22 @@ from datetime import UTC, datetime
 import pulumi
 import pulumi_tls as tls
 
-from lab.certificates import CERTIFICATE_LABEL, PrivateKey, pem_blocks, pem_bundle, renewal_notice
+from lab.certificates import CERTIFICATE_LABEL, PrivateKey, key_id, pem_blocks, pem_bundle, renewal_notice
 from lab.node.bootstrap import token
 from lab.node.encryption import encryption_key
 from lab.node.service import Credential, Part
-from lab.pki import BOOTSTRAP_TOKENS, ENCRYPTION, SERVICE_ACCOUNTS, Authority, Identity, authority_identity
+from lab.pki import (
+    BOOTSTRAP_TOKENS,
+    ENCRYPTION,
+    SERVICE_ACCOUNTS,
+    Authority,
+    Identity,
+    authority_common_name,
+    authority_identity,
+    issuer_identity,
+    issuer_keys,
+)
+from lab.rotation import rotation_inputs
 from lab.spec import GivenCertificate, Join, Spec
 
 CURVE = "P256"
@@ -52,9 +63,10 @@ class Pki(pulumi.ComponentResource):
     """
 
     def __init__(self, name: str, args: PkiArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("hardway:pki:Pki", name, None, opts)
+        super().__init__("hardway:pki:Pki", name, rotation_inputs(args.spec) or None, opts)
         self._spec = args.spec
         self._keys: dict[str, Secret] = {}
+        self._public_keys: dict[str, pulumi.Output[str]] = {}
         self._certificates: dict[str, pulumi.Output[str]] = {}
         self._starts: dict[str, pulumi.Output[str]] = {}
         self._signing_certificates: dict[str, pulumi.Output[str]] = {}
@@ -75,12 +87,12 @@ class Pki(pulumi.ComponentResource):
 
     @property
     def authority(self) -> pulumi.Output[str]:
-        """The certificate of the cluster's CA, PEM; all certificates if several are given."""
+        """The certificates of the cluster's CA that are trusted, PEM."""
         return self._certificates[authority_identity(Authority.KUBERNETES)]
 
     @property
     def authority_key(self) -> pulumi.Output[str]:
-        """The key of the cluster's CA, PEM; secret."""
+        """The key with which the cluster's CA issues, PEM; secret."""
         return self._keys[authority_identity(Authority.KUBERNETES)].text
 
     def text(self, credential: Credential) -> pulumi.Output[str]:
@@ -92,6 +104,12 @@ class Pki(pulumi.ComponentResource):
             return text if self._spec.join else text.apply(lambda key: token(key, credential.identity))
         if credential.part is Part.KEY:
             return self._keys[credential.identity].text
+        if credential.part is Part.PUBLIC_KEY:
+            return self._public_keys[credential.identity]
+        if credential.part is Part.KEY_ID:
+            return self._public_keys[credential.identity].apply(key_id)
+        if credential.part is Part.ISSUING_CERTIFICATE:
+            return self._signing_certificates[credential.identity]
         return self._certificates[credential.identity]
 
     def valid_from(self, credential: Credential) -> pulumi.Output[str]:
@@ -99,9 +117,13 @@ class Pki(pulumi.ComponentResource):
         return self._starts.get(credential.identity) or pulumi.Output.from_input("")
 
     def fingerprint(self, credential: Credential) -> pulumi.Output[str]:
-        """Return the text that identifies a credential without revealing it; not secret."""
+        """Return the text that identifies a credential without revealing it; not secret. A public key is shown."""
         if credential.part is Part.CERTIFICATE:
             return self._certificate_fingerprint(credential.identity)
+        if credential.part is Part.ISSUING_CERTIFICATE:
+            return pulumi.Output.unsecret(self.text(credential).apply(_fingerprint_of_pem))
+        if credential.part in (Part.PUBLIC_KEY, Part.KEY_ID):
+            return pulumi.Output.unsecret(self.text(credential))
         if credential.part is Part.ENCRYPTION_KEY:
             return pulumi.Output.unsecret(self.text(credential).apply(_fingerprint_of_text))
         return self._keys[BOOTSTRAP_TOKENS if credential.part is Part.TOKEN else credential.identity].fingerprint
@@ -121,7 +143,11 @@ class Pki(pulumi.ComponentResource):
     def _create_authorities(self) -> None:
         for authority in Authority:
             self._create_authority(authority)
-        self._create_key(SERVICE_ACCOUNTS)
+        for key in issuer_keys(self._spec, SERVICE_ACCOUNTS):
+            self._create_key(issuer_identity(SERVICE_ACCOUNTS, key))
+        self._keys[SERVICE_ACCOUNTS] = self._keys[
+            issuer_identity(SERVICE_ACCOUNTS, issuer_keys(self._spec, SERVICE_ACCOUNTS)[0])
+        ]
         self._create_key(ENCRYPTION)
         if self._spec.tls_bootstrap:
             self._create_key(BOOTSTRAP_TOKENS)
@@ -143,10 +169,22 @@ class Pki(pulumi.ComponentResource):
         key = tls.PrivateKey(name, algorithm="ECDSA", ecdsa_curve=CURVE, opts=pulumi.ResourceOptions(parent=self))
         fingerprint = pulumi.Output.unsecret(key.public_key_fingerprint_sha256)
         self._keys[name] = Secret(text=key.private_key_pem, fingerprint=fingerprint)
+        self._public_keys[name] = key.public_key_pem
         return self._keys[name]
 
     def _create_authority(self, authority: Authority) -> None:
-        name = authority_identity(authority)
+        """Create the certificates of an authority. The order of the bundle does not depend on which one issues."""
+        name, spec = authority_identity(authority), self._spec
+        created = {key: self._create_authority_certificate(authority, key) for key in sorted(issuer_keys(spec, name))}
+        issuing = issuer_keys(spec, name)[0]
+        self._keys[name] = self._keys[issuer_identity(name, issuing)]
+        self._signing_certificates[name] = created[issuing].cert_pem
+        self._starts[name] = created[issuing].validity_start_time
+        texts = [certificate.cert_pem for certificate in created.values()]
+        self._certificates[name] = texts[0] if len(texts) == 1 else pulumi.Output.concat(*texts)
+
+    def _create_authority_certificate(self, authority: Authority, key: str) -> tls.SelfSignedCert:
+        name = issuer_identity(authority_identity(authority), key)
         certificate = tls.SelfSignedCert(
             name,
             private_key_pem=self._create_key(name).text,
@@ -156,12 +194,11 @@ class Pki(pulumi.ComponentResource):
             early_renewal_hours=self._spec.certificates.renewal,
             set_subject_key_id=True,
             set_authority_key_id=True,
-            subject=tls.SelfSignedCertSubjectArgs(common_name=f"{self._spec.name} {authority} CA"),
+            subject=tls.SelfSignedCertSubjectArgs(common_name=authority_common_name(self._spec, authority, key)),
             opts=pulumi.ResourceOptions(parent=self),
         )
-        self._certificates[name] = self._signing_certificates[name] = certificate.cert_pem
-        self._starts[name] = certificate.validity_start_time
         self._ends.append(certificate.validity_end_time)
+        return certificate
 
     def _create_certificate(self, name: str, identity: Identity) -> None:
         authority = authority_identity(identity.authority)

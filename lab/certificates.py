@@ -4,6 +4,8 @@ This module does not parse certificates, so importing it does not import `crypto
 certificates that a stack gives, and is imported only when there are any.
 """
 
+import base64
+import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -104,3 +106,13 @@ def pem_blocks(text: str, label: str) -> list[str]:
     """
     matches = re.findall(rf"(-----BEGIN ({label})-----\s[A-Za-z0-9+/=\s]+-----END \2-----)", text)
     return [f"{block}\n" for block, _ in matches]
+
+
+def key_id(public_key: str) -> str:
+    """Return the `kid` of the tokens that a service account key signs (pkg/serviceaccount/jwt.go of k8s.io/kubernetes).
+
+    Args:
+        public_key: The public key in PEM.
+    """
+    der = base64.b64decode("".join(public_key.strip().splitlines()[1:-1]))
+    return base64.urlsafe_b64encode(hashlib.sha256(der).digest()).decode().rstrip("=")

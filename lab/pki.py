@@ -1,5 +1,6 @@
 """The table of a lab's certificates: their subjects, names, addresses and usages."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address
@@ -85,8 +86,47 @@ HAPROXY = "haproxy"
 
 
 def authority_identity(authority: Authority) -> str:
-    """Return the name by which credential files refer to the certificate of an authority."""
+    """Return the name by which credential files refer to the certificates of an authority."""
     return f"{authority}-ca"
+
+
+ISSUERS: Mapping[str, str] = {
+    **{authority_identity(authority): "ca-1" for authority in Authority},
+    SERVICE_ACCOUNTS: "key-1",
+}
+"""The names of everything that issues certificates or tokens, and the name of the default key of each."""
+
+
+def issuer_keys(spec: Spec, issuer: str) -> tuple[str, ...]:
+    """Return the names of the keys of an issuer. The first one issues, and all are trusted.
+
+    Args:
+        spec: The lab.
+        issuer: A key of ISSUERS.
+    """
+    return spec.certificates.issuers.get(issuer, (ISSUERS[issuer],))
+
+
+def is_rotated(spec: Spec, issuer: str) -> bool:
+    """Return True if an issuer has another key than its default one, or several keys."""
+    return issuer_keys(spec, issuer) != (ISSUERS[issuer],)
+
+
+def issuer_identity(issuer: str, key: str) -> str:
+    """Return the name of the resources of one key of an issuer. No node has such a name, so that no identity has it."""
+    return issuer if key == ISSUERS[issuer] else f"{issuer}/{key}"
+
+
+def authority_common_name(spec: Spec, authority: Authority, key: str) -> str:
+    """Return the common name of an authority's certificate. The rotation recognizes the issuer of a certificate by it.
+
+    Args:
+        spec: The lab.
+        authority: The authority.
+        key: The name of its key.
+    """
+    suffix = "" if key == ISSUERS[authority_identity(authority)] else f" {key}"
+    return f"{spec.name} {authority} CA{suffix}"
 
 
 def kubelet_identity(node: Node) -> str:

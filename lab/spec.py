@@ -292,17 +292,20 @@ class Networks:
 
 @dataclass(frozen=True, kw_only=True)
 class Certificates:
-    """The lifetimes of certificates, in hours.
+    """The lifetimes of certificates in hours, and the keys that issue them.
 
     Attributes:
         authority_validity: The validity of certificates of authorities.
         validity: The validity of all other certificates.
         renewal: The time before its expiry in which `pulumi up` renews a certificate.
+        issuers: Name of an issuer in `lab.pki`, to the names of its keys. The first one issues, and all are trusted.
+            An issuer that is absent has only its default key.
     """
 
     authority_validity: int
     validity: int
     renewal: int
+    issuers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def next_renewal(self, end: datetime, now: datetime) -> datetime | None:
         """Return the time from which `pulumi up` renews a certificate, if that begins soon: within a week.

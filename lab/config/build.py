@@ -9,6 +9,7 @@ from lab.config.converters import COMPONENT_KEYS
 from lab.config.etcd import build_snapshots
 from lab.config.files import files_of
 from lab.config.images import merge_images
+from lab.config.issuers import build_issuers
 from lab.config.join import build_join
 from lab.config.node_paths import build_node_paths
 from lab.config.precedence import effective
@@ -57,6 +58,7 @@ def build_spec(lab: LabValues, secrets: frozenset[str] = frozenset()) -> Spec:
             authority_validity=lab["certificateAuthorityValidityHours"],
             validity=lab["certificateValidityHours"],
             renewal=lab["certificateRenewalHours"],
+            issuers=build_issuers(lab),
         ),
         flags=ControlPlaneFlags(
             etcd=_flags(lab["etcdFlags"]),

@@ -7,7 +7,19 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from lab.config import addons, api_server, encryption, etcd, files, images, join, machines, node_paths, registries
+from lab.config import (
+    addons,
+    api_server,
+    encryption,
+    etcd,
+    files,
+    images,
+    issuers,
+    join,
+    machines,
+    node_paths,
+    registries,
+)
 from lab.config.address_plan import ipv4_address, ipv4_network
 from lab.config.kubernetes_names import dns_label, dns_subdomain, labels, node_name, taint, taints
 from lab.config.manifests import manifest, no_project_files
@@ -193,6 +205,7 @@ CONVERTERS: Mapping[str, Converter] = {
     **etcd.CONVERTERS,
     **files.CONVERTERS,
     **api_server.CONVERTERS,
+    **issuers.CONVERTERS,
     "certificateAuthorityValidityHours": _range(2, MAX_VALIDITY_HOURS, "hours"),
     "certificateValidityHours": _range(2, MAX_VALIDITY_HOURS, "hours"),
     "certificateRenewalHours": _range(1, MAX_VALIDITY_HOURS, "hours"),

@@ -46,6 +46,7 @@ RESERVED_PATHS = (
             "encryption-config.json",
             *("front-proxy-ca.crt", "front-proxy-client.crt", "front-proxy-client.key"),
             "service-accounts.key",
+            "service-accounts.pub",
             *(
                 f"kube-apiserver{client}.{part}"
                 for client in ("", "-etcd-client", "-kubelet-client")

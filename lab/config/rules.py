@@ -17,6 +17,7 @@ from lab.config.emulation import check_emulation, served_minor
 from lab.config.etcd import check_etcd
 from lab.config.files import check_files, check_sysctls
 from lab.config.images import check_images
+from lab.config.issuers import check_issuers
 from lab.config.join import check_certificate_validity, check_credentials, check_join
 from lab.config.machines import check_existing_machines
 from lab.config.manifests import check_manifests
@@ -219,6 +220,7 @@ RULES: tuple[Rule, ...] = (
     check_unused_kubelet_keys,
     check_network_choices,
     check_certificate_lifetimes,
+    check_issuers,
     check_drain_limits,
     check_layout,
     check_node_folders,

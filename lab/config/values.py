@@ -145,6 +145,14 @@ class EtcdValues(TypedDict, total=False):
     restoreFrom: str
 
 
+class AuthoritiesValues(TypedDict, total=False):
+    """The names of the keys of each certificate authority."""
+
+    kubernetes: tuple[str, ...]
+    etcd: tuple[str, ...]
+    frontProxy: tuple[str, ...]
+
+
 class LabValues(TypedDict, total=False):
     """The values of a whole lab. `join` is None for a lab with its own control planes."""
 
@@ -194,6 +202,8 @@ class LabValues(TypedDict, total=False):
     authentication: Overrides
     authorization: Overrides
     admission: Overrides
+    certificateAuthorities: AuthoritiesValues
+    serviceAccountKeys: tuple[str, ...]
     certificateAuthorityValidityHours: int
     certificateValidityHours: int
     certificateRenewalHours: int

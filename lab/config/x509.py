@@ -98,6 +98,16 @@ def is_issued_by(certificate: Certificate, issuer: Certificate) -> bool:
     return True
 
 
+def issuer_name(text: str) -> str:
+    """Return the common name of the issuer of the first certificate in a PEM text; empty if it names none.
+
+    Raises:
+        ValueError: The text contains no certificate.
+    """
+    attributes = _parsed(certificates(text)[0]).issuer.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(attributes[-1].value) if attributes else ""
+
+
 def has_chain(
     certificate: Certificate, authorities: Collection[Certificate], intermediates: Collection[Certificate]
 ) -> bool:

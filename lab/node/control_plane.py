@@ -11,10 +11,19 @@ from lab.node.documents import to_yaml
 from lab.node.encryption import encryption, encryption_command, encryption_configuration
 from lab.node.etcd_snapshots import etcd_snapshots
 from lab.node.load_balancer import load_balancer
-from lab.node.service import Binary, Credential, File, Part, Service, Snapshot
+from lab.node.service import Binary, Composition, Credential, File, Part, Service, Snapshot
 from lab.node.units import command, unit, unit_path
 from lab.node.worker import CIPHER_SUITES, LOG_LEVEL
-from lab.pki import FRONT_PROXY_CLIENT, SERVICE_ACCOUNTS, Authority, authority_identity, etcd_identity
+from lab.pki import (
+    FRONT_PROXY_CLIENT,
+    SERVICE_ACCOUNTS,
+    Authority,
+    authority_identity,
+    etcd_identity,
+    is_rotated,
+    issuer_identity,
+    issuer_keys,
+)
 from lab.spec import API_PORT, Flags, Node, Spec
 
 ETCD_HEALTH = f"http://127.0.0.1:{paths.ETCD_HEALTH_PORT}"
@@ -125,6 +134,7 @@ def kube_apiserver(spec: Spec, node: Node) -> Service:
     etcd_authority = f"{paths.KUBERNETES_DATA}/etcd-ca.crt"
     front_proxy_authority = f"{paths.KUBERNETES_DATA}/front-proxy-ca.crt"
     service_accounts = f"{paths.KUBERNETES_DATA}/service-accounts.key"
+    public_keys = _public_keys(spec)
     flags = {
         "advertise-address": str(node.address),
         # Not 0.0.0.0, because haproxy listens on the same port of the load balancer's address.
@@ -161,7 +171,7 @@ def kube_apiserver(spec: Spec, node: Node) -> Service:
         "proxy-client-cert-file": front_proxy.certificate,
         "proxy-client-key-file": front_proxy.key,
         "service-account-issuer": f"https://kubernetes.default.svc.{spec.networks.cluster_domain}",
-        "service-account-key-file": service_accounts,
+        "service-account-key-file": next(iter(public_keys), service_accounts),
         "service-account-signing-key-file": service_accounts,
         "service-cluster-ip-range": str(spec.networks.service_cidr),
         "service-node-port-range": "30000-32767",
@@ -190,6 +200,7 @@ def kube_apiserver(spec: Spec, node: Node) -> Service:
             etcd_authority: authority_file(Authority.ETCD),
             front_proxy_authority: authority_file(Authority.FRONT_PROXY),
             service_accounts: File(content=Credential(identity=SERVICE_ACCOUNTS, part=Part.KEY)),
+            **public_keys,
             **serving.files,
             **kubelet_client.files,
             **etcd_client.files,
@@ -202,6 +213,22 @@ def kube_apiserver(spec: Spec, node: Node) -> Service:
         health=f"{paths.PROGRAMS}/endpoint-healthy {node.api_server}/readyz --cacert {authority}"
         f" --cert {kubelet_client.certificate} --key {kubelet_client.key}",
     )
+
+
+def _public_keys(spec: Spec) -> dict[str, File]:
+    """Return the file with which API servers check service account tokens.
+
+    Each key has a line with its name and its ID before it, by which the rotation tells which key signed a token.
+    Without a rotation, there is no such file, because the private key is enough.
+    """
+    if not is_rotated(spec, SERVICE_ACCOUNTS):
+        return {}
+    parts: list[str | Credential] = []
+    for key in sorted(issuer_keys(spec, SERVICE_ACCOUNTS)):
+        identity = issuer_identity(SERVICE_ACCOUNTS, key)
+        parts += [f"{key} ", Credential(identity=identity, part=Part.KEY_ID), "\n"]
+        parts += [Credential(identity=identity, part=Part.PUBLIC_KEY)]
+    return {paths.SERVICE_ACCOUNT_KEYS: File(content=Composition(parts=tuple(parts)))}
 
 
 def _api_server_flags(spec: Spec, defaults: Mapping[str, str]) -> Flags:
@@ -222,11 +249,12 @@ def kube_controller_manager(spec: Spec, node: Node) -> Service:
     """Return the controller manager. It has the authority's key, so that the cluster can sign certificate requests."""
     folder = "/var/lib/kube-controller-manager"
     authority_key, service_accounts = f"{folder}/ca.key", f"{folder}/service-accounts.key"
+    issuing = _issuing_certificate(spec, f"{folder}/issuing-ca.crt")
     flags = {
         "bind-address": "127.0.0.1",
         "cluster-cidr": str(spec.networks.cluster_cidr),
         "cluster-name": spec.name,
-        "cluster-signing-cert-file": f"{folder}/ca.crt",
+        "cluster-signing-cert-file": next(iter(issuing), f"{folder}/ca.crt"),
         "cluster-signing-key-file": authority_key,
         "root-ca-file": f"{folder}/ca.crt",
         "kubeconfig": f"{folder}/kubeconfig",
@@ -248,9 +276,21 @@ def kube_controller_manager(spec: Spec, node: Node) -> Service:
         {
             authority_key: File(content=Credential(identity=authority_identity(Authority.KUBERNETES), part=Part.KEY)),
             service_accounts: File(content=Credential(identity=SERVICE_ACCOUNTS, part=Part.KEY)),
+            **issuing,
         },
         health_port=paths.KUBE_CONTROLLER_MANAGER_PORT,
     )
+
+
+def _issuing_certificate(spec: Spec, path: str) -> dict[str, File]:
+    """Return the file with the certificate that signs requests, because the controller manager accepts no bundle there.
+
+    Without a rotation, the only certificate of the authority is in the file that it trusts.
+    """
+    authority = authority_identity(Authority.KUBERNETES)
+    if not is_rotated(spec, authority):
+        return {}
+    return {path: File(content=Credential(identity=authority, part=Part.ISSUING_CERTIFICATE), mode=0o644)}
 
 
 def signing_duration(spec: Spec) -> str:

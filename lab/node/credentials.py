@@ -44,5 +44,8 @@ class KeyPair:
 
 
 def authority_file(authority: Authority = Authority.KUBERNETES) -> File:
-    """Return a file with the certificate of an authority. It is not secret, so every user of the node can read it."""
+    """Return a file with the trusted certificates of an authority.
+
+    It is not secret, so every user of the node can read it.
+    """
     return File(content=Credential(identity=authority_identity(authority), part=Part.CERTIFICATE), mode=0o644)

@@ -5,9 +5,10 @@ If a control plane is lost, another one takes over the address, and haproxy send
 """
 
 from lab.node import paths
+from lab.node.credentials import authority_file
 from lab.node.service import Composition, Credential, File, Part, Service
 from lab.node.units import unit, unit_path
-from lab.pki import HAPROXY
+from lab.pki import HAPROXY, Authority, authority_identity, is_rotated
 from lab.spec import API_PORT, Node, Spec
 from lab.versions import node_packages
 
@@ -85,9 +86,10 @@ def _haproxy(spec: Spec, authority: str) -> Service:
     It reads the health of the API servers with a client certificate, because they refuse anonymous requests. haproxy
     expects the certificate and its key in one file.
     """
-    client = paths.HAPROXY_CLIENT
+    client, own_authority = paths.HAPROXY_CLIENT, _own_authority(spec)
+    trusted = next(iter(own_authority), authority)
     servers = "".join(
-        f"    server {node.name} {node.address}:{API_PORT} check check-ssl verify required ca-file {authority}"
+        f"    server {node.name} {node.address}:{API_PORT} check check-ssl verify required ca-file {trusted}"
         f" crt {client} inter 5s fall 3 rise 1 on-marked-down shutdown-sessions\n"
         for node in spec.control_planes
     )
@@ -122,6 +124,7 @@ backend api-servers
     option httpchk GET /readyz
     http-check expect status 200
 {servers}"""  # prose: allow (nodes compare this text)
+    staged = ";".join(f"s:{each}:$STAGED&:" for each in (client, *own_authority))
     return Service(
         name="haproxy",
         unit="haproxy.service",
@@ -136,7 +139,20 @@ backend api-servers
                     parts=tuple(Credential(identity=HAPROXY, part=part) for part in (Part.CERTIFICATE, Part.KEY))
                 )
             ),
+            **own_authority,
         },
-        check=f"""sed "s:{client}:$STAGED&:" "$STAGED{path}" | /usr/sbin/haproxy -c -f /dev/stdin""",
+        check=f"""sed "{staged}" "$STAGED{path}" | /usr/sbin/haproxy -c -f /dev/stdin""",
         health=f"{paths.PROGRAMS}/endpoint-healthy {spec.api_endpoint}/readyz --cacert {authority} --cert {client}",
+    )
+
+
+def _own_authority(spec: Spec) -> dict[str, File]:
+    """Return the certificates that haproxy trusts, which it reads only at its start.
+
+    Without a rotation, it reads the API server's file, which never changes then.
+    """
+    return (
+        {paths.HAPROXY_AUTHORITY: authority_file()}
+        if is_rotated(spec, authority_identity(Authority.KUBERNETES))
+        else {}
     )

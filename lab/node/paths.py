@@ -76,7 +76,10 @@ KUBERNETES_DATA = "/var/lib/kubernetes"
 """The folder of the API server's certificates and keys."""
 
 KUBE_APISERVER_AUTHORITY = f"{KUBERNETES_DATA}/ca.crt"
-"""The certificate of the cluster's authority on a control plane."""
+"""The trusted certificates of the cluster's authority on a control plane."""
+
+SERVICE_ACCOUNT_KEYS = f"{KUBERNETES_DATA}/service-accounts.pub"
+"""The public keys with which API servers check service account tokens, after the first rotation of the key."""
 
 KUBE_PROXY_DATA = "/var/lib/kube-proxy"
 """The folder of kube-proxy, where a stack chooses no other."""
@@ -240,6 +243,9 @@ ENCRYPTABLE = " ".join(ENCRYPTABLE_RESOURCES)
 
 HAPROXY_CLIENT = "/etc/haproxy/client.pem"
 """The client certificate and its key with which haproxy reads the health of the API servers."""
+
+HAPROXY_AUTHORITY = "/etc/haproxy/ca.crt"
+"""The certificates of the API servers' authority that haproxy trusts, after the first rotation of that authority."""
 
 AUDIT_POLICY = f"{KUBERNETES_CONFIGURATION}/audit-policy.yaml"
 """The API server's audit policy."""

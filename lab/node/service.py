@@ -13,11 +13,16 @@ from lab.versions import image_reference
 class Part(StrEnum):
     """The part of a credential that a file holds.
 
-    It is a certificate, its key, the node's bootstrap token, or a key that encrypts objects in etcd.
+    It is a certificate, its key, the node's bootstrap token, or a key that encrypts objects in etcd. An authority has a
+    bundle of all its trusted certificates, and the certificate that issues. Of a key that signs service account tokens,
+    there are also the public key and the `kid` that Kubernetes gives it.
     """
 
     CERTIFICATE = "certificate"
+    ISSUING_CERTIFICATE = "issuing certificate"
     KEY = "key"
+    PUBLIC_KEY = "public key"
+    KEY_ID = "key ID"
     TOKEN = "token"
     ENCRYPTION_KEY = "encryption key"
 
@@ -29,8 +34,8 @@ class Credential:
     Files name their credentials instead of holding them. So everything renders without a secret, and in any order.
 
     Attributes:
-        identity: A key of `lab.pki.identities`, an authority's identity, the name of the node for a token, or the name
-            of an encryption key.
+        identity: A key of `lab.pki.identities` or of `lab.pki.ISSUERS`, one key of an issuer, the name of the node for
+            a token, or the name of an encryption key.
         part: The part of the credential that the file holds.
     """
 

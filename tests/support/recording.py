@@ -167,7 +167,7 @@ def record(
     digest: Callable[[Artifact], str] | None = None,
     drift: Mapping[tuple[str, str], str] | None = None,
     renewed: Collection[str] = (),
-    **observed: Mapping[str, str],
+    **observed: Any,
 ) -> Program:
     """Return everything that the program registers for a spec.
 

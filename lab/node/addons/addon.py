@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lab.pki import Authority, authority_identity, is_rotated, issuer_keys
 from lab.spec import CONTROL_PLANE_TAINT, CRITICAL_ADDONS_TAINT, Node, Spec, TaintEffect
 
 Object = dict[str, Any]
@@ -45,6 +46,10 @@ and after some failures wait up to five minutes.
 """
 
 
+TRUSTED = "hardway.dev/trusted-authorities"
+"""The annotation with the names of the keys of the authority that the pods of an add-on trust."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Addon:
     """Objects that the lab creates in the cluster.
@@ -61,6 +66,22 @@ class Addon:
     enabled: Callable[[Spec], bool] = lambda _: True
     images: tuple[str, ...] = ()
     nodes: Callable[[Spec], tuple[Node, ...]] = lambda spec: spec.addon_nodes
+
+
+def pod_metadata(spec: Spec, labels: Mapping[str, str]) -> Object:
+    """Return the metadata of the pods of an add-on, which are clients of the API server.
+
+    A pod reads the authority's certificates at its start. So other certificates start its replacement, as
+    https://kubernetes.io/docs/tasks/tls/manual-rotation-of-ca-certificates/ asks for. Without a rotation, there is one.
+
+    Args:
+        spec: The lab.
+        labels: The labels of the pods.
+    """
+    authority = authority_identity(Authority.KUBERNETES)
+    if not is_rotated(spec, authority):
+        return {"labels": labels}
+    return {"labels": labels, "annotations": {TRUSTED: " ".join(sorted(issuer_keys(spec, authority)))}}
 
 
 def placement(spec: Spec, labels: Mapping[str, str]) -> Object:

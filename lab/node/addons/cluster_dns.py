@@ -1,7 +1,7 @@
 """The add-on CoreDNS, the DNS of the cluster."""
 
 from lab.node import rbac
-from lab.node.addons.addon import ANSWER_SECONDS, BROUGHT, LIVENESS_TIMES, NO_DEADLINE, Object, placement
+from lab.node.addons.addon import ANSWER_SECONDS, BROUGHT, LIVENESS_TIMES, NO_DEADLINE, Object, placement, pod_metadata
 from lab.spec import DnsAddon, Spec
 from lab.versions import image_reference
 
@@ -49,7 +49,7 @@ def cluster_dns(spec: Spec) -> list[Object]:
                 # By default, two replicas would be three during an update.
                 "strategy": {"rollingUpdate": {"maxUnavailable": 1}},
                 "selector": {"matchLabels": LABELS},
-                "template": {"metadata": {"labels": LABELS}, "spec": _dns_pod(spec)},
+                "template": {"metadata": pod_metadata(spec, LABELS), "spec": _dns_pod(spec)},
             },
         },
         {

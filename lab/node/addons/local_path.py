@@ -9,7 +9,7 @@ import json
 import yaml
 
 from lab.node import rbac
-from lab.node.addons.addon import BROUGHT, NO_DEADLINE, UNPRIVILEGED, Object, placement
+from lab.node.addons.addon import BROUGHT, NO_DEADLINE, UNPRIVILEGED, Object, placement, pod_metadata
 from lab.spec import Spec
 from lab.versions import image_reference
 
@@ -63,7 +63,7 @@ def local_path(spec: Spec) -> list[Object]:
                 # Two of them would make each volume twice.
                 "strategy": {"type": "Recreate"},
                 "selector": {"matchLabels": LABELS},
-                "template": {"metadata": {"labels": LABELS}, "spec": _pod(spec)},
+                "template": {"metadata": pod_metadata(spec, LABELS), "spec": _pod(spec)},
             },
         },
         {

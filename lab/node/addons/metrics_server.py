@@ -13,6 +13,7 @@ from lab.node.addons.addon import (
     UNPRIVILEGED,
     Object,
     placement,
+    pod_metadata,
 )
 from lab.spec import Spec
 from lab.versions import image_reference
@@ -81,7 +82,7 @@ def metrics_server(spec: Spec) -> list[Object]:
                 "replicas": 1,
                 "progressDeadlineSeconds": NO_DEADLINE,
                 "selector": {"matchLabels": LABELS},
-                "template": {"metadata": {"labels": LABELS}, "spec": _pod(spec)},
+                "template": {"metadata": pod_metadata(spec, LABELS), "spec": _pod(spec)},
             },
         },
         {

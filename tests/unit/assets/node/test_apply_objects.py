@@ -14,6 +14,7 @@ KUBECTL = """
 echo "$*" >>{folder}/calls
 case "$*" in
   *'get configmap hardway-addons'*) cat {folder}/inventory ;;
+  *'get configmap kube-root-ca.crt'*) head -n 1 {folder}/published; sed -i 1d {folder}/published ;;
   *' apply '*'--filename=-'*) cat >{folder}/inventory ;;
   *' apply '*) if [ -s {folder}/errors ]; then head -n 1 {folder}/errors >&2; sed -i 1d {folder}/errors; exit 1; fi ;;
   *' diff '*) cat {folder}/diff; exit 1 ;;
@@ -141,3 +142,25 @@ def test_changes_by_hand_are_reported(cluster: Cluster) -> None:
         "object v1.Secret.default.login\tcontent differs",
         "object v1.ConfigMap.default.a\tmissing",
     ]
+
+
+def test_objects_wait_for_the_published_authority(cluster: Cluster) -> None:
+    (cluster.folder / "ca.crt").write_text("new\n")
+    (cluster.folder / "published").write_text("old\nold\nnew\n")
+    assert cluster.run("apply", "").returncode == 0
+    calls = (cluster.folder / "calls").read_text().splitlines()
+    assert ["kube-root-ca.crt" in call for call in calls[:4]] == [True, True, True, False]
+
+
+def test_a_new_cluster_has_no_published_authority_to_wait_for(cluster: Cluster) -> None:
+    (cluster.folder / "ca.crt").write_text("new\n")
+    (cluster.folder / "published").write_text("")
+    assert cluster.run("apply", "").returncode == 0
+
+
+def test_an_authority_that_is_not_published_is_reported(cluster: Cluster) -> None:
+    (cluster.folder / "ca.crt").write_text("new\n")
+    (cluster.folder / "published").write_text("old\n" * 100)
+    result = cluster.run("apply", "")
+    assert result.returncode == 1
+    assert "kube-controller-manager publishes them" in result.stderr

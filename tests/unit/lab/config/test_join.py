@@ -242,6 +242,16 @@ REFUSED: Mapping[str, tuple[Values, str, str]] = {
         "hostRoutes",
         "set podRoutes in the lab that owns the network",
     ),
+    "keys of an authority": (
+        joining() | {"certificateAuthorities": {"etcd": ["ca-2"]}},
+        "certificateAuthorities.etcd",
+        "configures control planes",
+    ),
+    "keys of service account tokens": (
+        joining() | {"serviceAccountKeys": ["key-1", "key-2"]},
+        "serviceAccountKeys",
+        "configures control planes",
+    ),
     "network's name": (joining() | {"network": "a/b"}, "network", "must be the name of a libvirt network"),
 }
 
