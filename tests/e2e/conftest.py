@@ -31,6 +31,7 @@ STAGES = (
     "documentation",
     "extensions",
     "encryption",
+    "rotation",
     "etcd",
     "policies",
     "benchmark",
