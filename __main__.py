@@ -1,13 +1,17 @@
 """Creates the lab that the stack's configuration describes and exports how to use it."""
 
 import gc
+import os
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pulumi
 
 from components import artifacts, debug_log, outage, stack_traces
 from components.lab import Lab, LabArgs
 from components.removed_apis import warn_of_removed_apis
+from components.rollback import warn_of_missing_rollback
+from host.engine.rollback import ROLLBACK_VARIABLE
 from host.project_files import read_project_file
 from host.workspace import Workspace
 from lab.config.parse import parse, secret_values
@@ -25,11 +29,14 @@ configuration = pulumi.runtime.config.CONFIG.get()
 try:
     workspace, stack, now = Workspace(CHECKOUT), pulumi.get_stack(), datetime.now(UTC)
     secret_keys = filter(pulumi.runtime.config.is_config_secret, configuration)
-    secret = secret_values(configuration, secret_keys, workspace.stack_file(stack))
+    previous = os.environ.get(ROLLBACK_VARIABLE)
+    file = Path(previous) if previous else workspace.stack_file(stack)
+    secret = secret_values(configuration, secret_keys, file)
     spec = parse(configuration, secret, now=now, read_file=read_project_file)
     rendered = render(spec)
     observation = outage.recover(spec, workspace, stack, now)
     ensure_supported(spec, observation.api_server_version)
+    warn_of_missing_rollback(spec, stack)
     warn_of_removed_apis(spec, observation.api_server_version, workspace.kubeconfig(stack))
     lab = Lab(
         spec.name,
@@ -44,6 +51,7 @@ try:
             kubelet_versions=observation.kubelet_versions,
             ready_nodes=observation.ready_nodes,
             user_kubeconfigs=workspace.user_kubeconfigs(stack),
+            rolls_back=previous is not None,
         ),
     )
 except HardwayError as error:

@@ -46,6 +46,8 @@ class LabArgs:
         kubelet_versions: Version that the kubelet of each node runs.
         ready_nodes: Names of the nodes that are Ready.
         user_kubeconfigs: The kubeconfigs that `hardway access` has written.
+        rolls_back: True if the lab returns to an earlier configuration: workers change in reverse order, and no canary
+            checks them.
     """
 
     spec: Spec
@@ -58,6 +60,7 @@ class LabArgs:
     kubelet_versions: Mapping[str, str] = field(default_factory=dict)
     ready_nodes: Collection[str] = ()
     user_kubeconfigs: Sequence[Path] = ()
+    rolls_back: bool = False
 
 
 class Lab(pulumi.ComponentResource):
@@ -84,7 +87,8 @@ class Lab(pulumi.ComponentResource):
         # `hardway` checks the limit by itself, for the preview as a whole.
         self._announcement = RestartAnnouncement(None if LIMIT_CHECKED_VARIABLE in os.environ else spec.max_disruption)
         rollouts = self._vm_rollouts()
-        self._machines = {
+        rendered = list(args.rendered.nodes.values())
+        machines = {
             node.node.name: Machine(
                 node.node.name,
                 MachineArgs(
@@ -96,8 +100,10 @@ class Lab(pulumi.ComponentResource):
                 ),
                 self._child,
             )
-            for node in args.rendered.nodes.values()
+            for node in (reversed(rendered) if args.rolls_back else rendered)
         }
+        # The order of the outputs is always the same.
+        self._machines = {name: machines[name] for name in args.rendered.nodes}
         self._pki = self._create_pki(f"{name}-pki", key)
         kubeconfig = admin_kubeconfig(AdminKubeconfigArgs(spec=spec, pki=self._pki))
         nodes = LabNodes(
@@ -112,6 +118,7 @@ class Lab(pulumi.ComponentResource):
                 ssh_key=key,
                 kubeconfig=kubeconfig,
                 announcement=self._announcement,
+                rolls_back=args.rolls_back,
             ),
             self._child,
         )

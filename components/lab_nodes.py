@@ -43,6 +43,7 @@ class LabNodesArgs:
         ssh_key: Key that VMs accept for root.
         kubeconfig: Administrator's kubeconfig; None without an administrator.
         announcement: Reports in a preview what a change of a service does.
+        rolls_back: True if the lab returns to an earlier configuration: see `LabArgs`.
     """
 
     spec: Spec
@@ -55,6 +56,7 @@ class LabNodesArgs:
     ssh_key: tls.PrivateKey
     kubeconfig: pulumi.Output[str] | None
     announcement: RestartAnnouncement
+    rolls_back: bool
 
 
 class LabNodes:
@@ -67,7 +69,8 @@ class LabNodes:
 
     def __init__(self, args: LabNodesArgs, opts: pulumi.ResourceOptions) -> None:
         self._args, self._child = args, opts
-        self._canary = Canary(args.spec.canary_command) if args.spec.canary_command else None
+        command = args.spec.canary_command
+        self._canary = Canary(command) if command and not args.rolls_back else None
         self.services: dict[str, NodeServices] = {}
         self._create_control_planes()
         self._create_workers()
@@ -130,7 +133,7 @@ class LabNodes:
         rollout = Rollout("workers", spec.simultaneous_restarts, self._canary)
         api_servers = [node.command(spec.api_server_service) for node in self.services.values()]
         waits_for = {"kubelet": [*api_servers, *self._bootstrap_tokens()], KUBE_NETWORK_POLICIES: self._addons()}
-        for node in spec.workers:
+        for node in reversed(spec.workers) if self._args.rolls_back else spec.workers:
             self._create_node(node, rollout, waits_for)
 
     def _create_node(

@@ -23,6 +23,7 @@ The lab:
   up [--smoke]        prepare this machine, create or update the lab, show its nodes
   preview             show what `up` would change
   up --renew [NODE…]  also renew the certificates of all nodes or some; the same for preview
+  rollback            return to the configuration of the last successful update
   destroy             delete everything that the stack created
   stop                shut the VMs off and keep their memory
   start               continue where the lab was stopped; `up` does it, too
@@ -178,6 +179,7 @@ def _parser() -> argparse.ArgumentParser:
             help="also renew the certificates that the lab has signed, or only the own ones of these nodes",
         )
         command.epilog = _EPILOGS[command.prog.rpartition(" ")[2]]
+    add("rollback", "return to the configuration of the last successful update; the stack file stays as it is")
     add("destroy", "delete everything that the stack created: VMs, network, volumes, files on existing machines")
     add("stop", "save the memory of all VMs on this machine's disk, and shut them off; all or none")
     add("start", "restore the memory of all VMs, and wait until clocks are right and nodes are Ready")

@@ -105,6 +105,12 @@ def snapshots(options: argparse.Namespace) -> int:
     return 0
 
 
+def rollback(options: argparse.Namespace) -> int:
+    """Return to the configuration of the last successful update."""
+    Stack(_workspace(), options.stack).roll_back()
+    return 0
+
+
 def access(options: argparse.Namespace) -> int:
     """Write the kubeconfig and the SSH configuration of a stack that is up, or with `--user` a user's kubeconfig."""
     if options.user is None:
@@ -208,6 +214,7 @@ def hypervisor(options: argparse.Namespace) -> int:
 COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "up": up,
     "preview": preview,
+    "rollback": rollback,
     "destroy": destroy,
     "stop": stop,
     "start": start,

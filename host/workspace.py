@@ -107,6 +107,10 @@ class Workspace:
         """Return the folder of a stack's kubeconfig, SSH configuration and keys."""
         return self.lab / "stacks" / stack
 
+    def previous_configuration(self, stack: str) -> Path:
+        """Return the file of the configuration to which the last rollback of a stack returned."""
+        return self.access(stack) / "previous.json"
+
     def etcd_snapshots(self, stack: str) -> Path:
         """Return the folder of the snapshots that `hardway etcd snapshot` takes of a stack's etcd."""
         return self.access(stack) / "etcd"

@@ -66,6 +66,13 @@ class Virtualization(StrEnum):
     QEMU = "qemu"
 
 
+class FailureAction(StrEnum):
+    """The action if a change fails."""
+
+    STOP = "stop"
+    ROLLBACK = "rollback"
+
+
 class DrainTimeoutAction(StrEnum):
     """The action if the pods of a node have not ended in time."""
 
@@ -573,6 +580,7 @@ class Spec:
         drain: The way in which nodes are drained.
         health_timeout: The seconds in which a service must become healthy.
         canary_command: The shell command that checks the first node that changes a service; empty for no check.
+        on_failure: The action of `hardway up` if a change fails.
         virtualization: The type of the VMs.
         libvirt_uri: The URI of the libvirt daemon.
         image: The URL or path of a cloud image for the VMs; None for the image that the lab builds.
@@ -621,6 +629,7 @@ class Spec:
     identity_from_user_data: bool = False
     join: Join | None = None
     max_disruption: Disruption | None = None
+    on_failure: FailureAction = FailureAction.STOP
     network: str | None = None
     pod_routes: tuple[PodRoute, ...] = ()
     emulated_version: str | None = None

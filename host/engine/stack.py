@@ -8,6 +8,7 @@ import os
 import shlex
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,12 +20,14 @@ from typing import Any
 from host import environment
 from host.access import access_files
 from host.access.access_files import AccessDetails
-from host.engine import stack_file
+from host.engine import history, rollback, stack_file
 from host.engine.certificates import renewable
+from host.engine.history import Update
 from host.engine.readiness import is_ready, lacks_only_network, ready_condition
+from host.engine.rollback import FAILURE_HANDLED_VARIABLE, ROLLBACK_VARIABLE
 from host.libvirt.namespace import MACHINE_NETWORK
 from host.libvirt.private import HOLDER
-from host.workspace import Workspace, command_line, short_stack_name
+from host.workspace import PROJECT, Workspace, command_line, short_stack_name
 from lab.outputs import StackOutputs
 from system import console
 from system.commands import attempt
@@ -55,6 +58,10 @@ _BOOT_VARIABLE = "HARDWAY_BOOT"
 """Variable of the commands whose effect ends with a network namespace: see components/host_routes.py."""
 
 EXISTING_MACHINES = "existing machines"
+
+
+class InterruptedRunError(HostError):
+    """A person interrupted the engine."""
 
 
 def deployed(workspace: Workspace) -> list[str]:
@@ -127,23 +134,28 @@ class Stack:
         with steps.step(f"Stack {self.name}"):
             self.select()
             renewal = self.renewal(renew)
-        with steps.step("pulumi up"):
-            self._commands.change(
-                *("pulumi", "up", *self._stack, "--yes", "--skip-preview", "--suppress-outputs", SKIP_VALIDATION),
-                *renewal,
-            )
-        outputs = self.write_access()
-        kubeconfig = self._workspace.kubeconfig(self.name)
-        if kubeconfig.exists():
-            with steps.step("Nodes"):
-                self._wait_until_ready(outputs)
-            self._commands.run("kubectl", "--kubeconfig", str(kubeconfig), "get", "nodes", "--output=wide")
+            rolls_back = self._rolls_back()
+        if rolls_back:
+            self._bring_up_or_roll_back(steps, renewal)
         else:
-            steps.skip("Nodes", "the stack has no administrator of its cluster")
+            self._bring_up(steps, "pulumi up", renewal)
         ssh_config = _relative(self._workspace.access(self.name) / "ssh_config")
         hints = (f". {_relative(self._workspace.env)}", "hardway status", "kubectl get nodes", "hardway preview")
         if console.verbosity() is not console.Verbosity.QUIET:
             print("\nNext commands:", *hints, f"ssh -F {ssh_config} NODE", sep="\n  ", flush=True)
+
+    def roll_back(self) -> None:
+        """Return to the configuration of the last successful update. The stack file stays as it is.
+
+        Raises:
+            HostError: There is none, the engine fails, or a node does not become Ready.
+        """
+        self._require_history()
+        before = history.last_successful(self._workspace.state, self.name)
+        if before is None:
+            raise HostError(f"Stack {self.name} was never brought up successfully, so it has no version before.")
+        self._return_to(before)
+        console.say(f"Stack {self.name} has {before} again. {self._file_differs}")
 
     def write_access(self) -> StackOutputs[str]:
         """Write the kubeconfig and the SSH configuration.
@@ -249,6 +261,116 @@ class Stack:
     def import_state(self, file: Path) -> None:
         """Replace the state of the stack by an exported one."""
         self._commands.change("pulumi", "stack", "import", *self._stack, f"--file={file}")
+
+    def _bring_up(
+        self, steps: Steps, title: str, options: Sequence[str], variables: Mapping[str, str] | None = None
+    ) -> None:
+        """Run `pulumi up`, wait until the nodes are Ready, and show them.
+
+        Args:
+            steps: Two more steps.
+            title: Title of the first step.
+            options: Further options of the engine.
+            variables: Further environment variables of the engine.
+        """
+        with steps.step(title):
+            self._commands.change(
+                *("pulumi", "up", *self._stack, "--yes", "--skip-preview", "--suppress-outputs", SKIP_VALIDATION),
+                *options,
+                variables=variables,
+            )
+        outputs = self.write_access()
+        kubeconfig = self._workspace.kubeconfig(self.name)
+        if kubeconfig.exists():
+            with steps.step("Nodes"):
+                self._wait_until_ready(outputs)
+            self._commands.run("kubectl", "--kubeconfig", str(kubeconfig), "get", "nodes", "--output=wide")
+        else:
+            steps.skip("Nodes", "the stack has no administrator of its cluster")
+
+    def _rolls_back(self) -> bool:
+        """Return True if the stack sets `onFailure: rollback`. Only the engine has a parser of stack files here.
+
+        Raises:
+            HostError: It does, but no earlier configuration can be known.
+        """
+        file = self._workspace.stack_file(self.name)
+        if not file.exists() or "onFailure" not in file.read_text(encoding="utf-8"):
+            return False
+        answer = self._commands.attempt("pulumi", "config", "get", f"{PROJECT}:onFailure", *self._stack)
+        if answer.stdout.strip() != "rollback":
+            return False
+        self._require_history()
+        return True
+
+    def _require_history(self) -> None:
+        if not environment.keeps_state(self._workspace):
+            raise HostError(
+                "A rollback needs the record of earlier updates in this checkout, but your Pulumi settings keep the "
+                f"state elsewhere. Remove {PROJECT}:onFailure, or use the state of the checkout: unset "
+                "PULUMI_BACKEND_URL and PULUMI_ACCESS_TOKEN, and run `pulumi logout`."
+            )
+
+    def _bring_up_or_roll_back(self, steps: Steps, options: Sequence[str]) -> None:
+        """Do `_bring_up`. If that fails, return to the configuration of the last successful update.
+
+        Raises:
+            HostError: It failed, whether it was rolled back or not.
+        """
+        state = self._workspace.state
+        latest, before = next(history.updates(state, self.name), None), history.last_successful(state, self.name)
+        with tempfile.TemporaryDirectory(prefix="hardway-events-") as folder:
+            events = Path(folder) / "events"
+            try:
+                # The engine accepts the option only with this variable.
+                log, variables = ["--event-log", str(events)], {"PULUMI_DEBUG_COMMANDS": "true"}
+                self._bring_up(steps, "pulumi up", [*options, *log], variables)
+                return
+            except HostError as error:
+                outcome, failure = rollback.read_events(events), error
+        problem = f"{outcome.failed} failed: {failure}" if outcome.failed else str(failure)
+        change = next(history.updates(state, self.name), None)
+        if not outcome.has_changed:
+            reason = "nothing else was changed"
+        elif before is None:
+            reason = "no update succeeded before"
+        elif change is not None and change != latest and change.configuration == before.configuration:
+            reason = "the configuration is that of the last successful update"
+        elif isinstance(failure, InterruptedRunError):
+            reason = (
+                f"you interrupted it. {command_line('up', self.name)} continues, and "
+                f"{command_line('rollback', self.name)} returns to {before}"
+            )
+        else:
+            console.warn(f"{problem} Everything that has changed is rolled back to {before}.")
+            self._return_to(before)
+            raise HostError(f"{problem} Everything was rolled back: the lab has {before} again. {self._file_differs}")
+        raise HostError(f"{problem} Nothing was rolled back, because {reason}.")
+
+    def _return_to(self, before: Update) -> None:
+        """Bring up the configuration of an earlier update.
+
+        Raises:
+            HostError: The engine fails, or a node does not become Ready.
+        """
+        if files := rollback.changed_files(self._workspace.checkout, before):
+            console.warn(f"These files differ from the commit of that update, and are used as they are now: {files}")
+        file = self._workspace.previous_configuration(self.name)
+        rollback.write_configuration(file, before)
+        try:
+            self._bring_up(Steps(2), "Rollback", ["--config-file", str(file)], {ROLLBACK_VARIABLE: str(file)})
+        except HostError as error:
+            raise HostError(
+                f"The rollback to {before} is not complete: {error} {command_line('preview', self.name)} shows what "
+                f"the nodes lack of the stack file. {command_line('rollback', self.name)} tries again."
+            ) from None
+
+    @property
+    def _file_differs(self) -> str:
+        return (
+            f"{self._workspace.stack_file(self.name).name} still has the change: correct it. "
+            f"{command_line('preview', self.name)} shows what it would do."
+        )
 
     def _wait_until_ready(self, outputs: StackOutputs[str]) -> None:
         """Wait until the nodes are Ready, or lack only a CNI plugin that the user installs later.
@@ -380,7 +502,10 @@ class _Commands:
         if not workspace.env.exists():
             raise HostError(f"{workspace.env} does not exist. Prepare this machine first: make prepare")
         self._workspace = workspace
-        self._environment = environment.evaluate(workspace.env.read_text()) | {LIMIT_CHECKED_VARIABLE: "1"}
+        self._environment = environment.evaluate(workspace.env.read_text()) | {
+            LIMIT_CHECKED_VARIABLE: "1",
+            FAILURE_HANDLED_VARIABLE: "1",
+        }
         if not enters:
             # Pretend to be inside already: the state can be read from everywhere.
             self._environment[NAMESPACE_VARIABLE] = str(workspace.hypervisor / MACHINE_NETWORK)
@@ -393,18 +518,19 @@ class _Commands:
         """
         self._call(command, None)
 
-    def change(self, *command: str, on_stderr: bool = False) -> None:
+    def change(self, *command: str, on_stderr: bool = False, variables: Mapping[str, str] | None = None) -> None:
         """Run a command whose output is progress. With `--quiet` it appears only if the command fails.
 
         Args:
             command: The command.
             on_stderr: Print its output on standard error.
+            variables: Further environment variables.
 
         Raises:
             HostError: The command fails.
         """
         is_quiet = console.verbosity() is console.Verbosity.QUIET
-        self._call(command, subprocess.PIPE if is_quiet else 2 if on_stderr else None, progress=True)
+        self._call(command, subprocess.PIPE if is_quiet else 2 if on_stderr else None, variables or {}, progress=True)
 
     def output(self, *command: str) -> str:
         """Run a command and return its standard output.
@@ -422,36 +548,51 @@ class _Commands:
             environment=self._environment,
         )
 
-    def _call(self, command: tuple[str, ...], stdout: int | None, *, progress: bool = False) -> str | None:
+    def _call(
+        self,
+        command: tuple[str, ...],
+        stdout: int | None,
+        variables: Mapping[str, str] | None = None,
+        *,
+        progress: bool = False,
+    ) -> str | None:
         console.detail(shlex.join(command))
         child = subprocess.Popen(
             [self._workspace.bin / command[0], *command[1:]],
             cwd=self._workspace.checkout,
-            env=self._environment,
+            env={**self._environment, **(variables or {})},
             stdout=stdout,
             text=True,
         )
-        with _signals_left_to(child):
+        with _signals_left_to(child) as received:
             output, _ = child.communicate()
         if child.returncode != 0:
             if progress and output:
                 console.warn(output.rstrip())
-            raise HostError(f"`{' '.join(command[:2])}` failed (exit code {child.returncode}); the reason is above.")
+            error = InterruptedRunError if received else HostError
+            raise error(f"`{' '.join(command[:2])}` failed (exit code {child.returncode}); the reason is above.")
         return output
 
 
 @contextlib.contextmanager
-def _signals_left_to(child: subprocess.Popen[str]) -> Iterator[None]:
+def _signals_left_to(child: subprocess.Popen[str]) -> Iterator[list[int]]:
     """Let the engine finish by itself when this run is interrupted, so that its state stays complete.
 
     A terminal sends SIGINT to both processes. A second SIGINT would make the engine give up, so it is not forwarded.
+
+    Yields:
+        The signals that this process has received.
     """
-    before = {
-        signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None),
-        signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: child.send_signal(signal.SIGTERM)),
-    }
+    received: list[int] = []
+
+    def receive(number: int, _: object) -> None:
+        received.append(number)
+        if number == signal.SIGTERM:
+            child.send_signal(number)
+
+    before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -25,7 +25,7 @@ from lab.config.kubernetes_names import dns_label, dns_subdomain, labels, node_n
 from lab.config.manifests import manifest, no_project_files
 from lab.config.schema import Converter, optional
 from lab.disruption import LEVELS, Disruption
-from lab.spec import DrainTimeoutAction, PodNetwork, Virtualization
+from lab.spec import DrainTimeoutAction, FailureAction, PodNetwork, Virtualization
 from lab.versions import node_sources
 
 MAX_VALIDITY_HOURS = 100 * 366 * 24
@@ -216,6 +216,7 @@ CONVERTERS: Mapping[str, Converter] = {
     "drainTimeoutAction": _one_of(tuple(DrainTimeoutAction), DrainTimeoutAction),
     "healthTimeoutSeconds": _range(10, 3600, "seconds"),
     "canaryCommand": _trimmed,
+    "onFailure": _one_of(tuple(FailureAction), FailureAction),
     "podNetwork": _one_of(tuple(PodNetwork), PodNetwork),
     "virtualization": _one_of(tuple(Virtualization), Virtualization),
     "libvirtUri": _libvirt_uri,

@@ -18,6 +18,7 @@ from lab.spec import (
     DrainTimeoutAction,
     Encryption,
     ExistingMachine,
+    FailureAction,
     Folder,
     GivenCertificate,
     GivenImage,
@@ -214,6 +215,7 @@ class LabValues(TypedDict, total=False):
     drainTimeoutAction: DrainTimeoutAction
     healthTimeoutSeconds: int
     canaryCommand: str
+    onFailure: FailureAction
     virtualization: Virtualization
     libvirtUri: str
     image: str | None

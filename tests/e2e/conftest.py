@@ -16,6 +16,7 @@ STAGES = (
     "commands",
     "restarts",
     "rollback",
+    "whole_change",
     "day_two",
     "interruptions",
     "drift",

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.cluster import WORKERS, pod_starts, ready
+from tests.support.cluster import WORKERS, applied, pod_starts, ready
 from tests.support.running_lab import RunningLab, wait_for
 
 Break = Callable[[RunningLab], Any]
@@ -118,16 +118,6 @@ def undone(lab: RunningLab) -> Iterator[None]:
     change = lab.up()
     assert change.succeeded, change.output
     assert lab.planned() == {}
-
-
-def applied(lab: RunningLab) -> dict[str, str]:
-    """Return the digest of all applied files of each worker, and any leftovers of a transaction."""
-    script = (
-        "for manifest in /var/lib/hardway/services/*/applied/manifest; do"
-        " grep -v ^image $manifest | cut -f 6; done | sort | xargs sha256sum | sha256sum;"
-        " find / -xdev -name '*.hardway-new'; ls -d /var/lib/hardway/services/*/{before,next} 2>/dev/null || true"
-    )
-    return {worker: lab.ssh(worker, script) for worker in WORKERS}
 
 
 @pytest.mark.drawn

@@ -397,6 +397,16 @@ def test_number_of_hooks_is_constant(program: Program, wider: Program) -> None:
     assert wider_hooks == hooks
 
 
+def test_rollback_changes_workers_in_reverse_order(program: Program) -> None:
+    rollback = record(changed(setting("canaryCommand", "false")), rolls_back=True)
+    for kind in ("hardway:machine:Machine", "hardway:node:Worker"):
+        orders = [[each.name for each in run.of_type(kind) if each.name != "server"] for run in (program, rollback)]
+        assert orders == [["node-0", "node-1"], ["node-1", "node-0"]]
+    # The next run must find nothing to change.
+    assert rollback.changed_since(program) == rollback.added_since(program) == set()
+    assert rollback.outputs == program.outputs
+
+
 def test_pod_traffic_stays_in_a_private_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HARDWAY_NAMESPACE", str(tmp_path / "outside"))
     (tmp_path / "holder").write_text("17 200 boot\n")

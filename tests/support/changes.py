@@ -541,6 +541,7 @@ KINDS: Mapping[str, Kind] = {
             "maxDisruption": ("", "recreate"),
             "healthTimeoutSeconds": (300, 400),
             "canaryCommand": ("", "true"),
+            "onFailure": ("stop", "rollback"),
             "certificateRenewalHours": (720, 48),
         }
     ),

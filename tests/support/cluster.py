@@ -37,6 +37,16 @@ def ready(lab: RunningLab) -> set[str]:
     }
 
 
+def applied(lab: RunningLab) -> dict[str, str]:
+    """Return the digest of all applied files of each worker, and any leftovers of a transaction."""
+    script = (
+        "for manifest in /var/lib/hardway/services/*/applied/manifest; do"
+        " grep -v ^image $manifest | cut -f 6; done | sort | xargs sha256sum | sha256sum;"
+        " find / -xdev -name '*.hardway-new'; ls -d /var/lib/hardway/services/*/{before,next} 2>/dev/null || true"
+    )
+    return {worker: lab.ssh(worker, script) for worker in WORKERS}
+
+
 def busybox_pod(name: str, node: str, script: str, readiness: dict[str, Any], **metadata: Any) -> dict[str, Any]:
     """Return a pod on a node with a container of busybox.
 

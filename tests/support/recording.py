@@ -167,6 +167,7 @@ def record(
     digest: Callable[[Artifact], str] | None = None,
     drift: Mapping[tuple[str, str], str] | None = None,
     renewed: Collection[str] = (),
+    rolls_back: bool = False,
     **observed: Any,
 ) -> Program:
     """Return everything that the program registers for a spec.
@@ -177,6 +178,7 @@ def record(
         digest: Returns the SHA-256 of a binary or image. By default it is derived from name and version.
         drift: Node and service to a value that changes when the service was found to differ.
         renewed: Names of certificates that are signed again, and of commands that print something else.
+        rolls_back: True if the program returns to an earlier configuration.
         **observed: Further arguments of the lab: what was observed before the run.
     """
     digest = digest or (lambda artifact: sha256(f"{type(artifact).__name__} {artifact.name} {artifact.version}"))
@@ -191,6 +193,7 @@ def record(
         image=image,
         digests={artifact: digest(artifact) for artifact in rendered.artifacts},
         drift=drift or {},
+        rolls_back=rolls_back,
         **observed,
     )
     pulumi.runtime.test(lambda: _run(spec.name, args))()  # type: ignore[no-untyped-call]

@@ -21,7 +21,18 @@ from lab.config.values import FlagsKey, OverrideKey
 from lab.disruption import Disruption
 from lab.node.node_setup import claim
 from lab.node.render import services_of
-from lab.spec import Folder, PodNetwork, Role, Spec, SystemUser, Taint, TaintEffect, Virtualization, VmSize
+from lab.spec import (
+    FailureAction,
+    Folder,
+    PodNetwork,
+    Role,
+    Spec,
+    SystemUser,
+    Taint,
+    TaintEffect,
+    Virtualization,
+    VmSize,
+)
 from lab.versions import default_kubernetes_version, kubernetes_versions
 from lab.versions import version as default_version
 from system.files import CHECKOUT
@@ -422,6 +433,7 @@ REFUSED = {
     "no drain timeout": Refused({"drainTimeoutSeconds": 0}, "drainTimeoutSeconds", "from 1 to 86400 seconds"),
     "other level of disruption": Refused({"maxDisruption": "low"}, "maxDisruption", "one of none, reload, restart"),
     "other drain action": Refused({"drainTimeoutAction": "stop"}, "drainTimeoutAction", "one of fail, continue"),
+    "other action after a failure": Refused({"onFailure": "undo"}, "onFailure", "one of stop, rollback"),
     "spaces around the canary": Refused(
         {"canaryCommand": " true"}, "canaryCommand", "must not begin or end with spaces"
     ),
@@ -773,6 +785,7 @@ ACCEPTED: dict[str, tuple[Values, Callable[[Spec], object], object]] = {
     ),
     "level of disruption": ({"maxDisruption": "drain"}, lambda spec: spec.max_disruption, Disruption.DRAIN),
     "no limit of disruption": ({"maxDisruption": ""}, lambda spec: spec.max_disruption, None),
+    "action after a failure": ({"onFailure": "rollback"}, lambda spec: spec.on_failure, FailureAction.ROLLBACK),
     "number of workers at a time": ({"maxUnavailable": 3}, lambda spec: spec.max_unavailable, 3),
     "percentage of workers at a time": ({"maxUnavailable": "100%"}, lambda spec: spec.simultaneous_restarts, 2),
     "flags of every kind": (

@@ -1,0 +1,67 @@
+"""The updates of a stack that the engine has recorded in the backend of this checkout.
+
+The engine records each update at its end, also that of a plain `pulumi up`. Encrypted values of the configuration stay
+encrypted there, while `pulumi stack history` prints them decrypted or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from host.workspace import PROJECT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Update:
+    """An update that has ended.
+
+    Attributes:
+        kind: Command of the engine: `update` or `destroy`, for example.
+        succeeded: True if it did.
+        ended: Time of its end, in UTC.
+        configuration: Configuration of the stack, with its namespaces. Encrypted values are as in a stack file.
+        commit: Commit of the checkout; empty if it is unknown.
+    """
+
+    kind: str
+    succeeded: bool
+    ended: datetime
+    configuration: Mapping[str, Any]
+    commit: str
+
+    def __str__(self) -> str:
+        return f"the configuration of {self.ended:%Y-%m-%d %H:%M} UTC"
+
+
+def updates(state: Path, stack: str) -> Iterator[Update]:
+    """Yield the updates of a stack, the latest first.
+
+    Args:
+        state: The file backend.
+        stack: Short name of the stack.
+    """
+    # The time in a name has the same number of digits for centuries.
+    for path in sorted((state / ".pulumi/history" / PROJECT / stack).glob("*.history.json"), reverse=True):
+        record = json.loads(path.read_text())
+        yield Update(
+            kind=record["kind"],
+            succeeded=record["result"] == "succeeded",
+            ended=datetime.fromtimestamp(record["endTime"], UTC),
+            configuration=record.get("config") or {},
+            commit=(record.get("environment") or {}).get("git.head", ""),
+        )
+
+
+def last_successful(state: Path, stack: str) -> Update | None:
+    """Return the latest successful update of a stack. None if there was none since the stack was deleted."""
+    for update in updates(state, stack):
+        if update.kind == "destroy":
+            return None
+        if update.kind == "update" and update.succeeded:
+            return update
+    return None
