@@ -130,7 +130,7 @@ class LabNodes:
 
     def _create_workers(self) -> None:
         spec = self._args.spec
-        rollout = Rollout("workers", spec.simultaneous_restarts, self._canary)
+        rollout = Rollout("workers", spec.simultaneous_restarts, self._canary, keeps_order=self._args.rolls_back)
         api_servers = [node.command(spec.api_server_service) for node in self.services.values()]
         waits_for = {"kubelet": [*api_servers, *self._bootstrap_tokens()], KUBE_NETWORK_POLICIES: self._addons()}
         for node in reversed(spec.workers) if self._args.rolls_back else spec.workers:

@@ -21,6 +21,7 @@ class _Change:
     node: str
     service: Service
     drain: Drain | None
+    position: int
 
     def __str__(self) -> str:
         return f"{self.service.name} on {self.node}"
@@ -40,17 +41,22 @@ class Rollout:
 
     Only changes wait. When a service is new, all workers create it at the same time. After a failure, the waiting
     workers stop, so that they keep their old version. With a canary, all others wait until it has accepted the first
-    worker that changes the service.
+    worker that changes the service. Otherwise workers change as they come, or in the order of the program.
     """
 
-    def __init__(self, name: str, simultaneous: int, canary: Canary | None = None) -> None:
+    def __init__(
+        self, name: str, simultaneous: int, canary: Canary | None = None, *, keeps_order: bool = False
+    ) -> None:
         """Register the hooks.
 
         Args:
             name: Unique name among the rollouts.
             simultaneous: Number of workers, at least one.
             canary: Checks the first worker of each service; None for no check.
+            keeps_order: True if workers change in the order in which the program adds them.
         """
+        self._simultaneous, self._keeps_order = simultaneous, keeps_order
+        self._commands: dict[str, list[pulumi.Resource]] = defaultdict(list)
         self._places: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(simultaneous))
         self._changes: dict[str, _Change] = {}
         self._canary = canary
@@ -75,12 +81,17 @@ class Rollout:
             service: The service.
             drain: Drains the node during a change that its pods do not survive; None if the pods always stay.
         """
-        self._changes[resource] = _Change(node, service, drain)
+        self._changes[resource] = _Change(node, service, drain, len(self._commands[service.name]))
         return self._hooks
+
+    def add(self, service: Service, command: pulumi.Resource) -> None:
+        """Add the resource that changes a service on the next worker."""
+        self._commands[service.name].append(command)
 
     async def _wait(self, args: pulumi.ResourceHookArgs) -> None:
         change = self._changes[args.name]
         await self._wait_for_first(change)
+        await self._wait_for_earlier(change)
         await self._places[change.service.name].acquire()
         if self._failed:
             self._end(change)
@@ -98,6 +109,16 @@ class Rollout:
             first, accepted = self._first.setdefault(change.service.name, (change, asyncio.Event()))
             if first is not change:
                 await accepted.wait()
+
+    async def _wait_for_earlier(self, change: _Change) -> None:
+        """Wait for the workers before, except as many as may change together with this one.
+
+        A failure counts as an end, because the program then stops this worker, too.
+        """
+        if self._keeps_order:
+            number = max(change.position + 1 - self._simultaneous, 0)
+            earlier = [command.urn.future() for command in self._commands[change.service.name][:number]]
+            await asyncio.gather(*earlier, return_exceptions=True)
 
     async def _leave(self, args: pulumi.ResourceHookArgs) -> None:
         change = self._changes[args.name]

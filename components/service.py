@@ -93,6 +93,8 @@ class NodeService(pulumi.ComponentResource):
             ),
             pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=args.depends_on, hooks=hooks)),
         )
+        if args.rollout:
+            args.rollout.add(service, self.command)
         announce = args.announcement.hooks(name, args.node, service, drains=args.drain is not None)
         super().__init__(
             "hardway:service:NodeService",

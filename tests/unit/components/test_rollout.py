@@ -244,6 +244,61 @@ def test_others_stop_when_the_canary_refuses_the_first(monkeypatch: pytest.Monke
     asyncio.run(run())
 
 
+class FakeCommand:
+    """A command whose URN is known when it has run.
+
+    Attributes:
+        ran: The URN.
+    """
+
+    def __init__(self) -> None:
+        self.ran: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    @property
+    def urn(self) -> Any:
+        """The URN, as an output."""
+        return SimpleNamespace(future=lambda: self.ran)
+
+
+def ordered(simultaneous: int) -> tuple[list[Gates], list[FakeCommand]]:
+    """Return the hooks and the commands of three workers that change in their order."""
+    rollout = Rollout("workers", simultaneous, keeps_order=True)
+    workers, commands = [], []
+    for name in ("node-2", "node-1", "node-0"):
+        workers.append(gates(rollout, name, "kubelet"))
+        commands.append(FakeCommand())
+        rollout.add(Service(name="kubelet", unit="kubelet.service", files={}), cast(Any, commands[-1]))
+    return workers, commands
+
+
+@pytest.mark.parametrize("simultaneous", [1, 2])
+def test_workers_keep_their_order(simultaneous: int) -> None:
+    async def run() -> None:
+        workers, commands = ordered(simultaneous)
+        waiting = [asyncio.ensure_future(worker.before()) for worker in reversed(workers)][::-1]
+        for number, (worker, command) in enumerate(zip(workers, commands, strict=True)):
+            await settle()
+            assert [each.done() for each in waiting] == [each < number + simultaneous for each in range(3)]
+            await worker.after()
+            command.ran.set_result("urn")
+
+    asyncio.run(run())
+
+
+def test_unchanged_and_failed_workers_keep_nobody_waiting() -> None:
+    async def run() -> None:
+        workers, commands = ordered(1)
+        commands[0].ran.set_result("unchanged")
+        await workers[1].before()
+        waiting = asyncio.ensure_future(workers[2].before())
+        await workers[1].failed()
+        commands[1].ran.set_exception(ScriptError("no"))
+        with pytest.raises(StoppedError, match="kubelet on node-1 failed, so kubelet on node-0 is left as it is"):
+            await waiting
+
+    asyncio.run(run())
+
+
 def test_failed_first_node_stops_the_others_with_a_canary() -> None:
     async def run() -> None:
         rollout = Rollout("workers", 5, cast(Any, FakeCanary()))
