@@ -109,7 +109,7 @@ class Workspace:
 
     def previous_configuration(self, stack: str) -> Path:
         """Return the file of the configuration to which the last rollback of a stack returned."""
-        return self.access(stack) / "previous.json"
+        return self.access(stack) / "previous.yaml"
 
     def etcd_snapshots(self, stack: str) -> Path:
         """Return the folder of the snapshots that `hardway etcd snapshot` takes of a stack's etcd."""

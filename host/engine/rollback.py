@@ -41,9 +41,13 @@ class Attempt:
 
 
 def write_configuration(file: Path, update: Update) -> None:
-    """Write the configuration of an update in the format of a stack file. JSON is YAML, too."""
+    """Write the configuration of an update in the format of a stack file.
+
+    JSON is YAML, too. From a file with the suffix .json, the engine would read large numbers as floating point.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(file, json.dumps({"config": update.configuration}, indent=2) + "\n", 0o600)
+    text = json.dumps({"config": update.configuration}, indent=2, ensure_ascii=False)
+    write_atomically(file, f"{text}\n", 0o600)
 
 
 def changed_files(checkout: Path, update: Update) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -28,8 +30,8 @@ after = []
 for node in ("node-0", "node-1"):
     after = [command.local.Command(
         f"{{node}}-kubelet",
-        create="test $VERSION != bad && cat >$NODE && echo $VERSION >>$NODE",
-        environment={{"NODE": node, "VERSION": values.require(node)}},
+        create="test $VERSION != bad && cat >$NODE && echo $VERSION $LARGE >>$NODE",
+        environment={{"NODE": node, "VERSION": values.require(node), "LARGE": str(values.require_object("large")[0])}},
         stdin=values.require_secret("secret"),
         opts=pulumi.ResourceOptions(depends_on=after),
     )]
@@ -38,7 +40,9 @@ for name in ("apiEndpoint", "certificateAuthority", "sshKey", "knownHosts"):
 for name in ("nodes", "services"):
     pulumi.export(name, {{}})
 """
-GOOD = {"node-0": "S3cret v1", "node-1": "S3cret v1"}
+LARGE = 2**53 + 1
+"""A number that floating point cannot hold."""
+GOOD = {"node-0": f"S3cret v1 {LARGE}", "node-1": f"S3cret v1 {LARGE}"}
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +55,7 @@ def workspace(engine: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspa
     workspace.state.mkdir(parents=True)
     environment.write(workspace, environment.render(workspace, "dev", "qemu"), {"pulumi": engine}, False)
     workspace.stack_file("dev").write_text("config: {}\n")
-    configure(workspace, {"node-0": "v1", "node-1": "v1", "onFailure": "rollback"})
+    configure(workspace, {"node-0": "v1", "node-1": "v1", "onFailure": "rollback", "large": [LARGE]})
     stack = Stack(workspace, "dev")
     stack.select()
     pulumi(stack, "config", "set", "--secret", "hardway:secret", "S3cret ")
@@ -60,7 +64,7 @@ def workspace(engine: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspa
     return workspace
 
 
-def configure(workspace: Workspace, values: dict[str, str]) -> None:
+def configure(workspace: Workspace, values: Mapping[str, Any]) -> None:
     """Set values in the stack file."""
     file = workspace.stack_file("dev")
     document = yaml.safe_load(file.read_text())
@@ -104,7 +108,7 @@ def test_plain_update_is_rolled_back_by_a_command(workspace: Workspace) -> None:
     configure(workspace, {"node-0": "v2", "node-1": "bad"})
     with pytest.raises(HostError):
         pulumi(stack, "up", "--yes", "--skip-preview")
-    assert nodes(workspace) == {**GOOD, "node-0": "S3cret v2"}
+    assert nodes(workspace) == {**GOOD, "node-0": f"S3cret v2 {LARGE}"}
     stack.roll_back()
     assert nodes(workspace) == GOOD
     workspace.stack_file("dev").write_text(file)
