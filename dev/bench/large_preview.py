@@ -106,7 +106,8 @@ def _sample(session: int, usage: Mapping[str, Usage]) -> None:
         part = usage[PARTS.get(match, "others")]
         part.seconds[int(entry.name)] = (int(fields[11]) + int(fields[12])) / TICKS
         peak = next((line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")), "0")
-        part.memory[int(entry.name)] = int(peak) / 1024
+        # A process that has ended but not been waited for reports no memory.
+        part.memory[int(entry.name)] = max(int(peak) / 1024, part.memory.get(int(entry.name), 0))
 
 
 def figures(workers: int, usage: Mapping[str, Usage]) -> list[Figure]:
