@@ -10,6 +10,7 @@ import pulumi
 from components import artifacts, debug_log, outage, stack_traces
 from components.lab import Lab, LabArgs
 from components.removed_apis import warn_of_removed_apis
+from components.resource_count import ResourceCount
 from components.rollback import warn_of_missing_rollback
 from host.engine.rollback import ROLLBACK_VARIABLE
 from host.project_files import read_project_file
@@ -22,6 +23,7 @@ from system.files import CHECKOUT
 
 # The program needs all its objects until it ends. Searching for garbage took a third of its time.
 gc.disable()
+resources = ResourceCount()
 debug_log.silence()
 stack_traces.omit()
 configuration = pulumi.runtime.config.CONFIG.get()
@@ -56,6 +58,7 @@ try:
     )
 except HardwayError as error:
     raise pulumi.RunError(str(error)) from None
+resources.report()
 
 for name, value in lab.outputs.items():
     pulumi.export(name, value)

@@ -174,6 +174,11 @@ def progress(description: str, total: float | None = None, unit: Unit = Unit.ITE
         task.close()
 
 
+def shows_bars() -> bool:
+    """Return True while bars are on the terminal. Programs must not write to it then."""
+    return _bars.are_shown
+
+
 def describe(description: str, done: float, total: float | None, unit: Unit, elapsed: float) -> str:
     """Return the plain line about a task.
 
@@ -246,6 +251,10 @@ class _Bars:
             if self._tasks == 0:
                 self._display.stop()
                 self._display = None
+
+    @property
+    def are_shown(self) -> bool:
+        return self._display is not None
 
     def print(self, text: str) -> bool:
         """Print a line above the bars. Return False if there are none."""

@@ -20,7 +20,7 @@ from typing import Any
 from host import environment
 from host.access import access_files
 from host.access.access_files import AccessDetails
-from host.engine import history, rollback, stack_file
+from host.engine import history, progress, rollback, stack_file
 from host.engine.certificates import renewable
 from host.engine.history import Update
 from host.engine.readiness import is_ready, lacks_only_network, ready_condition
@@ -62,6 +62,13 @@ EXISTING_MACHINES = "existing machines"
 
 class InterruptedRunError(HostError):
     """A person interrupted the engine."""
+
+
+@contextlib.contextmanager
+def _event_log() -> Iterator[Path]:
+    """Yield the path of a file for the engine's events, which is removed afterwards."""
+    with tempfile.TemporaryDirectory(prefix="hardway-events-") as folder:
+        yield Path(folder) / "events"
 
 
 def deployed(workspace: Workspace) -> list[str]:
@@ -135,10 +142,11 @@ class Stack:
             self.select()
             renewal = self.renewal(renew)
             rolls_back = self._rolls_back()
-        if rolls_back:
-            self._bring_up_or_roll_back(steps, renewal)
-        else:
-            self._bring_up(steps, "pulumi up", renewal)
+        with _event_log() as events:
+            if rolls_back:
+                self._bring_up_or_roll_back(steps, renewal, events)
+            else:
+                self._bring_up(steps, "pulumi up", renewal, events)
         ssh_config = _relative(self._workspace.access(self.name) / "ssh_config")
         hints = (f". {_relative(self._workspace.env)}", "hardway status", "kubectl get nodes", "hardway preview")
         if console.verbosity() is not console.Verbosity.QUIET:
@@ -263,7 +271,12 @@ class Stack:
         self._commands.change("pulumi", "stack", "import", *self._stack, f"--file={file}")
 
     def _bring_up(
-        self, steps: Steps, title: str, options: Sequence[str], variables: Mapping[str, str] | None = None
+        self,
+        steps: Steps,
+        title: str,
+        options: Sequence[str],
+        events: Path,
+        variables: Mapping[str, str] | None = None,
     ) -> None:
         """Run `pulumi up`, wait until the nodes are Ready, and show them.
 
@@ -271,12 +284,13 @@ class Stack:
             steps: Two more steps.
             title: Title of the first step.
             options: Further options of the engine.
+            events: File to which the engine writes its events.
             variables: Further environment variables of the engine.
         """
-        with steps.step(title):
+        with steps.step(title), progress.shown(events):
             self._commands.change(
-                *("pulumi", "up", *self._stack, "--yes", "--skip-preview", "--suppress-outputs", SKIP_VALIDATION),
-                *options,
+                *("pulumi", "up", *self._stack, "--yes", "--skip-preview", "--suppress-outputs", "--suppress-progress"),
+                *("--event-log", str(events), SKIP_VALIDATION, *options),
                 variables=variables,
             )
         outputs = self.write_access()
@@ -311,7 +325,7 @@ class Stack:
                 "PULUMI_BACKEND_URL and PULUMI_ACCESS_TOKEN, and run `pulumi logout`."
             )
 
-    def _bring_up_or_roll_back(self, steps: Steps, options: Sequence[str]) -> None:
+    def _bring_up_or_roll_back(self, steps: Steps, options: Sequence[str], events: Path) -> None:
         """Do `_bring_up`. If that fails, return to the configuration of the last successful update.
 
         Raises:
@@ -319,15 +333,11 @@ class Stack:
         """
         state = self._workspace.state
         latest, before = next(history.updates(state, self.name), None), history.last_successful(state, self.name)
-        with tempfile.TemporaryDirectory(prefix="hardway-events-") as folder:
-            events = Path(folder) / "events"
-            try:
-                # The engine accepts the option only with this variable.
-                log, variables = ["--event-log", str(events)], {"PULUMI_DEBUG_COMMANDS": "true"}
-                self._bring_up(steps, "pulumi up", [*options, *log], variables)
-                return
-            except HostError as error:
-                outcome, failure = rollback.read_events(events), error
+        try:
+            self._bring_up(steps, "pulumi up", options, events)
+            return
+        except HostError as error:
+            outcome, failure = rollback.read_events(events), error
         problem = f"{outcome.failed} failed: {failure}" if outcome.failed else str(failure)
         change = next(history.updates(state, self.name), None)
         if not outcome.has_changed:
@@ -357,8 +367,10 @@ class Stack:
             console.warn(f"These files differ from the commit of that update, and are used as they are now: {files}")
         file = self._workspace.previous_configuration(self.name)
         rollback.write_configuration(file, before)
+        options, variables = ["--config-file", str(file)], {ROLLBACK_VARIABLE: str(file)}
         try:
-            self._bring_up(Steps(2), "Rollback", ["--config-file", str(file)], {ROLLBACK_VARIABLE: str(file)})
+            with _event_log() as events:
+                self._bring_up(Steps(2), "Rollback", options, events, variables)
         except HostError as error:
             raise HostError(
                 f"The rollback to {before} is not complete: {error} {command_line('preview', self.name)} shows what "
@@ -504,6 +516,8 @@ class _Commands:
         self._workspace = workspace
         self._environment = environment.evaluate(workspace.env.read_text()) | {
             LIMIT_CHECKED_VARIABLE: "1",
+            # Without it, the engine does not accept --event-log.
+            "PULUMI_DEBUG_COMMANDS": "true",
             FAILURE_HANDLED_VARIABLE: "1",
         }
         if not enters:
@@ -521,6 +535,8 @@ class _Commands:
     def change(self, *command: str, on_stderr: bool = False, variables: Mapping[str, str] | None = None) -> None:
         """Run a command whose output is progress. With `--quiet` it appears only if the command fails.
 
+        On a terminal, it appears above the bars, if there are any.
+
         Args:
             command: The command.
             on_stderr: Print its output on standard error.
@@ -530,7 +546,7 @@ class _Commands:
             HostError: The command fails.
         """
         is_quiet = console.verbosity() is console.Verbosity.QUIET
-        self._call(command, subprocess.PIPE if is_quiet else 2 if on_stderr else None, variables or {}, progress=True)
+        self._call(command, subprocess.PIPE if is_quiet else 2 if on_stderr else None, variables, is_progress=True)
 
     def output(self, *command: str) -> str:
         """Run a command and return its standard output.
@@ -554,20 +570,25 @@ class _Commands:
         stdout: int | None,
         variables: Mapping[str, str] | None = None,
         *,
-        progress: bool = False,
+        is_progress: bool = False,
     ) -> str | None:
         console.detail(shlex.join(command))
+        above_bars = is_progress and console.shows_bars()
         child = subprocess.Popen(
             [self._workspace.bin / command[0], *command[1:]],
             cwd=self._workspace.checkout,
             env={**self._environment, **(variables or {})},
-            stdout=stdout,
+            stdout=subprocess.PIPE if above_bars else stdout,
+            stderr=subprocess.STDOUT if above_bars else None,
             text=True,
         )
         with _signals_left_to(child) as received:
+            if above_bars:
+                for line in child.stdout or ():
+                    console.warn(line.rstrip("\n"))
             output, _ = child.communicate()
         if child.returncode != 0:
-            if progress and output:
+            if is_progress and output:
                 console.warn(output.rstrip())
             error = InterruptedRunError if received else HostError
             raise error(f"`{' '.join(command[:2])}` failed (exit code {child.returncode}); the reason is above.")

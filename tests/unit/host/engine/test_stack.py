@@ -276,6 +276,17 @@ def test_certificates_are_renewed_only_if_wanted(
     assert up.endswith(f" --skip-config-validation{options}")
 
 
+def test_output_of_the_engine_appears_above_bars(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(console, "shows_bars", lambda: True)
+    with pytest.raises(HostError, match="`pulumi stack` failed"):
+        Stack(prepared(tmp_path, "#!/bin/sh\necho updating\necho error: reason >&2\nexit 4\n"), "dev").up()
+    printed = capfd.readouterr()
+    assert "updating\nerror: reason\n" in printed.err
+    assert printed.out == ""
+
+
 @pytest.mark.parametrize("exit_code", [0, 4])
 def test_quiet_shows_progress_only_on_failure(
     exit_code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
