@@ -15,6 +15,7 @@ from system.errors import HostError
 
 _BOOT_TIMEOUT = 300
 """Seconds that a VM may take until its SSH server accepts connections. Emulated VMs boot slowly."""
+_LISTINGS = ("net-list --all", "pool-list --all", "list --all --managed-save")
 _INACTIVE = "inactive"
 _START: Mapping[str, Sequence[str]] = {
     SHUT_OFF: ("start",),
@@ -119,9 +120,15 @@ def find(lab: LibvirtLab) -> Stopped | None:
     The engine reports a libvirt that does not answer, if it needs it.
     """
     try:
-        networks, pools, vms = (_states(lab.uri, listing) for listing in ("net-list", "pool-list", "list"))
+        # One process for all of them.
+        answer = _virsh(lab.uri, "; ".join(_LISTINGS))
     except _NoAnswerError:
         return None
+    tables = answer.strip("\n").split("\n\n")
+    if len(tables) != len(_LISTINGS):
+        return None  # A listing failed.
+    networks, pools = (parse_states(table, has_id=False) for table in tables[:2])
+    vms = parse_states(tables[2], has_id=True)
     stopped = Stopped(
         lab=lab,
         network=networks.get(lab.network) == _INACTIVE,
@@ -161,17 +168,6 @@ def command_lines(uri: str, vms: Sequence[str]) -> dict[str, str]:
 
 class _NoAnswerError(Exception):
     """virsh is missing, or libvirt does not answer."""
-
-
-def _states(uri: str, listing: str) -> dict[str, str]:
-    """Return the state of every object by name.
-
-    Args:
-        uri: URI of the daemon.
-        listing: `net-list`, `pool-list` or `list`.
-    """
-    options = ("--all", "--managed-save") if listing == "list" else ("--all",)
-    return parse_states(_virsh(uri, listing, *options), has_id=listing == "list")
 
 
 def _virsh(uri: str, *command: str) -> str:

@@ -49,8 +49,10 @@ class Place:
 
     def stop(self, what: str, table: str) -> None:
         """Make a listing of virsh show a table."""
-        others = '*list) ;; *) echo "$3" >>"$0.calls" ;;'
-        put(self._programs, "virsh", f'case $3 in {what}) printf "{table}" ;; {others} esac')
+        answer = r"\n".join(table if listing == what else r"-----\n" for listing in ("net-list", "pool-list", "list"))
+        vms = table if what == "list" else ""
+        others = f"""list) printf '%b' '{vms}' ;; *) echo "$3" >>"$0.calls" ;;"""
+        put(self._programs, "virsh", f"case $3 in net-list*) printf '%b' '{answer}' ;; {others} esac")
 
     def silence(self) -> None:
         """Make the API server fail."""

@@ -31,7 +31,9 @@ def libvirt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     put(
         tmp_path,
         "virsh",
-        f'shift 2\nif [ -e "{tmp_path}/$1" ]; then exec cat "{tmp_path}/$1"; fi\n'
+        f'shift 2\nif [ "$1" = "net-list --all; pool-list --all; list --all --managed-save" ]; then\n'
+        f'for listing in net-list pool-list list; do cat "{tmp_path}/$listing"; echo; done\nexit\nfi\n'
+        f'if [ "$1" = list ]; then exec cat "{tmp_path}/list"; fi\n'
         f'echo "$*" >>"{tmp_path}/calls"\ntest ! -e "{tmp_path}/refuses" || {{ echo "error: no memory" >&2; exit 1; }}',
     )
     set_states(tmp_path)
@@ -53,6 +55,12 @@ def calls(folder: Path) -> list[str]:
 def test_running_lab_has_nothing_stopped(libvirt: Path) -> None:
     assert observed.find(LAB) is None
     assert calls(libvirt) == []
+
+
+def test_incomplete_answer_says_nothing(libvirt: Path) -> None:
+    set_states(libvirt, vm="shut off")
+    (libvirt / "pool-list").write_text("")
+    assert observed.find(LAB) is None
 
 
 def test_missing_or_silent_libvirt_is_left_to_the_engine(libvirt: Path) -> None:
