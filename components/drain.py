@@ -18,7 +18,7 @@ class DrainArgs:
 
     Attributes:
         node: Name of the node.
-        connection: Connection to the node that does the administrator's work: see `NodeRegistrationArgs`.
+        connection: Connection to the first control plane, or to the node itself if the lab joins a cluster.
         kubeconfig: Administrator's kubeconfig if the lab joins a cluster; secret. None if the control plane has one.
         limits: The limits.
         is_new_minor_version: The node's kubelet gets another minor version.
@@ -74,6 +74,18 @@ class Drain:
             await self._run("uncordon")
 
     async def _run(self, verb: str, *arguments: str) -> None:
-        from_stdin = ["--kubeconfig-from-stdin"] if self._args.kubeconfig is not None else []
-        command = [f"{PROGRAMS}/node-registration", *from_stdin, verb, self._args.node, *arguments]
-        await self._args.connection.execute(shlex.join(command), stdin=self._args.kubeconfig or "")
+        command = registration_command(self._args.kubeconfig, verb, self._args.node, *arguments)
+        await self._args.connection.execute(command, stdin=self._args.kubeconfig or "")
+
+
+def registration_command(kubeconfig: pulumi.Output[str] | None, verb: str, node: str, *arguments: str) -> str:
+    """Return a command of assets/node/node-registration.
+
+    Args:
+        kubeconfig: Administrator's kubeconfig, which the command gets by standard input. None if the node has one.
+        verb: The verb.
+        node: Name of the node that it is about.
+        arguments: Arguments of the verb.
+    """
+    from_stdin = ["--kubeconfig-from-stdin"] if kubeconfig is not None else []
+    return shlex.join([f"{PROGRAMS}/node-registration", *from_stdin, verb, node, *arguments])

@@ -202,16 +202,18 @@ class LabNodes:
         spec, services, drift = self._args.spec, self.services[node.name], self._args.drift
         executor = spec.administrator(node)
         depends_on: list[pulumi.Resource] = [service.command for service in services.services.values()]
-        if not spec.join:
-            depends_on.append(self.services[executor.name].command("addons"))
+        if executor in spec.control_planes:
+            # It has the limits when a node is drained.
+            depends_on.append(self.services[executor.name].command("node-setup"))
         args = NodeRegistrationArgs(
             node=self._args.rendered.nodes[node.name],
             connection=self._args.machines[executor.name].connection,
-            kubeconfig=self._args.kubeconfig if spec.join else None,
+            kubeconfig=None if executor in spec.control_planes[:1] else self._args.kubeconfig,
+            outlives_machine=executor == node and spec.join is not None,
             machine=self._args.machines[node.name],
             # Records of the version before have the former name.
             repair=drift.get((node.name, REGISTRATION), drift.get((node.name, "membership"), "")),
-            depends_on=depends_on,
+            depends_on=[*depends_on, *self._addons()],
         )
         return node_registration(f"{node.name}-{REGISTRATION}", args, pulumi.ResourceOptions(parent=services))
 
@@ -219,12 +221,13 @@ class LabNodes:
         """Return the drain for a change of the node's kubelet; None if the lab does not administer the cluster."""
         if self._args.kubeconfig is None:
             return None
-        running = self._args.kubelet_versions.get(node.name)
+        spec, running = self._args.spec, self._args.kubelet_versions.get(node.name)
+        executor = node if spec.join else spec.control_planes[0]
         args = DrainArgs(
             node=node.name,
-            connection=self._args.machines[self._args.spec.administrator(node).name].connection,
-            kubeconfig=self._args.kubeconfig if self._args.spec.join else None,
-            limits=self._args.spec.drain,
+            connection=self._args.machines[executor.name].connection,
+            kubeconfig=self._args.kubeconfig if spec.join else None,
+            limits=spec.drain,
             is_new_minor_version=running is not None and minor(running) != minor(node.kubernetes_version),
         )
         return Drain(args)

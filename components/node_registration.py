@@ -1,14 +1,13 @@
 """The registration of a node in the cluster: role, labels and taints when it joins, and its removal."""
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pulumi
 
 from components.connection import Connection, Script
+from components.drain import registration_command
 from components.machine import Machine
-from lab.node.paths import PROGRAMS
 from lab.node.render import RenderedNode
 
 
@@ -18,9 +17,10 @@ class NodeRegistrationArgs:
 
     Attributes:
         node: The node.
-        connection: Connection to the node that does the administrator's work: the first control plane, or the node
-            itself if the lab joins a cluster.
-        kubeconfig: Administrator's kubeconfig if the lab joins a cluster; secret. None if the control plane has one.
+        connection: Connection to the node that registers it: see `lab.spec.Spec.administrator`.
+        kubeconfig: Administrator's kubeconfig; secret. None if the connection is to the first control plane, which has
+            one.
+        outlives_machine: The connection is to the node itself.
         machine: Machine of the node. When its VM is recreated, the node leaves first and joins again.
         repair: A new value registers the node again, because its labels or taints differ.
         depends_on: Resources that must exist before the node is registered.
@@ -29,6 +29,7 @@ class NodeRegistrationArgs:
     node: RenderedNode
     connection: Connection
     kubeconfig: pulumi.Output[str] | None
+    outlives_machine: bool
     machine: Machine
     repair: str
     depends_on: Sequence[pulumi.Resource]
@@ -43,16 +44,16 @@ def node_registration(name: str, args: NodeRegistrationArgs, opts: pulumi.Resour
     labels = ",".join(f"{label}={value}" for label, value in sorted(node.labels.items()))
     taints = ",".join(map(str, node.taints))
     token_id = [args.node.token_id] if args.node.token_id else []
-    from_stdin = ["--kubeconfig-from-stdin"] if args.kubeconfig is not None else []
-    program = [f"{PROGRAMS}/node-registration", *from_stdin]
     return args.connection.run(
         name,
         Script(
-            create=shlex.join([*program, "join", node.name, node.role, labels, taints, str(node.pod_cidr), *token_id]),
-            delete=shlex.join([*program, "leave", node.name]),
+            create=registration_command(
+                args.kubeconfig, "join", node.name, node.role, labels, taints, str(node.pod_cidr), *token_id
+            ),
+            delete=registration_command(args.kubeconfig, "leave", node.name),
             stdin=args.kubeconfig,
             repair=args.repair,
-            outlives_machine=args.kubeconfig is not None,
+            outlives_machine=args.outlives_machine,
         ),
         pulumi.ResourceOptions.merge(
             opts,

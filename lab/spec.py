@@ -658,8 +658,14 @@ class Spec:
         return tuple(node for node in self.nodes if node.pod_cidr)
 
     def administrator(self, node: Node) -> Node:
-        """Return the node that does the administrator's work for a node: the node itself if the lab joins a cluster."""
-        return node if self.join else self.control_planes[0]
+        """Return the node that registers a node and removes it from the cluster.
+
+        That is the first control plane, or the second one for the node of the first, which must leave the cluster
+        before its VM is deleted. It is the node itself if the lab joins a cluster, or has no other control plane.
+        """
+        if self.join:
+            return node
+        return next((other for other in self.control_planes if other != node), node)
 
     @cached_property
     def addon_candidates(self) -> tuple[Node, ...]:

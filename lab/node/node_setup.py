@@ -80,6 +80,7 @@ def node_setup(spec: Spec, node: Node) -> Service:
             **_drain_files(spec, node),
         },
         binaries={**_pod_network_binaries(spec, node, layout), **_administrator_binaries(spec, node)},
+        tools=_administrator_tools(spec, node),
         check=" && ".join(
             [
                 f'nft --check --file "$STAGED{paths.POD_NETWORK_RULES}"',
@@ -254,6 +255,13 @@ def _pod_network_binaries(spec: Spec, node: Node, layout: NodePaths) -> dict[str
 def _administrator_binaries(spec: Spec, node: Node) -> dict[str, Binary]:
     """Return kubectl for a worker that joins an existing cluster, because the lab has no control plane to run it on."""
     if not (spec.join and spec.administered):
+        return {}
+    return {paths.KUBECTL: Binary(name="kubectl", version=node.kubernetes_version)}
+
+
+def _administrator_tools(spec: Spec, node: Node) -> dict[str, Binary]:
+    """Return kubectl for the second control plane, if it registers the node of the first, which has the addons' own."""
+    if node not in spec.control_planes[1:] or node not in map(spec.administrator, spec.kubelets):
         return {}
     return {paths.KUBECTL: Binary(name="kubectl", version=node.kubernetes_version)}
 

@@ -17,6 +17,7 @@ from components.rollout import Rollout
 from components.vm_rollout import VmRollout
 from host.engine.stack import LIMIT_CHECKED_VARIABLE
 from host.machine import tsc
+from lab.node.paths import DRAIN_LIMITS, KUBECTL
 from lab.node.render import services_of
 from lab.spec import Spec
 from system.files import CHECKOUT
@@ -31,7 +32,7 @@ from tests.support.program_stack import (
     setting,
 )
 from tests.support.recording import IMAGE, Program, Resource, record
-from tests.support.stacks import configuration
+from tests.support.stacks import NAMES, configuration, stack_spec
 from toolchain.vm_image import VmImage
 
 DOMAIN = "libvirt:index/domain:Domain"
@@ -229,6 +230,23 @@ def test_control_plane_registers_node_after_its_services(program: Program) -> No
     assert {"node-0-kubelet", "server-kube-apiserver"} <= program.needed_by(registration)
     assert registration.address == "10.240.0.10"
     assert "leave node-0" in registration.inputs["delete"]
+
+
+@pytest.mark.parametrize("stack", NAMES)
+def test_no_control_plane_removes_itself_if_there_is_another(stack: str) -> None:
+    spec = stack_spec(stack)
+    run = record(spec)
+    for node in spec.kubelets if len(spec.control_planes) > 1 else ():
+        registration = run.command(f"{node.name}-registration")
+        [executor] = [each for each in spec.control_planes if str(each.address) == registration.address]
+        first, second = spec.control_planes[:2]
+        assert executor == (second if node == first else first)
+        assert ("--kubeconfig-from-stdin" in registration.inputs["delete"]) is (node == first)
+        assert registration.deleted_with.endswith(f"::{executor.name}-domain")
+        assert {f"{executor.name}-node-setup", f"{node.name}-kubelet"} <= run.needed_by(registration)
+        [setup] = [each for each in services_of(spec, executor) if each.name == "node-setup"]
+        assert DRAIN_LIMITS in setup.files
+        assert any(KUBECTL in {**service.binaries, **service.tools} for service in services_of(spec, executor))
 
 
 def test_registration_keeps_resource_of_previous_version(program: Program) -> None:

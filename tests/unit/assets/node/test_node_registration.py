@@ -33,7 +33,7 @@ def register(
     log.touch()
     change = f'echo "$*" >>{log}; if [ "$1" = drain ]; then {drain}; fi'
     put(programs, "kubectl", f'if [ "$1" = get ]; then {answer}; else {change}; fi')
-    node = install(programs / "node", DRAIN_LIMITS=str(programs / "limits"))
+    node = install(programs / "node", DRAIN_LIMITS=str(programs / "limits"), ETCD_MEMBERS=str(programs / "members"))
     result = subprocess.run([node / program, *arguments], capture_output=True, text=True, check=False, timeout=60)
     return result.returncode, log.read_text().splitlines(), result.stderr
 
@@ -185,6 +185,25 @@ def test_pod_cidr_is_set_where_it_is_missing(programs: Path) -> None:
     assert changes[1:] == [
         f'patch node node-0 --patch {{"spec": {{"podCIDR": "{POD_CIDR}", "podCIDRs": ["{POD_CIDR}"]}}}}'
     ]
+
+
+@pytest.mark.parametrize("is_control_plane", [True, False])
+def test_only_another_cluster_may_assign_pod_cidrs(programs: Path, is_control_plane: bool) -> None:
+    if is_control_plane:
+        (programs / "members").touch()
+    arguments = ("--kubeconfig-from-stdin", "join", "node-0", "worker", "", "", "10.200.7.0/24")
+    code, _, error = register(programs, *arguments, answer=REGISTERED)
+    assert (code, "is registered with pod CIDR" in error) == (int(is_control_plane), is_control_plane)
+
+
+def test_missing_kubectl_is_no_silent_api_server(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("bash", "mktemp", "rm", "uname"):
+        (programs / name).symlink_to(f"/usr/bin/{name}")
+    monkeypatch.setenv("PATH", str(programs))
+    program = install(programs / "node") / "node-registration"
+    result = subprocess.run([program, "leave", "node-0"], capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert result.stderr.startswith("kubectl is missing on ")
 
 
 def test_another_pod_cidr_is_an_error(programs: Path) -> None:
