@@ -7,6 +7,8 @@ from lab.node.service import Artifact, Binary, Image, Snapshot
 from lab.spec import Spec
 from system.errors import ToolchainError
 from toolchain import binaries, etcd_snapshot, image_archive, images, vm_image
+from toolchain.binaries import BinaryFile
+from toolchain.etcd_snapshot import SnapshotFile
 from toolchain.images import ImageArchive
 from toolchain.vm_image import VmImage
 
@@ -21,23 +23,18 @@ def find(artifacts: Iterable[Artifact]) -> dict[Artifact, tuple[Path, str]]:
     programs = binaries.ensure((artifact.name, artifact.version) for artifact in needed if isinstance(artifact, Binary))
     container_images = [artifact for artifact in needed if isinstance(artifact, Image)]
     versions = {image.name: image.version for image in container_images if not image.archive}
-    own = images.ensure(versions, versions=versions)
+    made = images.ensure(versions, versions=versions)
     archives = {image: image_archive.ensure(image.name, image.archive) for image in container_images if image.archive}
-    _check_names(archives, own.values())
-    snapshots = {
-        artifact: etcd_snapshot.ensure(artifact.version) for artifact in needed if isinstance(artifact, Snapshot)
-    }
-    found: dict[Artifact, tuple[Path, str]] = {}
-    for artifact in needed:
+    _check_names(archives, made.values())
+
+    def file_of(artifact: Artifact) -> BinaryFile | ImageArchive | SnapshotFile:
         if isinstance(artifact, Binary):
-            program = programs[artifact.name, artifact.version]
-            found[artifact] = program.path, program.sha256
-        elif isinstance(artifact, Snapshot):
-            found[artifact] = snapshots[artifact].path, snapshots[artifact].sha256
-        else:
-            archive = archives.get(artifact) or own[artifact.name]
-            found[artifact] = archive.path, archive.sha256
-    return found
+            return programs[artifact.name, artifact.version]
+        if isinstance(artifact, Snapshot):
+            return etcd_snapshot.ensure(artifact.version)
+        return archives.get(artifact) or made[artifact.name]
+
+    return {artifact: ((file := file_of(artifact)).path, file.sha256) for artifact in needed}
 
 
 def _check_names(archives: Mapping[Image, ImageArchive], own: Iterable[ImageArchive]) -> None:
