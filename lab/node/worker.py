@@ -211,11 +211,11 @@ def kubelet(spec: Spec, node: Node) -> Service:
         check=_if_changed(f'"$STAGED{program}" --version', program),
         health=f"{paths.PROGRAMS}/kubelet-healthy {node.name} {spec.api_endpoint} {authority} {certificate} {key}"
         + ("" if spec.pod_network is PodNetwork.BRIDGE else " any-network"),
-        state_files=_state_files(configuration),
+        state_files=state_files(configuration),
     )
 
 
-def _state_files(configuration: Mapping[str, Any]) -> dict[str, str]:
+def state_files(configuration: Mapping[str, Any]) -> dict[str, str]:
     """Return the settings under which a kubelet assigns CPUs and memory to containers, by the file of assignments.
 
     A kubelet does not start with a file of another policy or of other reserved resources, and its documentation asks to

@@ -36,7 +36,8 @@ that key changes the line. See `ops.explain.provenance`.
               "number": 31, "text": "maxPods: 50", "field": "maxPods",     field is "" for a line without one
               "origins": [ORIGIN, ...],
               "protected": "",                           reason why the field cannot be overridden
-              "overrideKeys": ["hardway:workers[1].kubelet.maxPods", "hardway:kubelet.maxPods"]
+              "overrideKeys": ["hardway:workers[1].kubelet.maxPods", "hardway:kubelet.maxPods"],
+              "effect": "restarts kubelet"               effect of a change of the line
             }
           ]
         }
@@ -48,6 +49,6 @@ An ORIGIN is `{"kind": ..., "name": ..., "reason": ...}`. Its kind is `configura
 the reason).
 
 `--json` of a field prints `{"stack", "node", "service", "field", "matches"}`. Each match is a line as above, with the
-`path`, `effect` and `readers` of its file. A field that no file sets has no matches, and `protected`, `overrideKeys`
+`path` and `readers` of its file. A field that no file sets has no matches, and `protected`, `overrideKeys`
 and `similar` are beside `matches`.
 """

@@ -139,6 +139,8 @@ def _part_notes(part: ExplainedPart) -> list[str]:
     if part.readers:
         notes.append(f"Read by {'; '.join(part.readers)}.")
     notes.append(f"A change {part.effect}.")
+    if drained := [line.field.name for line in part.lines if line.field and line.effect != part.effect]:
+        notes.append(f"Before that, the node is drained for a change of {', '.join(drained)}.")
     if part.path_origins:
         notes.append(f"Its path or existence depends on: {', '.join(map(str, part.path_origins))}.")
     if part.override_keys:
@@ -177,8 +179,7 @@ def _explain_field(
     document: dict[str, Any] = {**heading, "field": name}
     if found:
         document["matches"] = [
-            {"path": part.entry.path, "effect": part.effect, "readers": list(part.readers), **line.document()}
-            for part, line in found
+            {"path": part.entry.path, "readers": list(part.readers), **line.document()} for part, line in found
         ]
         _print(document, as_json, "\n\n".join(_field_text(part, line) for part, line in found))
         return OK
@@ -216,7 +217,7 @@ def _field_text(part: ExplainedPart, line: Line) -> str:
     lines += [f"  Reason:     {origin.reason}" for origin in line.origins if origin.reason]
     if part.readers:
         lines.append(f"  Read by:    {'; '.join(part.readers)}")
-    lines.append(f"  A change:   {part.effect}")
+    lines.append(f"  A change:   {line.effect}")
     if line.protected:
         lines.append(f"  Protected:  {line.protected}")
     elif line.override_keys:

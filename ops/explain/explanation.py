@@ -1,19 +1,24 @@
 """The explanation of a node, a service or a field, as data for the text and the JSON document."""
 
+import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
+
+import yaml
 
 from lab.config.overrides import PROTECTED_FIELDS, PROTECTED_FLAGS
 from lab.config.secrets import KeyPath
 from lab.node import paths
 from lab.node.render import services_of
 from lab.node.service import Service
+from lab.node.worker import state_files
 from lab.spec import Node
 from ops.explain.fields import Field, fields
 from ops.explain.provenance import LAB_WIDE_FLAGS, Origin, Provenance, find_origins, node_path, override_names, texts_of
 from ops.explain.source import VERSIONS, find_source
+from ops.explain.variation import PROBE, varied
 from ops.render.tree import ServicePart, entries
 from ops.stack_file import StackConfiguration
 
@@ -43,6 +48,7 @@ class Line:
         origins: Places that it comes from. Empty for a blank line.
         protected: Reason why its field cannot be overridden. Empty if it can, or if nothing overrides the file.
         override_keys: Configuration keys that override its field.
+        effect: Effect of a change of the line, such as `restarts kubelet after the node is drained`.
     """
 
     number: int
@@ -51,6 +57,7 @@ class Line:
     origins: tuple[Origin, ...]
     protected: str
     override_keys: tuple[str, ...]
+    effect: str
 
     def document(self) -> dict[str, Any]:
         """Return the line for the JSON document."""
@@ -61,6 +68,7 @@ class Line:
             "origins": [asdict(origin) for origin in self.origins],
             "protected": self.protected,
             "overrideKeys": list(self.override_keys),
+            "effect": self.effect,
         }
 
 
@@ -168,11 +176,12 @@ def _part(
     path_origins = provenance.paths.get(entry.path, [])
     if entry.kind == "credential":
         path_origins = [PKI, *path_origins]
-    readable = entry.kind == "file"
+    part_effect, readable = _effect(entry, service), entry.kind == "file"
     lines: list[Line] = []
     if entry.kind in ("file", "binary", "tool"):
         text = provenance.texts[entry.path]
         by_line = {field.line: field for field in reversed(fields(entry.path, text))} if readable else {}
+        kubelet = yaml.safe_load(text) if readable and key == "kubelet" else {}
         names = frozenset(field.path[-1] for field in by_line.values() if field.path)
         for index, content in enumerate(text.splitlines()):
             field = by_line.get(index)
@@ -183,10 +192,11 @@ def _part(
             is_setting = key and field and _is_setting(key, content)
             reason = protected_reason(key, field.path) if is_setting and field else ""
             overrides = override_names(node, key, field.path) if is_setting and field and not reason else ()
-            lines.append(Line(index + 1, content, field, tuple(origins), reason, tuple(overrides)))
+            effect = _line_effect(part_effect, kubelet, field)
+            lines.append(Line(index + 1, content, field, tuple(origins), reason, tuple(overrides), effect))
     return ExplainedPart(
         entry=entry,
-        effect=_effect(entry, service),
+        effect=part_effect,
         readers=tuple(_readers(entry, service, services)) if entry.kind in ("file", "credential") else (),
         path_origins=tuple(path_origins),
         override_keys=tuple(override_names(node, key)) if key else (),
@@ -206,7 +216,22 @@ def _effect(entry: ServicePart, service: Service) -> str:
         return "restarts nothing"
     if not service.unit:
         return "restarts nothing: its readers notice the change"
+    if entry.kind == "binary" and posixpath.basename(entry.path) == "kubelet":
+        return "restarts kubelet, after the node is drained if the minor version changes"
     return f"{'reloads' if service.activation == 'reload' else 'restarts'} {service.name}"
+
+
+def _line_effect(part_effect: str, kubelet: Mapping[str, Any], field: Field | None) -> str:
+    """Return the effect of a change of a line, which can be more than that of other lines: see `components.drain`.
+
+    Args:
+        part_effect: Effect of a change of the file.
+        kubelet: The kubelet's fields if this is their file.
+        field: The field on the line, None if there is none.
+    """
+    if kubelet and field and state_files(varied(kubelet, field.path, {"cpu": PROBE})) != state_files(kubelet):
+        return f"{part_effect} after the node is drained"
+    return part_effect
 
 
 def _readers(entry: ServicePart, owner: Service, services: Iterable[Service]) -> Iterator[str]:

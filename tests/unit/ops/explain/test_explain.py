@@ -12,7 +12,7 @@ from lab.config.overrides import PROTECTED_FIELDS
 from lab.config.parse import ConfigurationError, parse
 from lab.node.render import services_of
 from ops.explain.__main__ import main
-from ops.explain.explanation import explain, matching_lines
+from ops.explain.explanation import Line, explain, matching_lines
 from ops.explain.fields import Field, fields
 from ops.explain.provenance import Origin, changed_lines
 from ops.explain.variation import VariedKey, alternatives, default_keys, key_name, set_keys, varied
@@ -29,11 +29,16 @@ def stack(name: str = "dev", **values: Any) -> StackConfiguration:
     return StackConfiguration(changed, parse(changed))
 
 
-def origins(stack: StackConfiguration, node: str, service: str, field: str) -> list[Origin]:
-    """Return the origins of the first line of a field."""
+def first_line(stack: StackConfiguration, node: str, service: str, field: str) -> Line:
+    """Return the first line of a field."""
     [found] = [each for each in stack.spec.nodes if each.name == node]
     [rendered] = [each for each in services_of(stack.spec, found) if each.name == service]
-    return list(matching_lines(explain(stack, found, rendered), field)[0][1].origins)
+    return matching_lines(explain(stack, found, rendered), field)[0][1]
+
+
+def origins(stack: StackConfiguration, node: str, service: str, field: str) -> list[Origin]:
+    """Return the origins of the first line of a field."""
+    return list(first_line(stack, node, service, field).origins)
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
@@ -66,6 +71,27 @@ def test_default_comes_from_pulumi_yaml(capsys: pytest.CaptureFixture[str]) -> N
     assert match["effect"] == "restarts kubelet"
     assert match["readers"] == ["kubelet (config in /etc/systemd/system/kubelet.service)"]
     assert match["overrideKeys"] == ["hardway:workers[1].kubelet.clusterDomain", "hardway:kubelet.clusterDomain"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "field", "drained"),
+    [
+        ("none", "cpuManagerPolicy", True),
+        ("static", "cpuManagerPolicy", True),
+        ("static", "systemReserved.cpu", True),
+        ("none", "systemReserved.cpu", False),
+        ("static", "maxPods", False),
+    ],
+)
+def test_change_of_assigned_cpus_drains_the_node(policy: str, field: str, drained: bool) -> None:
+    kubelet = {"cpuManagerPolicy": policy, "systemReserved": {"cpu": "200m"}, "maxPods": 50}
+    line = first_line(stack(kubelet=kubelet), "node-1", "kubelet", field)
+    assert line.effect == "restarts kubelet" + " after the node is drained" * drained
+
+
+def test_another_minor_version_drains_the_node(capsys: pytest.CaptureFixture[str]) -> None:
+    [binary] = [part for part in run(capsys, "node-1", "kubelet")["parts"] if part["kind"] == "binary"]
+    assert binary["lines"][0]["effect"].endswith("after the node is drained if the minor version changes")
 
 
 def test_fixed_value_comes_from_a_source_line() -> None:
