@@ -1,13 +1,14 @@
 """Draining a node before a change that its pods do not survive."""
 
+import asyncio
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pulumi
 
-from components.connection import Connection, state_changes
+from components.connection import Connection, ScriptError, state_changes
 from lab.node.paths import PROGRAMS
 from lab.spec import DrainLimits
 
@@ -22,6 +23,8 @@ class DrainArgs:
         kubeconfig: Administrator's kubeconfig if the lab joins a cluster; secret. None if the control plane has one.
         limits: The limits.
         is_new_minor_version: The node's kubelet gets another minor version.
+        api_servers: Returns the commands of all API servers of the lab, which must not be older than the kubelet. It is
+            called once all resources are registered.
     """
 
     node: str
@@ -29,6 +32,7 @@ class DrainArgs:
     kubeconfig: pulumi.Output[str] | None
     limits: DrainLimits
     is_new_minor_version: bool
+    api_servers: Callable[[], Sequence[pulumi.Resource]]
 
 
 class Drain:
@@ -52,9 +56,10 @@ class Drain:
             new: The new ones.
 
         Raises:
-            ScriptError: A pod did not end in time. Pods may run on the node again.
+            ScriptError: A pod did not end in time, or an API server failed. Pods may run on the node.
         """
         if self._args.is_new_minor_version:
+            await self._wait_for_api_servers()
             reason = "gets another minor version"
         elif state_changes(old, new):
             reason = "assigns CPUs or memory under other settings"
@@ -72,6 +77,17 @@ class Drain:
         """
         if self._begun:
             await self._run("uncordon")
+
+    async def _wait_for_api_servers(self) -> None:
+        """Wait until no API server is older than the kubelet, which may reach any of them through the load balancers.
+
+        A dependency would also make a control plane that is created again wait for the others.
+        """
+        try:
+            await asyncio.gather(*(command.urn.future() for command in self._args.api_servers()))
+        except Exception:
+            # The engine reports it.
+            raise ScriptError("an API server does not have the new version") from None
 
     async def _run(self, verb: str, *arguments: str) -> None:
         command = registration_command(self._args.kubeconfig, verb, self._args.node, *arguments)

@@ -131,10 +131,17 @@ class LabNodes:
     def _create_workers(self) -> None:
         spec = self._args.spec
         rollout = Rollout("workers", spec.simultaneous_restarts, self._canary, keeps_order=self._args.rolls_back)
-        api_servers = [node.command(spec.api_server_service) for node in self.services.values()]
-        waits_for = {"kubelet": [*api_servers, *self._bootstrap_tokens()], KUBE_NETWORK_POLICIES: self._addons()}
+        waits_for = {
+            "kubelet": [*self._api_servers(), *self._bootstrap_tokens()],
+            KUBE_NETWORK_POLICIES: self._addons(),
+        }
         for node in reversed(spec.workers) if self._args.rolls_back else spec.workers:
             self._create_node(node, rollout, waits_for)
+
+    def _api_servers(self) -> list[pulumi.Resource]:
+        """Return the commands of the services through which the control planes that exist so far serve the API."""
+        names = (node.name for node in self._args.spec.control_planes if node.name in self.services)
+        return [self.services[name].command(self._args.spec.api_server_service) for name in names]
 
     def _create_node(
         self,
@@ -229,5 +236,6 @@ class LabNodes:
             kubeconfig=self._args.kubeconfig if spec.join else None,
             limits=spec.drain,
             is_new_minor_version=running is not None and minor(running) != minor(node.kubernetes_version),
+            api_servers=self._api_servers,
         )
         return Drain(args)
