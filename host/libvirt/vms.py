@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from xml.etree import ElementTree
 
 from system.commands import attempt, quote, run
 from system.errors import HostError
@@ -69,9 +70,15 @@ class Vms:
         Raises:
             HostError: libvirt does not describe them.
         """
-        listed = self._run("listing the disks of the VMs", "domblklist", name, "--details")
-        rows = (line.split(maxsplit=3) for line in listed.splitlines())
-        return [row[3].strip() for row in rows if row[:1] == ["file"]]
+        described = ElementTree.fromstring(self._run("reading the disks of the VMs", "dumpxml", name))
+        sources = [source.attrib for source in described.iterfind("./devices/disk/source")]
+        return [self._file(source) for source in sources if source.keys() & {"file", "volume"}]
+
+    def _file(self, source: Mapping[str, str]) -> str:
+        if "file" in source:
+            return source["file"]
+        command = ("vol-path", "--pool", source["pool"], source["volume"])
+        return self._run("finding the disks of the VMs", *command).strip()
 
     def save(self) -> None:
         """Pause all VMs that run within a moment, save their memory, and shut them off.

@@ -33,11 +33,12 @@ def succeed(lab: RunningLab, *command: str) -> str:
 
 
 def pods(lab: RunningLab) -> dict[str, int]:
-    """Return the restarts of all containers of each pod, by the UID of the pod."""
+    """Return the restarts of all containers of each pod that is not about to end, by the UID of the pod."""
     items = json.loads(lab.kubectl("get", "pods", "--all-namespaces", "--output=json"))["items"]
     return {
         item["metadata"]["uid"]: sum(status["restartCount"] for status in item["status"].get("containerStatuses", ()))
         for item in items
+        if "deletionTimestamp" not in item["metadata"]
     }
 
 

@@ -39,9 +39,13 @@ for line in script:
     if command == "dominfo":
         print("Max memory:     1048576 KiB\\nManaged save:   no")
         continue
-    if command == "domblklist":
-        print(" Type   Device   Target   Source\\n------")
-        print(f" file   disk     vda      {folder}/{names[0]}.qcow2")
+    if command == "dumpxml":
+        sources = f"file='{folder}/{names[0]}.qcow2'", f"pool='lab' volume='{names[0]}.iso'", "dev='/dev/sr0'"
+        disks = "".join(f"<disk><source {source}/></disk>" for source in sources)
+        print(f"<domain><devices>{disks}</devices></domain>")
+        continue
+    if command == "vol-path":
+        print(f"{folder}/{rest[-1]}\\n")
         continue
     with (folder / "calls").open("a") as log:
         log.write(line + "\\n")

@@ -77,11 +77,12 @@ class Lab:
     def write_disks(self, text: str) -> None:
         """Write something on the disks of all VMs."""
         for name in self.virsh.states():
-            (self.virsh.folder / f"{name}.qcow2").write_text(text)
+            for disk in ("qcow2", "iso"):
+                (self.virsh.folder / f"{name}.{disk}").write_text(text)
 
     def disks(self) -> set[str]:
         """Return the contents of all disks."""
-        return {path.read_text() for path in self.virsh.folder.glob("*.qcow2")}
+        return {path.read_text() for disk in ("qcow2", "iso") for path in self.virsh.folder.glob(f"*.{disk}")}
 
 
 @pytest.fixture

@@ -73,4 +73,4 @@ def test_saved_memory_is_discarded(vms: Vms, virsh: FakeVirsh) -> None:
 def test_vms_are_described(vms: Vms, virsh: FakeVirsh) -> None:
     assert vms.states() == {"a": "running", "b": "running"}
     assert vms.uuids() == {"a": "uuid-a", "b": "uuid-b"}
-    assert vms.disks("a") == [f"{virsh.folder}/a.qcow2"]
+    assert vms.disks("a") == [f"{virsh.folder}/a.qcow2", f"{virsh.folder}/a.iso"]
