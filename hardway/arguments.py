@@ -40,8 +40,7 @@ Look inside:
   explain NODE [SERVICE [FIELD]]
                       show which files, keys and defaults make up a service
   render [NODE] DIR   write the files of the nodes into a folder; needs no running lab
-  access              write the kubeconfig and the SSH configuration again
-  access --user NAME  write a kubeconfig for a user, valid for 8 hours; --group GROUP, --hours N
+  access              write kubeconfig and SSH configuration again; --user NAME: a user's kubeconfig
 
 This machine:
   prepare             install packages and programs, write .lab/env

@@ -19,7 +19,7 @@ from google.protobuf import struct_pb2
 from pulumi.runtime import mocks, settings
 from pulumi.runtime.proto import resource_pb2
 
-from components import debug_log, stack_traces, unused_urns
+from components import debug_log, stack_traces
 from components.lab import Lab, LabArgs
 from dev.bench.report import Figure, ratio, table
 from lab.config.parse import parse
@@ -137,7 +137,6 @@ def measure(mode: str, workers: int) -> Measurement:
     gc.disable()
     debug_log.silence()
     stack_traces.omit()
-    unused_urns.omit()
     monitor = EchoMonitor()
     mocks.set_mocks(monitor.mocks, project="hardway", stack="bench", preview=False, monitor=monitor)
     settings.SETTINGS.callbacks = NoHooks()

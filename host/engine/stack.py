@@ -290,7 +290,7 @@ class Stack:
         with steps.step(title), progress.shown(events):
             self._commands.change(
                 *("pulumi", "up", *self._stack, "--yes", "--skip-preview", "--suppress-outputs", "--suppress-progress"),
-                *("--event-log", str(events), SKIP_VALIDATION, *options),
+                *(SKIP_VALIDATION, *options, "--event-log", str(events)),
                 variables=variables,
             )
         outputs = self.write_access()

@@ -1,5 +1,6 @@
 """The number of resources that `hardway up` shows its progress with."""
 
+import asyncio
 from typing import Any
 
 import pulumi
@@ -33,6 +34,8 @@ def test_resources_that_take_time_are_counted(monkeypatch: pytest.MonkeyPatch) -
         tls.PrivateKey("key", algorithm="ED25519")
         resources.report()
 
+    # Other tests of this process may have closed theirs.
+    asyncio.set_event_loop(asyncio.new_event_loop())
     pulumi.runtime.set_mocks(_Mocks())
     pulumi.runtime.test(program)()  # type: ignore[no-untyped-call]
     assert [message for message in messages if message.startswith(RESOURCES)] == [f"{RESOURCES}2"]

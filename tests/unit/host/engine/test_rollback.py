@@ -113,7 +113,7 @@ def test_failed_change_is_rolled_back(workspace: Workspace) -> None:
     previous = workspace.previous_configuration("dev")
     assert change.startswith(": up ")
     assert rollback.startswith(f"{previous}: up ")
-    assert rollback.endswith(f" --config-file {previous}")
+    assert f" --config-file {previous} " in rollback
     assert json.loads(previous.read_text()) == {"config": OLD}
     assert previous.stat().st_mode & 0o077 == 0
 
@@ -183,8 +183,7 @@ def test_failed_change_stays_by_default(workspace: Workspace, text: str) -> None
     workspace.stack_file("dev").write_text(f"config:\n  {text}\n")
     with pytest.raises(HostError, match=r"^`pulumi up` failed \(exit code 255\); the reason is above\.$"):
         Stack(workspace, "dev").up()
-    [change] = calls(workspace)
-    assert "--event-log" not in change
+    assert len(calls(workspace)) == 1
 
 
 def test_node_that_does_not_become_ready_is_rolled_back(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
