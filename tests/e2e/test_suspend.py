@@ -19,10 +19,12 @@ SNAPSHOT = "before"
 def snapshot(lab: RunningLab) -> Iterator[str]:
     """The name of a snapshot of the lab as it is, which has the ConfigMap `kept`."""
     lab.kubectl("create", "configmap", "kept", "--from-literal=a=b")
-    succeed(lab, "snapshot", SNAPSHOT)
-    yield SNAPSHOT
-    succeed(lab, "snapshot", SNAPSHOT, "--delete")
-    lab.kubectl("delete", "configmap", "kept", "created", "--ignore-not-found")
+    try:
+        succeed(lab, "snapshot", SNAPSHOT)
+        yield SNAPSHOT
+        succeed(lab, "snapshot", SNAPSHOT, "--delete")
+    finally:
+        lab.kubectl("delete", "configmap", "kept", "created", "--ignore-not-found")
 
 
 def succeed(lab: RunningLab, *command: str) -> str:
