@@ -3,6 +3,7 @@
 A client knows the authorities of the kubeconfig with which it started. So each step has its own client.
 """
 
+import json
 import re
 from typing import Any
 
@@ -37,11 +38,12 @@ def restarts_as_announced(lab: RunningLab) -> None:
     assert restarted <= announced
     assert {(SERVER, "kube-apiserver"), (SERVER, "etcd")} <= restarted
     for target in report["targets"]:
-        assert target["requests"], target
+        measured = json.dumps(target)
+        assert target["requests"], measured
         if "API" in target["target"]:
-            assert target["longestGap"] < LONGEST_RESTART, target
+            assert target["longestGap"] < LONGEST_RESTART, measured
         else:
-            assert target["failures"] == 0, target
+            assert target["failures"] == 0, measured
     assert ready(lab) == set(WORKERS)
     assert lab.verify() == []
 
