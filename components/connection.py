@@ -21,6 +21,7 @@ from host.access import ssh
 from lab.node.paths import NODE_ENVIRONMENT, PROGRAMS, PROGRAMS_ENVIRONMENT
 from lab.node.service import Artifact
 from lab.node.units import ASSETS
+from system.errors import HardwayError
 from system.files import CHECKOUT
 
 DIAL_ATTEMPTS_UNTIL_BOOTED = 120
@@ -95,7 +96,7 @@ def state_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     return before != after
 
 
-class ScriptError(Exception):
+class ScriptError(HardwayError):
     """A script on a node failed. The message is what it printed."""
 
 

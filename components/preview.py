@@ -10,6 +10,7 @@ from pulumi.runtime.rpc import UNKNOWN
 from lab.disruption import Disruption
 from lab.node.service import Service
 from lab.versions import minor
+from system.errors import HardwayError
 
 CONFIG_HASH = "configHash"
 """The input that decides whether a service restarts: see `lab.node.service.config_hash`."""
@@ -19,7 +20,7 @@ STATE_FILES = "stateFiles"
 """The input with the settings under which the service writes its state files: see `lab.node.service.Service`."""
 
 
-class DisruptionError(Exception):
+class DisruptionError(HardwayError):
     """A preview found a change that the limit does not allow."""
 
 

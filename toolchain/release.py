@@ -27,6 +27,7 @@ from typing import TypeVar
 
 from lab.versions import Release
 from system.console import Progress, Unit, progress, say
+from system.errors import HardwayError
 
 HOSTS_VARIABLE = "HARDWAY_RELEASE_HOSTS"
 """Environment variable with mirrors of release hosts: `host=base-URL` pairs, separated by spaces. A host without a URL
@@ -43,7 +44,7 @@ DIGEST = re.compile(r"[0-9a-fA-F]{64}")
 _T = TypeVar("_T")
 
 
-class NotAvailableError(Exception):
+class NotAvailableError(HardwayError):
     """A release cannot be downloaded, or is not what was published. The message says why."""
 
 

@@ -6,6 +6,8 @@ import os
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 
+from system.errors import HardwayError
+
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Connect = Callable[[], Awaitable[Connection]]
 
@@ -13,7 +15,7 @@ MAX_REASON = 200
 """Characters of an error that are quoted."""
 
 
-class AnswerError(Exception):
+class AnswerError(HardwayError):
     """There is no answer, or it is an error. The message is the reason."""
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from system.errors import HardwayError
 from system.files import CHECKOUT
 
 PACKAGES = ("system", "lab", "toolchain", "host", "components", "ops", "hardway", "dev", "tests")
@@ -107,6 +108,20 @@ def module_name(path: Path) -> str:
     """Return the name by which a file of the checkout is imported."""
     parts = path.with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def errors_of_another_base(modules: Iterable[Module]) -> list[str]:
+    """Return the errors that a program would print with a traceback, because they do not derive from HardwayError.
+
+    A private one does not leave its module.
+    """
+    return [
+        node.name
+        for module in modules
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.ClassDef) and any(_is_name(base, "Exception") for base in node.bases)
+        if node.name != HardwayError.__name__ and not node.name.startswith("_")
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -302,6 +317,15 @@ def test_class_names_are_unique(modules: dict[str, Module]) -> None:
 def test_a_repeated_class_name_is_found() -> None:
     modules = {name: parse(name, "class Key: ...") for name in ("lab.a", "ops.b", "tests.c")}
     assert repeated_classes(modules) == {"Key": ["lab.a", "ops.b"]}
+
+
+def test_errors_have_one_base(modules: dict[str, Module]) -> None:
+    assert errors_of_another_base(module for module in modules.values() if not is_within(module.name, "tests")) == []
+
+
+def test_an_error_of_another_base_is_found() -> None:
+    source = "class PodError(Exception): ...\nclass PlaceError(HardwayError): ...\nclass _LoopError(Exception): ..."
+    assert errors_of_another_base([parse("lab.pods", source)]) == ["PodError"]
 
 
 def test_code_before_the_environment_needs_no_package(modules: dict[str, Module], imports: list[Import]) -> None:
