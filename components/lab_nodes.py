@@ -12,7 +12,7 @@ from components.drain import Drain, DrainArgs
 from components.etcd_data import EtcdDataArgs, etcd_data
 from components.etcd_membership import EtcdMembershipArgs
 from components.machine import Machine
-from components.node import NodeArgs, NodeServices
+from components.node import NodeServices, NodeServicesArgs
 from components.node_registration import NodeRegistrationArgs, node_registration
 from components.pki import Pki
 from components.preview import RestartAnnouncement
@@ -151,7 +151,7 @@ class LabNodes:
         etcd_membership: EtcdMembershipArgs | None = None,
     ) -> NodeServices:
         machine = self._args.machines[node.name]
-        args = NodeArgs(
+        args = NodeServicesArgs(
             node=self._args.rendered.nodes[node.name],
             machine=machine,
             pki=self._args.pki,
@@ -179,16 +179,16 @@ class LabNodes:
         waits for the service on the same node.
         """
         spec = self._args.spec
-        return self._of_first_control_plane("bootstrap-tokens") if spec.tls_bootstrap else []
+        return self._find_on_first_control_plane("bootstrap-tokens") if spec.tls_bootstrap else []
 
     def _addons(self) -> list[pulumi.Resource]:
         """Return the command of the service that gives other services their rights.
 
         Empty if the lab joins a cluster, and as long as the first control plane is not created, as above.
         """
-        return self._of_first_control_plane("addons")
+        return self._find_on_first_control_plane("addons")
 
-    def _of_first_control_plane(self, service: str) -> list[pulumi.Resource]:
+    def _find_on_first_control_plane(self, service: str) -> list[pulumi.Resource]:
         first = self._first_control_plane()
         return [first.command(service)] if first else []
 

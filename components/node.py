@@ -19,7 +19,7 @@ from lab.spec import Role
 
 
 @dataclass(frozen=True, kw_only=True)
-class NodeArgs:
+class NodeServicesArgs:
     """Arguments of `NodeServices`.
 
     Attributes:
@@ -31,11 +31,11 @@ class NodeArgs:
         health_timeout: Seconds within which a service must be healthy.
         announcement: Reports in a preview what a change of a service does.
         rollout: Limits how many nodes restart a service at a time; None for no limit.
-        drain: Drains the node during a change of its kubelet that its pods do not survive; None if they always stay.
+        drain: Drains the node before a kubelet change that ends its pods; None if no change does.
         waits_for: Service name to resources on other nodes that must exist before the service is applied.
         etcd_membership: Membership of the node's etcd; None for a worker.
-        cluster: ID of the etcd cluster; None on the first control plane, which finds it out, and if the lab joins a
-            cluster.
+        cluster: ID of the etcd cluster; None on the first control plane, which reads it from etcd, and if the lab
+            joins a cluster.
         drift: Service name to a value that changes when the service was found to differ on the node.
         deferred: Names of services that are applied later, by `NodeServices.apply`.
     """
@@ -59,15 +59,15 @@ class NodeArgs:
 class NodeServices(pulumi.ComponentResource):
     """Pushes the binaries that a node lacks, then applies its services one after the other.
 
-    The type token names the role. An alias for the other role keeps the resource when the role changes: recreated
-    services would be removed again together with those of the former role.
+    The type token names the role. An alias for the other role keeps the resource when the role changes. Otherwise,
+    deleting the old role's resources would remove the services just created.
 
     Attributes:
         services: Services by name.
         cluster: ID of the etcd cluster; None if the lab joins a cluster.
     """
 
-    def __init__(self, name: str, args: NodeArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(self, name: str, args: NodeServicesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         self._name, self._args = name, args
         role, connection = args.node.node.role, args.machine.connection
         aliases = [pulumi.Alias(type_=_type_token(other)) for other in Role if other is not role]
@@ -90,7 +90,7 @@ class NodeServices(pulumi.ComponentResource):
             if service.name not in args.deferred:
                 self._apply(service, args.waits_for.get(service.name, ()))
             if service.name == "etcd" and self.cluster is None:
-                self.cluster = self._find_out_cluster()
+                self.cluster = self._read_cluster_id()
         self.register_outputs({})
 
     def apply(self, name: str, waits_for: Sequence[pulumi.Resource]) -> None:
@@ -122,7 +122,7 @@ class NodeServices(pulumi.ComponentResource):
             self._child,
         )
 
-    def _find_out_cluster(self) -> pulumi.Output[str]:
+    def _read_cluster_id(self) -> pulumi.Output[str]:
         """Return the ID of the etcd cluster that the node's member belongs to.
 
         It is read again only on a new machine: only there can the cluster be a new one.

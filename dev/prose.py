@@ -198,9 +198,9 @@ def check(checkout: Path, name: str) -> list[Finding]:
 def passages(path: Path, text: str) -> Iterator[Passage]:
     """Yield the prose of a file: all of a document, else its comments, docstrings and messages."""
     if path.suffix == ".py":
-        yield from _of_python(text)
+        yield from _parse_python(text)
     elif path.suffix == ".md":
-        yield from _of_markdown(text)
+        yield from _parse_markdown(text)
     elif path.name == "Pulumi.yaml":
         yield from _blocks(enumerate(text.splitlines(), start=1))
     elif path.suffix == ".go":
@@ -209,7 +209,7 @@ def passages(path: Path, text: str) -> Iterator[Passage]:
         yield from _comments(text, "#")
 
 
-def _of_python(text: str) -> Iterator[Passage]:
+def _parse_python(text: str) -> Iterator[Passage]:
     tree = ast.parse(text)
     documented = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     formatted = {part for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
@@ -239,7 +239,7 @@ def _one_line(node: ast.expr, value: str) -> str:
     return value if value.count("\n") == breaks else value.replace("\n", " ")
 
 
-def _of_markdown(text: str) -> Iterator[Passage]:
+def _parse_markdown(text: str) -> Iterator[Passage]:
     prose = []
     fenced = False
     for number, line in enumerate(text.splitlines(), start=1):

@@ -88,7 +88,7 @@ class Vms:
         Raises:
             HostError: The memory of a VM cannot be saved. VMs may be paused or saved then: `start` lets all continue.
         """
-        names = self._in(RUNNING, PAUSED)
+        names = self._find(RUNNING, PAUSED)
         self._all("suspend", names)
         self._all("autostart --disable", names)
         self._each("managedsave", names, "--running")
@@ -99,7 +99,7 @@ class Vms:
         Raises:
             HostError: A VM does not start.
         """
-        self._each("start", self._in(SAVED, SHUT_OFF), "--paused")
+        self._each("start", self._find(SAVED, SHUT_OFF), "--paused")
         self._resume()
 
     def restore(self, files: Mapping[str, Path]) -> None:
@@ -121,14 +121,14 @@ class Vms:
             HostError: virsh reports an error.
         """
         self._all("autostart --disable", self.names)
-        self._all("destroy", self._in(RUNNING, PAUSED, "pmsuspended"))
-        self._all("managedsave-remove", self._in(SAVED))
+        self._all("destroy", self._find(RUNNING, PAUSED, "pmsuspended"))
+        self._all("managedsave-remove", self._find(SAVED))
 
     def _resume(self) -> None:
         self._all("autostart", self.names)
-        self._all("resume", self._in(PAUSED))
+        self._all("resume", self._find(PAUSED))
 
-    def _in(self, *wanted: str) -> list[str]:
+    def _find(self, *wanted: str) -> list[str]:
         return [name for name, state in self.states().items() if state in wanted]
 
     def _script(self, command: str, names: Collection[str] | None = None) -> str:
