@@ -8,7 +8,7 @@ from typing import Any, cast
 from lab.config.kubernetes_names import dns_subdomain
 from lab.config.node_paths import volume_folder
 from lab.config.problems import Problems
-from lab.config.schema import Converter, display_key, suggestion
+from lab.config.schema import Converter, closest, display_key
 from lab.config.values import AddonsValues, Configuration, LabValues, Manifest
 from lab.spec import Addons, DnsAddon
 
@@ -23,7 +23,7 @@ sign siit template timeouts tls trace transfer tsig view whoami
 """
 
 DNS_PLUGINS = tuple(_DNS_PLUGINS.split())
-"""The plugins of CoreDNS, by which lines of a Corefile start: https://coredns.io/plugins/."""
+"""The plugins of CoreDNS. Each line of a Corefile starts with one: https://coredns.io/plugins/."""
 
 
 def _replicas(value: int) -> int:
@@ -70,8 +70,8 @@ def _corefile(lines: list[str]) -> tuple[str, ...]:
     for line in lines:
         words = line.split()
         if depth == 0 and not words[0].startswith("#") and words[0] not in DNS_PLUGINS:
-            hint = suggestion(words[0], DNS_PLUGINS)
-            hint = hint if hint.startswith("; did you mean") else ""
+            similar = closest(words[0], DNS_PLUGINS)
+            hint = f"; did you mean {similar}?" if similar else ""
             raise ValueError(f"has a line that does not start with a plugin of CoreDNS: {line}{hint}")
         depth += words.count("{") - words.count("}")
         if depth < 0:
@@ -94,7 +94,7 @@ CONVERTERS: Mapping[str, Converter] = {
 
 
 def check_addons(configuration: Configuration, problems: Problems) -> None:
-    """Check that no stub domain takes the cluster's own names away from it."""
+    """Check that no stub domain covers the cluster's own domain."""
     domain = configuration.lab.get("clusterDomain")
     stubs = configuration.lab.get("addons", AddonsValues()).get("dns", {}).get("stubDomains", {})
     for stub in stubs:

@@ -18,7 +18,7 @@ from lab.config.join import without_default_control_planes
 from lab.config.manifests import manifest, no_project_files
 from lab.config.problems import ConfigurationError, Problem, Problems
 from lab.config.rules import RULES, Rule
-from lab.config.schema import SchemaConverter, decode, optional, project, suggestion, value_of_unknown_key
+from lab.config.schema import SchemaConverter, closest, decode, optional, project, value_of_unknown_key
 from lab.config.secrets import KeyPath, find_secrets, secret_paths
 from lab.config.values import Configuration, LabValues
 from lab.spec import Spec
@@ -128,8 +128,7 @@ def _check_namespaces(values: Mapping[str, Any], namespace: str, problems: Probl
     """Check that no key is in a namespace with a similar name."""
     for key, value in values.items():
         prefix, colon, name = key.partition(":")
-        is_similar = suggestion(prefix, [namespace]).startswith("; did you mean")
-        if colon and prefix != namespace and is_similar:
+        if colon and prefix != namespace and closest(prefix, [namespace]):
             problems.add(
                 key, f"has an unknown namespace; did you mean {namespace}:{name}?", value_of_unknown_key(value)
             )

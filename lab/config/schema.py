@@ -261,11 +261,15 @@ def decode(schema: SchemaKey, value: Any) -> Any:
 def suggestion(name: object, known_names: Iterable[str]) -> str:
     """Return the end of a message about an unknown name: the most similar known name, or all known names."""
     known_names = list(known_names)
+    similar = closest(name, known_names)
+    return f"; did you mean {similar}?" if similar else f"; the known keys are {', '.join(known_names)}"
+
+
+def closest(name: object, known_names: Iterable[str]) -> str | None:
+    """Return the known name that is most similar to an unknown one. None if no name is similar."""
     folded = {known.casefold(): known for known in known_names}
     matches = difflib.get_close_matches(str(name).casefold(), folded, n=1)
-    if matches:
-        return f"; did you mean {folded[matches[0]]}?"
-    return f"; the known keys are {', '.join(known_names)}"
+    return folded[matches[0]] if matches else None
 
 
 def display_key(name: object) -> str:

@@ -50,5 +50,5 @@ the reason).
 
 `--json` of a field prints `{"stack", "node", "service", "field", "matches"}`. Each match is a line as above, with the
 `path` and `readers` of its file. A field that no file sets has no matches, and `protected`, `overrideKeys`
-and `similar` are beside `matches`.
+and `similar`, the most similar field or an empty text, are beside `matches`.
 """

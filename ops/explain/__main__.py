@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lab.config.schema import suggestion
+from lab.config.schema import closest, suggestion
 from lab.node.render import services_of
 from lab.node.service import Service
 from lab.spec import Node
@@ -183,13 +183,14 @@ def _explain_field(
         ]
         _print(document, as_json, "\n\n".join(_field_text(part, line) for part, line in found))
         return OK
-    similar = suggestion(name, field_names(parts)) if parts else ""
+    similar = closest(name, field_names(parts))
     key = _free_key(parts)
     path = tuple(name.removeprefix("--").split(".")) if key not in ("", "containerd") else (name,)
     reason = protected_reason(key, path) if key else ""
     names = override_names(node_path(stack.spec, node), key, path) if key and not reason else []
-    document |= {"matches": [], "protected": reason, "overrideKeys": names, "similar": similar.removeprefix("; ")}
-    lines = [f"No file of {heading['service']} on {node.name} sets {name}{_only_near(similar)}"]
+    document |= {"matches": [], "protected": reason, "overrideKeys": names, "similar": similar or ""}
+    hint = f"; did you mean {similar}?" if similar else "."
+    lines = [f"No file of {heading['service']} on {node.name} sets {name}{hint}"]
     if reason:
         lines.append(f"It cannot be overridden: {reason}")
     elif names:
@@ -202,11 +203,6 @@ def _free_key(parts: list[ExplainedPart]) -> str:
     """Return the configuration key that is laid over the service's file, such as `kubelet`; empty if there is none."""
     names = service_override_keys(parts)
     return names[-1].rpartition(":")[2] if names else ""
-
-
-def _only_near(similar: str) -> str:
-    """Return the end of a sentence: a suggestion of one name. A list of all fields would be too long."""
-    return similar if "did you mean" in similar else "."
 
 
 def _field_text(part: ExplainedPart, line: Line) -> str:

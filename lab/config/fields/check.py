@@ -1,13 +1,12 @@
 """Checks overrides against the tables, so that a program on a node does not refuse or ignore them."""
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from lab.config.fields.allowed import KEYS, VALUES
 from lab.config.fields.tables import KnownField, Table, table
 from lab.config.fields.values import field_problem, flag_problem
-from lab.config.schema import value_of_unknown_key
+from lab.config.schema import closest, value_of_unknown_key
 
 MAX_LISTED_NAMES = 12
 """The number of known names that a message lists if none of them is similar to an unknown one."""
@@ -241,8 +240,6 @@ def _unavailable(title: str, names: Table, known: KnownField, minor_version: int
 def _suggestion(name: object, known_names: Iterable[str]) -> str:
     """Return the end of a message about an unknown name: the most similar known name, or a short list of all."""
     known_names = list(known_names)
-    folded = {known.casefold(): known for known in known_names}
-    matches = difflib.get_close_matches(str(name).casefold(), folded, n=1)
-    if matches:
-        return f"; did you mean {folded[matches[0]]}?"
+    if similar := closest(name, known_names):
+        return f"; did you mean {similar}?"
     return f"; the known names are {', '.join(known_names)}" if 0 < len(known_names) <= MAX_LISTED_NAMES else ""
