@@ -37,17 +37,17 @@ def find(artifacts: Iterable[Artifact]) -> dict[Artifact, tuple[Path, str]]:
     return {artifact: ((file := file_of(artifact)).path, file.sha256) for artifact in needed}
 
 
-def _check_names(archives: Mapping[Image, ImageArchive], own: Iterable[ImageArchive]) -> None:
-    """Check that no archive contains another image of the nodes, because nodes import every image of an archive.
+def _check_names(archives: Mapping[Image, ImageArchive], lab_images: Iterable[ImageArchive]) -> None:
+    """Check that no archive contains an image that nodes get from elsewhere, because nodes import all of an archive.
 
     Args:
         archives: The archives that the configuration names.
-        own: The images that the toolchain makes.
+        lab_images: The images that the toolchain makes.
 
     Raises:
-        ToolchainError: An archive contains such an image, which would replace the other one without a word.
+        ToolchainError: An archive contains such an image, which would silently replace the other one.
     """
-    places = {image.reference: "the lab itself" for image in own}
+    places = {image.reference: "the lab itself" for image in lab_images}
     places |= {image.name: image.archive for image in archives}
     digests = {image.name: archive.sha256 for image, archive in archives.items()}
     for image, archive in archives.items():
@@ -73,8 +73,7 @@ def base_image(spec: Spec) -> VmImage | None:
     """Return the image that the lab's VMs start from; None for a lab without VMs.
 
     It is the image that the configuration names, or the lab's own. The lab's own image contains the binaries of the
-    default versions, independent of the versions in the spec. Other versions are pushed, so a new version needs no new
-    image.
+    default versions, whatever versions the spec has. Other versions are pushed, so a new version needs no new image.
 
     Raises:
         ToolchainError: The image can neither be fetched nor built.

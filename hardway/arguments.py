@@ -1,4 +1,4 @@
-"""The command line's words: the help text and the parser."""
+"""The command line: its help text and its parser."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Run a Kubernetes lab on this machine.
 The lab:
   up [--smoke]        prepare this machine, create or update the lab, show its nodes
   preview             show what `up` would change
-  up --renew [NODE…]  also renew the certificates of all nodes or some; the same for preview
+  up --renew [NODE…]  also renew certificates, of all nodes or the named ones; also for `preview`
   rollback            return to the configuration of the last successful update
   destroy             delete everything that the stack created
   stop                shut the VMs off and keep their memory
@@ -37,8 +37,7 @@ The lab:
   etcd snapshot|list  copy a snapshot of etcd to this machine, or list all
 
 Look inside:
-  explain NODE [SERVICE [FIELD]]
-                      show which files, keys and defaults make up a service
+  explain NODE …      show which files, keys and defaults make up its services or a field
   render [NODE] DIR   write the files of the nodes into a folder; needs no running lab
   access              write kubeconfig and SSH configuration again; --user NAME: a user's kubeconfig
 
@@ -49,7 +48,7 @@ This machine:
 
 Options, the same for every command:
   --stack NAME        the stack (default: dev)
-  --json              print the result as JSON (preview, status to etcd, explain, render)
+  --json              print JSON: preview, status, verify, smoke, probe, etcd, explain, render
   --quiet             print only results and problems
   --verbose           print more about each step
   --help              show this text; after a command, its own options
@@ -60,7 +59,7 @@ Before the first `up`, run `python3 -m hardway` or `make` instead of `hardway`.
 DEFAULT_STACK = "dev"
 
 _EPILOGS = {
-    "up": "With a limit (--max-disruption, or maxDisruption of the stack), `up` looks at a preview first. Exit code: 3 "
+    "up": "With a limit (--max-disruption, or maxDisruption of the stack), `up` runs a preview first. Exit code: 3 "
     "if the change needs more than the limit. Nothing is changed then.",
     "preview": "--json and --markdown print the disruption of each node and service. LEVEL is none, reload, restart, "
     "drain, reboot or recreate. Exit code: 0 if the limit allows the change or there is none, 2 if the impact "
@@ -175,7 +174,7 @@ def _parser() -> argparse.ArgumentParser:
             "--renew",
             nargs="*",
             metavar="NODE",
-            help="also renew the certificates that the lab has signed, or only the own ones of these nodes",
+            help="also renew the certificates that the lab has signed, or only those that belong to these nodes",
         )
         command.epilog = _EPILOGS[command.prog.rpartition(" ")[2]]
     add("rollback", "return to the configuration of the last successful update; the stack file stays as it is")

@@ -15,20 +15,20 @@ def is_time(text: str) -> bool:
     return re.fullmatch(r"[0-9]+\.[0-9]+", text) is not None
 
 
-def skew(times: Sequence[float], asked: float, answered: float) -> float:
-    """Return the seconds by which a node's clock is at least ahead of this machine's; negative if it is behind.
+def skew(times: Sequence[float], sent_at: float, received_at: float) -> float:
+    """Return the smallest skew, in seconds, that explains the times; negative if the node's clock is behind.
 
-    The node's first time cannot be before the question, and its last one not after the answer. 0 means that the clock
-    may be right: how long the connection took is unknown.
+    The node's first time cannot be before we asked, and the last one cannot be after the answer arrived. 0 means that
+    the clock may be right: how long the connection took is unknown.
 
     Args:
         times: Times that the node printed, in seconds since 1970; empty if it printed none.
-        asked: Time of this machine before the question.
-        answered: Time of this machine after the answer.
+        sent_at: Time of this machine when it asked.
+        received_at: Time of this machine when the answer arrived.
     """
     if not times:
         return 0.0
-    return max(times[-1] - answered, 0.0) or min(times[0] - asked, 0.0)
+    return max(times[-1] - received_at, 0.0) or min(times[0] - sent_at, 0.0)
 
 
 def problem(seconds: float, *, is_corrected: bool) -> str | None:

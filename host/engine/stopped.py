@@ -13,12 +13,12 @@ from system.files import write_atomically
 
 @dataclass(frozen=True, kw_only=True)
 class StopRecord:
-    """The record.
+    """A stack that is stopped, or whose revert was interrupted.
 
     Attributes:
         stack: Short name of the stack.
         since: Time when it was stopped, such as `2026-01-02T03:04:05Z`.
-        reverting: Snapshot of which the VMs have a part only, because the revert to it has not ended. Empty for none.
+        reverting: Snapshot whose revert was interrupted, so only some VMs have its state. Empty for none.
     """
 
     stack: str
@@ -32,7 +32,7 @@ class StopRecord:
             return (
                 f"The revert of stack {self.stack} to snapshot {self.reverting} was interrupted. Repeat it: {command}"
             )
-        return f"Stack {self.stack} is stopped since {self.since}. Start it: {command_line('start', self.stack)}"
+        return f"Stack {self.stack} has been stopped since {self.since}. Start it: {command_line('start', self.stack)}"
 
 
 def read(workspace: Workspace, stack: str) -> StopRecord | None:
@@ -56,7 +56,7 @@ def remove(workspace: Workspace, stack: str) -> None:
 
 
 def refuse_partial_revert(workspace: Workspace, stack: str) -> None:
-    """Refuse to work on VMs of which some are those of a snapshot and others are not.
+    """Refuse to continue while only some VMs are those of a snapshot.
 
     Raises:
         HostError: The revert to a snapshot has not ended.

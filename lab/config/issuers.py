@@ -1,4 +1,4 @@
-"""The keys of certificate authorities and of service account tokens in a configuration."""
+"""The signing keys of certificate authorities and of service account tokens in a configuration."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ AUTHORITIES = {
     "etcd": authority_identity(Authority.ETCD),
     "frontProxy": authority_identity(Authority.FRONT_PROXY),
 }
-"""The keys of `certificateAuthorities`, and the names of the authorities in `lab.pki.ISSUERS`."""
+"""The configuration keys below `certificateAuthorities`, and the names of the authorities in `lab.pki.ISSUERS`."""
 
 
 def _key_name(name: str) -> str:
@@ -27,7 +27,7 @@ def _key_name(name: str) -> str:
 
 def _key_names(names: Sequence[str]) -> tuple[str, ...]:
     if not names:
-        raise ValueError("must not be empty, because the first key issues")
+        raise ValueError("must not be empty, because the lab signs with the first key")
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated:
         raise ValueError(f"must not contain {repeated} twice")
@@ -40,11 +40,11 @@ CONVERTERS: Mapping[str, Converter] = {
     "serviceAccountKeys[]": _key_name,
     "serviceAccountKeys": _key_names,
 }
-"""The converter of each key."""
+"""The converter of each configuration key."""
 
 
 def check_issuers(configuration: Configuration, problems: Problems) -> None:
-    """Check that a lab that joins a cluster has no keys, because the cluster issues its certificates and tokens."""
+    """Check that a lab that joins a cluster has no signing keys, because the cluster signs certificates and tokens."""
     if configuration.lab.get("join") is None:
         return
     lab, schema = configuration.lab, project().schema
@@ -64,6 +64,6 @@ def check_issuers(configuration: Configuration, problems: Problems) -> None:
 
 
 def build_issuers(lab: LabValues) -> dict[str, tuple[str, ...]]:
-    """Return the names of the keys of each issuer from values that have no problem."""
+    """Return the names of the signing keys of each issuer from values that have no problem."""
     authorities = cast(Mapping[str, tuple[str, ...]], lab["certificateAuthorities"])
     return {name: authorities[key] for key, name in AUTHORITIES.items()} | {SERVICE_ACCOUNTS: lab["serviceAccountKeys"]}

@@ -122,19 +122,19 @@ def read_node(commands: Commands, login: Login, now: datetime) -> NodeState:
     Raises:
         CommandError: The node does not answer, or not completely.
     """
-    asked = time.time()
+    sent_at = time.time()
     text = commands.run(login, ["bash", "-s"], stdin=PROGRAM, timeout=TIMEOUT, options=CONNECT)
-    return parse(text, now, asked, time.time())
+    return parse(text, now, sent_at, time.time())
 
 
-def parse(text: str, now: datetime, asked: float, answered: float) -> NodeState:
+def parse(text: str, now: datetime, sent_at: float, received_at: float) -> NodeState:
     """Parse the output of `node-state`.
 
     Args:
         text: The output.
         now: Time of the output.
-        asked: Time before the program was sent, in seconds since 1970.
-        answered: Time after its output, in seconds since 1970.
+        sent_at: Time before the program was sent, in seconds since 1970.
+        received_at: Time after its output, in seconds since 1970.
 
     Raises:
         CommandError: The output is cut off, or something else.
@@ -174,7 +174,7 @@ def parse(text: str, now: datetime, asked: float, answered: float) -> NodeState:
         certificates=tuple(found),
         unreadable=tuple(unreadable),
         etcd=None if etcd is None else EtcdAnswer(**etcd),
-        skew=clock.skew(times, asked, answered),
+        skew=clock.skew(times, sent_at, received_at),
     )
 
 

@@ -117,12 +117,12 @@ def correctable(differences: Iterable[Difference], outputs: StackOutputs[str]) -
 
 
 def _compare_node(name: str, login: Login, outputs: StackOutputs[str], spec: Spec | str, commands: Commands) -> _Found:
-    services, asked = outputs.services.get(name, {}), time.time()
+    services, sent_at = outputs.services.get(name, {}), time.time()
     report = node.parse(commands.report(login))
     found = list(node.differences(name, services, report, outputs.ssh_key))
     is_vm = name not in outputs.machine_keys
     service = clock.SERVICE if is_vm else ""
-    skew = clock.skew(report.times, asked, time.time())
+    skew = clock.skew(report.times, sent_at, time.time())
     if problem := clock.problem(skew, is_corrected=is_vm):
         found.append(Difference(name, service, "", problem))
     now = datetime.now(UTC)

@@ -82,7 +82,7 @@ def stop_and_start(lab: RunningLab) -> None:
     assert emulators(lab) == []
     status = lab.hardway("status")
     assert status.exit_code == 1
-    assert "Stack dev is stopped since" in status.output
+    assert "Stack dev has been stopped since" in status.output
     assert "VM hardway-node-1 is stopped" in lab.preview()
     succeed(lab, "start")
 

@@ -235,7 +235,7 @@ def test_commands_that_need_nodes_name_the_start(
 ) -> None:
     stopped.write(workspace, "dev")
     assert main([command]) == 2
-    assert "Stack dev is stopped since 2" in (printed := capsys.readouterr().err)
+    assert "Stack dev has been stopped since 2" in (printed := capsys.readouterr().err)
     assert "Start it: `.lab/bin/hardway start --stack dev`" in printed
 
 

@@ -453,7 +453,7 @@ def test_stopped_lab_is_reported_without_asking_it(
     stopped.write(Workspace(tmp_path), "dev")
     assert main([], lab, tmp_path) == 1
     assert re.fullmatch(
-        r"Stack dev\n\nPROBLEM  lab: Stack dev is stopped since 2\S+\. "
+        r"Stack dev\n\nPROBLEM  lab: Stack dev has been stopped since 2\S+\. "
         r"Start it: `\.lab/bin/hardway start --stack dev`\n1 problem\.\n",
         capsys.readouterr().out,
     )
