@@ -119,7 +119,9 @@ class Connection:
         prepare = Script(
             create=f"mkdir -p {PROGRAMS} && base64 -d | tar -x -z -C {PROGRAMS} && {adopt}"
             + shlex.join([f"{PROGRAMS}/install-prerequisites", *args.packages]),
-            stdin=_programs(),
+            # Secret, so that a preview neither compares nor prints it. The engine compares a single line by characters,
+            # which takes seconds for each node (pulumi, pkg/backend/display/object_diff.go).
+            stdin=pulumi.Output.secret(_programs()),
             delete=f"test ! -e {PROGRAMS}/machine || {PROGRAMS}/machine release" if args.claim else None,
         )
         machine = [args.machine] if args.machine else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import random
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -220,6 +221,23 @@ def test_no_secret_is_in_state_or_output(life: Life, server: SshServer) -> None:
         for run in (life.created, life.unchanged, life.previewed, life.changed):
             assert secret not in run.output
             assert secret not in json.dumps(run.events)
+
+
+def test_preview_shows_nothing_of_a_changed_secret(new_project: NewProject) -> None:
+    """The engine would compare the characters of a single line, which takes seconds, and print both lines."""
+    project = new_project("archive")
+    for seed in ("one", "two"):
+        archive = base64.b64encode(random.Random(seed).randbytes(45_000)).decode()
+        project.write(
+            'command.local.Command("sent", create="true", stdin=pulumi.Output.secret(values["archive"]))',
+            {"archive": archive},
+        )
+        if seed == "one":
+            project.up()
+    preview = project.preview("--diff")
+    assert preview.operations("sent") == ["update"]
+    assert "stdin: [secret] => [secret]" in preview.output
+    assert len(preview.output) < 2000
 
 
 @both_places

@@ -4,7 +4,12 @@ import json
 
 from tests.support.credential_places import BETWEEN_CERTIFICATES, TO_A_MACHINE, flattened, lines
 from tests.support.payload import files
-from tests.support.recording import ACCESS, Program
+from tests.support.recording import ACCESS, HIDDEN, Program, Resource
+
+
+def prepared(program: Program) -> list[Resource]:
+    """Return the commands that send the programs to the nodes."""
+    return [command for command in program.commands if command.name.endswith("-prepared")]
 
 
 def test_inputs_hide_private_keys(program: Program) -> None:
@@ -14,12 +19,14 @@ def test_inputs_hide_private_keys(program: Program) -> None:
         assert not [key for key in program.private for line in lines(key) if line in shown], resource
 
 
-def test_visible_archives_hold_no_private_key(program: Program) -> None:
-    for command in program.commands:
-        packed = command.shown.get("stdin", "")
-        if packed not in ("", "[secret]"):
-            contents = json.dumps(files(packed))
-            assert not [key for key in program.private for line in lines(key) if line in contents], command
+def test_programs_of_nodes_hold_no_private_key(program: Program) -> None:
+    for command in prepared(program):
+        contents = json.dumps(files(command.inputs["stdin"]))
+        assert not [key for key in program.private for line in lines(key) if line in contents], command
+
+
+def test_preview_does_not_show_the_programs_of_nodes(program: Program) -> None:
+    assert {command.shown["stdin"] for command in prepared(program)} == {HIDDEN}
 
 
 def test_outputs_hide_private_keys(program: Program) -> None:
@@ -40,7 +47,7 @@ def test_keys_travel_only_by_allowed_inputs(program: Program) -> None:
 def test_command_text_has_no_secret(program: Program) -> None:
     for command in program.commands:
         assert isinstance(command.shown["create"], str)
-        assert "[secret]" not in (command.shown["create"], command.shown.get("delete"))
+        assert HIDDEN not in (command.shown["create"], command.shown.get("delete"))
 
 
 def test_service_shows_only_fingerprints_of_credentials(program: Program) -> None:
@@ -55,7 +62,7 @@ def test_service_shows_only_fingerprints_of_credentials(program: Program) -> Non
 
 def test_service_payload_is_secret(program: Program) -> None:
     kubelet = program.command("node-0-kubelet")
-    assert kubelet.shown["stdin"] == "[secret]"
+    assert kubelet.shown["stdin"] == HIDDEN
     assert files(kubelet.inputs["stdin"])["root/var/lib/kubelet/kubelet.key"] in program.private
 
 
@@ -73,8 +80,8 @@ def test_workers_get_no_authority_key(program: Program) -> None:
 def test_push_login_is_secret(program: Program) -> None:
     assert program.pushes
     for push in program.pushes:
-        assert push.shown["stdin"] == "[secret]"
+        assert push.shown["stdin"] == HIDDEN
 
 
 def test_access_input_is_secret(program: Program) -> None:
-    assert program.by_identity[ACCESS].shown["stdin"] == "[secret]"
+    assert program.by_identity[ACCESS].shown["stdin"] == HIDDEN
