@@ -147,7 +147,7 @@ def test_messages_show_no_part_of_a_private_key(values: dict[str, Any]) -> None:
 
 
 def test_machines_get_the_network_settings_of_the_image() -> None:
-    """systemd must not change the addresses of pod interfaces, nor the routes to pods."""
+    """On a node, systemd must not change the addresses of pod interfaces, nor the routes to pods."""
     network_files = {"/etc/systemd/network/10-pods.link", "/etc/systemd/networkd.conf.d/50-routes.conf"}
 
     def files(spec: Spec, node: Node) -> set[str]:
