@@ -18,6 +18,7 @@ from ops.explain.provenance import Origin, changed_lines
 from ops.explain.variation import VariedKey, alternatives, default_keys, key_name, set_keys, varied
 from ops.stack_file import StackConfiguration
 from system.files import CHECKOUT
+from tests.support.documentation import SHELL, blocks
 from tests.support.stacks import configuration
 
 KUBELET_CONFIG = "/var/lib/kubelet/kubelet-config.yaml"
@@ -61,6 +62,14 @@ def test_equal_configured_value_still_comes_from_the_key() -> None:
     assert origins(stack(kubelet={"maxPods": 110}), "node-1", "kubelet", "maxPods") == [
         Origin("configuration", "hardway:kubelet.maxPods")
     ]
+
+
+def test_documented_explanation_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    [block] = (each for each in blocks(SHELL) if each.covered_by == "tests/unit/ops/explain/test_explain.py")
+    [command] = block.commands
+    assert main(command.split()[2:]) == 0
+    assert block.output
+    assert block.missing_output(capsys.readouterr().out) == []
 
 
 def test_default_comes_from_pulumi_yaml(capsys: pytest.CaptureFixture[str]) -> None:
