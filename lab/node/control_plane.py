@@ -36,7 +36,7 @@ SIGNING_DURATION = "8760h"
 def control_plane_services(spec: Spec, node: Node) -> tuple[Service, ...]:
     """Return the services of a control plane, each after those that it needs.
 
-    Only the first control plane has the addons, the encryption of existing objects and the bootstrap tokens, because
+    Only the first control plane has the add-ons, the encryption of existing objects and the bootstrap tokens, because
     they belong to the whole cluster.
     """
     is_first = node == spec.control_planes[0]

@@ -212,7 +212,7 @@ ETCD_HEALTH_PORT = 2381
 """The port on 127.0.0.1 on which etcd serves its health and metrics without TLS."""
 
 ADDONS = "/var/lib/addons"
-"""The folder of the addons' objects, and of the administrator's credentials that apply them."""
+"""The folder of the objects of add-ons, and of the administrator's credentials that apply them."""
 
 ADMIN_KUBECONFIG = f"{ADDONS}/kubeconfig"
 """The administrator's kubeconfig on the first control plane."""
