@@ -73,7 +73,7 @@ def base_image(spec: Spec) -> VmImage | None:
     """Return the image that the lab's VMs start from; None for a lab without VMs.
 
     It is the image that the configuration names, or the lab's own. The lab's own image contains the binaries of the
-    default versions, whatever versions the spec has. Other versions are pushed, so a new version needs no new image.
+    default versions, also if the spec has others. Those are pushed, so a new version needs no new image.
 
     Raises:
         ToolchainError: The image can neither be fetched nor built.
