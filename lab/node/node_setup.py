@@ -97,14 +97,17 @@ def claim(spec: Spec, node: Node) -> tuple[str, ...]:
     """Return the arguments of `machine claim`, which turns an existing machine into a node.
 
     The machine remembers the first three until it is released: the description of the node that claims it, the network
-    interface of the node's pods, and the folder of the kubelet's client certificates. The last one is the name of the
-    lab's CNI configuration, if it has one. See `assets/node/machine`.
+    interface of the node's pods, and the folder of the kubelet's client certificates. The others are the name of the
+    lab's CNI configuration, if it has one, and the kubelet's resolvConf if it is configured. See `assets/node/machine`.
     """
     bridge = node.cni.get("bridge", paths.CNI_BRIDGE) or "cni0"  # the plugin's default, if a null removes the field
     layout = spec.layout.of(node)
     description = f"{node.name} of lab {spec.name} at {node.address}"
-    cni = (posixpath.basename(layout.cni_bridge),) if spec.pod_network is PodNetwork.BRIDGE else ()
-    return description, bridge, layout.kubelet_client_certificates, *cni
+    cni = posixpath.basename(layout.cni_bridge) if spec.pod_network is PodNetwork.BRIDGE else ""
+    # A null removes the field, and /etc/resolv.conf is the kubelet's default.
+    resolv_conf = (node.kubelet["resolvConf"] or "/etc/resolv.conf") if "resolvConf" in node.kubelet else ""
+    checked = (cni, resolv_conf) if resolv_conf else (cni,) if cni else ()
+    return description, bridge, layout.kubelet_client_certificates, *checked
 
 
 def user_data(spec: Spec, node: Node) -> dict[str, Any]:

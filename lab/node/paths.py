@@ -174,6 +174,9 @@ RESOLV_CONF = "/run/systemd/resolve/resolv.conf"
 It is not the file of resolved's stub: the stub's loopback address would lead a pod to itself.
 """
 
+LOOPBACK_NAMESERVER = "^nameserver[[:space:]]+(127[.]|::1([[:space:]]|$))"
+"""Matches a line of a resolv.conf that names a server on loopback."""
+
 ETCD_CONFIGURATION = "/etc/etcd"
 """The folder of etcd's certificates and of `ETCD_MEMBERS`."""
 
@@ -298,6 +301,7 @@ _IN_SHELL = (
     "KUBELET_DATA",
     "KUBELET_HEALTH_PORT",
     "RESOLV_CONF",
+    "LOOPBACK_NAMESERVER",
     "ETCD_CONFIGURATION",
     "ETCD_MEMBERS",
     "ETCD_DATA",

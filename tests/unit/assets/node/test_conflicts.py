@@ -152,6 +152,45 @@ def test_drop_in_over_a_future_unit_is_found(machine: Machine) -> None:
     assert "proxy.conf changes containerd.service" in found
 
 
+LOCAL = "search a.example\nnameserver 127.0.0.1\nnameserver ::1\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "arguments", "named"),
+    [
+        ({"etc/resolv.conf": LOCAL}, (), "etc/resolv.conf"),
+        ({"etc/resolv.conf": LOCAL, "run/systemd/resolve/resolv.conf": LOCAL}, (), "run/systemd/resolve/resolv.conf"),
+        ({"etc/pods.conf": f"{LOCAL}nameserver 192.0.2.1\n"}, ("etc/pods.conf",), "etc/pods.conf"),
+    ],
+    ids=["only loopback", "systemd-resolved", "the user's"],
+)
+def test_nameservers_that_pods_cannot_reach_are_found(
+    machine: Machine, files: dict[str, str], arguments: tuple[str, ...], named: str
+) -> None:
+    for path, text in files.items():
+        machine.put(path, text)
+    [found] = machine.conflicts("claim", "", *(f"{machine.root}/{path}" for path in arguments))
+    assert found.startswith(f"/{named} has nameservers on loopback, which pods cannot reach")
+
+
+@pytest.mark.parametrize(
+    ("files", "arguments"),
+    [
+        ({"etc/resolv.conf": f"{LOCAL}nameserver 192.0.2.1\n"}, ()),
+        ({"etc/resolv.conf": "nameserver ::1:2\n"}, ()),
+        ({"etc/resolv.conf": LOCAL, "run/systemd/resolve/resolv.conf": "nameserver 192.0.2.1\n"}, ()),
+        ({"etc/resolv.conf": LOCAL, "etc/pods.conf": "nameserver 192.0.2.1\n"}, ("etc/pods.conf",)),
+    ],
+    ids=["another one", "IPv6", "systemd-resolved", "the user's"],
+)
+def test_nameservers_that_pods_can_reach_are_accepted(
+    machine: Machine, files: dict[str, str], arguments: tuple[str, ...]
+) -> None:
+    for path, text in files.items():
+        machine.put(path, text)
+    assert machine.conflicts("claim", "", *(f"{machine.root}/{path}" for path in arguments)) == []
+
+
 def test_units_of_a_worker_are_known(dev: Spec) -> None:
     units = {service.unit for service in services_of(dev, dev.workers[0])}
     assert units <= set(WORKER_UNITS.split())

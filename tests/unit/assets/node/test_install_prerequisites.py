@@ -57,9 +57,10 @@ class Machine:
         text = program.read_text().replace("/etc/fstab", str(self.fstab))
         text = text.replace("max_wait_for_lock=600", f"max_wait_for_lock={self.max_wait}")
         text = text.replace("/var/log/", f"{self.folder}/")
+        text = text.replace("servers=/etc/resolv.conf", f"servers={self.folder}/servers")
         program.write_text(text.replace("/etc/tmpfiles.d/", f"{self.folder}/"))
         with (program.parent / "node.env").open("a") as environment:
-            environment.write(f"RESOLV_CONF={self.folder}/resolv.conf\n")
+            environment.write(f"RESOLV_CONF={self.folder}/resolv.conf\nSTATE={self.folder}/node\n")
         return subprocess.run(
             [program, *arguments],
             env={"PATH": f"{self.folder}:/usr/bin:/bin"},
@@ -107,7 +108,17 @@ def test_machine_without_swap_is_not_changed(machine: Machine) -> None:
 def test_pods_get_the_dns_servers_of_the_machine(machine: Machine) -> None:
     machine.prepare(swap=False)
     line = (machine.folder / "node-resolver.conf").read_text()
-    assert line == f"L {machine.folder}/resolv.conf - - - - /etc/resolv.conf\n"
+    assert line == f"L {machine.folder}/resolv.conf - - - - {machine.folder}/servers\n"
+
+
+def test_pods_get_no_dns_servers_on_loopback(machine: Machine) -> None:
+    (machine.folder / "resolv.conf").symlink_to(machine.folder / "servers")
+    text = "search a.example\nnameserver 127.0.0.1\nnameserver ::1\nnameserver 192.0.2.1\n"
+    (machine.folder / "servers").write_text(text)
+    machine.prepare(swap=False)
+    assert not (machine.folder / "resolv.conf").is_symlink()
+    _, _, _, _, _, servers, *_ = (machine.folder / "node-resolver.conf").read_text().split()
+    assert Path(servers).read_text() == "search a.example\nnameserver 192.0.2.1\n"
 
 
 def test_dns_of_systemd_resolved_is_kept(machine: Machine) -> None:
