@@ -22,6 +22,7 @@ state, and `host.engine.drift` has the next `pulumi up` correct the differences.
           "expiry": "expires on 2027-01-01 00:00 UTC, in 29.0 days; the next `hardway up` renews it"
         }
       ],
+      "joined": ["guest-0"],            nodes of other labs that joined the cluster; they are no differences
       "unseen": {"node-0": "No route to host"}     parts that did not answer, and the reason
     }
 """

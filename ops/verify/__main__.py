@@ -25,7 +25,8 @@ from system.errors import HardwayError
 
 API_SERVER = "the API server"
 
-_Found = tuple[list[Difference], list[ExpiringCertificate]]
+_Found = tuple[list[Difference], list[ExpiringCertificate], list[str]]
+"""The differences, the expiring certificates, and the nodes of other labs."""
 
 
 def main(arguments: Sequence[str] | None = None, commands: Commands | None = None) -> int:
@@ -74,6 +75,7 @@ def compare(
     """
     found: dict[str, list[Difference]] = {}
     expiring: list[ExpiringCertificate] = []
+    joined: list[str] = []
     unseen: dict[str, str] = {}
     with ThreadPoolExecutor(max_workers=len(reached_by) + 1) as pool:
         parts: dict[Future[_Found], str] = {
@@ -83,8 +85,9 @@ def compare(
         for count, part in enumerate(as_completed(parts), start=1):
             name = parts[part]
             try:
-                found[name], certificates = part.result()
+                found[name], certificates, guests = part.result()
                 expiring += certificates
+                joined += guests
                 number = len(found[name])
                 outcome = f"{number or 'no'} difference{'s' if number > 1 else ''}"
             except HardwayError as error:
@@ -103,6 +106,7 @@ def compare(
         unseen={name: unseen[name] for name in parts.values() if name in unseen},
         unchanged=tuple(pair for pair in services if pair not in different),
         certificates=tuple(sorted(expiring)),
+        joined=tuple(joined),
     )
 
 
@@ -131,11 +135,12 @@ def _compare_node(name: str, login: Login, outputs: StackOutputs[str], spec: Spe
         for each in report.certificates
         if (text := expiry(each, spec, now) or upcoming_renewal(each, spec, now))
     ]
-    return found, expiring
+    return found, expiring, []
 
 
 def _compare_cluster(outputs: StackOutputs[str], commands: Commands) -> _Found:
-    return list(cluster.differences(outputs, commands.nodes(outputs.kubeconfig))), []
+    node_list = commands.nodes(outputs.kubeconfig)
+    return list(cluster.differences(outputs, node_list)), [], cluster.joined(outputs, node_list)
 
 
 if __name__ == "__main__":

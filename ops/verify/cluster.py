@@ -12,20 +12,23 @@ from ops.verify.differences import Difference
 KUBELET = "kubelet"
 ROLE_LABEL = "node-role.kubernetes.io/"
 
+JOINED_ANNOTATION = "hardway.dev/joined"
+"""The annotation of a node whose lab has joined the cluster of another lab: see `assets/node/node-registration`."""
+
 
 def differences(outputs: StackOutputs[str], node_list: Mapping[str, Any]) -> Iterator[Difference]:
     """Yield the differences between the cluster's nodes and the stack's.
 
     Every node of the stack with a kubelet must be in the cluster. Other nodes are a difference only if the stack has
-    the control planes: a cluster that the lab joined has nodes of other owners. So are labels and taints that the
-    stack does not set.
+    the control planes and no other lab has joined with them: a cluster that the lab joined has nodes of other owners.
+    So are labels and taints that the stack does not set.
 
     Args:
         outputs: Outputs of the stack.
         node_list: NodeList of the API server.
     """
     items = {item["metadata"]["name"]: item for item in node_list["items"]}
-    owns_cluster = any(node.role == Role.CONTROL_PLANE for node in outputs.nodes.values())
+    owns_cluster = _owns_cluster(outputs)
     for name, node in outputs.nodes.items():
         if KUBELET not in outputs.services.get(name, {}):
             continue
@@ -33,12 +36,36 @@ def differences(outputs: StackOutputs[str], node_list: Mapping[str, Any]) -> Ite
             yield from _node_differences(name, node, items[name], outputs.has_pod_network)
             if owns_cluster:
                 yield from _pod_cidr_difference(name, node, items[name])
+            elif not _has_joined(items[name]):
+                yield Difference(name, REGISTRATION, f"annotation {JOINED_ANNOTATION}", "missing")
         else:
             yield Difference(name, KUBELET, "node", "is not in the cluster")
             yield Difference(name, REGISTRATION, "labels and taints", "missing with the node")
     if owns_cluster:
         for name in items.keys() - outputs.nodes.keys():
-            yield Difference(name, "", "node", "is in the cluster, but not in the stack")
+            if not _has_joined(items[name]):
+                yield Difference(name, "", "node", "is in the cluster, but not in the stack")
+
+
+def joined(outputs: StackOutputs[str], node_list: Mapping[str, Any]) -> list[str]:
+    """Return the names of the nodes with which other labs have joined the stack's cluster.
+
+    Args:
+        outputs: Outputs of the stack.
+        node_list: NodeList of the API server.
+    """
+    if not _owns_cluster(outputs):
+        return []
+    names = [item["metadata"]["name"] for item in node_list["items"] if _has_joined(item)]
+    return sorted(name for name in names if name not in outputs.nodes)
+
+
+def _owns_cluster(outputs: StackOutputs[str]) -> bool:
+    return any(node.role == Role.CONTROL_PLANE for node in outputs.nodes.values())
+
+
+def _has_joined(item: Mapping[str, Any]) -> bool:
+    return JOINED_ANNOTATION in item["metadata"].get("annotations", {})
 
 
 def _node_differences(

@@ -60,6 +60,7 @@ class VerifyReport:
         unseen: Reason for each part that could not be compared, by its name.
         unchanged: Node and name of each service without a difference.
         certificates: Certificates that expired or expire soon, sorted.
+        joined: Nodes with which other labs have joined the cluster. They are no differences.
     """
 
     nodes: int
@@ -68,6 +69,7 @@ class VerifyReport:
     unseen: Mapping[str, str]
     unchanged: tuple[tuple[str, str], ...] = ()
     certificates: tuple[ExpiringCertificate, ...] = ()
+    joined: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -77,7 +79,9 @@ class VerifyReport:
         return PROBLEM if self.differences else OK
 
     def text(self, *, quiet: bool = False, verbose: bool = False) -> str:
-        """Return a line for each difference, expiring certificate and part that did not answer, and the count.
+        """Return the lines of the report, and the count.
+
+        Each difference, expiring certificate, node of another lab and part that did not answer has a line.
 
         Args:
             quiet: Leave out the count.
@@ -86,6 +90,7 @@ class VerifyReport:
         lines = [f"{node}  {service}  does not differ" for node, service in self.unchanged] if verbose else []
         lines += [str(difference) for difference in self.differences]
         lines += [str(certificate) for certificate in self.certificates]
+        lines += [f"{name}  is a node of another lab, which has joined the cluster" for name in self.joined]
         lines += [f"{name}  could not be compared: {reason}" for name, reason in self.unseen.items()]
         counts = (
             _count(self.nodes, "node"),
@@ -113,6 +118,7 @@ class VerifyReport:
             "services": self.services,
             "differences": [vars(difference) for difference in self.differences],
             "certificates": [vars(certificate) for certificate in self.certificates],
+            "joined": list(self.joined),
             "unseen": dict(self.unseen),
         }
         return json.dumps(document, indent=2)

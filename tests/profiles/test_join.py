@@ -75,6 +75,11 @@ def test_pods_of_both_labs_reach_each_other(lab: RunningLab) -> None:
         lab.kubectl("delete", "pods", "--selector=app=web")
 
 
+def test_first_lab_knows_the_node_as_a_guest(lab: RunningLab, first: RunningLab) -> None:
+    assert ready(lab) == {HOST, GUEST}
+    assert first.verify() == []
+
+
 class TestLab(EveryLab):
     """The tests of every lab."""
 

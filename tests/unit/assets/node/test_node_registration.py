@@ -45,6 +45,16 @@ def test_joining_node_has_only_its_new_role(programs: Path, role: str, old: str)
     assert changes == [f"label --overwrite node node-0 node-role.kubernetes.io/{role}= node-role.kubernetes.io/{old}-"]
 
 
+def test_node_of_a_joining_lab_is_marked(programs: Path) -> None:
+    arguments = ("--kubeconfig-from-stdin", "join", "guest-0", "worker", "", "", POD_CIDR)
+    code, changes, _ = register(programs, *arguments, answer=REGISTERED)
+    assert (code, changes[-1]) == (0, "annotate --overwrite node guest-0 hardway.dev/joined=true")
+    (programs / "members").touch()
+    (programs / "log").unlink()
+    _, changes, _ = register(programs, *arguments, answer=REGISTERED)
+    assert not any("joined" in change for change in changes)
+
+
 def test_leaving_node_is_drained_and_deleted(programs: Path) -> None:
     code, changes, _ = register(programs, "leave", "node-0", "30")
     assert code == 0

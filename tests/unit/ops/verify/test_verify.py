@@ -61,7 +61,11 @@ def api_node(name: str, **changes: Any) -> dict[str, Any]:
     details = {"ready": "True", "message": "", "version": "v1.37.2", "labels": {"node-role.kubernetes.io/worker": ""}}
     details |= changes
     return {
-        "metadata": {"name": name, "labels": details["labels"]},
+        "metadata": {
+            "name": name,
+            "labels": details["labels"],
+            "annotations": {cluster.JOINED_ANNOTATION: "true"} if details.get("joined") else {},
+        },
         "status": {
             "conditions": [{"type": "Ready", "status": details["ready"], "message": details["message"]}],
             "nodeInfo": {"kubeletVersion": details["version"]},
@@ -138,6 +142,7 @@ def test_json_report(lab: Answers, capsys: pytest.CaptureFixture[str]) -> None:
             }
         ],
         "certificates": [],
+        "joined": [],
         "unseen": {"node-0": "No route to host"},
     }
 
@@ -337,8 +342,20 @@ def test_unknown_node_differs() -> None:
 def test_joined_cluster_may_have_other_nodes() -> None:
     document = outputs()
     del document["nodes"]["server"]
-    node_list = {"items": [api_node(name) for name in ("node-0", "node-1", "node-9")]}
-    assert list(cluster.differences(StackOutputs.from_dict(document), node_list)) == []
+    found = StackOutputs.from_dict(document)
+    items = [api_node("node-0", joined=True), api_node("node-1", joined=True), api_node("node-9")]
+    assert list(cluster.differences(found, {"items": items})) == []
+    assert cluster.joined(found, {"items": items}) == []
+    items[1] = api_node("node-1")
+    assert list(map(str, cluster.differences(found, {"items": items}))) == [
+        "node-1  registration  annotation hardway.dev/joined: missing"
+    ]
+
+
+def test_node_of_a_joined_lab_is_a_note(lab: Answers, capsys: pytest.CaptureFixture[str]) -> None:
+    lab.node_list = {"items": [api_node("node-0"), api_node("node-1"), api_node("guest-0", joined=True)]}
+    assert main(["--stack", "dev", "--quiet"], lab) == 0
+    assert capsys.readouterr().out == "guest-0  is a node of another lab, which has joined the cluster\n"
 
 
 @pytest.mark.parametrize("ready", ["False", "Unknown"])
