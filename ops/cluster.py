@@ -52,7 +52,7 @@ def kubeconfig_of(stack: str) -> Path:
 class NamespacedCluster:
     """A cluster, limited to one namespace.
 
-    Each method runs kubectl once and raises CommandError if that fails.
+    Each method runs kubectl and raises CommandError if that fails.
 
     Attributes:
         kubeconfig: Path of the kubeconfig.

@@ -16,6 +16,7 @@ webhook, logs, and commands in pods. It only uses kubectl, as a user does, and d
           "seconds": 0.25,              null if nothing was measured
           "reason": ""                  reason for a result other than ok
         }
-      ]
+      ],
+      "retries": ["kubectl exec web-x: connection reset by peer"]     repeated because a connection failed
     }
 """

@@ -69,7 +69,7 @@ def _test(cluster: Cluster, nodes: Sequence[str]) -> SmokeReport:
         finally:
             with uninterruptible():
                 removal = _remove(cluster)
-    return SmokeReport((*rows, removal))
+    return SmokeReport((*rows, removal), tuple(cluster.retries))
 
 
 def _remove(cluster: Cluster) -> Row:

@@ -1,20 +1,46 @@
 """The cluster, reached by kubectl. No other module of this package calls kubectl."""
 
 import json
+import re
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from ops.clients import CommandError
 from ops.cluster import TIMEOUT, NamespacedCluster
 from ops.smoke.objects import object_of_the_webhook
+from system import console
+
+ATTEMPTS = 4
+"""How often kubectl runs if its connection to the API server fails, or that of the API server to a kubelet."""
+
+PAUSE = 5.0
+"""Seconds between two attempts."""
+
+_TRANSPORT_ERROR = re.compile(
+    r"Unable to connect|connection (lost|refused|reset)|TLS handshake timeout|i/o timeout|\bEOF$", re.IGNORECASE
+)
+_WEBHOOK_ERROR = "failed calling webhook"
 
 
+@dataclass(frozen=True)
 class Cluster(NamespacedCluster):
     """A cluster with the objects of the test.
 
-    Each method runs kubectl once and raises CommandError if that fails.
+    Each method runs kubectl, a few times if a connection fails, and raises CommandError if that does not help.
+
+    Attributes:
+        retries: Description of each call that was repeated, and its error.
     """
 
+    retries: list[str] = field(default_factory=list, init=False, compare=False)
+
     CLUSTER_WIDE: ClassVar[tuple[str, ...]] = ("validatingwebhookconfiguration",)
+
+    def create(self, manifest: str) -> None:
+        """Create the objects of a manifest. Unlike `kubectl create`, this can be repeated."""
+        self._kubectl("apply", "--server-side", "--filename=-", stdin=manifest)
 
     def pods_and_services(self) -> list[dict[str, Any]]:
         """Return the pods and Services of the namespace, as in the API."""
@@ -46,3 +72,16 @@ class Cluster(NamespacedCluster):
     def logs(self, app: str) -> str:
         """Return the logs of all pods of an app, each line after `[pod/NAME/CONTAINER] `. Failing pods are left out."""
         return self._kubectl("logs", f"--selector=app={app}", "--prefix", "--tail=-1", "--ignore-errors")
+
+    def _kubectl(self, *arguments: str, stdin: str = "", namespace: str = "") -> str:
+        for _ in range(ATTEMPTS - 1):
+            try:
+                return super()._kubectl(*arguments, stdin=stdin, namespace=namespace)
+            except CommandError as error:
+                # A webhook is what a check tests, and the check has its own limit.
+                if not _TRANSPORT_ERROR.search(str(error)) or _WEBHOOK_ERROR in str(error):
+                    raise
+                self.retries.append(f"kubectl {' '.join(arguments[:2])}: {error}")
+                console.say(f"trying again: {self.retries[-1]}")
+            time.sleep(PAUSE)
+        return super()._kubectl(*arguments, stdin=stdin, namespace=namespace)

@@ -48,9 +48,15 @@ HEADINGS = ("CHECK", "FROM", "TO", "RESULT", "SECONDS", "")
 
 @dataclass(frozen=True)
 class SmokeReport:
-    """The results of all checks."""
+    """The results of all checks.
+
+    Attributes:
+        rows: The results.
+        retries: Calls of kubectl that were repeated because a connection failed. They fail no check.
+    """
 
     rows: tuple[Row, ...]
+    retries: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -58,7 +64,7 @@ class SmokeReport:
         return 1 if any(row.result is Result.FAILED for row in self.rows) else 0
 
     def text(self, *, quiet: bool = False) -> str:
-        """Return a table and the count.
+        """Return a table, the repeated calls and the count.
 
         Args:
             quiet: Only the rows of failed checks, without headings and count.
@@ -67,7 +73,8 @@ class SmokeReport:
             return plain_table((), [row.columns for row in self.rows if row.result is Result.FAILED])
         table = plain_table(HEADINGS, [row.columns for row in self.rows])
         counts = (f"{sum(row.result is result for row in self.rows)} {result}" for result in Result)
-        return f"{table}\n{len(self.rows)} checks: {', '.join(counts)}"
+        retries = "".join(f"tried again: {each}\n" for each in self.retries)
+        return f"{table}\n{retries}{len(self.rows)} checks: {', '.join(counts)}"
 
     def test_cases(self) -> list[Case]:
         """Return the checks as the tests of a CI system."""
@@ -95,4 +102,4 @@ class SmokeReport:
             }
             for row in self.rows
         ]
-        return json.dumps({"rows": rows}, indent=2)
+        return json.dumps({"rows": rows, "retries": list(self.retries)}, indent=2)

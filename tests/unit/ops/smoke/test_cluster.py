@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ops.clients import CommandError
-from ops.smoke.cluster import Cluster
+from ops.smoke.cluster import ATTEMPTS, Cluster
 from ops.smoke.trial import FETCH
 from tests.support.fake_programs import put
 
@@ -59,6 +59,35 @@ def test_failure_has_the_reason_of_kubectl(programs: Path) -> None:
     put(programs, "kubectl", "echo 'error: timed out waiting for the condition' >&2; exit 1")
     with pytest.raises(CommandError, match=r"^timed out waiting for the condition$"):
         CLUSTER.wait_for_rollout("daemonset/web")
+
+
+RESET = "error: read tcp 10.0.0.1:1->10.0.0.2:6443: read: connection reset by peer"
+
+
+@pytest.fixture
+def retrying(monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    """A cluster that does not wait before it repeats a call."""
+    monkeypatch.setattr("ops.smoke.cluster.PAUSE", 0.0)
+    return Cluster(Path("/the/kubeconfig"), "the-namespace")
+
+
+@pytest.mark.parametrize("error", [RESET, "error: error dialing backend: EOF", "Unable to connect to the server: x"])
+def test_failed_connection_is_repeated_and_reported(programs: Path, retrying: Cluster, error: str) -> None:
+    put(programs, "kubectl", f"mkdir {programs}/called 2>/dev/null && {{ echo '{error}' >&2; exit 1; }}; echo found")
+    assert retrying.execute("a-pod", ["ls"]) == "found\n"
+    assert retrying.retries == [f"kubectl exec a-pod: {error.removeprefix('error: ')}"]
+
+
+@pytest.mark.parametrize(
+    ("error", "calls"),
+    [(RESET, ATTEMPTS), ("pods x not found", 1), (f"failed calling webhook: {RESET}", 1)],
+    ids=["connection", "answer", "webhook"],
+)
+def test_other_errors_are_not_repeated(programs: Path, retrying: Cluster, error: str, calls: int) -> None:
+    put(programs, "kubectl", f"echo >>{programs}/calls; echo '{error}' >&2; exit 1")
+    with pytest.raises(CommandError):
+        retrying.create("kind: Namespace\n")
+    assert len((programs / "calls").read_text().splitlines()) == calls
 
 
 def fetch(seconds: int, *urls: str) -> list[list[str]]:

@@ -76,6 +76,7 @@ class Lab:
     unreachable: dict[str, str] = field(default_factory=dict)
     done: list[str] = field(default_factory=list)
     fetched: dict[str, list[str]] = field(default_factory=dict)
+    retries: tuple[str, ...] = ()
     log: str = ""
     refusal: str = "wget: can't connect to remote host (10.32.0.99): Connection refused"
     seen: dict[str, str] = field(default_factory=dict)
@@ -147,6 +148,7 @@ class FakeCluster(Cluster):
 
     def execute(self, pod: str, command: Sequence[str]) -> str:
         self.lab.note(f"exec {pod}")
+        self.retries.extend(self.lab.retries)
         urls = [word for word in command if word.startswith(("http://", "!http://"))]
         self.lab.fetched[pod] = urls
         return "".join(f"{url}\t25\t{self.lab.answer(pod, url)}\n" for url in urls)
@@ -209,6 +211,11 @@ def test_healthy_cluster(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert re.split("  +", lines[7])[:4] == ["pod to pod", "pod on node-0", "pod on node-1", "ok"]
     assert lab.done[0] == "create"
     assert lab.done[-1] == "remove"
+
+
+def test_report_names_repeated_calls(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(Lab(workers=("node-0",), retries=("kubectl exec web: EOF",))) == 0
+    assert "\ntried again: kubectl exec web: EOF\n" in capsys.readouterr().out
 
 
 def test_json_report(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
