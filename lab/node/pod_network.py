@@ -1,6 +1,7 @@
 """The packet filter rules and routes by which a node treats the addresses of pods and Services."""
 
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
+from urllib.parse import urlsplit
 
 from lab.spec import Node, PodNetwork, Spec
 
@@ -57,6 +58,7 @@ def rules(spec: Spec) -> str:
     addresses = {node.address for node in spec.nodes} | {route.address for route in spec.pod_routes}
     if spec.api_address:
         addresses.add(spec.api_address)
+    addresses |= _joined_control_plane(spec)
     untranslated = [networks.cluster_cidr, _MULTICAST, *sorted(addresses)]
     chains = _CHAINS.format(
         untranslated=", ".join(map(str, untranslated)), pods=networks.cluster_cidr, services=networks.service_cidr
@@ -67,11 +69,26 @@ def rules(spec: Spec) -> str:
 def routes(spec: Spec, node: Node) -> list[str]:
     """Return the lines of the file of pod routes: a destination, and the next hop or `unreachable`.
 
-    The last route applies to pods that no node has, which therefore do not leave by the default route. The nodes of a
-    cluster that the lab joins are not all known here, and its network may route their pods, so there it is missing. A
-    CNI plugin of the user makes all routes itself.
+    The last route applies to pods that no node has, which therefore do not leave by the default route. If the lab joins
+    a cluster and has no `podRoutes`, the network must route the pods of the cluster. Only the pods of the node itself
+    are known then. A CNI plugin of the user makes all routes itself.
     """
     if spec.pod_network is not PodNetwork.BRIDGE:
         return []
     lines = [route.text for route in spec.routes if route.address != node.address]
-    return lines if spec.join else [*lines, f"{spec.networks.cluster_cidr} unreachable"]
+    rest = node.pod_cidr if spec.join and not spec.pod_routes else spec.networks.cluster_cidr
+    return [*lines, f"{rest} unreachable"] if rest else lines
+
+
+def _joined_control_plane(spec: Spec) -> set[IPv4Address]:
+    """Return the address of the API server that the lab joins, if its node has routes to the pods of this lab.
+
+    `podRoutes` are set on both sides. An API server with a name, or in another network, may lack the routes.
+    """
+    if not (spec.join and spec.pod_routes):
+        return set()
+    try:
+        address = IPv4Address(urlsplit(spec.join.endpoint).hostname or "")
+    except ValueError:
+        return set()
+    return {address} if address in spec.networks.network_cidr else set()

@@ -4,6 +4,8 @@ import re
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
+import pytest
+
 from lab.node.pod_network import routes, rules
 from lab.spec import PodRoute, Spec
 from tests.support.stacks import stack_spec
@@ -33,6 +35,28 @@ def test_pods_of_no_node_are_unreachable(dev: Spec) -> None:
     assert routes(dev, dev.workers[0]) == ["10.200.1.0/24 10.240.0.21", "10.200.0.0/16 unreachable"]
 
 
-def test_pods_of_a_joined_cluster_may_be_routed_elsewhere() -> None:
+def test_pods_of_a_joined_cluster_without_pod_routes_may_be_routed_elsewhere() -> None:
     joined = stack_spec("join")
-    assert not any("unreachable" in line for line in routes(joined, joined.workers[0]))
+    assert routes(joined, joined.workers[0])[-1] == "10.200.0.0/16 unreachable"
+    joined = replace(joined, pod_routes=())
+    assert routes(joined, joined.workers[0]) == ["10.200.30.0/24 unreachable"]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "has_routes", "sees"),
+    [
+        ("https://10.240.0.10:6443", True, True),
+        ("https://10.240.0.10:6443", False, False),
+        ("https://192.0.2.1:6443", True, False),
+        ("https://api.example:6443", True, False),
+    ],
+    ids=["routes", "no routes", "another network", "name"],
+)
+def test_joined_control_plane_with_routes_sees_the_addresses_of_pods(
+    endpoint: str, *, has_routes: bool, sees: bool
+) -> None:
+    spec = stack_spec("join")
+    assert spec.join
+    spec = replace(spec, join=replace(spec.join, endpoint=endpoint))
+    found = untranslated(spec if has_routes else replace(spec, pod_routes=()))
+    assert (endpoint.removeprefix("https://").partition(":")[0] in found) is sees
