@@ -68,7 +68,7 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize(("role", "niceness"), [("worker", {"10"}), ("control-plane", {"0"})])
+@pytest.mark.parametrize(("role", "niceness"), [("worker", {"5"}), ("control-plane", {"0"})])
 def test_emulated_workers_leave_the_cpu_to_control_planes(
     hypervisor: PrivateLibvirt, role: str, niceness: set[str]
 ) -> None:

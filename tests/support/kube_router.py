@@ -26,6 +26,8 @@ _FILES: dict[str, Content] = {
     **{folder: f"usr/{folder}" for folder in ("bin", "sbin", "lib", "lib64")},
     # kube-router adds the names of its tables, and refuses to run without the file.
     "etc/iproute2/rt_tables": b"255 local\n254 main\n253 default\n0 unspec\n",
+    # ipset reads the numbers of protocols.
+    "etc/protocols": b"icmp 1 ICMP\ntcp 6 TCP\nudp 17 UDP\nsctp 132 SCTP\n",
 }
 
 
