@@ -26,6 +26,7 @@ class Update:
         ended: Time of its end, in UTC.
         configuration: Configuration of the stack, with its namespaces. Encrypted values are as in a stack file.
         commit: Commit of the checkout; empty if it is unknown.
+        is_partial: True if the update was limited to some resources, so the lab may lack its configuration.
     """
 
     kind: str
@@ -33,6 +34,7 @@ class Update:
     ended: datetime
     configuration: Mapping[str, Any]
     commit: str
+    is_partial: bool
 
     def __str__(self) -> str:
         return f"the configuration of {self.ended:%Y-%m-%d %H:%M} UTC"
@@ -48,20 +50,22 @@ def updates(state: Path, stack: str) -> Iterator[Update]:
     # The time in a name has the same number of digits for centuries.
     for path in sorted((state / ".pulumi/history" / PROJECT / stack).glob("*.history.json"), reverse=True):
         record = json.loads(path.read_text())
+        environment = record.get("environment") or {}
         yield Update(
             kind=record["kind"],
             succeeded=record["result"] == "succeeded",
             ended=datetime.fromtimestamp(record["endTime"], UTC),
             configuration=record.get("config") or {},
-            commit=(record.get("environment") or {}).get("git.head", ""),
+            commit=environment.get("git.head", ""),
+            is_partial="pulumi.flag.target" in environment,
         )
 
 
 def last_successful(state: Path, stack: str) -> Update | None:
-    """Return the latest successful update of a stack. None if there was none since the stack was deleted."""
+    """Return the latest successful update of a whole stack. None if there was none since the stack was deleted."""
     for update in updates(state, stack):
         if update.kind == "destroy":
             return None
-        if update.kind == "update" and update.succeeded:
+        if update.kind == "update" and update.succeeded and not update.is_partial:
             return update
     return None

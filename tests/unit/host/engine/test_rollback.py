@@ -258,3 +258,10 @@ def test_changed_files_of_the_project_are_named(workspace: Workspace) -> None:
     for name in names:
         (folder / name).write_text("after")
     assert changed_files(folder, before) == "file-0, file-1, file-2, file-3, file-4 and 2 more"
+
+
+def test_targeted_update_is_no_version_of_the_lab(workspace: Workspace) -> None:
+    whole = last_successful(workspace.state, "dev")
+    path = record(workspace, 9, "succeeded", {"hardway:podCidr": {"v": "10.0.0.0/16"}}, "update")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "environment": {"pulumi.flag.target": "[a]"}}))
+    assert last_successful(workspace.state, "dev") == whole
