@@ -156,6 +156,12 @@ def revert(workspace: Workspace, stack: str, name: str) -> None:
     """
     snapshot, folder = _find(workspace, stack, name), workspace.snapshots(stack) / name
     lab = LabVms.of(workspace, stack)
+    if lab.machines:
+        raise HostError(
+            f"Existing machine {' and '.join(lab.machines)} was added after snapshot {name}, and cannot return to it. "
+            f"Remove the node from the configuration, run {command_line('up', stack)}, and try again. Nothing was "
+            "changed."
+        )
     _refuse_other_vms(stack, snapshot, lab)
     with exclusive(workspace, stack):
         stopped.write(workspace, stack, reverting=name)
@@ -184,10 +190,14 @@ def delete(workspace: Workspace, stack: str, name: str) -> None:
     """Delete a snapshot.
 
     Raises:
-        HostError: There is no such snapshot.
+        HostError: There is no such snapshot, or a revert to it has not ended.
     """
     _find(workspace, stack, name)
-    _delete(workspace.snapshots(stack) / name)
+    with exclusive(workspace, stack):
+        record = stopped.read(workspace, stack)
+        if record is not None and record.reverting == name:
+            raise HostError(f"Snapshot {name} is still needed. {record}")
+        _delete(workspace.snapshots(stack) / name)
 
 
 def delete_all(workspace: Workspace, stack: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -230,3 +231,20 @@ def test_changed_configuration_is_kept_and_named(lab: Lab, capfd: pytest.Capture
     snapshots.revert(lab.workspace, "dev", "before")
     assert "Pulumi.dev.yaml has changed since the snapshot, and stays as it is" in capfd.readouterr().err
     assert lab.workspace.stack_file("dev").read_text() == "config: {hardway:name: other}\n"
+
+
+def test_snapshot_of_an_interrupted_revert_is_not_deleted(lab: Lab) -> None:
+    snapshots.take(lab.workspace, "dev", "before")
+    stopped.write(lab.workspace, "dev", reverting="before")
+    with pytest.raises(HostError, match=r"still needed.*hardway revert before"):
+        snapshots.delete(lab.workspace, "dev", "before")
+    assert [found.name for found in snapshots.listed(lab.workspace, "dev")] == ["before"]
+
+
+def test_lab_with_an_existing_machine_does_not_return(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    snapshots.take(lab.workspace, "dev", "before")
+    found = suspension.LabVms.of(lab.workspace, "dev")
+    monkeypatch.setattr(snapshots.LabVms, "of", lambda *_: replace(found, machines=["metal"]))
+    with pytest.raises(HostError, match=r"Existing machine metal was added after snapshot before"):
+        snapshots.revert(lab.workspace, "dev", "before")
+    assert stopped.read(lab.workspace, "dev") is None
