@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from host import environment, prepare
+from host.access import access_files
 from host.engine import recovery, stopped, suspension
 from host.engine import snapshots as lab_snapshots
 from host.engine.stack import Stack
@@ -61,9 +62,9 @@ def preview(options: argparse.Namespace) -> int:
 def destroy(options: argparse.Namespace) -> int:
     """Delete everything that the stack created, and its snapshots."""
     workspace = _workspace()
-    stack = Stack(workspace, options.stack)
+    Stack(workspace, options.stack).destroy()
     lab_snapshots.delete_all(workspace, options.stack)
-    stack.destroy()
+    access_files.remove(workspace, options.stack)
     return 0
 
 

@@ -104,15 +104,16 @@ def write(workspace: Workspace, stack: str, details: AccessDetails) -> None:
 
 
 def remove(workspace: Workspace, stack: str) -> None:
-    """Remove the files of a stack of this checkout, if they exist. Snapshots of its etcd stay."""
-    folder, snapshots = workspace.access(stack), workspace.etcd_snapshots(stack)
-    if not any(snapshots.glob("*.db")):
+    """Remove the files of a stack of this checkout, if they exist. Snapshots of its etcd and of the lab stay."""
+    folder, etcd, lab = workspace.access(stack), workspace.etcd_snapshots(stack), workspace.snapshots(stack)
+    kept = {path for path in (etcd, lab) if any(path.glob("*.db" if path == etcd else "*"))}
+    if not kept:
         shutil.rmtree(folder, ignore_errors=True)
         return
-    for path in folder.iterdir():
-        if path.is_dir() and path != snapshots:
+    for path in set(folder.iterdir()) - kept:
+        if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
-        elif path != snapshots:
+        else:
             path.unlink()
 
 

@@ -113,3 +113,13 @@ def test_files_of_a_stack_are_written_and_removed(tmp_path: Path) -> None:
     for _ in range(2):
         access_files.remove(workspace, "dev")
         assert not folder.exists()
+
+
+def test_snapshots_of_the_lab_stay(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    access_files.write(workspace, "dev", AccessDetails.from_dict(OUTPUTS))
+    description = workspace.snapshots("dev") / "before/snapshot.json"
+    description.parent.mkdir(parents=True)
+    description.write_text("{}")
+    access_files.remove(workspace, "dev")
+    assert [path for path in workspace.access("dev").rglob("*") if path.is_file()] == [description]
