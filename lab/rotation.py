@@ -252,7 +252,7 @@ def _refuse(step: Step, problem: str, reasons: Sequence[str], way: str) -> None:
         return
     shown = [*reasons[:_MAX_SHOWN], *([f"and {len(reasons) - _MAX_SHOWN} more"] if len(reasons) > _MAX_SHOWN else [])]
     lines = "".join(f"\n  {reason}" for reason in shown)
-    raise RotationError(f"{step.value}: {problem}. Nothing was changed:{lines}\n{way}")
+    raise RotationError(f"{step.value}: {problem}. No certificate and no service was changed:{lines}\n{way}")
 
 
 def _without_trust(spec: Spec, step: Step, nodes: Mapping[str, tuple[NodeFiles, InUse]]) -> Iterator[str]:
@@ -319,14 +319,19 @@ def _dependents(
 
 
 def _old_tokens(step: Step, nodes: Mapping[str, tuple[NodeFiles, InUse]]) -> Iterator[str]:
+    """Yield every token of a dropped key.
+
+    An API server that never got the key's ID has never accepted it, so no token is from it. Without any IDs, only the
+    default key can have signed.
+    """
     ids: dict[str, str] = {}
     for _, found in nodes.values():
         ids |= _key_ids(found.files.get(SERVICE_ACCOUNT_KEYS, ""))
     for node, (_, found) in nodes.items():
         for token in found.tokens:
-            if ids.get(token.key_id) in step.after:
+            key = ids.get(token.key_id) if ids else ISSUERS[SERVICE_ACCOUNTS]
+            if key not in step.dropped:
                 continue
-            key = ids.get(token.key_id, "another key")
             remedy = (
                 "delete the Secret, or its data.token, which is then signed again"
                 if token.holder.startswith("Secret ")

@@ -142,6 +142,28 @@ def test_a_key_is_dropped_once_no_token_is_from_it(holder: str) -> None:
         prove(drop, NONE, InUse(files=KEYS, tokens=(Token(holder=holder, key_id="one"),)))
 
 
+@pytest.mark.parametrize("files", [{}, {SERVICE_ACCOUNT_KEYS: "key-1 one\n"}])
+def test_a_key_that_no_api_server_got_is_dropped(files: dict[str, str]) -> None:
+    tokens = (Token(holder="pod default/web", key_id="one"),)
+    prove(step(("key-1", "key-2"), ("key-1",), SERVICE_ACCOUNTS), NONE, InUse(files=files, tokens=tokens))
+
+
+def test_without_key_ids_every_token_is_of_the_default_key() -> None:
+    tokens = (Token(holder="pod default/web", key_id="one"),)
+    with pytest.raises(RotationError, match="pod default/web has a token of key-1"):
+        prove(step(("key-2", "key-1"), ("key-2",), SERVICE_ACCOUNTS), NONE, InUse(files={}, tokens=tokens))
+
+
+def test_a_token_of_another_issuer_keeps_no_key() -> None:
+    tokens = (Token(holder="pod default/web", key_id="foreign"),)
+    prove(step(("key-2", "key-1"), ("key-2",), SERVICE_ACCOUNTS), NONE, InUse(files=KEYS, tokens=tokens))
+
+
+def test_a_refused_step_claims_nothing_about_vms() -> None:
+    with pytest.raises(RotationError, match=r"\. No certificate and no service was changed:\n"):
+        prove(ISSUE, TRUSTED, InUse(files={"/ca.crt": OLD}))
+
+
 def test_a_key_signs_once_every_api_server_has_it() -> None:
     file = IssuerFile(service="kube-apiserver", path=SERVICE_ACCOUNT_KEYS, issuer=SERVICE_ACCOUNTS)
     files = NodeFiles(trusted=(file,), issued=())

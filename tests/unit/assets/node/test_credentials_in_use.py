@@ -7,6 +7,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.fake_programs import put
 from tests.support.node_programs import install
 
@@ -17,7 +19,12 @@ KEY = "-----BEGIN EC PRIVATE KEY-----\nhidden\n-----END EC PRIVATE KEY-----\n"
 def token(kid: str, pod: str = "") -> str:
     """Return a token of a pod in the namespace default; without a pod, one of a Secret."""
     claims = {"kubernetes.io": {"namespace": "default", "pod": {"name": pod}}} if pod else {"note": "??>>"}
-    parts = (base64.urlsafe_b64encode(json.dumps(part).encode()).decode() for part in ({"kid": kid}, claims))
+    return signed(json.dumps({"kid": kid}), json.dumps(claims))
+
+
+def signed(header: str, payload: str) -> str:
+    """Return a token of a header and a payload."""
+    parts = (base64.urlsafe_b64encode(part.encode()).decode() for part in (header, payload))
     return ".".join([*(part.rstrip("=") for part in parts), "signature"])
 
 
@@ -30,11 +37,11 @@ def mounted(root: Path, pod: str, name: str, text: str) -> None:
     (volume / name).symlink_to(f"..data/{name}")
 
 
-def run(root: Path, scope: str, *paths: str) -> tuple[str, Any]:
+def run(root: Path, scope: str, *paths: str, secret_token: str = "") -> tuple[str, Any]:
     """Return the output of the program as text and as a document."""
     programs = install(root / "programs", root=root)
     secret = {"metadata": {"namespace": "default", "name": "legacy"}}
-    secret["data"] = {"token": base64.b64encode(token("two").encode()).decode()}
+    secret["data"] = {"token": base64.b64encode((secret_token or token("two")).encode()).decode()}
     configmap = {"metadata": {"namespace": "default"}, "data": {"ca.crt": CERTIFICATE}}
     answers = {"secrets": {"items": [secret]}, "configmaps": {"items": [configmap]}}
     for name, answer in answers.items():
@@ -43,8 +50,8 @@ def run(root: Path, scope: str, *paths: str) -> tuple[str, Any]:
     put(root / "bin", "kubectl", f'cat "{root}/$2"')
     environment = {**os.environ, "PATH": f"{root}/bin:{os.environ['PATH']}"}
     command = [str(programs / "credentials-in-use"), scope, *paths]
-    output = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
-    return output, json.loads(output)
+    result = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    return result.stdout + result.stderr, json.loads(result.stdout)
 
 
 def test_only_certificates_and_key_ids_of_files_are_printed(tmp_path: Path) -> None:
@@ -64,6 +71,24 @@ def test_every_token_of_a_pod_is_found(tmp_path: Path) -> None:
     found = sorted((each["kid"], each["holder"]) for each in document["tokens"])
     assert found == [("one", "pod default/web"), ("two", "pod default/vault")]
     assert "signature" not in output
+
+
+@pytest.mark.parametrize(
+    "payload",
+    ["internal, no JSON", '"internal"', '{"iss": "internal"}', '{"kubernetes.io": "internal"}', '{"kubernetes.io": {}}'],
+)
+def test_a_token_of_another_issuer_is_ignored(payload: str, tmp_path: Path) -> None:
+    mounted(tmp_path, "1", "license", signed('{"alg": "RS256"}', payload))
+    mounted(tmp_path, "2", "token", token("one", "web"))
+    output, document = run(tmp_path, "node")
+    assert [each["kid"] for each in document["tokens"]] == ["one"]
+    assert "internal" not in output
+
+
+def test_a_secret_without_a_valid_token_is_ignored(tmp_path: Path) -> None:
+    output, document = run(tmp_path, "cluster", secret_token=signed("internal, no JSON", "{}"))
+    assert document["tokens"] == []
+    assert "internal" not in output
 
 
 def test_a_node_without_pods_has_no_token(tmp_path: Path) -> None:
