@@ -52,11 +52,15 @@ def ensure(
         raise ToolchainError(f"image {reference}: the SHA-256 of {path} is {digest}, but {expected} is configured.")
     entry_key = key("image-archive", reference=reference, sha256=digest, names=NAMES)
     entry = cache.find(entry_key)
-    if entry is None and is_url and netns.is_inside():
+    # Versions before this one recorded no names. Their URL may be gone, or this machine offline.
+    former = cache.find(key("image-archive", reference=reference, sha256=digest)) if entry is None else None
+    if entry is None and former is None and is_url and netns.is_inside():
         netns.run_toolchain("image-archive", reference, location)
 
     def make(folder: Path) -> None:
-        if is_url:
+        if former:
+            shutil.copyfile(former.path(FILE), folder / FILE)
+        elif is_url:
             _download(reference, place, digest, hosts or ReleaseHosts(), folder / FILE)
         else:
             shutil.copyfile(path, folder / FILE)

@@ -9,7 +9,7 @@ from system.errors import ToolchainError
 from tests.support.image_archives import docker_archive
 from tests.support.release_host import ReleaseHost
 from toolchain import image_archive, images
-from toolchain.cache import Cache
+from toolchain.cache import Cache, key
 from toolchain.release import ReleaseHosts
 
 NAME = "registry.example/app:1"
@@ -65,6 +65,18 @@ def test_a_missing_file_is_reported(tmp_path: Path) -> None:
 def test_a_pinned_file_must_not_differ(tmp_path: Path) -> None:
     with pytest.raises(ToolchainError, match="is configured"):
         ensure(tmp_path, OCI, digest=f"#sha256={'0' * 64}")
+
+
+def test_an_archive_of_a_former_version_is_not_downloaded_again(tmp_path: Path) -> None:
+    cache, digest = Cache(tmp_path), hashlib.sha256(OCI).hexdigest()
+
+    def make(folder: Path) -> None:
+        (folder / image_archive.FILE).write_bytes(OCI)
+
+    cache.make(key("image-archive", reference=NAME, sha256=digest), make)
+    unreachable = ReleaseHosts(mirrors={"files.example": "http://127.0.0.1:1"})
+    found = image_archive.ensure(NAME, f"https://files.example/app.tar#sha256={digest}", cache, unreachable)
+    assert found.path.read_bytes() == OCI
 
 
 def test_a_url_is_downloaded_once(tmp_path: Path) -> None:
