@@ -261,6 +261,26 @@ def test_file_of_others_comes_back_after_an_unhealthy_first_version(empty: Node)
     assert path.read_text() == "of others\n"
 
 
+@pytest.mark.parametrize("text", ["one\n", "two\n"], ids=["same content", "another content"])
+def test_a_path_without_its_link_keeps_the_file(text: str, empty: Node) -> None:
+    folder, link = empty.path("/srv/real"), empty.path("/srv/link")
+    folder.mkdir(parents=True)
+    link.symlink_to("real")
+    empty.applied(Service(name="tool", files={"/srv/link/f": File(content="one\n")}))
+    for _ in range(2):
+        empty.applied(Service(name="tool", files={"/srv/real/f": File(content=text)}))
+        assert (folder / "f").read_text() == text
+    assert empty.remove().code == 0
+    assert not (folder / "f").exists()
+
+
+def test_one_of_two_paths_of_a_binary_is_removed(node: Node) -> None:
+    second = "/opt/other/helper"
+    node.applied(replace(OLD, binaries={**OLD.binaries, second: SAME_HELPER}))
+    node.applied(replace(OLD, binaries={TOOL: OLD_TOOL, second: SAME_HELPER}))
+    assert (node.path(HELPER).exists(), node.path(second).exists()) == (False, True)
+
+
 def test_killed_removal_keeps_the_file_of_others(empty: Node) -> None:
     path = empty.path("/etc/first")
     path.write_text("of others\n")
