@@ -110,7 +110,7 @@ class NodeServices(pulumi.ComponentResource):
                 pki=args.pki,
                 digests=args.digests,
                 fingerprint_key=args.fingerprint_key,
-                timeout=args.health_timeout,
+                timeout=args.health_timeout * service.health_timeouts,
                 announcement=args.announcement,
                 rollout=args.rollout,
                 drain=args.drain if service.name == "kubelet" else None,

@@ -160,6 +160,8 @@ class Service:
             changed files, each with a space before and after it.
         health: Shell code that succeeds if the service is healthy. Otherwise it prints the reason. Exit code 3 means
             that the service cannot become healthy.
+        health_timeouts: The number of health timeouts within which the service must be healthy. More than one if it
+            waits for services on other nodes, which change in turn.
         drift: Shell code that prints the differences of what the service manages beyond the node's files: a subject, a
             tab and the difference, one a line. `verify-node` runs it.
         follows_cluster: The service keeps what it has read from the API server, so it restarts if the cluster is a new
@@ -184,6 +186,7 @@ class Service:
     activation: str = "restart"
     check: str = "true"
     health: str = "true"
+    health_timeouts: int = 1
     drift: str = ""
     follows_cluster: bool = False
     state_files: Mapping[str, str] = field(default_factory=dict)

@@ -6,12 +6,14 @@ from typing import Any
 import pytest
 
 from components.preview import describe_change
+from lab.config.parse import parse
 from lab.node.render import services_of
 from lab.node.service import Service
 from lab.spec import Node, Spec
 from tests.support.payload import files
 from tests.support.program_stack import changed, setting
 from tests.support.recording import Program, record
+from tests.support.stacks import configuration
 
 COMPONENT = "hardway:service:NodeService"
 PKI = "hardway:pki:Pki hardway-pki"
@@ -104,6 +106,17 @@ def test_pods_of_addons_start_again_with_other_trusted_certificates(sequence: li
     assert trusted == [0, 3, 3, 0]
     assert sent[1] == sent[2]
     assert sent[3].count("hardway.dev/trusted-authorities: ca-2\n") == 3
+
+
+@pytest.mark.parametrize(("keys", "timeouts"), [(("1",), 1), (("1", "2"), 5)])
+def test_addons_wait_for_the_controller_managers_of_all_control_planes(keys: tuple[str, ...], timeouts: int) -> None:
+    spec = parse(configuration("ha") | {"certificateAuthorities": {"kubernetes": [f"ca-{key}" for key in keys]}})
+    run = record(spec)
+    timeout, other = (
+        int(files(run.command(f"{spec.control_planes[0].name}-{name}").inputs["stdin"])["timeout"])
+        for name in ("addons", "kube-scheduler")
+    )
+    assert timeout == timeouts * other
 
 
 def test_the_state_records_the_keys(sequence: list[tuple[Spec, Program]]) -> None:

@@ -10,7 +10,7 @@ from lab.node.documents import to_yaml
 from lab.node.kubeconfig import with_paths
 from lab.node.service import Binary, File, Service
 from lab.node.units import unit, unit_path
-from lab.pki import ADMIN
+from lab.pki import ADMIN, Authority, authority_identity, is_rotated
 from lab.spec import Node, Spec
 from system.errors import HardwayError
 
@@ -58,8 +58,20 @@ def addons(spec: Spec, node: Node) -> Service:
             **pair.files,
         },
         binaries={paths.KUBECTL: Binary(name="kubectl", version=node.kubernetes_version)},
+        health_timeouts=_health_timeouts(spec),
         drift=f"{paths.PROGRAMS}/apply-objects compare {paths.ADDONS}",
     )
+
+
+def _health_timeouts(spec: Spec) -> int:
+    """Return the number of health timeouts within which the objects must be applied.
+
+    In a rotation of the authority, `apply-objects` waits for the leading controller manager. It may be on the last control
+    plane, where it changes after the API servers and controller managers of the others.
+    """
+    if not is_rotated(spec, authority_identity(Authority.KUBERNETES)):
+        return 1
+    return 2 * len(spec.control_planes) - 1
 
 
 def _object_files(objects: Sequence[Object]) -> dict[str, File]:

@@ -75,7 +75,13 @@ def test_every_token_of_a_pod_is_found(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "payload",
-    ["internal, no JSON", '"internal"', '{"iss": "internal"}', '{"kubernetes.io": "internal"}', '{"kubernetes.io": {}}'],
+    [
+        "internal, no JSON",
+        '"internal"',
+        '{"iss": "internal"}',
+        '{"kubernetes.io": "internal"}',
+        '{"kubernetes.io": {}}',
+    ],
 )
 def test_a_token_of_another_issuer_is_ignored(payload: str, tmp_path: Path) -> None:
     mounted(tmp_path, "1", "license", signed('{"alg": "RS256"}', payload))
