@@ -39,7 +39,9 @@ class RotationArgs:
 
 
 class Rotation:
-    """Refuses a step of a rotation that is out of order, or for which the nodes are not ready, before the PKI and services change.
+    """Refuses a step of a rotation that is out of order, or for which the nodes are not ready.
+
+    It does so before the PKI and services change.
 
     A preview checks only the order, because nothing runs on nodes then.
     """
@@ -82,8 +84,8 @@ class Rotation:
             output = await self._args.connections[node.name].execute(shlex.join([PROGRAM, scope, *files.paths]))
         except ScriptError as error:
             raise RotationError(
-                f"the certificates and tokens in use on {node.name} cannot be read, so no certificate and no service was "
-                f"changed: {error}"
+                f"the certificates and tokens in use on {node.name} cannot be read, so no certificate and no service "
+                f"was changed: {error}"
             ) from None
         return files, InUse.from_dict(json.loads(output))
 

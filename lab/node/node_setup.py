@@ -263,7 +263,10 @@ def _administrator_binaries(spec: Spec, node: Node) -> dict[str, Binary]:
 
 
 def _administrator_tools(spec: Spec, node: Node) -> dict[str, Binary]:
-    """Return kubectl for the second control plane, if it registers the node of the first, which has that of the add-ons."""
+    """Return kubectl for the second control plane, if it registers the node of the first.
+
+    The first one has kubectl for the add-ons.
+    """
     if node not in spec.control_planes[1:] or node not in map(spec.administrator, spec.kubelets):
         return {}
     return {paths.KUBECTL: Binary(name="kubectl", version=node.kubernetes_version)}

@@ -13,7 +13,7 @@ from ops.smoke.objects import object_of_the_webhook
 from system import console
 
 ATTEMPTS = 4
-"""How often kubectl runs if its connection to the API server fails, or that of the API server to a kubelet."""
+"""Number of times that kubectl runs while its connection, or that of the API server to a kubelet, fails."""
 
 PAUSE = 5.0
 """Seconds between two attempts."""

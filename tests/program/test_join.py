@@ -213,7 +213,7 @@ def test_lab_without_vms_has_no_hypervisor(machine: Program) -> None:
 def test_machine_and_vm_get_the_same_commands(run: Program, machine: Program) -> None:
     assert {resource.name for resource in machine.commands} == {resource.name for resource in run.commands}
     routes = files(machine.command("guest-0-node-setup").inputs["stdin"])["root/etc/kubernetes/pod-routes"]
-    assert routes == "10.200.0.0/24 192.168.9.8\n"
+    assert routes == "10.200.0.0/24 192.168.9.8\n10.200.0.0/16 unreachable\n"
 
 
 def test_machine_leaves_before_its_services_end(machine: Program) -> None:

@@ -66,8 +66,8 @@ def addons(spec: Spec, node: Node) -> Service:
 def _health_timeouts(spec: Spec) -> int:
     """Return the number of health timeouts within which the objects must be applied.
 
-    In a rotation of the authority, `apply-objects` waits for the leading controller manager. It may be on the last control
-    plane, where it changes after the API servers and controller managers of the others.
+    In a rotation of the authority, `apply-objects` waits for the leading controller manager. It may be on the last
+    control plane, where it changes after the API servers and controller managers of the others.
     """
     if not is_rotated(spec, authority_identity(Authority.KUBERNETES)):
         return 1

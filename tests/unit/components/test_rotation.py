@@ -103,7 +103,7 @@ def test_an_old_token_on_any_node_refuses_the_last_step() -> None:
 
 
 def test_a_node_that_does_not_answer_refuses_the_step() -> None:
-    with pytest.raises(RotationError, match="node-0 cannot be read, so no certificate .* changed: no route to host"):
+    with pytest.raises(RotationError, match=r"node-0 cannot be read, so no certificate .* changed: no route to host"):
         check({"serviceAccountKeys": ["key-2"]}, BOTH, lab(node_0=None))
 
 

@@ -63,8 +63,10 @@ class Machine:
             f"file\tkeep\t0600\troot:root\t0\t{self.root}/etc/systemd/system/kubelet.service.d/20-lab.conf\n",
         )
         self.put(f"{services}/kubelet/applied/unit", "kubelet.service")
-        for name in ("cni/net.d/10-bridge.conflist", "cni/net.d/99-loopback.conf", "systemd/system/kubelet.service"):
+        for name in ("cni/net.d/10-bridge.conflist", "cni/net.d/99-loopback.conf"):
             self.put(f"etc/{name}")
+        for name in ("kubelet.service", "kubelet-images.service"):
+            self.put(f"etc/systemd/system/{name}")
 
     def conflicts(self, *arguments: str) -> list[str]:
         """Run the program and return its lines, as sentences without the machine's folder."""
@@ -105,6 +107,8 @@ def test_undisturbed_machines_have_no_conflicts(machine: Machine) -> None:
         ("etc/systemd/system/kubelet.service.d/10-x.conf", "10-x.conf changes kubelet.service; delete it, and run"),
         ("run/systemd/system/kubelet.service.d/x.conf", "/run/systemd/system/kubelet.service.d/x.conf changes kubelet"),
         ("usr/lib/systemd/system/kubelet.service.d/x.conf", "x.conf changes kubelet.service"),
+        ("etc/systemd/system/service.d/x.conf", "changes kubelet.service kubelet-images.service node-setup.service"),
+        ("etc/systemd/system/kubelet-.service.d/x.conf", "x.conf changes kubelet-images.service; delete it, and run"),
         ("etc/systemd/system.control/kubelet.service", "is used instead of /etc/systemd/system/kubelet.service"),
     ],
 )
@@ -118,6 +122,8 @@ def test_files_that_change_nothing_are_ignored(node: Machine) -> None:
     node.put("etc/cni/net.d/87-podman.conflist")
     node.put("etc/cni/net.d/05-readme.txt")
     node.put("etc/systemd/system/ssh.service.d/x.conf")
+    node.put("etc/systemd/system/kube-.service.d/x.conf")
+    node.put("etc/systemd/system/timer.d/x.conf")
     node.put("etc/systemd/system/kubelet.service.d/20-lab.conf")
     assert node.conflicts("node") == []
 
@@ -189,6 +195,14 @@ def test_nameservers_that_pods_can_reach_are_accepted(
     for path, text in files.items():
         machine.put(path, text)
     assert machine.conflicts("claim", "", *(f"{machine.root}/{path}" for path in arguments)) == []
+
+
+def test_drop_in_over_several_units_is_found_once(machine: Machine) -> None:
+    machine.put("etc/systemd/system/kube-.service.d/x.conf")
+    [found] = machine.conflicts("claim")
+    assert found.endswith("systemctl restart kube-proxy.service kube-network-policies.service")
+    machine.put("etc/systemd/system/kube-network-.service.d/x.conf")
+    assert len(machine.conflicts("claim")) == 2
 
 
 def test_units_of_a_worker_are_known(dev: Spec) -> None:

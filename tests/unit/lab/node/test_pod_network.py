@@ -35,7 +35,7 @@ def test_pods_of_no_node_are_unreachable(dev: Spec) -> None:
     assert routes(dev, dev.workers[0]) == ["10.200.1.0/24 10.240.0.21", "10.200.0.0/16 unreachable"]
 
 
-def test_pods_of_a_joined_cluster_without_pod_routes_may_be_routed_elsewhere() -> None:
+def test_network_may_route_the_pods_of_a_joined_cluster() -> None:
     joined = stack_spec("join")
     assert routes(joined, joined.workers[0])[-1] == "10.200.0.0/16 unreachable"
     joined = replace(joined, pod_routes=())

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from lab.node.node_setup import claim
 from lab.node.render import render, services_of
 from lab.node.service import Credential, File, Part, Service
 from lab.pki import SERVICE_ACCOUNTS, Authority, authority_identity, identities
@@ -352,3 +353,18 @@ def test_each_node_has_routes_to_other_pods(dev: Spec) -> None:
     to_0, to_1 = "10.200.0.0/24 10.240.0.20", "10.200.1.0/24 10.240.0.21"
     others = "10.200.0.0/16 unreachable"
     assert routes == {"server": {to_0, to_1, others}, "node-0": {to_1, others}, "node-1": {to_0, others}}
+
+
+@pytest.mark.parametrize(
+    ("kubelet", "checked"),
+    [
+        ({}, ()),
+        ({"resolvConf": "/etc/pods.conf"}, ("/etc/pods.conf",)),
+        ({"resolvConf": None}, ("/etc/resolv.conf",)),
+    ],
+    ids=["default", "own file", "default of the kubelet"],
+)
+def test_claim_checks_the_nameservers_of_the_kubelet(
+    dev: Spec, kubelet: dict[str, Any], checked: tuple[str, ...]
+) -> None:
+    assert claim(dev, replace(dev.workers[0], kubelet=kubelet))[3:] == ("10-bridge.conflist", *checked)
