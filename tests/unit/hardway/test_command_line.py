@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import stat
 import subprocess
@@ -22,6 +23,7 @@ from host.libvirt.private import PrivateLibvirt
 from host.workspace import Workspace
 from system import console
 from system.console import Verbosity
+from system.errors import HostError
 from system.files import CHECKOUT
 from tests.support.fake_programs import put
 
@@ -411,3 +413,17 @@ def test_everybody_can_read_the_record_of_a_private_libvirt(tmp_path: Path, monk
     finally:
         os.umask(before)
     assert stat.S_IMODE(record.stat().st_mode) == 0o644
+
+
+@pytest.mark.usefixtures("calls")
+def test_failed_destroy_keeps_the_snapshots(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fail(_: Stack) -> None:
+        raise HostError("a resource is protected")
+
+    monkeypatch.setattr(commands, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(Stack, "destroy", fail)
+    kept = Workspace(tmp_path).snapshots("dev") / "before"
+    kept.mkdir(parents=True)
+    with pytest.raises(HostError, match="protected"):
+        commands.destroy(argparse.Namespace(stack="dev"))
+    assert kept.is_dir()
