@@ -244,7 +244,7 @@ def test_snapshot_of_an_interrupted_revert_is_not_deleted(lab: Lab) -> None:
 def test_lab_with_an_existing_machine_does_not_return(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     snapshots.take(lab.workspace, "dev", "before")
     found = suspension.LabVms.of(lab.workspace, "dev")
-    monkeypatch.setattr(snapshots.LabVms, "of", lambda *_: replace(found, machines=["metal"]))
+    monkeypatch.setattr(suspension.LabVms, "of", lambda *_: replace(found, machines=["metal"]))
     with pytest.raises(HostError, match=r"Existing machine metal was added after snapshot before"):
         snapshots.revert(lab.workspace, "dev", "before")
     assert stopped.read(lab.workspace, "dev") is None
