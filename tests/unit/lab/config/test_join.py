@@ -447,7 +447,7 @@ def test_both_labs_have_routes_to_pods() -> None:
         [setup] = [service for service in services_of(first, node) if service.name == "node-setup"]
         assert "10.200.30.0/24 10.240.0.30\n" in setup.visible_files["/etc/kubernetes/pod-routes"]
     assert services(stack_spec("join"))["node-setup"].visible_files["/etc/kubernetes/pod-routes"] == (
-        "10.200.0.0/24 10.240.0.20\n10.200.1.0/24 10.240.0.21\n"
+        "10.200.0.0/24 10.240.0.20\n10.200.1.0/24 10.240.0.21\n10.200.0.0/16 unreachable\n"
     )
 
 
