@@ -1,7 +1,6 @@
 """The packet filter rules and routes by which a node treats the addresses of pods and Services."""
 
 from ipaddress import IPv4Address, IPv4Network
-from urllib.parse import urlsplit
 
 from lab.spec import Node, PodNetwork, Spec
 
@@ -88,7 +87,7 @@ def _joined_control_plane(spec: Spec) -> set[IPv4Address]:
     if not (spec.join and spec.pod_routes):
         return set()
     try:
-        address = IPv4Address(urlsplit(spec.join.endpoint).hostname or "")
+        address = IPv4Address(spec.join.endpoint.removeprefix("https://").rpartition(":")[0])
     except ValueError:
         return set()
     return {address} if address in spec.networks.network_cidr else set()
