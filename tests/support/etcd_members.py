@@ -154,7 +154,7 @@ class Members:
 
         Args:
             name: The control plane.
-            valid: The first and the last moment of validity of its own certificate.
+            valid: Begin and end of the validity of its certificate.
             authority: The same of the authority's certificate.
         """
         certificate, key = pair("etcd", issuer=_AUTHORITY, names=self._names, valid=valid)
