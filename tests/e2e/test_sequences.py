@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.changes import draw
+from tests.support.changes import IN_PLACE, draw
 from tests.support.cluster import WORKERS, ready
 from tests.support.running_lab import RunningLab, wait_for
 
@@ -23,17 +23,7 @@ NODES = ("server", *WORKERS)
 MAX_DELAY, MAX_DELAY_OF_VM = 30.0, 150.0
 """Seconds after the start of `hardway up` within which it is killed: about as long as emulated VMs need to restart
 services, and to be recreated."""
-KINDS = (
-    "kubelet field",
-    "kube-proxy field",
-    "containerd field",
-    "CNI field",
-    "control plane flag",
-    "label",
-    "taint",
-    "kernel setting",
-    "file",
-)
+KINDS = (*IN_PLACE, "kernel setting", "file")
 """The kinds of changes of the configuration that need no new machine."""
 DATA = {f"key-{number}": str(number) * 1000 for number in range(20)}
 

@@ -575,7 +575,7 @@ KINDS: Mapping[str, Kind] = {
 }
 """Kinds of changes."""
 
-ON_A_RUNNING_LAB = (
+IN_PLACE = (
     "kubelet field",
     "kube-proxy field",
     "containerd field",
@@ -583,6 +583,11 @@ ON_A_RUNNING_LAB = (
     "control plane flag",
     "label",
     "taint",
+)
+"""Kinds that an update applies to the machines and binaries that nodes have."""
+
+ON_A_RUNNING_LAB = (
+    *IN_PLACE,
     "field moved",
     "DNS add-on",
     "no service",
