@@ -9,11 +9,10 @@ import pulumi
 import pulumi_command as command
 
 from components import local
-from host.libvirt.private import HOLDER
+from host.libvirt.private import BOOT_VARIABLE, namespace_start
 from lab.node.units import ASSETS
 from lab.spec import Spec
 from system.netns import NAMESPACE_VARIABLE
-from system.processes import boot_id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,12 +41,12 @@ def host_routes(name: str, args: HostRoutesArgs, opts: pulumi.ResourceOptions) -
         name,
         create=shlex.join([program, gateway, *routes]),
         delete=shlex.join([program, gateway]),
-        environment={"HARDWAY_BOOT": namespace_start()} | ({"HARDWAY_REPAIR": args.repair} if args.repair else {}),
+        environment={BOOT_VARIABLE: this_namespace()} | ({"HARDWAY_REPAIR": args.repair} if args.repair else {}),
         opts=opts,
     )
 
 
-def namespace_start() -> str:
-    """Identify this start of the network namespace that the program runs in: the machine's, or a private one."""
+def this_namespace() -> str:
+    """Identify this start of the network namespace that the program runs in."""
     outside = os.environ.get(NAMESPACE_VARIABLE)
-    return Path(outside).with_name(HOLDER).read_text().strip() if outside else boot_id()
+    return namespace_start(Path(outside).parent if outside else None)

@@ -130,7 +130,9 @@ class Pki(pulumi.ComponentResource):
 
     def _announce_renewal(self, ends: Sequence[str | None]) -> None:
         now, lifetimes = datetime.now(UTC), self._spec.certificates
-        if begins := [begin for end in ends if end and (begin := lifetimes.next_renewal(_time(end), now))]:
+        if begins := [
+            begin for end in ends if end and (begin := lifetimes.next_renewal(datetime.fromisoformat(end), now))
+        ]:
             pulumi.warn(renewal_notice(len(begins), min(begins)))
 
     def _certificate_fingerprint(self, name: str) -> pulumi.Output[str]:
@@ -226,10 +228,6 @@ class Pki(pulumi.ComponentResource):
         self._certificates[name] = certificate.cert_pem
         self._starts[name] = certificate.validity_start_time
         self._ends.append(certificate.validity_end_time)
-
-
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text)
 
 
 def _given_key(key: PrivateKey) -> Secret:

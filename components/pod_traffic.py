@@ -8,8 +8,9 @@ import pulumi
 import pulumi_command as command
 
 from components import local
-from components.host_routes import namespace_start
+from components.host_routes import this_namespace
 from host.libvirt.placement import is_elsewhere
+from host.libvirt.private import BOOT_VARIABLE
 from lab.node.units import ASSETS
 from lab.spec import Spec
 from system.netns import is_inside
@@ -54,7 +55,7 @@ def pod_traffic(name: str, args: PodTrafficArgs, opts: pulumi.ResourceOptions) -
         name,
         create=shlex.join([program, "keep", table, *map(str, ranges), *(["own"] if is_inside() else [])]),
         delete=shlex.join([program, "release", table]),
-        environment={"HARDWAY_BOOT": namespace_start()} | ({"HARDWAY_REPAIR": args.repair} if args.repair else {}),
+        environment={BOOT_VARIABLE: this_namespace()} | ({"HARDWAY_REPAIR": args.repair} if args.repair else {}),
         opts=opts,
     )
 

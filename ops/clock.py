@@ -1,10 +1,8 @@
-"""The clock of a node, compared with that of this machine."""
+"""The report about the clock of a node."""
 
 import re
-from collections.abc import Sequence
 
-MAX_SKEW = 2.0
-"""Seconds by which a node's clock may differ. The real-time clock that a VM follows counts only whole seconds."""
+from system.clock import MAX_SKEW
 
 SERVICE = "node-setup"
 """The service that corrects the clock of a VM. An existing machine has its own time service."""
@@ -13,22 +11,6 @@ SERVICE = "node-setup"
 def is_time(text: str) -> bool:
     """Return True for a time in seconds since 1970, as a node prints it."""
     return re.fullmatch(r"[0-9]+\.[0-9]+", text) is not None
-
-
-def skew(times: Sequence[float], sent_at: float, received_at: float) -> float:
-    """Return the smallest skew, in seconds, that explains the times; negative if the node's clock is behind.
-
-    The node's first time cannot be before we asked, and the last one cannot be after the answer arrived. 0 means that
-    the clock may be right: how long the connection took is unknown.
-
-    Args:
-        times: Times that the node printed, in seconds since 1970; empty if it printed none.
-        sent_at: Time of this machine when it asked.
-        received_at: Time of this machine when the answer arrived.
-    """
-    if not times:
-        return 0.0
-    return max(times[-1] - received_at, 0.0) or min(times[0] - sent_at, 0.0)
 
 
 def problem(seconds: float, *, is_corrected: bool) -> str | None:

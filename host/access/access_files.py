@@ -106,7 +106,7 @@ def write(workspace: Workspace, stack: str, details: AccessDetails) -> None:
 def remove(workspace: Workspace, stack: str) -> None:
     """Remove the files of a stack of this checkout, if they exist. Snapshots of its etcd and of the lab stay."""
     folder, etcd, lab = workspace.access(stack), workspace.etcd_snapshots(stack), workspace.snapshots(stack)
-    kept = {path for path in (etcd, lab) if any(path.glob("*.db" if path == etcd else "*"))}
+    kept = {path for path, pattern in ((etcd, "*.db"), (lab, "*")) if any(path.glob(pattern))}
     if not kept:
         shutil.rmtree(folder, ignore_errors=True)
         return

@@ -26,15 +26,15 @@ from host.engine.history import Update
 from host.engine.readiness import is_ready, lacks_only_network, ready_condition
 from host.engine.rollback import FAILURE_HANDLED_VARIABLE, ROLLBACK_VARIABLE
 from host.libvirt.namespace import MACHINE_NETWORK
-from host.libvirt.private import HOLDER
+from host.libvirt.private import BOOT_VARIABLE, namespace_start
 from host.workspace import PROJECT, Workspace, command_line, short_stack_name
 from lab.outputs import StackOutputs
 from system import console
+from system.clock import MAX_SKEW, skew
 from system.commands import attempt
 from system.console import Steps
 from system.errors import HostError
 from system.netns import NAMESPACE_VARIABLE
-from system.processes import boot_id
 
 # The program checks the configuration and reports all errors at once. The engine stops at the first one.
 SKIP_VALIDATION = "--skip-config-validation"
@@ -44,18 +44,14 @@ LIMIT_CHECKED_VARIABLE = "HARDWAY_LIMIT_CHECKED"
 
 A program can only refuse one change after the other, so its preview would not show all of them.
 """
-_PROVIDER, _MACHINE, _COMMAND = "pulumi:providers:libvirt", "hardway:machine:Machine", "command:remote:Command"
+_PROVIDER, MACHINE, _COMMAND = "pulumi:providers:libvirt", "hardway:machine:Machine", "command:remote:Command"
 
 _READY_TIMEOUT = 600
 """Seconds. As many VMs as a machine can run boot in that time."""
 _POLL_INTERVAL = 1.0
 """Seconds."""
-_MAX_SKEW = 2.0
-"""Seconds by which the clock of a node may differ. The real-time clock that a VM follows counts only whole seconds."""
 _SSH_TIMEOUT = 60.0
 """Seconds in which a node must tell its time."""
-_BOOT_VARIABLE = "HARDWAY_BOOT"
-"""Variable of the commands whose effect ends with a network namespace: see components/host_routes.py."""
 
 EXISTING_MACHINES = "existing machines"
 
@@ -89,7 +85,7 @@ def locations(workspace: Workspace, stack: str) -> set[str]:
     deployment = deployment_of(workspace, stack)
     pending = [operation["resource"] for operation in deployment.get("pending_operations") or []]
     resources = [*deployment["resources"], *pending]
-    machines = {each["urn"] for each in resources if each["type"] == _MACHINE}
+    machines = {each["urn"] for each in resources if each["type"] == MACHINE}
     # Commands that set up a VM are deleted with its domain. Commands on an existing machine are not.
     commands = [each for each in resources if each["type"] == _COMMAND and each.get("parent") in machines]
     uses_machines = any(not command.get("deletedWith") for command in commands)
@@ -206,7 +202,7 @@ class Stack:
         """
         if nodes is None:
             return []
-        deployment = json.loads(self._commands.output("pulumi", "stack", "export", *self._stack))["deployment"]
+        deployment = deployment_of(self._workspace, self.name)
         return [word for urn in renewable(deployment, nodes) for word in ("--replace", urn)]
 
     def select(self) -> None:
@@ -252,11 +248,12 @@ class Stack:
 
     def restore_machine_network(self) -> None:
         """Create again what the lab adds to the network of this machine, if it was lost with its network namespace."""
-        started = _namespace_start(self._workspace)
+        private = self._workspace.hypervisor
+        started = namespace_start(private if private.exists() else None)
         lost = [
             resource["urn"]
             for resource in deployment_of(self._workspace, self.name).get("resources", ())
-            if (resource.get("inputs", {}).get("environment") or {}).get(_BOOT_VARIABLE, started) != started
+            if (resource.get("inputs", {}).get("environment") or {}).get(BOOT_VARIABLE, started) != started
         ]
         if lost:
             options = ("--yes", "--skip-preview", "--suppress-outputs", SKIP_VALIDATION)
@@ -418,7 +415,7 @@ class Stack:
         if silent := [name for name, skew in skews.items() if skew is None]:
             names = " and ".join(silent)
             return _Obstacle(problem=f"no answer over SSH: {names}", reason="its time was asked", advice=advice)
-        wrong = {name: skew for name, skew in skews.items() if skew is not None and abs(skew) > _MAX_SKEW}
+        wrong = {name: skew for name, skew in skews.items() if skew is not None and abs(skew) > MAX_SKEW}
         if not wrong:
             return None
         return _Obstacle(
@@ -428,32 +425,29 @@ class Stack:
         )
 
     def _skew(self, node: str) -> float | None:
-        """Return the seconds by which a node's clock is at least ahead of this machine's. None without an answer."""
+        """Return the skew of a node's clock. None without an answer."""
         ssh_config = self._workspace.access(self.name) / "ssh_config"
-        asked = time.time()
+        sent_at = time.time()
         with contextlib.suppress(subprocess.TimeoutExpired, ValueError):
             answer = attempt(
                 ["ssh", "-F", ssh_config, "-o", "BatchMode=yes", node, "date", "+%s.%N"], timeout=_SSH_TIMEOUT
             )
-            told = float(answer.stdout)
-            return max(told - time.time(), 0.0) or min(told - asked, 0.0)
+            return skew([float(answer.stdout)], sent_at, time.time())
         return None
 
     def _old_lease(self, outputs: StackOutputs[str], since: float) -> _Obstacle | None:
         """Return the nodes whose kubelets have not renewed their leases since a time. None if all have."""
-        kubeconfig = ("--kubeconfig", str(self._workspace.kubeconfig(self.name)))
-        listing = ("get", "leases", "--namespace=kube-node-lease", "--output=json", "--request-timeout=10s")
-        answer = self._commands.attempt("kubectl", *kubeconfig, *listing)
+        answer = self._get("leases", "--namespace=kube-node-lease")
         advice = f"{command_line('status', self.name)} shows the state of the kubelets"
         if answer.returncode != 0:
-            reason = (answer.stderr.strip().splitlines() or ["kubectl printed no reason"])[-1]
-            return _Obstacle(problem="the leases of the nodes cannot be read", reason=reason, advice=advice)
+            return _Obstacle(
+                problem="the leases of the nodes cannot be read", reason=_reason(answer.stderr), advice=advice
+            )
         renewed = {
             lease["metadata"]["name"]: datetime.fromisoformat(lease["spec"]["renewTime"]).timestamp()
             for lease in json.loads(answer.stdout)["items"]
         }
-        kubelets = sorted(name for name, node in outputs.nodes.items() if node.pod_cidr is not None)
-        old = [name for name in kubelets if renewed.get(name, 0.0) < since - _MAX_SKEW]
+        old = [name for name in _kubelets(outputs) if renewed.get(name, 0.0) < since - MAX_SKEW]
         if not old:
             return None
         return _Obstacle(
@@ -464,19 +458,16 @@ class Stack:
 
     def _obstacle(self, outputs: StackOutputs[str]) -> _Obstacle | None:
         """Return the reason for which the nodes are not Ready, None if they are or lack only a CNI plugin."""
-        kubeconfig = ("--kubeconfig", str(self._workspace.kubeconfig(self.name)))
-        answer = self._commands.attempt(
-            "kubectl", *kubeconfig, "get", "nodes", "--output=json", "--request-timeout=10s"
-        )
+        answer = self._get("nodes")
         if answer.returncode != 0:
             return _Obstacle(
                 problem=f"API server {outputs.api_endpoint} does not answer",
-                reason=(answer.stderr.strip().splitlines() or ["kubectl printed no reason"])[-1],
+                reason=_reason(answer.stderr),
                 advice=f"{command_line('status', self.name)} shows the state of its machine and services",
             )
         nodes = {node["metadata"]["name"]: node for node in json.loads(answer.stdout)["items"]}
         reasons = {}
-        for name in sorted(name for name, node in outputs.nodes.items() if node.pod_cidr is not None):
+        for name in _kubelets(outputs):
             if name not in nodes:
                 reasons[name] = "is not in the cluster"
             elif not is_ready(nodes[name]) and (outputs.has_pod_network or not lacks_only_network(nodes[name])):
@@ -489,16 +480,24 @@ class Stack:
             advice=f"{command_line('verify', self.name)} shows what differs there from the stack",
         )
 
+    def _get(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `kubectl get`, which may fail."""
+        kubeconfig = ("--kubeconfig", str(self._workspace.kubeconfig(self.name)))
+        return self._commands.attempt(
+            "kubectl", *kubeconfig, "get", *arguments, "--output=json", "--request-timeout=10s"
+        )
+
     @property
     def _stack(self) -> tuple[str, str]:
         return "--stack", self.name
 
 
-def _namespace_start(workspace: Workspace) -> str:
-    """Identify this start of the network namespace of the VMs: the machine's, or that of the private libvirt."""
-    if workspace.hypervisor.exists():
-        return (workspace.hypervisor / HOLDER).read_text().strip()
-    return boot_id()
+def _kubelets(outputs: StackOutputs[str]) -> list[str]:
+    return sorted(name for name, node in outputs.nodes.items() if node.pod_cidr is not None)
+
+
+def _reason(errors: str) -> str:
+    return (errors.strip().splitlines() or ["kubectl printed no reason"])[-1]
 
 
 class _Commands:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from host.engine import locks, stopped
-from host.engine.stack import Stack, deployment_of
+from host.engine.stack import MACHINE, Stack, deployment_of
 from host.libvirt.placement import is_elsewhere
 from host.libvirt.private import URI
 from host.libvirt.vms import PAUSED, RUNNING, SAVED, Vms
@@ -20,7 +20,7 @@ from system import console
 from system.errors import HostError
 
 LIBVIRT_FOLDER = Path("/var/lib/libvirt")
-_DOMAIN, _MACHINE = "libvirt:index/domain:Domain", "hardway:machine:Machine"
+_DOMAIN = "libvirt:index/domain:Domain"
 GIB = 1024**3
 
 
@@ -54,7 +54,7 @@ class LabVms:
         for domain in domains:
             names.setdefault(providers.get(domain.get("provider", "")) or URI, []).append(domain["inputs"]["name"])
         virtual = {domain.get("parent") for domain in domains}
-        machines = [each["urn"] for each in resources if each["type"] == _MACHINE and each["urn"] not in virtual]
+        machines = [each["urn"] for each in resources if each["type"] == MACHINE and each["urn"] not in virtual]
         return cls(
             stack=stack,
             daemons=[

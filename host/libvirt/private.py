@@ -30,6 +30,8 @@ URI = "qemu:///system"
 
 HOLDER = "holder"
 """File of the instance that records the process that holds the namespaces."""
+BOOT_VARIABLE = "HARDWAY_BOOT"
+"""Variable of the commands whose effect ends with a network namespace. Its value is `namespace_start`."""
 _OWNER = "owner"
 """File that records the owner: the instance is abandoned when this process ends."""
 _KVM_WORKS = "kvm-serves"
@@ -86,6 +88,15 @@ def _virsh_answers(prefix: Sequence[str]) -> bool:
     with contextlib.suppress(subprocess.TimeoutExpired):
         return attempt(command, timeout=_ANSWER_TIMEOUT).returncode == 0
     return False
+
+
+def namespace_start(instance: Path | None) -> str:
+    """Identify this start of the network namespace of the VMs.
+
+    Args:
+        instance: Folder of the private libvirt; None for the network of this machine.
+    """
+    return (instance / HOLDER).read_text().strip() if instance else processes.boot_id()
 
 
 class PrivateLibvirt:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from lab.config.schema import Converter
+from lab.config.schema import Converter, distinct
 from lab.spec import ENCRYPTABLE_RESOURCES, Encryption
 
 
@@ -24,12 +24,7 @@ def _resource(name: str) -> str:
 
 
 def _distinct(values: Sequence[str]) -> tuple[str, ...]:
-    if not values:
-        raise ValueError("must not be empty. To store objects without encryption, set `keys` to [identity]")
-    repeated = next((value for value in values if values.count(value) > 1), None)
-    if repeated:
-        raise ValueError(f"must not contain {repeated} twice")
-    return tuple(values)
+    return distinct(values, ". To store objects without encryption, set `keys` to [identity]")
 
 
 CONVERTERS: Mapping[str, Converter] = {

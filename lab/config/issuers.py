@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 from lab.config.problems import Problems
-from lab.config.schema import Converter, project
+from lab.config.schema import Converter, distinct, project
 from lab.config.values import Configuration, LabValues
 from lab.pki import SERVICE_ACCOUNTS, Authority, authority_identity
 
@@ -26,12 +26,7 @@ def _key_name(name: str) -> str:
 
 
 def _key_names(names: Sequence[str]) -> tuple[str, ...]:
-    if not names:
-        raise ValueError("must not be empty, because the lab signs with the first key")
-    repeated = next((name for name in names if names.count(name) > 1), None)
-    if repeated:
-        raise ValueError(f"must not contain {repeated} twice")
-    return tuple(names)
+    return distinct(names, ", because the lab signs with the first key")
 
 
 CONVERTERS: Mapping[str, Converter] = {

@@ -12,7 +12,7 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cache
@@ -270,6 +270,24 @@ def closest(name: object, known_names: Iterable[str]) -> str | None:
     folded = {known.casefold(): known for known in known_names}
     matches = difflib.get_close_matches(str(name).casefold(), folded, n=1)
     return folded[matches[0]] if matches else None
+
+
+def distinct(values: Sequence[str], if_empty: str) -> tuple[str, ...]:
+    """Return the values of a list.
+
+    Args:
+        values: The values.
+        if_empty: The reason for which the list must not be empty, or what to set instead.
+
+    Raises:
+        ValueError: The list is empty, or has a value twice.
+    """
+    if not values:
+        raise ValueError(f"must not be empty{if_empty}")
+    repeated = next((value for value in values if values.count(value) > 1), None)
+    if repeated:
+        raise ValueError(f"must not contain {repeated} twice")
+    return tuple(values)
 
 
 def display_key(name: object) -> str:

@@ -15,6 +15,7 @@ from ops import clock
 from ops.certificates import CertificateState, read_certificates
 from ops.clients import CommandError, Commands
 from ops.etcd.state import EtcdStatus
+from system.clock import skew
 
 PROGRAM = "".join(
     (
@@ -174,7 +175,7 @@ def parse(text: str, now: datetime, sent_at: float, received_at: float) -> NodeS
         certificates=tuple(found),
         unreadable=tuple(unreadable),
         etcd=None if etcd is None else EtcdAnswer(**etcd),
-        skew=clock.skew(times, sent_at, received_at),
+        skew=skew(times, sent_at, received_at),
     )
 
 

@@ -21,6 +21,7 @@ from ops.stack_file import read_spec
 from ops.verify import cluster, node
 from ops.verify.differences import Difference, ExpiringCertificate, VerifyReport
 from system import console
+from system.clock import skew
 from system.errors import HardwayError
 
 API_SERVER = "the API server"
@@ -126,8 +127,8 @@ def _compare_node(name: str, login: Login, outputs: StackOutputs[str], spec: Spe
     found = list(node.differences(name, services, report, outputs.ssh_key))
     is_vm = name not in outputs.machine_keys
     service = clock.SERVICE if is_vm else ""
-    skew = clock.skew(report.times, sent_at, time.time())
-    if problem := clock.problem(skew, is_corrected=is_vm):
+    seconds = skew(report.times, sent_at, time.time())
+    if problem := clock.problem(seconds, is_corrected=is_vm):
         found.append(Difference(name, service, "", problem))
     now = datetime.now(UTC)
     expiring = [

@@ -99,7 +99,7 @@ def test_host_routes_program_has_a_relative_path() -> None:
 def test_host_routes_are_recreated_after_a_reboot(monkeypatch: pytest.MonkeyPatch) -> None:
     before = host_routes()
     assert host_routes().inputs == before.inputs
-    monkeypatch.setattr("components.host_routes.boot_id", lambda: "another")
+    monkeypatch.setattr("system.processes.boot_id", lambda: "another")
     assert host_routes().inputs != before.inputs
 
 
