@@ -26,6 +26,14 @@ from system.errors import HardwayError
 
 API_SERVER = "the API server"
 
+REPORT_TIMEOUT = 20.0
+"""Seconds that a node may take to report again: a kubelet reports every 10 seconds.
+
+After an API server was away for long, its nodes count as lost until they have.
+"""
+POLL_INTERVAL = 2.0
+"""Seconds."""
+
 _Found = tuple[list[Difference], list[ExpiringCertificate], list[str]]
 """The differences, the expiring certificates, and the nodes of other labs."""
 
@@ -140,7 +148,11 @@ def _compare_node(name: str, login: Login, outputs: StackOutputs[str], spec: Spe
 
 
 def _compare_cluster(outputs: StackOutputs[str], commands: Commands) -> _Found:
+    deadline = time.monotonic() + REPORT_TIMEOUT
     node_list = commands.nodes(outputs.kubeconfig)
+    while cluster.lost(outputs, node_list) and time.monotonic() < deadline:
+        time.sleep(POLL_INTERVAL)
+        node_list = commands.nodes(outputs.kubeconfig)
     return list(cluster.differences(outputs, node_list)), [], cluster.joined(outputs, node_list)
 
 

@@ -60,6 +60,17 @@ def joined(outputs: StackOutputs[str], node_list: Mapping[str, Any]) -> list[str
     return sorted(name for name in names if name not in outputs.nodes)
 
 
+def lost(outputs: StackOutputs[str], node_list: Mapping[str, Any]) -> list[str]:
+    """Return the names of the stack's nodes that have not reported for so long that the cluster counts them as lost.
+
+    Args:
+        outputs: Outputs of the stack.
+        node_list: NodeList of the API server.
+    """
+    items = {item["metadata"]["name"]: item for item in node_list["items"]}
+    return [name for name in outputs.nodes if name in items and ready_condition(items[name]).get("status") == "Unknown"]
+
+
 def _owns_cluster(outputs: StackOutputs[str]) -> bool:
     return any(node.role == Role.CONTROL_PLANE for node in outputs.nodes.values())
 

@@ -16,6 +16,7 @@ from host.engine.drift import record_drift, recorded_drift
 from lab.outputs import StackOutputs
 from lab.secrets import keyed_fingerprint
 from ops.clients import CommandError, Commands, logins
+from ops.verify import __main__ as verify
 from ops.verify import cluster, node
 from ops.verify.__main__ import main
 from tests.support.certificates import pair
@@ -145,6 +146,28 @@ def test_json_report(lab: Answers, capsys: pytest.CaptureFixture[str]) -> None:
         "joined": [],
         "unseen": {"node-0": "No route to host"},
     }
+
+
+class Reporting(Answers):
+    """A lab whose node counts as lost in its first answers."""
+
+    def __init__(self, answers: int) -> None:
+        super().__init__()
+        self.left = answers
+
+    def nodes(self, kubeconfig: str | None) -> Mapping[str, Any]:
+        self.left -= 1
+        if self.left < 0:
+            return super().nodes(kubeconfig)
+        return {"items": [api_node("node-0", ready="Unknown", message="It stopped reporting."), api_node("node-1")]}
+
+
+def test_node_that_reports_again_is_no_difference(lab: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify, "POLL_INTERVAL", 0.0)
+    assert lab
+    assert main(["--stack", "dev"], Reporting(2)) == 0
+    monkeypatch.setattr(verify, "REPORT_TIMEOUT", 0.0)
+    assert main(["--stack", "dev"], Reporting(2)) == 1
 
 
 def certificate(days: float, path: str = "/kubelet.crt") -> str:
