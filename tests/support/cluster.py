@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from lab.versions import image_reference
-from tests.support.running_lab import RunningLab, Service
+from tests.support.running_lab import TIMEOUT, RunningLab, Service
 
 WORKERS = ("node-0", "node-1")
 """The workers of the default stack."""
@@ -15,6 +15,17 @@ PORT = 8080
 """The port of the web server in the pod of `web_pod`."""
 WGET = ("timeout", "60", "wget", "-q", "-O", "-")
 """Prints the response of a URL, in a container of busybox. An emulated node may need long for it."""
+
+CLIENT = "cgi-bin/client"
+"""The path of the page with the client's address, in a pod of `address_pod`."""
+
+_SERVE_ADDRESSES = f"""
+mkdir -p /tmp/www/cgi-bin
+hostname >/tmp/www/index.html
+printf '#!/bin/sh\\necho\\necho "${{REMOTE_ADDR##*:}}"\\n' >/tmp/www/{CLIENT}
+chmod +x /tmp/www/{CLIENT}
+exec httpd -f -p {PORT} -h /tmp/www
+"""
 
 _RESTART = re.compile(
     r"(?P<service>[a-z-]+) on (?P<node>[a-z0-9-]+) will restart(?: after the node is drained)?: (?P<why>.+)"
@@ -83,6 +94,35 @@ def web_pod(node: str) -> dict[str, Any]:
     serve = f"echo {node} > /tmp/index.html; exec httpd -f -v -p {PORT} -h /tmp"
     readiness = {"httpGet": {"path": "/index.html", "port": PORT}}
     return busybox_pod(f"web-{node}", node, serve, readiness, labels={"app": "web"})
+
+
+def address_pod(name: str, node: str, **metadata: Any) -> dict[str, Any]:
+    """Return a pod on a node with a web server, which has its own name at `/` and its client's address at CLIENT.
+
+    Args:
+        name: The name of the pod.
+        node: The name of the node.
+        metadata: Further metadata, such as `labels`.
+    """
+    return busybox_pod(name, node, _SERVE_ADDRESSES, {"tcpSocket": {"port": PORT}}, **metadata)
+
+
+def client_address(answer: str) -> str:
+    """Return the address in the answer at CLIENT, which ends with a bracket."""
+    return answer.strip().rstrip("]")
+
+
+def wait_for_pods(lab: RunningLab, namespace: str = "default") -> None:
+    """Wait until all pods of a namespace are ready. If they do not become so, fail with their events and logs."""
+    scope = f"--namespace={namespace}"
+    ready = ("wait", "--for=condition=Ready", "pods", "--all", scope, f"--timeout={TIMEOUT}s")
+    result = lab.run("kubectl", *ready, check=False)
+    if result.returncode != 0:
+        described = lab.kubectl("describe", "pods", scope, check=False)
+        names = lab.kubectl("get", "pods", scope, "--output=name", check=False).split()
+        logs = [lab.run("kubectl", "logs", name, scope, "--prefix", "--tail=20", check=False) for name in names]
+        texts = [result.stderr, described, *(text for each in logs for text in (each.stdout, each.stderr))]
+        raise AssertionError("\n".join(texts))
 
 
 def fetch(lab: RunningLab, worker: str, url: str) -> str:

@@ -382,6 +382,29 @@ def wait_for(what: str, condition: Callable[[], bool], timeout: float = TIMEOUT)
         time.sleep(1)
 
 
+def wait_for_text(text: str, answer: Callable[[], str], timeout: float = TIMEOUT) -> None:
+    """Wait until an answer contains a text.
+
+    Args:
+        text: The text.
+        answer: Called every second.
+        timeout: Seconds after which to give up.
+
+    Raises:
+        TimeoutError: The answer does not contain the text in time. The error has the last answer.
+    """
+    answers: list[str] = []
+
+    def contains_text() -> bool:
+        answers[:] = [answer()]
+        return text in answers[0]
+
+    try:
+        wait_for(text, contains_text, timeout)
+    except TimeoutError as error:
+        raise TimeoutError(f"{error}. The last answer was:\n{answers[0]}") from None
+
+
 def _run(
     command: list[str],
     folder: Path,

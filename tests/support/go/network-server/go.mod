@@ -1,0 +1,3 @@
+module hardway.invalid/network-server
+
+go 1.26.0
