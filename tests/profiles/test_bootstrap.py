@@ -1,4 +1,4 @@
-"""Kubelets join with a bootstrap token that is deleted afterwards; ipvs mode; configured paths and owner."""
+"""Kubelets join with a bootstrap token that is deleted afterwards; ipvs mode; configured paths and owners."""
 
 import pytest
 
@@ -7,12 +7,17 @@ from tests.support.profile import EveryLab
 from tests.support.running_lab import RunningLab
 
 NODES = {"cp1", "cp2", "worker1"}
+OWNED = "/etc/kubernetes/owned"
+"""A configured file of the system user."""
 
 
 def smaller(lab: RunningLab) -> None:
-    """Use fewer and smaller VMs and fewer ipvs syncs, because two emulated CPUs must be enough."""
+    """Add a file. Use fewer and smaller VMs and fewer ipvs syncs, because two emulated CPUs must be enough."""
     values = lab.configuration
+    (lab.checkout / "owned.txt").write_text("from the project\n")
+    owned = {"file": "owned.txt", "mode": "0640", "owner": "kubernetes:kubernetes", "service": "kubelet"}
     lab.configure(
+        files={OWNED: owned},
         workers=[{**node, "memory": 1024} for node in values["workers"][:1]],
         kubeProxy=values["kubeProxy"] | {"ipvs": values["kubeProxy"]["ipvs"] | {"minSyncPeriod": "20s"}},
     )
@@ -46,6 +51,12 @@ def test_folders_and_system_user_are_as_configured(lab: RunningLab) -> None:
         ]
         assert lab.ssh(node, "stat --printf %G /run/containerd/containerd.sock") == "kubernetes"
         assert lab.ssh(node, "ls /usr/local/sbin/kubelet /usr/local/sbin/kube-proxy").count("\n") == 2
+
+
+def test_file_belongs_to_the_system_user(lab: RunningLab) -> None:
+    for node in NODES:
+        shown = lab.ssh(node, f"stat --printf '%a %U:%G\\n' {OWNED}; cat {OWNED}")
+        assert shown.splitlines() == ["640 kubernetes:kubernetes", "from the project"]
 
 
 def test_ipvs_balances_services(lab: RunningLab) -> None:
