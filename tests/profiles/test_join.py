@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.cluster import PORT, WGET, ready, web_pod
+from tests.support.cluster import CLIENT, PORT, WGET, address_pod, client_address, ready, wait_for_pods
 from tests.support.profile import EveryLab, brought_up
 from tests.support.running_lab import RunningLab
 
@@ -62,17 +62,26 @@ def test_worker_has_no_admin_kubeconfig(lab: RunningLab) -> None:
     assert lab.ssh(GUEST, "ls /run/kubeconfig.* /var/lib/addons 2>/dev/null || true") == ""
 
 
-def test_pods_of_both_labs_reach_each_other(lab: RunningLab) -> None:
-    manifest = "\n---\n".join(map(json.dumps, map(web_pod, (HOST, GUEST))))
+def test_pods_of_both_labs_see_each_others_addresses(lab: RunningLab) -> None:
+    names = {node: f"address-{node}" for node in (HOST, GUEST)}
+    manifest = "\n---\n".join(json.dumps(address_pod(name, node)) for node, name in names.items())
     try:
         lab.kubectl("apply", "--filename=-", stdin=manifest)
-        lab.kubectl("wait", "pods", "--selector=app=web", "--for=condition=Ready", "--timeout=900s")
+        wait_for_pods(lab)
+        addresses = {
+            node: lab.kubectl("get", "pod", name, "--output=jsonpath={.status.podIP}") for node, name in names.items()
+        }
         for client, server in ((HOST, GUEST), (GUEST, HOST)):
-            address = lab.kubectl("get", "pod", f"web-{server}", "--output=jsonpath={.status.podIP}")
-            fetch = (*WGET, f"http://{address}:{PORT}/index.html")
-            assert lab.kubectl("exec", f"web-{client}", "--", *fetch).strip() == server
+            fetch = (*WGET, f"http://{addresses[server]}:{PORT}/{CLIENT}")
+            assert client_address(lab.kubectl("exec", names[client], "--", *fetch)) == addresses[client]
     finally:
-        lab.kubectl("delete", "pods", "--selector=app=web")
+        lab.kubectl("delete", "--filename=-", "--ignore-not-found", stdin=manifest)
+
+
+def test_pods_and_services_of_the_first_lab_work(lab: RunningLab, first: RunningLab) -> None:
+    assert GUEST in ready(lab)
+    smoke = first.hardway("smoke")
+    assert smoke.succeeded, smoke.output
 
 
 def test_first_lab_knows_the_node_as_a_guest(lab: RunningLab, first: RunningLab) -> None:
