@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.cluster import announced_restarts
+from tests.support.cluster import PRIVILEGED_POD, announced_restarts
 from tests.support.running_lab import Outcome, RunningLab, wait_for_text
 
 READ, UNREAD, HIDDEN, SHARED, COPIED, BROKEN = (
@@ -30,12 +30,6 @@ KEYS: dict[str, Any] = {
     "authorization": {"authorizers": [{"type": "Node", "name": "e2e-node"}, {"type": "RBAC", "name": "e2e-rbac"}]},
     "apiServerNames": ["api.example.com"],
     "apiServerFlags": {"service-account-issuer": ISSUER},
-}
-POD = {
-    "apiVersion": "v1",
-    "kind": "Pod",
-    "metadata": {"name": "privileged"},
-    "spec": {"containers": [{"name": "a", "image": "a", "securityContext": {"privileged": True}}]},
 }
 FILES = {
     READ: {"text": "first\n", "service": "kubelet", "mode": "0640"},
@@ -80,7 +74,7 @@ def test_files_and_documents_are_applied_in_one_up(lab: RunningLab, stack_file: 
 
 
 def test_api_server_uses_its_documents_and_names(lab: RunningLab) -> None:
-    refused = lab.run("kubectl", "apply", "--dry-run=server", "-f", "-", stdin=json.dumps(POD), check=False)
+    refused = lab.run("kubectl", "apply", "--dry-run=server", "-f", "-", stdin=json.dumps(PRIVILEGED_POD), check=False)
     assert "violates PodSecurity" in refused.stderr
     certificate = lab.ssh("server", "openssl x509 -noout -text -in /var/lib/kubernetes/kube-apiserver.crt")
     assert "api.example.com" in certificate

@@ -1,7 +1,10 @@
 """Three control planes behind one address: pods run on every node, and the cluster survives the loss of any of them."""
 
 import json
+import time
 from collections.abc import Iterable, Iterator
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -9,11 +12,13 @@ import yaml
 
 from lab.versions import image_reference
 from tests.support import benchmark
-from tests.support.cluster import PORT, ready, web_pod
+from tests.support.cluster import PORT, PRIVILEGED_POD, address_pod, ready, wait_for_pods, web_pod
 from tests.support.etcd import encryption_prefixes, members
 from tests.support.expired_certificates import expire
+from tests.support.policies import policy
 from tests.support.profile import EveryLab, reduce_ha
-from tests.support.running_lab import Outcome, RunningLab, Service, wait_for
+from tests.support.restarts import restarts_since
+from tests.support.running_lab import CLOCK_TOLERANCE, Outcome, RunningLab, Service, wait_for, wait_for_text
 
 CONTROL_PLANES = ("control0", "control1", "control2")
 WORKERS = ("worker0", "worker1")
@@ -64,6 +69,42 @@ def test_only_the_documented_benchmark_checks_fail(lab: RunningLab, tmp_path: Pa
     ]
     failed = {check.number: check.text for check in checks if not check.passed}
     assert failed.keys() == benchmark.documented_deviations(), failed
+
+
+def test_documents_reach_one_api_server_after_the_other(lab: RunningLab) -> None:
+    """The next update of these tests removes them, because each restart of all API servers takes minutes."""
+    file = "/etc/kubernetes/ha-test"
+    pod_security = {"defaults": {"enforce": "baseline"}, "exemptions": {"namespaces": ["kube-system"]}}
+    documents = {
+        "auditPolicy": {
+            "rules": [
+                {"level": "Request", "resources": [{"group": "", "resources": ["configmaps"]}]},
+                {"level": "None"},
+            ]
+        },
+        "admission": {"plugins": [{"name": "PodSecurity", "configuration": pod_security}]},
+        "files": {file: {"text": "on every control plane\n", "service": "kube-apiserver"}},
+    }
+    outcomes: list[Outcome] = []
+    with lab.configured(**documents):
+        began = time.time()
+        restarted = lab.restarts(lambda: outcomes.append(lab.up()))
+    assert outcomes[0].succeeded, outcomes[0].output
+    expected = {(node, "kube-apiserver") for node in CONTROL_PLANES}
+    assert restarted - restarted_by_systemd(lab, restarted) == expected
+    restarts = restarts_since(lab, began, dict.fromkeys(CONTROL_PLANES, ("kube-apiserver",)))
+    assert {restart.node for restart in restarts} == set(CONTROL_PLANES), restarts
+    for earlier, later in pairwise(restarts):
+        assert later.stopped >= earlier.started - CLOCK_TOLERANCE, restarts
+    for node in CONTROL_PLANES:
+        server, name = f"--server=https://{lab.nodes[node]['address']}:6443", f"audited-on-{node}"
+        lab.kubectl(server, "create", "configmap", name)
+        lab.kubectl(server, "delete", "configmap", name)
+        logged = f'grep \'"level":"Request"\' /var/log/kubernetes/audit.log | grep -o {name}'
+        wait_for_text(name, partial(lab.ssh, node, f"{logged} || echo nothing with this level and name"))
+        apply = ("kubectl", server, "apply", "--dry-run=server", "--filename=-")
+        assert "violates PodSecurity" in lab.run(*apply, stdin=json.dumps(PRIVILEGED_POD), check=False).stderr
+        assert lab.ssh(node, f"cat {file}") == "on every control plane\n"
 
 
 def test_every_api_server_gets_a_new_encryption_key(lab: RunningLab) -> None:
@@ -147,6 +188,33 @@ def test_host_port_reaches_the_pod(lab: RunningLab) -> None:
     finally:
         lab.kubectl("delete", "--filename=-", "--wait", stdin=yaml.safe_dump(pod))
     wait_for(f"no answer at {url}", lambda: answers(others) == {""})
+
+
+def test_network_policy_is_enforced(lab: RunningLab) -> None:
+    pods = [
+        address_pod(name, node, labels={"app": name}) for name, node in zip(("server", "client"), WORKERS, strict=True)
+    ]
+    client = {"podSelector": {"matchLabels": {"app": "client"}}}
+    deny = policy("deny", "default", app="server", ingress=[])
+    allow = policy("allow", "default", app="server", port=PORT, ingress=[client])
+    try:
+        lab.kubectl("apply", "--filename=-", stdin=yaml.safe_dump_all(pods))
+        wait_for_pods(lab)
+        address = lab.kubectl("get", "pod", "server", "--output=jsonpath={.status.podIP}")
+        fetch = ("exec", "client", "--", "timeout", "10", "wget", "-q", "-O", "-", f"http://{address}:{PORT}/")
+
+        def answer() -> str:
+            result = lab.run("kubectl", *fetch, check=False)
+            return f"answered: {result.stdout}" if result.stdout else f"unanswered: {result.stderr}"
+
+        wait_for_text("answered: server", answer)
+        lab.kubectl("apply", "--filename=-", stdin=yaml.safe_dump(deny))
+        wait_for_text("unanswered: ", answer, timeout=180)
+        lab.kubectl("apply", "--filename=-", stdin=yaml.safe_dump(allow))
+        wait_for_text("answered: server", answer, timeout=180)
+    finally:
+        everything = yaml.safe_dump_all([*pods, deny, allow])
+        lab.kubectl("delete", "--filename=-", "--ignore-not-found", stdin=everything)
 
 
 @pytest.mark.drawn

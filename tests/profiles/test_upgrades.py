@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 from lab.versions import kubernetes_versions, minor
 from tests.support.cluster import node_objects
 from tests.support.profile import EveryLab, brought_up, reduce_ha
+from tests.support.restarts import Restart, restarts_since
 from tests.support.running_lab import CLOCK_TOLERANCE, Outcome, RunningLab
 
 CONTROL_PLANES = ("control0", "control1", "control2")
@@ -21,26 +21,8 @@ OLD, MIDDLE, NEW = sorted(kubernetes_versions(), key=minor)[-3:]
 
 OF_CONTROL_PLANES = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 OF_NODES = ("kubelet", "kube-proxy")
-
-
-@dataclass(frozen=True)
-class Restart:
-    """The last restart of a service. Times are seconds since 1970.
-
-    Attributes:
-        node: The node.
-        service: The service.
-        stopped: The time when the service had stopped.
-        started: The time when it was active again.
-    """
-
-    node: str
-    service: str
-    stopped: float
-    started: float
-
-    def __str__(self) -> str:
-        return f"{self.stopped:.0f} to {self.started:.0f}: {self.service} on {self.node}"
+SERVICES = dict.fromkeys(CONTROL_PLANES, (*OF_CONTROL_PLANES, *OF_NODES)) | dict.fromkeys(WORKERS, OF_NODES)
+"""The services of the upgrade on each node."""
 
 
 @dataclass(frozen=True)
@@ -92,29 +74,7 @@ def upgrade(lab: RunningLab, request: pytest.FixtureRequest) -> Upgrade:
         began = time.time()
         up = lab.hardway("up")
     assert up.succeeded, up.output
-    return Upgrade(request.param, previewed.output, report, restarts_since(lab, began))
-
-
-def restarts_since(lab: RunningLab, began: float) -> list[Restart]:
-    """Return the services of the upgrade that have restarted since a time, the first one first."""
-    properties = "--property=InactiveEnterTimestampMonotonic --property=ActiveEnterTimestampMonotonic"
-
-    def on_node(node: str) -> list[Restart]:
-        services = (*OF_CONTROL_PLANES, *OF_NODES) if node in CONTROL_PLANES else OF_NODES
-        show = f"for unit in {' '.join(services)}; do echo $(systemctl show --value {properties} $unit); done"
-        clock, *lines = lab.ssh(node, f"echo $(date +%s.%N) $(cat /proc/uptime); {show}").splitlines()
-        now, uptime = map(float, clock.split()[:2])
-        restarts = []
-        for service, line in zip(services, lines, strict=True):
-            # In microseconds since boot; 0 if it has never stopped. It is active, so it stopped before it started.
-            stopped, started = sorted(now - uptime + int(time) / 1e6 for time in line.split())
-            restarts.append(Restart(node, service, stopped, started))
-        return restarts
-
-    with ThreadPoolExecutor() as pool:
-        found = [restart for restarts in pool.map(on_node, (*CONTROL_PLANES, *WORKERS)) for restart in restarts]
-    since = began - CLOCK_TOLERANCE
-    return sorted((each for each in found if each.stopped > since), key=lambda restart: restart.stopped)
+    return Upgrade(request.param, previewed.output, report, restarts_since(lab, began, SERVICES))
 
 
 def refused(lab: RunningLab, version: str) -> Outcome:

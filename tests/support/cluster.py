@@ -19,6 +19,14 @@ WGET = ("timeout", "60", "wget", "-q", "-O", "-")
 CLIENT = "cgi-bin/client"
 """The path of the page with the client's address, in a pod of `address_pod`."""
 
+PRIVILEGED_POD = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": "privileged"},
+    "spec": {"containers": [{"name": "a", "image": "a", "securityContext": {"privileged": True}}]},
+}
+"""A pod that PodSecurity refuses at the level `baseline`."""
+
 _SERVE_ADDRESSES = f"""
 mkdir -p /tmp/www/cgi-bin
 hostname >/tmp/www/index.html
