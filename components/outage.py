@@ -82,6 +82,7 @@ def recover(spec: Spec, workspace: Workspace, stack: str, now: datetime) -> Obse
     if not pulumi.runtime.is_dry_run():
         record_drift(stack, found, now)
     vm_uuids = _existing_vms(spec, existing_nodes)
+    _report_lost(spec, existing_nodes, vm_uuids)
     existing = [name for node in spec.virtual_machines if (name := vm_name(spec, node)) in vm_uuids]
     return Observation(
         drift=with_drift(recorded_drift(stack), found, now),
@@ -168,6 +169,18 @@ def _existing_vms(spec: Spec, existing_nodes: Set[str]) -> Mapping[str, str]:
             f"virsh --connect {spec.libvirt_uri} list --all"
         )
     return uuids or {}
+
+
+def _report_lost(spec: Spec, existing_nodes: Set[str], vm_uuids: Mapping[str, str]) -> None:
+    """Warn in a preview about VMs that somebody deleted. Before an update, `host.engine.lost_vms` has seen to them."""
+    if not pulumi.runtime.is_dry_run() or is_elsewhere(spec.libvirt_uri):
+        return
+    names = [vm_name(spec, node) for node in spec.virtual_machines if node.name in existing_nodes]
+    if lost := [name for name in names if name not in vm_uuids]:
+        pulumi.warn(
+            f"VM {' and '.join(lost)} does not exist in libvirt any more. `hardway up` creates it again, with its disk "
+            "if that is still there."
+        )
 
 
 def _start(spec: Spec) -> tuple[dict[tuple[str, str], list[str]], bool]:

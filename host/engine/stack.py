@@ -20,7 +20,7 @@ from typing import Any
 from host import environment
 from host.access import access_files
 from host.access.access_files import AccessDetails
-from host.engine import history, progress, rollback, stack_file
+from host.engine import history, lost_vms, progress, rollback, stack_file
 from host.engine.certificates import renewable
 from host.engine.history import Update
 from host.engine.readiness import is_ready, lacks_only_network, ready_condition
@@ -136,6 +136,7 @@ class Stack:
         steps = steps or Steps(self.UP_STEPS)
         with steps.step(f"Stack {self.name}"):
             self.select()
+            self._forget_lost_vms()
             renewal = self.renewal(renew)
             rolls_back = self._rolls_back()
         with _event_log() as events:
@@ -218,6 +219,7 @@ class Stack:
     def destroy(self) -> None:
         """Delete everything that the stack created, and the files to reach it."""
         if self.name in deployed(self._workspace):
+            self._forget_lost_vms()
             self._commands.change("pulumi", "destroy", *self._stack, "--yes", "--skip-preview")
         else:
             console.note(f"Stack {self.name} has no resources to delete.")
@@ -298,6 +300,20 @@ class Stack:
             self._commands.run("kubectl", "--kubeconfig", str(kubeconfig), "get", "nodes", "--output=wide")
         else:
             steps.skip("Nodes", "the stack has no administrator of its cluster")
+
+    def _forget_lost_vms(self) -> None:
+        """Have the engine forget the VMs that somebody deleted, because it can neither use nor delete them.
+
+        Raises:
+            HostError: libvirt does not answer.
+        """
+        if not access_files.written_nodes(self._workspace, self.name):
+            return  # The lab was never up, so a part of it is at most unfinished.
+        for vm in lost_vms.find(deployment_of(self._workspace, self.name), self._workspace.bin / "virsh"):
+            console.warn(f"{vm}.")
+            targets = (f"--target={urn}" for urn in vm.urns)
+            options = ("--yes", "--skip-preview", "--suppress-outputs", "--suppress-progress")
+            self._commands.change("pulumi", "refresh", *self._stack, *options, *targets)
 
     def _rolls_back(self) -> bool:
         """Return True if the stack sets `onFailure: rollback`. Only the engine has a parser of stack files here.

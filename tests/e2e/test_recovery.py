@@ -67,6 +67,20 @@ def test_stopped_vm_runs_again(lab: RunningLab, command: tuple[str, ...]) -> Non
     assert lab.planned() == {}
 
 
+@pytest.mark.parametrize("loses_disk", [False, True], ids=["disk stays", "disk is lost"])
+def test_undefined_vm_is_created_again(lab: RunningLab, loses_disk: bool) -> None:
+    before = vm_ids(lab)
+    lab.run("virsh", "destroy", "hardway-node-1")
+    lab.run("virsh", "undefine", "hardway-node-1", *(["--remove-all-storage"] if loses_disk else []))
+    assert "VM hardway-node-1 does not exist in libvirt any more" in lab.preview()
+    outcome = lab.hardway("up")
+    assert outcome.succeeded, outcome.output
+    assert {name for name, uuid in vm_ids(lab).items() if uuid != before[name]} == {"hardway-node-1"}
+    assert ready(lab) == set(WORKERS)
+    assert lab.planned() == {}
+    assert lab.verify() == []
+
+
 def test_node_is_drained_before_its_vm_is_recreated(lab: RunningLab) -> None:
     workers = lab.workers
     workers[1]["memory"] = 2300

@@ -37,7 +37,7 @@ class Place:
         self.workspace, self.spec, self._programs = Workspace(folder), spec, folder / "programs"
         self._programs.mkdir()
         self.set_nodes("node-0", "node-1")
-        put(self._programs, "virsh", "")
+        self.set_vms("server", "node-0", "node-1")
         nodes = {node.name: NodeAccess(address=str(node.address)) for node in spec.nodes}
         write(self.workspace, "dev", AccessDetails(nodes=nodes, ssh_key="key", known_hosts="", kubeconfig="{}"))
 
@@ -47,12 +47,18 @@ class Place:
         items = [{"metadata": {"name": name, "annotations": annotations or {}}, "status": status} for name in names]
         put(self._programs, "kubectl", f"echo '{json.dumps({'items': items, 'gitVersion': 'v1.36.3'})}'")
 
+    def set_vms(self, *nodes: str) -> None:
+        """Make virsh list the VMs of nodes."""
+        self._vms = "".join(rf"uuid-of-{name} hardway-{name}\n" for name in nodes)
+        self.stop("", "")
+
     def stop(self, what: str, table: str) -> None:
         """Make a listing of virsh show a table."""
         answer = r"\n".join(table if listing == what else r"-----\n" for listing in ("net-list", "pool-list", "list"))
+        listings = f"""*--uuid*) printf '%b' '{self._vms}' ;; *net-list*) printf '%b' '{answer}' ;; *dumpxml*) ;;"""
         vms = table if what == "list" else ""
-        others = f"""list) printf '%b' '{vms}' ;; *) echo "$3" >>"$0.calls" ;;"""
-        put(self._programs, "virsh", f"case $3 in net-list*) printf '%b' '{answer}' ;; {others} esac")
+        others = f"""*" list "*) printf '%b' '{vms}' ;; *) echo "$3" >>"$0.calls" ;;"""
+        put(self._programs, "virsh", f'case "$*" in {listings} {others} esac')
 
     def silence(self) -> None:
         """Make the API server fail."""
@@ -181,6 +187,18 @@ def test_preview_starts_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -
     place.stop("list", r" Id Name State\n------\n - hardway-node-1 shut off\n")
     place.recover()
     assert (warnings, place.started()) == (["VM hardway-node-1 is shut off. `hardway up` starts it."], [])
+
+
+def test_preview_names_a_deleted_vm(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    warnings: list[str] = []
+    monkeypatch.setattr(pulumi, "warn", warnings.append)
+    place.set_vms("server", "node-0")
+    place.recover()
+    assert warnings == []
+    monkeypatch.setattr(pulumi.runtime, "is_dry_run", lambda: True)
+    place.recover()
+    [warning] = warnings
+    assert warning.startswith("VM hardway-node-1 does not exist in libvirt any more. `hardway up` creates it again")
 
 
 def test_stopped_network_repairs_routes_and_rules(place: Place) -> None:

@@ -68,7 +68,8 @@ OUTPUTS = {
 
 def bring_up(checkout: Path, kubectl: str, outputs: Mapping[str, Any] = OUTPUTS) -> None:
     """Bring up a stack without changes, with a shell program as kubectl."""
-    workspace = prepared(checkout, f"#!/bin/sh\ncase \"$*\" in *output*) echo '{json.dumps(outputs)}' ;; esac\n")
+    answers = f"*output*) echo '{json.dumps(outputs)}' ;; *export*) echo '{{}}' ;;"
+    workspace = prepared(checkout, f'#!/bin/sh\ncase "$*" in {answers} esac\n')
     program = workspace.bin / "kubectl"
     program.write_text(f"#!/bin/sh\n{kubectl}\n")
     program.chmod(0o755)
