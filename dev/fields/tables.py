@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from lab.node.api_server_documents import DOCUMENTS
 from lab.versions import minor
 
 
@@ -37,6 +38,14 @@ class Answer(NamedTuple):
 KUBERNETES = "k8s.io/kubernetes/cmd"
 CONTAINERD = "github.com/containerd/containerd/v2"
 RUNTIMES = "plugins/io.containerd.cri.v1.runtime/containerd/runtimes"
+
+_PACKAGES = {
+    "auditPolicy": "apiserver/pkg/apis/audit",
+    "authentication": "apiserver/pkg/apis/apiserver",
+    "authorization": "apiserver/pkg/apis/apiserver",
+    "admission": "apiserver/pkg/apis/apiserver",
+}
+"""The package of each document of the API server, without its version."""
 
 KINDS = {
     "iP": "ip",
@@ -100,12 +109,24 @@ def questions(source: str, minor_version: int) -> Sequence[Question]:
         Question(
             "admission-plugins", "texts:k8s.io/kubernetes/pkg/kubeapiserver/options.AllOrderedPlugins", api_server
         ),
+        *(
+            Question(key, f"struct:json:k8s.io/{package}.{document.kind}", api_server)
+            for key, document in DOCUMENTS.items()
+            for package in [f"{_PACKAGES[key]}/{document.version(minor_version)}"]
+        ),
+        Question(
+            "PodSecurity",
+            "struct:json:k8s.io/pod-security-admission/admission/api/v1.PodSecurityConfiguration",
+            api_server,
+        ),
     )
 
 
 ADDED = {
     # For containerd, the configuration of plugins is a map of any texts. But the table has all plugins.
     "containerd": (Answer("plugins", "object"), Answer(f"{RUNTIMES}/runc/options", "object")),
+    # Each admission plugin reads its own configuration.
+    "admission": (Answer("plugins/[]/configuration", "any"),),
     # The programs copy this flag from the global flags, under a name that only exists at run time.
     **dict.fromkeys(
         ("kube-apiserver", "kube-controller-manager", "kube-scheduler"),
@@ -114,8 +135,12 @@ ADDED = {
 }
 """Fields and flags that are not in the answers, or have another kind there."""
 
-IGNORED = {"containerd": ("plugins/*",)}
-"""Fields that are not in the tables."""
+IGNORED = {
+    "containerd": ("plugins/*",),
+    "auditPolicy": ("metadata",),
+    "admission": ("plugins/[]/configuration",),
+}
+"""Fields of the answers that are not in the tables, and neither is what is below them."""
 
 RENAMED = {"concurrent_rc_syncs": "concurrent-rc-syncs"}
 """Flags that have another name in the tables. Programs of Kubernetes read `_` in the name of a flag as `-`."""
@@ -132,9 +157,10 @@ def table(name: str, versions: Mapping[str, Sequence[Answer]]) -> str:
     found: dict[Answer, set[int]] = {}
     for version, answers in versions.items():
         kinds: dict[str, str] = {}
-        for path, kind in (*ADDED.get(name, ()), *answers):
-            if path not in IGNORED.get(name, ()):
-                kinds.setdefault(RENAMED.get(path, path), KINDS.get(kind, kind))
+        ignored = IGNORED.get(name, ())
+        known_answers = [one for one in answers if not any(f"{one.path}/".startswith(f"{path}/") for path in ignored)]
+        for path, kind in (*ADDED.get(name, ()), *known_answers):
+            kinds.setdefault(RENAMED.get(path, path), KINDS.get(kind, kind))
         for path, kind in kinds.items():
             found.setdefault(Answer(path, kind), set()).add(minor(version))
     lines = [

@@ -4,21 +4,26 @@ Each key has the fields of one document, without `apiVersion` and `kind`. The la
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from ipaddress import AddressValueError, IPv4Address
 from typing import Any, Literal, NamedTuple
 
 from lab.config.emulation import served_minor
+from lab.config.fields.check import FieldProblem, field_problems
 from lab.config.kubernetes_names import dns_subdomain
+from lab.config.precedence import effective
 from lab.config.problems import Problems
-from lab.config.schema import Converter, suggestion
+from lab.config.schema import Converter, display_path
 from lab.config.values import Configuration
+from lab.versions import minor
 
 DocumentKey = Literal["auditPolicy", "authentication", "authorization", "admission"]
 
-AUDIT_LEVELS = ("None", "Metadata", "Request", "RequestResponse")
+POD_SECURITY = "PodSecurity"
+"""The admission plugin whose configuration is checked, and the table of its fields."""
 
-POD_SECURITY_LEVELS = ("privileged", "baseline", "restricted")
+WRITTEN = {"apiVersion", "kind"}
+"""The fields of every document that the lab writes."""
 
 ANONYMOUS_MINOR = 32
 """The first minor version with the field `anonymous`:
@@ -31,16 +36,13 @@ def _audit_policy(policy: Mapping[str, Any]) -> Iterable[str]:
         yield "must have a list of rules, because a policy without rules logs nothing"
         return
     for index, rule in enumerate(rules):
-        level = rule.get("level") if isinstance(rule, Mapping) else None
-        if level not in AUDIT_LEVELS:
-            yield f"has no valid level in rules[{index}]; the levels are {', '.join(AUDIT_LEVELS)}"
+        if isinstance(rule, Mapping) and not rule.get("level"):
+            yield f"has no level in rules[{index}], such as Metadata"
 
 
 def _authentication(document: Mapping[str, Any]) -> Iterable[str]:
-    if "jwt" in document and not isinstance(document["jwt"], list):
-        yield "must have a list of authenticators under jwt"
-    anonymous = document.get("anonymous", {"enabled": False})
-    if not isinstance(anonymous, Mapping) or not isinstance(anonymous.get("enabled"), bool):
+    anonymous = document.get("anonymous")
+    if isinstance(anonymous, Mapping) and "enabled" not in anonymous:
         yield "must have true or false as anonymous.enabled"
 
 
@@ -67,44 +69,27 @@ def _admission(document: Mapping[str, Any]) -> Iterable[str]:
     if len({*names}) < len(names):
         yield "must configure each plugin only once"
     for plugin in plugins:
-        if plugin["name"] == "PodSecurity":
-            yield from _pod_security(plugin.get("configuration"))
-
-
-def _pod_security(configuration: Any) -> Iterable[str]:
-    defaults = configuration.get("defaults", {}) if isinstance(configuration, Mapping) else None
-    if not isinstance(defaults, Mapping):
-        yield "must configure PodSecurity with defaults and exemptions"
-        return
-    modes = [f"{mode}{end}" for mode in ("enforce", "audit", "warn") for end in ("", "-version")]
-    for name, value in defaults.items():
-        if name not in modes:
-            yield f"has the unknown PodSecurity default {name}{suggestion(name, modes)}"
-        elif not name.endswith("-version") and value not in POD_SECURITY_LEVELS:
-            yield f"must set the PodSecurity default {name} to one of {', '.join(POD_SECURITY_LEVELS)}"
-        elif name.endswith("-version") and not re.fullmatch(r"latest|v1\.[0-9]+", str(value)):
-            yield f"must set the PodSecurity default {name} to latest or a version such as v1.36"
+        if plugin["name"] == POD_SECURITY and not isinstance(plugin.get("configuration"), Mapping):
+            yield "must configure PodSecurity with defaults and exemptions"
 
 
 class Document(NamedTuple):
     """A document that the API server reads.
 
     Attributes:
-        fields: The fields at the top.
         check: Yields an explanation for each problem of the fields.
         excluded_flags: A pattern of the flags that the API server refuses together with the document.
     """
 
-    fields: tuple[str, ...]
     check: Callable[[Mapping[str, Any]], Iterable[str]]
     excluded_flags: str
 
 
 DOCUMENTS: Mapping[DocumentKey, Document] = {
-    "auditPolicy": Document(("rules", "omitStages", "omitManagedFields"), _audit_policy, "(?!)"),
-    "authentication": Document(("jwt", "anonymous"), _authentication, "oidc-.*"),
-    "authorization": Document(("authorizers",), _authorization, "authorization-(mode|policy-file|webhook-.*)"),
-    "admission": Document(("plugins",), _admission, "(?!)"),
+    "auditPolicy": Document(_audit_policy, "(?!)"),
+    "authentication": Document(_authentication, "oidc-.*"),
+    "authorization": Document(_authorization, "authorization-(mode|policy-file|webhook-.*)"),
+    "admission": Document(_admission, "(?!)"),
 }
 """The documents by key."""
 
@@ -137,10 +122,8 @@ def check_api_server(configuration: Configuration, problems: Problems) -> None:
         if not fields:
             continue
         full_key = configuration.key(key)
-        for name in fields.keys() - {*document.fields}:
-            hint = "is written by the lab; remove it" if name in ("apiVersion", "kind") else "is an unknown field"
-            known = "" if name in ("apiVersion", "kind") else suggestion(name, document.fields)
-            problems.add(f"{full_key}.{name}", f"{hint}{known}")
+        for path, explanation, value in _field_problems(key, fields, configuration):
+            problems.add(f"{full_key}{display_path(path)}", explanation, value)
         for explanation in document.check(fields):
             problems.add(full_key, explanation)
         for flag in flags:
@@ -155,6 +138,25 @@ def check_api_server(configuration: Configuration, problems: Problems) -> None:
     for index, server_name in enumerate(names):
         if server_name in names[:index]:
             problems.add(configuration.key(f"apiServerNames[{index}]"), "is in the list twice", str(server_name))
+
+
+def _field_problems(
+    key: DocumentKey, fields: Mapping[str, Any], configuration: Configuration
+) -> Iterator[FieldProblem]:
+    """Yield the problems of a document's fields, and of the configuration of PodSecurity, for the oldest API server."""
+    own = {name: value for name, value in fields.items() if name not in WRITTEN}
+    yield from (
+        FieldProblem((name,), "is written by the lab; remove it", fields[name]) for name in WRITTEN & fields.keys()
+    )
+    versions = [effective("kubernetesVersion", node.values, configuration.lab) for node in configuration.control_planes]
+    oldest = min(map(minor, versions), default=None)
+    yield from field_problems(key, own, oldest)
+    plugins = fields.get("plugins") if key == "admission" else None
+    for index, plugin in enumerate(plugins if isinstance(plugins, list) else ()):
+        of_plugin = plugin.get("configuration") if isinstance(plugin, Mapping) else None
+        if isinstance(of_plugin, Mapping) and plugin.get("name") == POD_SECURITY:
+            for path, explanation, value in field_problems(POD_SECURITY, of_plugin, oldest):
+                yield FieldProblem(("plugins", index, "configuration", *path), explanation, value)
 
 
 def _check_anonymous(configuration: Configuration, problems: Problems) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from lab.config.fields.check import field_problems, flag_explanation
 from lab.config.precedence import effective
 from lab.config.problems import Problems
-from lab.config.schema import display_key
+from lab.config.schema import display_key, display_path
 from lab.config.values import Configuration, FlagsKey, LabValues, NodeValues, OverrideKey
 from lab.versions import minor
 from lab.versions import version as default_version
@@ -227,7 +227,7 @@ def check_fields(configuration: Configuration, problems: Problems) -> None:
             protected = {path for path, _, _ in _protected_parts(overrides, PROTECTED_FIELDS[service])}
             for path, explanation, value in field_problems(table, overrides, version):
                 owner = prefix if _contains(own, path) else configuration.key("")
-                key = f"{owner}{service}{_display_path(path)}"
+                key = f"{owner}{service}{display_path(path)}"
                 if key not in reported and not any(path[: len(field)] == field for field in protected):
                     reported.add(key)
                     problems.add(key, explanation, value)
@@ -310,10 +310,6 @@ def _contains(overrides: Any, path: Sequence[str | int]) -> bool:
         if isinstance(key, str):
             overrides = overrides[key]
     return True
-
-
-def _display_path(path: Sequence[str | int]) -> str:
-    return "".join(f"[{key}]" if isinstance(key, int) else f".{display_key(key)}" for key in path)
 
 
 def check_bind_addresses(configuration: Configuration, problems: Problems) -> None:

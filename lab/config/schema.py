@@ -295,6 +295,15 @@ def display_key(name: object) -> str:
     return name if isinstance(name, str) and name.isprintable() and len(name) <= MAX_SHOWN_LENGTH else display(name)
 
 
+def display_path(path: Sequence[str | int]) -> str:
+    """Return the end of a key that leads to a value in an object with free keys, as a message shows it.
+
+    Args:
+        path: The keys, and the indexes of lists.
+    """
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{display_key(key)}" for key in path)
+
+
 def quoted(name: str) -> str:
     """Return the part of a full key that names a value in an object with free keys."""
     return f'["{display_key(name)}"]'

@@ -35,6 +35,10 @@ class ApiServerDocument:
         """The path of the file."""
         return f"{paths.KUBERNETES_CONFIGURATION}/{self.flag.removesuffix('-file')}.yaml"
 
+    def version(self, minor_version: int) -> str:
+        """Return the version of the document for a minor version of Kubernetes."""
+        return "v1" if minor_version >= self.v1_minor else "v1beta1"
+
 
 DOCUMENTS: Mapping[str, ApiServerDocument] = {
     "auditPolicy": ApiServerDocument(kind="Policy", group="audit.k8s.io", flag="audit-policy-file"),
@@ -80,7 +84,7 @@ def document_files(spec: Spec, node: Node) -> dict[str, File]:
 
 def _document(key: str, fields: Mapping[str, Any], node: Node) -> dict[str, Any]:
     document = DOCUMENTS[key]
-    version = "v1" if minor(node.kubernetes_version) >= document.v1_minor else "v1beta1"
+    version = document.version(minor(node.kubernetes_version))
     content = dict(sorted(fields.items()))
     if key == "admission":
         content["plugins"] = [_plugin(plugin) for plugin in fields["plugins"]]

@@ -5,6 +5,8 @@ The keys are paths in the tables. Each program checks the same at startup:
 - kubelet: pkg/kubelet/apis/config/validation/validation.go, pkg/kubelet/eviction/helpers.go, cmd/kubelet/app/server.go
 - kube-proxy: pkg/proxy/apis/config/validation/validation.go
 - containerd: internal/cri/config/config.go, cmd/containerd/command/main.go
+- documents of the API server: k8s.io/apiserver, pkg/apis/apiserver/validation/validation.go, and
+  k8s.io/pod-security-admission, admission/api/validation/validation.go
 - flags: https://kubernetes.io/docs/reference/command-line-tools-reference/, https://etcd.io/docs/v3.6/op-guide/configuration/
 """
 
@@ -51,6 +53,8 @@ MARK_BIT = between(0, 31)
 VERBOSITY = matches("[0-9]+", "must be a whole number from 0")
 AUDIT_MODE = one_of("batch", "blocking", "blocking-strict")
 CRI = "plugins/io.containerd.cri.v1"
+
+POD_SECURITY_MODES = ("enforce", "audit", "warn")
 
 KEYS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "kubelet": {
@@ -177,6 +181,22 @@ VALUES: Mapping[str, Mapping[str, Check]] = {
         "tls-cipher-suites": CIPHER_SUITES,
         "tls-min-version": TLS_VERSION,
         "v": VERBOSITY,
+    },
+    "authorization": {
+        "authorizers/[]/type": one_of("Node", "RBAC", "Webhook", "ABAC", "AlwaysAllow", "AlwaysDeny"),
+        "authorizers/[]/webhook/failurePolicy": one_of("NoOpinion", "Deny"),
+        "authorizers/[]/webhook/connectionInfo/type": one_of("KubeConfigFile", "InClusterConfig"),
+        "authorizers/[]/webhook/subjectAccessReviewVersion": one_of("v1", "v1beta1"),
+        "authorizers/[]/webhook/matchConditionSubjectAccessReviewVersion": one_of("v1"),
+    },
+    "PodSecurity": {
+        **dict.fromkeys(
+            (f"defaults/{mode}" for mode in POD_SECURITY_MODES), one_of("privileged", "baseline", "restricted")
+        ),
+        **dict.fromkeys(
+            (f"defaults/{mode}-version" for mode in POD_SECURITY_MODES),
+            matches(r"latest|v1\.[0-9]+", "must be latest or a version such as v1.36"),
+        ),
     },
 }
 """For each table, the checks of values that have the right kind."""

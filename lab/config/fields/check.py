@@ -18,6 +18,11 @@ TITLES = {
     "kubelet": "a field of the kubelet's configuration",
     "kube-proxy": "a field of kube-proxy's configuration",
     "containerd": "a field of containerd's configuration",
+    "auditPolicy": "a field of an audit policy",
+    "authentication": "a field of an AuthenticationConfiguration",
+    "authorization": "a field of an AuthorizationConfiguration",
+    "admission": "a field of an AdmissionConfiguration",
+    "PodSecurity": "a field of a PodSecurityConfiguration",
 }
 
 Path = tuple[str | int, ...]

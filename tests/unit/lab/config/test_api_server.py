@@ -8,6 +8,8 @@ import pytest
 from lab.config.parse import ConfigurationError, parse
 
 AUTHORIZERS = [{"type": "Node", "name": "node"}, {"type": "RBAC", "name": "rbac"}]
+WEBHOOK = {"failurePolicy": "Allow"}
+POD_SECURITY = "admission.plugins[0].configuration"
 CONTROL_PLANES = [{"name": f"control{index}", "address": f"10.240.0.1{index}"} for index in (0, 1)]
 
 
@@ -44,8 +46,39 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "unknown field": ({"auditPolicy": {"rulez": [], "rules": [{"level": "None"}]}}, "auditPolicy.rulez", "mean rules?"),
     "kind": ({"admission": {"kind": "X", "plugins": []}}, "admission.kind", "written by the lab"),
     "no rules": ({"auditPolicy": {"omitStages": []}}, "auditPolicy", "list of rules"),
-    "audit level": ({"auditPolicy": {"rules": [{"level": "All"}]}}, "auditPolicy", "rules[0]"),
-    "anonymous": ({"authentication": {"anonymous": True}}, "authentication", "anonymous.enabled"),
+    "no audit level": ({"auditPolicy": {"rules": [{"verbs": ["get"]}]}}, "auditPolicy", "no level in rules[0]"),
+    "audit level": (
+        {"auditPolicy": {"rules": [{"level": "All"}]}},
+        "auditPolicy.rules[0].level",
+        "one of Metadata, None",
+    ),
+    "audit stage": (
+        {"auditPolicy": {"rules": [{"level": "None", "omitStages": ["Received"]}]}},
+        "auditPolicy.rules[0].omitStages[0]",
+        "one of Panic, RequestReceived",
+    ),
+    "unknown field of a rule": (
+        {"auditPolicy": {"rules": [{"level": "None", "resources": [{"resource": ["secrets"]}]}]}},
+        "auditPolicy.rules[0].resources[0].resource",
+        "did you mean resources?",
+    ),
+    "kind of a value in a rule": (
+        {"auditPolicy": {"rules": [{"level": "None", "users": "admin"}]}},
+        "auditPolicy.rules[0].users",
+        "must be a list",
+    ),
+    "anonymous": ({"authentication": {"anonymous": True}}, "authentication.anonymous", "must be a mapping"),
+    "anonymous without a decision": ({"authentication": {"anonymous": {}}}, "authentication", "anonymous.enabled"),
+    "unknown field of an issuer": (
+        {"authentication": {"jwt": [{"issuer": {"uri": "https://x"}}]}},
+        "authentication.jwt[0].issuer.uri",
+        "is not a field of an AuthenticationConfiguration",
+    ),
+    "failure policy": (
+        {"authorization": {"authorizers": [*AUTHORIZERS, {"type": "Webhook", "name": "w", "webhook": WEBHOOK}]}},
+        "authorization.authorizers[2].webhook.failurePolicy",
+        "one of NoOpinion, Deny",
+    ),
     "anonymous in an old version": (
         {"kubernetesVersion": "v1.31.0", "authentication": {"anonymous": {"enabled": False}}},
         "authentication.anonymous",
@@ -77,8 +110,26 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         "apiServerFlags.authorization-mode",
         "contradicts authorization",
     ),
-    "level": (pod_security(defaults={"enforce": "strict"}), "admission", "privileged, baseline, restricted"),
-    "mode": (pod_security(defaults={"enforced": "baseline"}), "admission", "did you mean enforce?"),
+    "level": (
+        pod_security(defaults={"enforce": "strict"}),
+        f"{POD_SECURITY}.defaults.enforce",
+        "privileged, baseline, restricted",
+    ),
+    "version": (
+        pod_security(defaults={"enforce-version": "1.36"}),
+        f"{POD_SECURITY}.defaults.enforce-version",
+        "such as v1.36",
+    ),
+    "mode": (
+        pod_security(defaults={"enforced": "baseline"}),
+        f"{POD_SECURITY}.defaults.enforced",
+        "did you mean enforce?",
+    ),
+    "exemption": (
+        pod_security(exemptions={"namespace": ["a"]}),
+        f"{POD_SECURITY}.exemptions.namespace",
+        "did you mean namespaces?",
+    ),
     "no configuration": ({"admission": {"plugins": [{"name": "PodSecurity"}]}}, "admission", "with defaults"),
     "file by flag": (
         {"apiServerFlags": {"admission-control-config-file": "/x"}},
