@@ -170,6 +170,8 @@ def kube_apiserver(spec: Spec, node: Node) -> Service:
         "requestheader-extra-headers-prefix": "X-Remote-Extra-",
         "proxy-client-cert-file": front_proxy.certificate,
         "proxy-client-key-file": front_proxy.key,
+        # Otherwise a pod's token for an hour is valid for a year (kubernetes, pkg/registry/core/serviceaccount).
+        "service-account-extend-token-expiration": "false",
         "service-account-issuer": f"https://kubernetes.default.svc.{spec.networks.cluster_domain}",
         "service-account-key-file": next(iter(public_keys), service_accounts),
         "service-account-signing-key-file": service_accounts,

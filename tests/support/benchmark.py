@@ -15,7 +15,7 @@ from tests.support.go_programs import build
 from tests.support.running_lab import RunningLab
 
 PACKAGE = "github.com/aquasecurity/kube-bench"
-VERSION = "cis-1.10"
+VERSION = "cis-1.12"
 """The newest version of the benchmark that kube-bench has."""
 DOCUMENT = CHECKOUT / "docs/security.md"
 """The document that names the checks which fail, and the reasons."""
