@@ -58,6 +58,11 @@ def _authorization(document: Mapping[str, Any]) -> Iterable[str]:
     names = [each.get("name") for each in authorizers]
     if not all(isinstance(name, str) and name for name in names) or len({*map(str, names)}) < len(names):
         yield "must give each authorizer a separate name"
+    for each in authorizers:
+        kind, name = str(each.get("type")), each.get("name")
+        # kubernetes, pkg/kubeapiserver/authorizer/config.go.
+        if kind != "Webhook" and name and name != kind.lower():
+            yield f"must name the authorizer of the type {kind} {kind.lower()}, not {name}; only a webhook has its own"
 
 
 def _admission(document: Mapping[str, Any]) -> Iterable[str]:

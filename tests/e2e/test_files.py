@@ -27,9 +27,13 @@ KEYS: dict[str, Any] = {
         ]
     },
     "authentication": {"anonymous": {"enabled": True, "conditions": [{"path": "/livez"}]}},
-    "authorization": {"authorizers": [{"type": "Node", "name": "e2e-node"}, {"type": "RBAC", "name": "e2e-rbac"}]},
+    "authorization": {"authorizers": [{"type": "Node", "name": "node"}, {"type": "RBAC", "name": "rbac"}]},
     "apiServerNames": ["api.example.com"],
     "apiServerFlags": {"service-account-issuer": ISSUER},
+}
+BROKEN_JWT = {
+    "issuer": {"url": "https://issuer.example.com", "audiences": ["lab"]},
+    "claimMappings": {"username": {"expression": "claims.["}},
 }
 FILES = {
     READ: {"text": "first\n", "service": "kubelet", "mode": "0640"},
@@ -103,9 +107,10 @@ def test_only_the_configured_path_is_anonymous(lab: RunningLab) -> None:
 
 
 def test_configured_authorizers_decide(lab: RunningLab) -> None:
+    assert "--authorization-config=" in documents(lab)
     metrics = lab.kubectl("get", "--raw", "/metrics").splitlines()
     decisions = [line for line in metrics if line.startswith("apiserver_authorization_decisions_total{")]
-    for name in ("e2e-node", "e2e-rbac"):
+    for name in ("node", "rbac"):
         assert any(f'name="{name}"' in line for line in decisions), decisions
 
 
@@ -120,8 +125,8 @@ def documents(lab: RunningLab) -> str:
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
-        # The field of the API server is `conditions`. The rules of the lab do not read it.
-        ({"authentication": {"anonymous": {"enabled": True, "condition": []}}}, "anonymous.condition"),
+        # The lab checks the names and values of fields, but does not compile expressions.
+        ({"authentication": {"jwt": [BROKEN_JWT]}}, "claimMappings.username.expression"),
         (
             {
                 "apiServerFlags": {"service-account-issuer": ISSUER, "audit-webhook-config-file": BROKEN},

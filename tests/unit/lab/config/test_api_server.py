@@ -101,9 +101,14 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "without RBAC": ({"authorization": {"authorizers": AUTHORIZERS[:1]}}, "authorization", "type RBAC"),
     "one name twice": (
-        {"authorization": {"authorizers": [{**each, "name": "a"} for each in AUTHORIZERS]}},
+        {"authorization": {"authorizers": [AUTHORIZERS[0], *AUTHORIZERS]}},
         "authorization",
         "separate name",
+    ),
+    "name of a type": (
+        {"authorization": {"authorizers": [AUTHORIZERS[0], {"type": "RBAC", "name": "roles"}]}},
+        "authorization",
+        "must name the authorizer of the type RBAC rbac, not roles",
     ),
     "mode twice": (
         {"authorization": {"authorizers": AUTHORIZERS}, "apiServerFlags": {"authorization-mode": "RBAC"}},
