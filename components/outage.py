@@ -172,7 +172,7 @@ def _existing_vms(spec: Spec, existing_nodes: Set[str]) -> Mapping[str, str]:
 
 
 def _report_lost(spec: Spec, existing_nodes: Set[str], vm_uuids: Mapping[str, str]) -> None:
-    """Warn in a preview about VMs that somebody deleted. Before an update, `host.engine.lost_vms` has seen to them."""
+    """Warn in a preview about VMs that somebody deleted. Before an update, `host.engine.lost` has seen to them."""
     if not pulumi.runtime.is_dry_run() or is_elsewhere(spec.libvirt_uri):
         return
     names = [vm_name(spec, node) for node in spec.virtual_machines if node.name in existing_nodes]

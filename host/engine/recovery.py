@@ -91,7 +91,7 @@ def unfinished(deployment: Mapping[str, Any]) -> list[LibvirtObject]:
         deployment: The stack, as `pulumi stack export` prints it.
     """
     resources = deployment.get("resources") or []
-    uris = {f"{each['urn']}::{each.get('id')}": each.get("inputs", {}).get("uri") for each in resources}
+    uris = objects.provider_uris(resources)
     recorded = {objects.identify(each, uris) for each in resources}
     found: set[LibvirtObject] = set()
     for operation in deployment.get("pending_operations") or []:

@@ -150,6 +150,11 @@ def identify(resource: Mapping[str, Any], uris: Mapping[str, str | None]) -> Lib
     return LibvirtObject(resource["type"], inputs["name"], pool, uri)
 
 
+def provider_uris(resources: Sequence[Mapping[str, Any]]) -> dict[str, str | None]:
+    """Return the libvirt URIs of the providers in a state, by the reference that resources have to them."""
+    return {f"{each['urn']}::{each.get('id')}": each.get("inputs", {}).get("uri") for each in resources}
+
+
 def order(subject: LibvirtObject) -> tuple[int, str, str]:
     """Return the sort key for the order in which objects can be deleted."""
     return list(KINDS).index(subject.type), subject.pool, subject.name

@@ -1,4 +1,4 @@
-"""VMs that somebody deleted, found by the state of a stack and a fake virsh."""
+"""VMs and networks that somebody deleted, found by the state of a stack and a fake virsh."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from host.engine import lost_vms
+from host.engine.lost import LostVm, lost_networks, lost_vms
 from system.errors import HostError
 from tests.support.fake_programs import put
 
@@ -41,10 +41,10 @@ def deployment(*vms: str) -> dict[str, Any]:
     return {"resources": resources}
 
 
-def find(folder: Path, vms: Sequence[str], volumes: Sequence[str]) -> list[lost_vms.LostVm]:
+def find(folder: Path, vms: Sequence[str], volumes: Sequence[str]) -> list[LostVm]:
     """Return the lost ones of two VMs, if libvirt has these VMs and volumes. Without volumes, the pool is stopped."""
     put(folder, "virsh", LISTING.format(vms=" ".join(vms), volumes=" ".join(volumes)))
-    return lost_vms.find(deployment("a", "b"), folder / "virsh")
+    return lost_vms(deployment("a", "b"), folder / "virsh")
 
 
 def test_a_lab_with_all_vms_has_lost_none(tmp_path: Path) -> None:
@@ -71,4 +71,11 @@ def test_volumes_of_a_stopped_pool_are_not_lost(tmp_path: Path) -> None:
 def test_a_libvirt_that_does_not_answer_has_lost_nothing(tmp_path: Path) -> None:
     put(tmp_path, "virsh", "echo failed to connect >&2; exit 1")
     with pytest.raises(HostError, match="failed to connect"):
-        lost_vms.find(deployment("a"), tmp_path / "virsh")
+        lost_vms(deployment("a"), tmp_path / "virsh")
+
+
+def test_a_lost_network_is_found(tmp_path: Path) -> None:
+    network = {"urn": "network", "type": "libvirt:index/network:Network", "inputs": {"name": "lab"}}
+    for existing, expected in (("lab other", {}), ("other", {"lab": "network"})):
+        put(tmp_path, "virsh", f"printf '%s\\n' {existing}")
+        assert lost_networks({"resources": [network]}, tmp_path / "virsh") == expected

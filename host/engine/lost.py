@@ -1,6 +1,8 @@
-"""VMs that somebody deleted beside the program: the engine neither notices that, nor can it delete them.
+"""VMs and networks that somebody deleted beside the program: the engine neither notices that, nor can it delete them.
 
-Once the engine has forgotten such a VM, the next update creates it again, with its disk if that is still there.
+The provider fails to delete what does not exist (terraform-provider-libvirt, resourceLibvirtDomainDelete and
+resourceLibvirtNetworkDelete), but a refresh forgets it. Once the engine has forgotten a VM, the next update creates it
+again, with its disk if that is still there.
 """
 
 from __future__ import annotations
@@ -10,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from host.libvirt.objects import identify
+from host.libvirt.objects import identify, provider_uris
 from host.libvirt.private import URI
 from host.libvirt.vms import Vms
-from system.commands import attempt
+from system.commands import attempt, run
+from system.errors import HostError
 
-_DOMAIN = "libvirt:index/domain:Domain"
+_DOMAIN, _NETWORK = "libvirt:index/domain:Domain", "libvirt:index/network:Network"
 _VOLUMES = ("libvirt:index/volume:Volume", "libvirt:index/cloudInitDisk:CloudInitDisk")
 
 
@@ -38,7 +41,30 @@ class LostVm:
         return f"VM {self.name} does not exist in libvirt any more; {disk}"
 
 
-def find(deployment: Mapping[str, Any], virsh: Path) -> list[LostVm]:
+def lost_networks(deployment: Mapping[str, Any], virsh: Path) -> dict[str, str]:
+    """Return the URN of each network of a stack that libvirt does not have, by its name.
+
+    Args:
+        deployment: The stack, as `pulumi stack export` prints it.
+        virsh: virsh. That of `.lab/bin` enters the namespaces of a private libvirt.
+
+    Raises:
+        HostError: libvirt does not answer.
+    """
+    resources: Sequence[Mapping[str, Any]] = deployment.get("resources") or []
+    uris = provider_uris(resources)
+    lost = {}
+    for each in resources:
+        if each["type"] == _NETWORK:
+            uri = uris.get(each.get("provider", "")) or URI
+            command: list[str | Path] = [virsh, "--connect", uri, "net-list", "--all", "--name"]
+            existing = run(command, why="listing the networks", error=HostError).split()
+            if each["inputs"]["name"] not in existing:
+                lost[each["inputs"]["name"]] = each["urn"]
+    return lost
+
+
+def lost_vms(deployment: Mapping[str, Any], virsh: Path) -> list[LostVm]:
     """Return the VMs of a stack that libvirt does not have.
 
     A VM whose name another one has now does not count: somebody defined it again, and knows why.
@@ -51,7 +77,7 @@ def find(deployment: Mapping[str, Any], virsh: Path) -> list[LostVm]:
         HostError: libvirt does not answer.
     """
     resources: Sequence[Mapping[str, Any]] = deployment.get("resources") or []
-    uris = {f"{each['urn']}::{each.get('id')}": each.get("inputs", {}).get("uri") for each in resources}
+    uris = provider_uris(resources)
     domains: dict[str, dict[str, Mapping[str, Any]]] = {}
     for each in resources:
         if each["type"] == _DOMAIN and not each.get("delete"):
