@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from lab.config.fields.check import field_problems, flag_explanation
+from lab.config.fields.values import address
 from lab.config.precedence import effective
 from lab.config.problems import Problems
 from lab.config.schema import display_key, display_path
@@ -41,6 +42,7 @@ PROTECTED_FIELDS: Mapping[OverrideKey, Mapping[FieldPath, str]] = {
         ("containerRuntimeEndpoint",): "The lab's containerd listens at this endpoint.",
         ("healthzPort",): HEALTH_ENDPOINT,
         ("healthzBindAddress",): HEALTH_ENDPOINT,
+        ("enableServer",): "API servers connect to the kubelet's server for logs, commands in pods and metrics.",
         ("registerNode",): "The lab registers every node, because a node that does not register never becomes Ready.",
         ("registerWithTaints",): "Set the node's taints instead.",
         ("podCIDR",): "The kubelet uses this field only without an API server. Set the node's podCidr instead.",
@@ -55,7 +57,11 @@ PROTECTED_FIELDS: Mapping[OverrideKey, Mapping[FieldPath, str]] = {
     },
     "containerd": {
         ("version",): FORMAT,
-        ("grpc", "address"): "The kubelet connects to containerd at this address.",
+        # Since containerd 2.3, the same address has two names.
+        **dict.fromkeys(
+            (("grpc", "address"), ("plugins", "io.containerd.server.v1.grpc", "address")),
+            "The kubelet connects to containerd at this address.",
+        ),
     },
     "cni": {
         ("cniVersion",): FORMAT,
@@ -134,6 +140,10 @@ PROTECTED_FLAGS: Mapping[FlagsKey, Mapping[str, str]] = {
         "cluster-cidr": "Set clusterCidr instead.",
         "service-cluster-ip-range": "Set serviceCidr instead.",
         "cluster-name": "Set name instead.",
+        "allocate-node-cidrs": "Set the podCidr of each node instead. The controller would assign other ranges.",
+        "use-service-account-credentials": (
+            "RBAC gives each controller its rights under its own service account. Without these, most controllers fail."
+        ),
         **dict.fromkeys(
             (
                 "kubeconfig",
@@ -161,6 +171,20 @@ PROTECTED_FLAGS: Mapping[FlagsKey, Mapping[str, str]] = {
     },
 }
 """For each control plane service, the flags that a stack must not set, and why."""
+
+_HEALTH_PATH = (("/healthz",), "because the lab checks the health of the service at this path without credentials")
+
+REQUIRED_ITEMS: Mapping[FlagsKey, Mapping[str, tuple[Sequence[str], str]]] = {
+    "apiServerFlags": {
+        "authorization-mode": (("Node", "RBAC"), "because the lab's own components rely on them"),
+    },
+    "controllerManagerFlags": {"authorization-always-allow-paths": _HEALTH_PATH},
+    "schedulerFlags": {"authorization-always-allow-paths": _HEALTH_PATH},
+}
+"""For each control plane service, the flags whose list must contain some items, and why.
+
+A configured list replaces that of the lab.
+"""
 
 
 def is_max_pods(value: Any) -> bool:
@@ -252,8 +276,17 @@ def check_flags(configuration: Configuration, problems: Problems) -> None:
                         emulated_minor=minor(emulated) if emulated and service != "etcdFlags" else None,
                         is_repeated=len(texts) > 1,
                     )
+            explanation = explanation or _missing_items(service, name, value)
             if explanation:
                 problems.add(configuration.key(f"{service}.{display_key(name)}"), explanation, value)
+
+
+def _missing_items(service: FlagsKey, name: str, value: Any) -> str:
+    """Explain which required items the list of a flag lacks. Return an empty string if it has all."""
+    required, reason = REQUIRED_ITEMS.get(service, {}).get(name, ((), ""))
+    items = [item.strip() for text in _flag_values(value) for item in text.split(",")]
+    missing = [item for item in required if item not in items]
+    return f"must contain {' and '.join(missing)}, {reason}" if missing else ""
 
 
 def _applied_overrides(
@@ -334,6 +367,21 @@ def check_bind_addresses(configuration: Configuration, problems: Problems) -> No
             "at this address",
             value,
         )
+
+
+def check_kubelet_addresses(configuration: Configuration, problems: Problems) -> None:
+    """Check that every kubelet listens where API servers connect to it: at the address of its node."""
+    own = {f"{key}.": str(node.get("address")) for key, node in configuration.nodes}
+    for prefix, values in scopes(configuration):
+        value = values.get("kubelet", {}).get("address")
+        allowed = ["0.0.0.0", *([own[prefix]] if prefix in own else [])]
+        if isinstance(value, str) and not address(value) and value not in allowed:
+            problems.add(
+                f"{prefix}kubelet.address",
+                f"must be {' or '.join(allowed)}: API servers connect to the kubelet at the address of its node, for "
+                "logs, commands in pods and metrics",
+                value,
+            )
 
 
 def scopes(configuration: Configuration) -> Iterator[tuple[str, LabValues | NodeValues]]:

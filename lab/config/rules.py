@@ -27,6 +27,7 @@ from lab.config.overrides import (
     check_cni_fields,
     check_fields,
     check_flags,
+    check_kubelet_addresses,
     check_protected_fields,
     scopes,
 )
@@ -231,5 +232,6 @@ RULES: tuple[Rule, ...] = (
     check_api_server,
     check_etcd,
     check_bind_addresses,
+    check_kubelet_addresses,
 )
 """All rules, in the order of their problems."""

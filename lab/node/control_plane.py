@@ -29,6 +29,9 @@ from lab.spec import API_PORT, Flags, Node, Spec
 ETCD_HEALTH = f"http://127.0.0.1:{paths.ETCD_HEALTH_PORT}"
 """The URL of etcd's health and metrics endpoints, which need no client certificate."""
 
+ADMISSION = "enable-admission-plugins"
+"""The flag of the admission plugins that the API server enables in addition to its defaults."""
+
 SIGNING_DURATION = "8760h"
 """The default of the controller manager for the validity of the certificates that it signs."""
 
@@ -142,7 +145,7 @@ def kube_apiserver(spec: Spec, node: Node) -> Service:
         "secure-port": str(API_PORT),
         "allow-privileged": "true",
         "authorization-mode": "Node,RBAC",
-        "enable-admission-plugins": "NodeRestriction",
+        ADMISSION: "NodeRestriction",
         # Connect to the pods behind a Service, because kube-proxy does not run on every control plane.
         "enable-aggregator-routing": "true",
         "profiling": "false",
@@ -192,7 +195,7 @@ def kube_apiserver(spec: Spec, node: Node) -> Service:
             unit_path("kube-apiserver.service"): File(
                 content=unit(
                     "kube-apiserver.service",
-                    command=command(f"{paths.BINARIES}/kube-apiserver", {**flags, **_api_server_flags(spec, flags)}),
+                    command=command(f"{paths.BINARIES}/kube-apiserver", _api_server_flags(spec, flags)),
                 )
             ),
             paths.ENCRYPTION_CONFIGURATION: File(content=encryption_configuration(spec.encryption)),
@@ -234,17 +237,31 @@ def _public_keys(spec: Spec) -> dict[str, File]:
 
 
 def _api_server_flags(spec: Spec, defaults: Mapping[str, str]) -> Flags:
-    """Return the configured flags of the API server, with the lab's issuer of tokens as the last issuer.
+    """Return the flags of the API server: the lab's, and the configured ones, which replace them.
 
-    The first issuer issues tokens, and all are accepted. Without the lab's own, pods could not use the tokens that they
-    already have, so that CoreDNS would no longer see new Services.
+    Configured lists keep the values that the lab relies on:
+
+    - The lab's issuer of tokens is the last one. The first issuer issues tokens, and all are accepted. Without the
+      lab's own, pods could not use the tokens that they already have, so that CoreDNS would no longer see new Services.
+      By default, the issuers are also the audiences.
+    - NodeRestriction stays enabled, so that a kubelet can change only its own objects, unless it is disabled by name.
     """
-    name, flags = "service-account-issuer", spec.flags.kube_apiserver
-    if name not in flags:
-        return flags
-    configured = flags[name]
-    issuers = (configured,) if isinstance(configured, str) else configured
-    return {**flags, name: tuple(dict.fromkeys((*issuers, defaults[name])))}
+    configured, issuer = spec.flags.kube_apiserver, defaults["service-account-issuer"]
+    kept = {"service-account-issuer": issuer, "api-audiences": issuer, ADMISSION: defaults[ADMISSION]}
+    flags: dict[str, str | tuple[str, ...]] = {**defaults, **configured}
+    if kept[ADMISSION] in _items(configured.get("disable-admission-plugins", ())):
+        del kept[ADMISSION]
+        flags = {name: value for name, value in flags.items() if name != ADMISSION or name in configured}
+    for name, value in kept.items():
+        if name in configured and value not in _items(configured[name]):
+            given = configured[name]
+            flags[name] = (*([given] if isinstance(given, str) else given), value)
+    return flags
+
+
+def _items(values: str | tuple[str, ...]) -> list[str]:
+    """Return the items of a flag that accepts a list: separated by commas, repeated, or both."""
+    return [item for value in ([values] if isinstance(values, str) else values) for item in value.split(",")]
 
 
 def kube_controller_manager(spec: Spec, node: Node) -> Service:
