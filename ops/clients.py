@@ -1,6 +1,7 @@
 """The programs that read a lab: pulumi, kubectl, ssh and virsh. Other modules of this package call them from here."""
 
 import json
+import re
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +13,7 @@ from host.access.ssh import Login, known_host
 from host.access.ssh import command as ssh_command
 from host.engine.stack import LIMIT_CHECKED_VARIABLE, SKIP_VALIDATION
 from lab.deprecated_apis import METRICS_PATH, DeprecatedApi, requested_apis
-from lab.node.paths import PROGRAMS
+from lab.node.paths import PROGRAMS, TRANSIENT_ERRORS
 from lab.outputs import StackOutputs
 from lab.upgrade import ApiServerVersion
 from system.commands import attempt
@@ -41,6 +42,11 @@ class CommandError(HardwayError):
     def __init__(self, reason: str, exit_code: int | None = None) -> None:
         super().__init__(reason)
         self.exit_code = exit_code
+
+    @property
+    def is_transient(self) -> bool:
+        """True if kubectl may succeed when it is repeated, because the API server restarts or is slow."""
+        return re.search(TRANSIENT_ERRORS, str(self)) is not None
 
 
 class OutputsError(HardwayError):

@@ -256,6 +256,16 @@ AUDIT_POLICY = f"{KUBERNETES_CONFIGURATION}/audit-policy.yaml"
 AUDIT_LOG = "/var/log/kubernetes/audit.log"
 """The API server's audit log. systemd creates the folder, see `assets/units/kube-apiserver.service`."""
 
+TRANSIENT_ERRORS = "|".join(
+    (
+        *("Unable to connect", "connection (lost|refused|reset)", "connection to the server .* was refused"),
+        *("TLS handshake timeout", "i/o timeout", "EOF$"),
+        *("currently unable to handle the request", "in the time allotted", "apiserver not ready", "Please retry"),
+        "(etcdserver: (leader changed|no leader)|request timed out)",
+    )
+)
+"""Matches an error of kubectl that passes: the API server, or etcd behind it, restarts or is slow."""
+
 WORKER_UNITS = " ".join(
     f"{name}.service"
     for name in ("node-setup", "containerd", "kubelet", "kubelet-images", "kube-proxy", "kube-network-policies")
@@ -317,6 +327,7 @@ _IN_SHELL = (
     "ENCRYPTION_CONFIGURATION",
     "ENCRYPTION_REPORT",
     "ENCRYPTABLE",
+    "TRANSIENT_ERRORS",
 )
 """The constants that the shell programs use."""
 

@@ -1,7 +1,6 @@
 """The cluster, reached by kubectl. No other module of this package calls kubectl."""
 
 import json
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,9 +17,6 @@ ATTEMPTS = 4
 PAUSE = 5.0
 """Seconds between two attempts."""
 
-_TRANSPORT_ERROR = re.compile(
-    r"Unable to connect|connection (lost|refused|reset)|TLS handshake timeout|i/o timeout|\bEOF$", re.IGNORECASE
-)
 _WEBHOOK_ERROR = "failed calling webhook"
 
 
@@ -79,7 +75,7 @@ class Cluster(NamespacedCluster):
                 return super()._kubectl(*arguments, stdin=stdin, namespace=namespace)
             except CommandError as error:
                 # A webhook is what a check tests, and the check has its own limit.
-                if not _TRANSPORT_ERROR.search(str(error)) or _WEBHOOK_ERROR in str(error):
+                if not error.is_transient or _WEBHOOK_ERROR in str(error):
                     raise
                 self.retries.append(f"kubectl {' '.join(arguments[:2])}: {error}")
                 console.say(f"trying again: {self.retries[-1]}")

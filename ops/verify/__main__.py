@@ -15,7 +15,7 @@ from lab.outputs import StackOutputs
 from lab.spec import Spec
 from ops import clock, junit
 from ops.certificates import expiry, upcoming_renewal
-from ops.clients import Commands, logins, read_outputs
+from ops.clients import CommandError, Commands, logins, read_outputs
 from ops.command_line import add_junit, parse, parser, report_error
 from ops.stack_file import read_spec
 from ops.verify import cluster, node
@@ -27,7 +27,7 @@ from system.errors import HardwayError
 API_SERVER = "the API server"
 
 REPORT_TIMEOUT = 20.0
-"""Seconds that a node may take to report again: a kubelet reports every 10 seconds.
+"""Seconds that the API server may take to answer, and a node to report again: a kubelet reports every 10 seconds.
 
 After an API server was away for long, its nodes count as lost until they have.
 """
@@ -149,11 +149,16 @@ def _compare_node(name: str, login: Login, outputs: StackOutputs[str], spec: Spe
 
 def _compare_cluster(outputs: StackOutputs[str], commands: Commands) -> _Found:
     deadline = time.monotonic() + REPORT_TIMEOUT
-    node_list = commands.nodes(outputs.kubeconfig)
-    while cluster.lost(outputs, node_list) and time.monotonic() < deadline:
+    while True:
+        is_last = time.monotonic() >= deadline
+        try:
+            node_list = commands.nodes(outputs.kubeconfig)
+            if is_last or not cluster.lost(outputs, node_list):
+                return list(cluster.differences(outputs, node_list)), [], cluster.joined(outputs, node_list)
+        except CommandError as error:
+            if is_last or not error.is_transient:
+                raise
         time.sleep(POLL_INTERVAL)
-        node_list = commands.nodes(outputs.kubeconfig)
-    return list(cluster.differences(outputs, node_list)), [], cluster.joined(outputs, node_list)
 
 
 if __name__ == "__main__":

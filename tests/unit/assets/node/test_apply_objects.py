@@ -9,6 +9,7 @@ import pytest
 
 from lab.node.units import ASSETS
 from tests.support.fake_programs import put
+from tests.support.kubectl_errors import TRANSIENT
 
 KUBECTL = """
 echo "$*" >>{folder}/calls
@@ -116,6 +117,12 @@ def test_a_field_that_cannot_change_recreates_the_object(cluster: Cluster) -> No
     cluster.errors = ['The Service "kube-dns" is invalid: spec.clusterIPs[0]: Invalid value: may not change once set']
     assert cluster.run("apply", SERVICE).returncode == 0
     assert cluster.deleted == ["Service.v1. kube-dns"]
+
+
+@pytest.mark.parametrize("error", TRANSIENT)
+def test_transient_error_is_repeated(cluster: Cluster, error: str) -> None:
+    cluster.errors = [error]
+    assert cluster.run("apply", f"{SERVICE}\n{DEPLOYMENT}\n").returncode == 0
 
 
 def test_an_object_waits_for_its_kind(cluster: Cluster) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.fake_programs import put
+from tests.support.kubectl_errors import LASTING, TRANSIENT
 from tests.support.node_programs import install
 
 POD_CIDR = "10.200.0.0/24"
@@ -160,13 +161,24 @@ def test_silent_api_server_is_not_tried_for_ever(programs: Path) -> None:
     assert (result.returncode, result.stderr) == (1, expected)
 
 
-def test_refused_request_is_not_repeated(programs: Path) -> None:
-    put(programs, "sleep", "exit 1")
-    code, _, error = register(
-        programs, "join", "node-0", "worker", "", "", POD_CIDR, answer="echo forbidden >&2; exit 1"
+@pytest.mark.parametrize("error", TRANSIENT)
+def test_transient_error_is_repeated(programs: Path, error: str) -> None:
+    put(programs, "sleep", "")
+    put(programs, "fail", f"mkdir {programs}/called 2>/dev/null || exit 0; cat {programs}/error >&2; exit 1")
+    (programs / "error").write_text(f"{error}\n")
+    code, changes, _ = register(
+        programs, "join", "node-0", "worker", "", "", POD_CIDR, answer=f"fail || exit 1; {REGISTERED}"
     )
-    assert code == 1
-    assert error == "forbidden\n"
+    assert (code, len(changes)) == (0, 1)
+
+
+@pytest.mark.parametrize("error", LASTING)
+def test_other_error_is_not_repeated(programs: Path, error: str) -> None:
+    put(programs, "sleep", "exit 1")
+    (programs / "error").write_text(f"{error}\n")
+    answer = f"cat {programs}/error >&2; exit 1"
+    code, _, printed = register(programs, "join", "node-0", "worker", "", "", POD_CIDR, answer=answer)
+    assert (code, printed) == (1, f"{error}\n")
 
 
 def test_former_name_of_the_program_still_works(programs: Path) -> None:

@@ -10,6 +10,7 @@ from ops.clients import CommandError
 from ops.smoke.cluster import ATTEMPTS, Cluster
 from ops.smoke.trial import FETCH
 from tests.support.fake_programs import put
+from tests.support.kubectl_errors import LASTING, TRANSIENT
 
 CLUSTER = Cluster(Path("/the/kubeconfig"), "the-namespace")
 
@@ -71,7 +72,7 @@ def retrying(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     return Cluster(Path("/the/kubeconfig"), "the-namespace")
 
 
-@pytest.mark.parametrize("error", [RESET, "error: error dialing backend: EOF", "Unable to connect to the server: x"])
+@pytest.mark.parametrize("error", TRANSIENT)
 def test_failed_connection_is_repeated_and_reported(programs: Path, retrying: Cluster, error: str) -> None:
     put(programs, "kubectl", f"mkdir {programs}/called 2>/dev/null && {{ echo '{error}' >&2; exit 1; }}; echo found")
     assert retrying.execute("a-pod", ["ls"]) == "found\n"
@@ -80,8 +81,7 @@ def test_failed_connection_is_repeated_and_reported(programs: Path, retrying: Cl
 
 @pytest.mark.parametrize(
     ("error", "calls"),
-    [(RESET, ATTEMPTS), ("pods x not found", 1), (f"failed calling webhook: {RESET}", 1)],
-    ids=["connection", "answer", "webhook"],
+    [(RESET, ATTEMPTS), *((error.replace("'", ""), 1) for error in LASTING), (f"failed calling webhook: {RESET}", 1)],
 )
 def test_other_errors_are_not_repeated(programs: Path, retrying: Cluster, error: str, calls: int) -> None:
     put(programs, "kubectl", f"echo >>{programs}/calls; echo '{error}' >&2; exit 1")
