@@ -318,7 +318,7 @@ class Stack:
         if networks and not also_networks:
             raise HostError(
                 f"Network {' and '.join(networks)} does not exist in libvirt any more, so the VMs are disconnected. "
-                "Define it again, if you have its definition. Otherwise make the lab anew: "
+                "Define it again if you have its definition. Otherwise delete the lab and create it again: "
                 f"{command_line('destroy', self.name)}, then {command_line('up', self.name)}. Nothing was changed."
             )
         for vm in vms:
