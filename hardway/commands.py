@@ -12,7 +12,8 @@ from host import environment, prepare
 from host.access import access_files
 from host.engine import recovery, stopped, suspension
 from host.engine import snapshots as lab_snapshots
-from host.engine.stack import Stack
+from host.engine.stack import Stack, deployed, deployment_of
+from host.libvirt import undefined
 from host.libvirt.private import PrivateLibvirt
 from host.workspace import Workspace
 from system import console
@@ -62,7 +63,9 @@ def preview(options: argparse.Namespace) -> int:
 def destroy(options: argparse.Namespace) -> int:
     """Delete everything that the stack created, and its snapshots."""
     workspace = _workspace()
-    Stack(workspace, options.stack).destroy()
+    stack = Stack(workspace, options.stack)
+    _define_what_is_gone(workspace, options.stack)
+    stack.destroy()
     lab_snapshots.delete_all(workspace, options.stack)
     access_files.remove(workspace, options.stack)
     return 0
@@ -241,6 +244,24 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
 
 def _workspace() -> Workspace:
     return Workspace(CHECKOUT)
+
+
+def _define_what_is_gone(workspace: Workspace, stack: str) -> None:
+    """Let the engine delete VMs and networks that somebody undefined.
+
+    Raises:
+        HostError: There is no such stack.
+    """
+    existing = deployed(workspace)
+    if stack not in existing and not workspace.stack_file(stack).exists():
+        raise HostError(
+            f"Stack {stack} has no resources, and there is no file {workspace.stack_file(stack).name}. Stacks with "
+            f"resources: {', '.join(sorted(existing)) or 'none'}."
+        )
+    virsh = workspace.bin / "virsh"
+    if stack in existing and virsh.exists():
+        for each in undefined.define_again(deployment_of(workspace, stack), virsh):
+            console.note(f"{each} does not exist any more; it is defined without content, so that it can be deleted")
 
 
 def _lab_variables(workspace: Workspace) -> dict[str, str] | None:

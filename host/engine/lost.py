@@ -1,8 +1,7 @@
-"""VMs and networks that somebody deleted beside the program: the engine neither notices that, nor can it delete them.
+"""VMs and networks that somebody deleted beside the program, which the engine does not notice.
 
-The provider fails to delete what does not exist (terraform-provider-libvirt, resourceLibvirtDomainDelete and
-resourceLibvirtNetworkDelete), but a refresh forgets it. Once the engine has forgotten a VM, the next update creates it
-again, with its disk if that is still there.
+Once a refresh has made the engine forget a VM, the next update creates it again, with its disk if that is still there.
+What can be deleted nevertheless: see `host.libvirt.undefined`.
 """
 
 from __future__ import annotations
@@ -41,8 +40,8 @@ class LostVm:
         return f"VM {self.name} does not exist in libvirt any more; {disk}"
 
 
-def lost_networks(deployment: Mapping[str, Any], virsh: Path) -> dict[str, str]:
-    """Return the URN of each network of a stack that libvirt does not have, by its name.
+def lost_networks(deployment: Mapping[str, Any], virsh: Path) -> list[str]:
+    """Return the names of the networks of a stack that libvirt does not have.
 
     Args:
         deployment: The stack, as `pulumi stack export` prints it.
@@ -53,14 +52,14 @@ def lost_networks(deployment: Mapping[str, Any], virsh: Path) -> dict[str, str]:
     """
     resources: Sequence[Mapping[str, Any]] = deployment.get("resources") or []
     uris = provider_uris(resources)
-    lost = {}
+    lost = []
     for each in resources:
         if each["type"] == _NETWORK:
             uri = uris.get(each.get("provider", "")) or URI
             command: list[str | Path] = [virsh, "--connect", uri, "net-list", "--all", "--name"]
             existing = run(command, why="listing the networks", error=HostError).split()
             if each["inputs"]["name"] not in existing:
-                lost[each["inputs"]["name"]] = each["urn"]
+                lost.append(each["inputs"]["name"])
     return lost
 
 

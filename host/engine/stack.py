@@ -136,7 +136,7 @@ class Stack:
         steps = steps or Steps(self.UP_STEPS)
         with steps.step(f"Stack {self.name}"):
             self.select()
-            self._forget_lost()
+            self._forget_lost_vms()
             renewal = self.renewal(renew)
             rolls_back = self._rolls_back()
         with _event_log() as events:
@@ -219,7 +219,6 @@ class Stack:
     def destroy(self) -> None:
         """Delete everything that the stack created, and the files to reach it."""
         if self.name in deployed(self._workspace):
-            self._forget_lost(also_networks=True)
             self._commands.change("pulumi", "destroy", *self._stack, "--yes", "--skip-preview")
         else:
             console.note(f"Stack {self.name} has no resources to delete.")
@@ -301,31 +300,25 @@ class Stack:
         else:
             steps.skip("Nodes", "the stack has no administrator of its cluster")
 
-    def _forget_lost(self, *, also_networks: bool = False) -> None:
-        """Have the engine forget the VMs that somebody deleted, because it can neither use nor delete them.
-
-        Args:
-            also_networks: True to forget networks, too. Otherwise a lost one is an error, because VMs do not get
-                another one without being recreated.
+    def _forget_lost_vms(self) -> None:
+        """Have the engine forget the VMs that somebody deleted. It would not notice that, and create them again.
 
         Raises:
-            HostError: libvirt does not answer, or a network is lost.
+            HostError: libvirt does not answer, or the network of the VMs is lost.
         """
         if not access_files.written_nodes(self._workspace, self.name):
             return  # The lab was never up, so a part of it is at most unfinished.
         deployment, virsh = deployment_of(self._workspace, self.name), self._workspace.bin / "virsh"
-        vms, networks = lost.lost_vms(deployment, virsh), lost.lost_networks(deployment, virsh)
-        if networks and not also_networks:
+        if networks := lost.lost_networks(deployment, virsh):
             raise HostError(
                 f"Network {' and '.join(networks)} does not exist in libvirt any more, so the VMs are disconnected. "
                 "Define it again if you have its definition. Otherwise delete the lab and create it again: "
                 f"{command_line('destroy', self.name)}, then {command_line('up', self.name)}. Nothing was changed."
             )
-        for vm in vms:
+        for vm in lost.lost_vms(deployment, virsh):
             console.warn(f"{vm}.")
-        if urns := [*(urn for vm in vms for urn in vm.urns), *networks.values()]:
             options = ("--yes", "--skip-preview", "--suppress-outputs", "--suppress-progress")
-            targets = (f"--target={urn}" for urn in urns)
+            targets = (f"--target={urn}" for urn in vm.urns)
             self._commands.change("pulumi", "refresh", *self._stack, *options, *targets)
 
     def _rolls_back(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import stat
 import subprocess
 from pathlib import Path
@@ -10,6 +11,8 @@ from xml.etree import ElementTree
 import pytest
 
 from host.libvirt.private import URI, PrivateLibvirt
+from host.libvirt.undefined import define_again
+from tests.support.fake_programs import put
 from tests.support.inside import virsh
 from tests.support.pulumi_project import Project
 
@@ -64,6 +67,24 @@ def test_resources_are_stable_and_destroyed_completely(project: Project, hypervi
     assert listed(hypervisor, "list") == ["vm"]
     assert listed(hypervisor, "net-list") == ["lab"]
     assert project.up().steps == []
+    project.destroy()
+    for command in (("list", "--all"), ("net-list", "--all"), ("pool-list", "--all")):
+        assert listed(hypervisor, *command) == []
+
+
+@pytest.mark.parametrize("is_running", [True, False], ids=["running", "gone"])
+def test_undefined_objects_do_not_block_a_destroy(
+    project: Project, hypervisor: PrivateLibvirt, tmp_path: Path, is_running: bool
+) -> None:
+    write(project)
+    project.up()
+    for prefix, name in (("", "vm"), ("net-", "lab")):
+        virsh(hypervisor, f"{prefix}undefine", name)
+        if not is_running:
+            virsh(hypervisor, f"{prefix}destroy", name)
+    put(tmp_path, "virsh", f'exec {shlex.join(hypervisor.enter(["virsh"]))} "$@"')
+    found = define_again(project.export()["deployment"], tmp_path / "virsh")
+    assert sorted(found) == ["domain vm", "network lab"]
     project.destroy()
     for command in (("list", "--all"), ("net-list", "--all"), ("pool-list", "--all")):
         assert listed(hypervisor, *command) == []

@@ -19,6 +19,7 @@ from host import environment, prepare
 from host.engine import snapshots, stopped, suspension
 from host.engine.snapshots import LabSnapshot
 from host.engine.stack import Stack
+from host.libvirt import undefined
 from host.libvirt.private import PrivateLibvirt
 from host.workspace import Workspace
 from system import console
@@ -71,6 +72,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(Stack, "__init__", lambda self, _, name: setattr(self, "name", name))
     for name in ("up", "preview", "destroy", "write_access", "select"):
         monkeypatch.setattr(Stack, name, lambda self, *_, name=name: calls.append(f"{name} {self.name}"))
+
+    monkeypatch.setattr(commands, "deployed", lambda _: ["dev", "mine"])
 
     def toolchain(words: Sequence[str]) -> int:
         calls.append(" ".join(words))
@@ -413,6 +416,28 @@ def test_everybody_can_read_the_record_of_a_private_libvirt(tmp_path: Path, monk
     finally:
         os.umask(before)
     assert stat.S_IMODE(record.stat().st_mode) == 0o644
+
+
+def test_destroy_refuses_a_stack_that_nobody_knows(workspace: Workspace, calls: list[str]) -> None:
+    with pytest.raises(HostError, match=r"Stack dve has no resources.*Pulumi\.dve\.yaml.*with resources: dev, mine\."):
+        main(["destroy", "--stack", "dve"])
+    assert calls == []
+    workspace.stack_file("dve").touch()
+    main(["destroy", "--stack", "dve"])
+    assert calls == ["destroy dve"]
+
+
+@pytest.mark.usefixtures("calls")
+def test_destroy_defines_what_somebody_undefined(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(commands, "deployment_of", lambda *names: {"resources": names[1:]})
+    monkeypatch.setattr(undefined, "define_again", lambda state, program: [f"{state} {program.name}"])
+    main(["destroy"])
+    put(workspace.bin, "virsh", "")
+    assert "does not exist any more" not in capsys.readouterr().err
+    main(["destroy"])
+    assert "{'resources': ('dev',)} virsh does not exist any more" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("calls")

@@ -75,7 +75,7 @@ def test_a_libvirt_that_does_not_answer_has_lost_nothing(tmp_path: Path) -> None
 
 
 def test_a_lost_network_is_found(tmp_path: Path) -> None:
-    network = {"urn": "network", "type": "libvirt:index/network:Network", "inputs": {"name": "lab"}}
-    for existing, expected in (("lab other", {}), ("other", {"lab": "network"})):
+    network = {"urn": "network", "id": "1", "type": "libvirt:index/network:Network", "inputs": {"name": "lab"}}
+    for existing, expected in (("lab other", []), ("other", ["lab"])):
         put(tmp_path, "virsh", f"printf '%s\\n' {existing}")
         assert lost_networks({"resources": [network]}, tmp_path / "virsh") == expected

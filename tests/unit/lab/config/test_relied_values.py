@@ -55,7 +55,7 @@ FREE_ENDPOINTS = {
         *("oidc-issuer-url", "service-account-signing-endpoint"),
     },
 }
-"""The endpoints that no other part of the lab connects to, or of which it is told."""
+"""The endpoints that no other part of the lab uses, or that it learns from the program itself."""
 
 FREE_LISTS = {
     *("kubelet-preferred-address-types", "tls-cipher-suites"),
