@@ -84,7 +84,7 @@ class LabNodes:
         return [*services, *([self.registrations[node.name]] if node.name in self.registrations else [])]
 
     def _create_control_planes(self) -> None:
-        spec, rollout = self._args.spec, Rollout("control-planes", 1, self._canary)
+        spec, rollout = self._args.spec, Rollout("control-planes", 1, self._canary, follows={"kube-apiserver": "etcd"})
         # The first etcd founds the cluster if all members are new. When the lab is deleted, it stops last.
         etcd: Resources = [self._args.machines[node.name].connection.ready for node in spec.control_planes]
         # The first API server of a new cluster writes its roles and rules. Several at once would conflict.

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pulumi
@@ -45,7 +46,13 @@ class Rollout:
     """
 
     def __init__(
-        self, name: str, simultaneous: int, canary: Canary | None = None, *, keeps_order: bool = False
+        self,
+        name: str,
+        simultaneous: int,
+        canary: Canary | None = None,
+        *,
+        keeps_order: bool = False,
+        follows: Mapping[str, str] | None = None,
     ) -> None:
         """Register the hooks.
 
@@ -54,8 +61,9 @@ class Rollout:
             simultaneous: Number of workers, at least one.
             canary: Checks the first worker of each service; None for no check.
             keeps_order: True if workers change in the order in which the program adds them.
+            follows: Service to the service that must have changed on all workers before.
         """
-        self._simultaneous, self._keeps_order = simultaneous, keeps_order
+        self._simultaneous, self._keeps_order, self._follows = simultaneous, keeps_order, follows or {}
         self._commands: dict[str, list[pulumi.Resource]] = defaultdict(list)
         self._places: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(simultaneous))
         self._changes: dict[str, _Change] = {}
@@ -90,6 +98,7 @@ class Rollout:
 
     async def _wait(self, args: pulumi.ResourceHookArgs) -> None:
         change = self._changes[args.name]
+        await self._wait_for_service_before(change)
         await self._wait_for_first(change)
         await self._wait_for_earlier(change)
         await self._places[change.service.name].acquire()
@@ -109,6 +118,12 @@ class Rollout:
             first, accepted = self._first.setdefault(change.service.name, (change, asyncio.Event()))
             if first is not change:
                 await accepted.wait()
+
+    async def _wait_for_service_before(self, change: _Change) -> None:
+        """Wait until all workers have changed the service that comes before this one. A failure counts as an end."""
+        if before := self._follows.get(change.service.name):
+            commands = [command.urn.future() for command in self._commands[before]]
+            await asyncio.gather(*commands, return_exceptions=True)
 
     async def _wait_for_earlier(self, change: _Change) -> None:
         """Wait for the workers before, except as many as may change together with this one.

@@ -285,6 +285,23 @@ def test_workers_keep_their_order(simultaneous: int) -> None:
     asyncio.run(run())
 
 
+def test_a_service_follows_another_on_all_nodes() -> None:
+    async def run() -> None:
+        rollout = Rollout("control-planes", 1, follows={"kube-apiserver": "etcd"})
+        commands = [FakeCommand(), FakeCommand()]
+        for command in commands:
+            rollout.add(Service(name="etcd", unit="etcd.service", files={}), cast(Any, command))
+        waiting = asyncio.ensure_future(gates(rollout, "node-0", "kube-apiserver").before())
+        await gates(rollout, "node-0", "kube-scheduler").before()
+        commands[0].ran.set_result("changed")
+        await settle()
+        assert not waiting.done()
+        commands[1].ran.set_exception(ScriptError("no"))
+        await waiting
+
+    asyncio.run(run())
+
+
 def test_unchanged_and_failed_workers_keep_nobody_waiting() -> None:
     async def run() -> None:
         workers, commands = ordered(1)
