@@ -35,9 +35,11 @@ def _replicas(value: int) -> int:
 def _name_server(value: str) -> str:
     address, _, port = value.partition(":")
     try:
-        ip_address(address)
+        is_loopback = ip_address(address).is_loopback
     except ValueError:
         raise ValueError("must be an address, with a port if it is not 53, such as 10.0.0.53") from None
+    if is_loopback:
+        raise ValueError("must not be on loopback, because that is CoreDNS itself in its pod")
     if ":" in value and not (re.fullmatch(r"[1-9][0-9]{0,4}", port) and int(port) <= 65535):
         raise ValueError("must end with a port from 1 to 65535, or have no port")
     return value
@@ -94,9 +96,18 @@ CONVERTERS: Mapping[str, Converter] = {
 
 
 def check_addons(configuration: Configuration, problems: Problems) -> None:
-    """Check that no stub domain covers the cluster's own domain."""
+    """Check that CoreDNS forwards nothing to itself, and that no stub domain covers the cluster's own domain."""
     domain = configuration.lab.get("clusterDomain")
-    stubs = configuration.lab.get("addons", AddonsValues()).get("dns", {}).get("stubDomains", {})
+    dns = configuration.lab.get("addons", AddonsValues()).get("dns", {})
+    stubs = dns.get("stubDomains", {})
+    own = str(configuration.lab.get("clusterDns"))
+    forwarders = {"forward": dns.get("forward", ()), **{f"stubDomains.{stub}": each for stub, each in stubs.items()}}
+    for key, servers in forwarders.items():
+        if own in [server.partition(":")[0] for server in servers]:
+            problems.add(
+                configuration.key(f"addons.dns.{key}"),
+                f"must not contain {own}, because CoreDNS itself has this address (clusterDns)",
+            )
     for stub in stubs:
         if domain is not None and (stub == domain or stub.endswith(f".{domain}")):
             problems.add(

@@ -104,10 +104,15 @@ def claim(spec: Spec, node: Node) -> tuple[str, ...]:
     layout = spec.layout.of(node)
     description = f"{node.name} of lab {spec.name} at {node.address}"
     cni = posixpath.basename(layout.cni_bridge) if spec.pod_network is PodNetwork.BRIDGE else ""
-    # A null removes the field, and /etc/resolv.conf is the kubelet's default.
-    resolv_conf = (node.kubelet["resolvConf"] or "/etc/resolv.conf") if "resolvConf" in node.kubelet else ""
+    resolv_conf = configured_resolv_conf(node)
     checked = (cni, resolv_conf) if resolv_conf else (cni,) if cni else ()
     return description, bridge, layout.kubelet_client_certificates, *checked
+
+
+def configured_resolv_conf(node: Node) -> str:
+    """Return the file from which pods get nameservers if the configuration sets it, otherwise an empty string."""
+    # A null removes the field, and /etc/resolv.conf is the kubelet's default.
+    return (node.kubelet["resolvConf"] or "/etc/resolv.conf") if "resolvConf" in node.kubelet else ""
 
 
 def user_data(spec: Spec, node: Node) -> dict[str, Any]:

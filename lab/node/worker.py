@@ -5,6 +5,7 @@ They are containerd and the kubelet, and the services of the pods' network: kube
 Every worker has them, and so does a control plane that is also a node of the cluster.
 """
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -15,7 +16,7 @@ from lab.node import bootstrap, kubeconfig, paths
 from lab.node.addons.table import addon_images
 from lab.node.credentials import KeyPair, authority_file
 from lab.node.documents import overlay, to_line, to_yaml
-from lab.node.node_setup import KUBE_PROXY_MODE, kube_proxy_mode, reads_user_data
+from lab.node.node_setup import KUBE_PROXY_MODE, configured_resolv_conf, kube_proxy_mode, reads_user_data
 from lab.node.registries import registry_files
 from lab.node.service import Binary, File, Image, Service
 from lab.node.units import command, environment_file, unit, unit_path
@@ -208,7 +209,7 @@ def kubelet(spec: Spec, node: Node) -> Service:
             *addon_images(spec, node),
             *(Image(name=image.name, archive=image.archive) for image in node.images),
         ),
-        check=_if_changed(f'"$STAGED{program}" --version', program),
+        check=_if_changed(f'"$STAGED{program}" --version', program) + _nameserver_check(node),
         health=f"{paths.PROGRAMS}/kubelet-healthy {node.name} {spec.api_endpoint} {authority} {certificate} {key}"
         + ("" if spec.pod_network is PodNetwork.BRIDGE else " any-network"),
         state_files=state_files(configuration),
@@ -412,6 +413,12 @@ def _if_changed(check: str, *changed: str) -> str:
     """Limit a check to changes of certain files: starting a program takes seconds on an emulated node."""
     unchanged = " && ".join(f'"$CHANGED" != *" {path} "*' for path in changed)
     return f"[[ {unchanged} ]] || {check}"
+
+
+def _nameserver_check(node: Node) -> str:
+    """Return the end of the kubelet's check: the nameservers in a file that the configuration chose."""
+    path = configured_resolv_conf(node)
+    return f" && {paths.PROGRAMS}/conflicts nameservers {shlex.quote(path)}" if path else ""
 
 
 def _reloads_certificate(node: Node) -> bool:

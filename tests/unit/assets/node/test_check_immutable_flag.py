@@ -38,3 +38,18 @@ def test_another_value_is_refused(tmp_path: Path) -> None:
     code, output = check(tmp_path, "10.0.0.0/24", "10.1.0.0/24")
     assert code == 1
     assert "--range is 10.0.0.0/24 and cannot become 10.1.0.0/24 while this cluster exists" in output
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "accepted"),
+    [
+        ("", " --etcd-prefix=/registry", True),
+        (" --etcd-prefix=lab", " --etcd-prefix=/lab", True),
+        ("", " --etcd-prefix=/lab", False),
+        (" --etcd-prefix=/lab", "", False),
+    ],
+)
+def test_another_path_in_etcd_is_refused(tmp_path: Path, before: str, after: str, accepted: bool) -> None:
+    code, output = check(tmp_path, f"10.0.0.0/24 \\\n {before}", f"10.0.0.0/24 \\\n {after}")
+    assert (code == 0) is accepted
+    assert ("--etcd-prefix is /" in output) is not accepted

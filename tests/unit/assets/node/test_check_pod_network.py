@@ -96,6 +96,18 @@ def test_change_is_refused_while_pods_run(node: Node, change: dict[str, str], me
     assert node.check(as_list(bridge(**change))) == (0, "")
 
 
+@pytest.mark.parametrize("current", [{}, {"10-bridge.conf": bridge()}], ids=["new", "existing"])
+def test_another_interface_is_no_bridge(node: Node, current: dict[str, dict[str, Any]]) -> None:
+    node.current, node.pods = current, ()
+    interface = node.folder / "sys/class/net/eth0"
+    interface.mkdir(parents=True)
+    code, output = node.check(as_list(bridge(bridge="eth0")))
+    assert code == 1
+    assert output.startswith("The bridge of the pods (cni.bridge) cannot be eth0, which is another network interface")
+    (interface / "bridge").mkdir()
+    assert node.check(as_list(bridge(bridge="eth0"))) == (0, "")
+
+
 def test_pod_cidr_never_changes(node: Node) -> None:
     node.pods = ()
     code, output = node.check(as_list(bridge("10.200.7.0/24")))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.node.paths import WORKER_UNITS
+from lab.node.paths import UNITS, WORKER_UNITS
 from lab.node.render import services_of
 from lab.spec import Spec
 from tests.support.fake_programs import put
@@ -50,23 +50,29 @@ class Machine:
         put(self.root, "nft", f"cat {self.root}/rules")
 
     def apply(self) -> None:
-        """Make the machine a node with two services."""
-        services = "var/lib/hardway/services"
-        self.put(
-            f"{services}/node-setup/applied/manifest",
-            f"file\tkeep\t0600\troot:root\t0\t{self.root}/etc/cni/net.d/10-bridge.conflist\n"
-            f"file\tkeep\t0600\troot:root\t0\t{self.root}/etc/cni/net.d/99-loopback.conf\n",
-        )
-        self.put(f"{services}/node-setup/applied/unit", "node-setup.service")
-        self.put(
-            f"{services}/kubelet/applied/manifest",
-            f"file\tkeep\t0600\troot:root\t0\t{self.root}/etc/systemd/system/kubelet.service.d/20-lab.conf\n",
-        )
-        self.put(f"{services}/kubelet/applied/unit", "kubelet.service")
-        for name in ("cni/net.d/10-bridge.conflist", "cni/net.d/99-loopback.conf"):
-            self.put(f"etc/{name}")
-        for name in ("kubelet.service", "kubelet-images.service"):
-            self.put(f"etc/systemd/system/{name}")
+        """Make the machine a node with three services."""
+        units = "etc/systemd/system"
+        cni = ("etc/cni/net.d/10-bridge.conflist", "etc/cni/net.d/99-loopback.conf")
+        for service, files in {
+            "node-setup": (*cni, f"{units}/node-setup.service", f"{units}/clock.service"),
+            "containerd": ("etc/containerd/config.toml", "etc/containerd/certs.d/example.com/hosts.toml"),
+            "kubelet": (
+                *(f"{units}/kubelet.service", f"{units}/kubelet-images.service", "var/lib/kubelet/config.yaml"),
+                f"{units}/kubelet.service.d/20-lab.conf",
+            ),
+        }.items():
+            lines = [f"file\tkeep\t0600\troot:root\t0\t{self.root}/{path}\n" for path in files]
+            lines.append(f"binary\trestart\t0755\troot:root\t0\t{self.root}/{units}/binary.service\n")
+            self.put(f"var/lib/hardway/services/{service}/applied/manifest", "".join(lines))
+            for path in files:
+                self.put(path)
+        self.put("etc/containerd/config.toml", f'config_path = "{self.root}/etc/containerd/certs.d"\n')
+        self.resolve("kind: KubeletConfiguration\nresolvConf: {root}/etc/pods.conf\n", "nameserver 192.0.2.1\n")
+
+    def resolve(self, configuration: str, nameservers: str) -> None:
+        """Set the kubelet's configuration and the file `/etc/pods.conf`."""
+        self.put("var/lib/kubelet/config.yaml", configuration.replace("{root}", str(self.root)))
+        self.put("etc/pods.conf", nameservers)
 
     def conflicts(self, *arguments: str) -> list[str]:
         """Run the program and return its lines, as sentences without the machine's folder."""
@@ -107,7 +113,16 @@ def test_undisturbed_machines_have_no_conflicts(machine: Machine) -> None:
         ("etc/systemd/system/kubelet.service.d/10-x.conf", "10-x.conf changes kubelet.service; delete it, and run"),
         ("run/systemd/system/kubelet.service.d/x.conf", "/run/systemd/system/kubelet.service.d/x.conf changes kubelet"),
         ("usr/lib/systemd/system/kubelet.service.d/x.conf", "x.conf changes kubelet.service"),
-        ("etc/systemd/system/service.d/x.conf", "changes kubelet.service kubelet-images.service node-setup.service"),
+        ("etc/systemd/system/clock.service.d/x.conf", "x.conf changes clock.service; delete it, and run"),
+        (
+            "etc/systemd/system/service.d/x.conf",
+            "kubelet-images.service node-setup.service clock.service; delete",
+        ),
+        ("etc/containerd/certs.d/example.com/client.pem", "client.pem changes where images come from; delete it"),
+        (
+            "etc/containerd/certs.d/_default/hosts.toml",
+            "hosts.toml changes where images come from; delete it",
+        ),
         ("etc/systemd/system/kubelet-.service.d/x.conf", "x.conf changes kubelet-images.service; delete it, and run"),
         ("etc/systemd/system.control/kubelet.service", "is used instead of /etc/systemd/system/kubelet.service"),
     ],
@@ -197,6 +212,33 @@ def test_nameservers_that_pods_can_reach_are_accepted(
     assert machine.conflicts("claim", "", *(f"{machine.root}/{path}" for path in arguments)) == []
 
 
+@pytest.mark.parametrize("configuration", ["resolvConf: {root}/etc/pods.conf\n", "kind: KubeletConfiguration\n"])
+def test_nameservers_that_somebody_changed_are_found(node: Machine, configuration: str) -> None:
+    """In the file of the kubelet, or in its default one."""
+    node.resolve(f"kind: KubeletConfiguration\n{configuration}", LOCAL)
+    node.put("etc/resolv.conf", LOCAL)
+    [found] = node.conflicts("node")
+    assert found.partition(" ")[0] == ("/etc/pods.conf" if "pods" in configuration else "/etc/resolv.conf")
+    node.resolve("kind: KubeletConfiguration\nresolvConf: ''\n", LOCAL)
+    assert node.conflicts("node") == []
+
+
+@pytest.mark.parametrize(("staged", "accepted"), [("nameserver 192.0.2.1\n", True), (LOCAL, False), ("", False)])
+def test_configured_nameservers_are_checked_before_they_are_used(machine: Machine, staged: str, accepted: bool) -> None:
+    machine.put("etc/pods.conf", LOCAL)
+    if staged:
+        machine.put(f"staged{machine.root}/etc/pods.conf", staged)
+    program = install(machine.root / "programs", root=machine.root) / "conflicts"
+    result = subprocess.run(
+        [program, "nameservers", f"{machine.root}/etc/pods.conf"],
+        env={"PATH": f"{machine.root}:/usr/bin:/bin", "STAGED": f"{machine.root}/staged"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode == 0, result.stdout == "") == (accepted, accepted)
+
+
 def test_drop_in_over_several_units_is_found_once(machine: Machine) -> None:
     machine.put("etc/systemd/system/kube-.service.d/x.conf")
     [found] = machine.conflicts("claim")
@@ -206,5 +248,7 @@ def test_drop_in_over_several_units_is_found_once(machine: Machine) -> None:
 
 
 def test_units_of_a_worker_are_known(dev: Spec) -> None:
-    units = {service.unit for service in services_of(dev, dev.workers[0])}
-    assert units <= set(WORKER_UNITS.split())
+    """All of an existing machine. It has no clock.service, because it keeps its own time."""
+    paths = {path for service in services_of(dev, dev.workers[0]) for path in service.files}
+    units = {path.removeprefix(f"{UNITS}/") for path in paths if path.startswith(f"{UNITS}/")}
+    assert units - {"clock.service"} == set(WORKER_UNITS.split())

@@ -168,6 +168,18 @@ def test_machine_on_which_others_override_the_lab_is_refused(machine: Machine) -
     assert not (machine.root / "var/lib/hardway").exists()
 
 
+def test_interface_of_the_machine_is_not_used_as_bridge(machine: Machine) -> None:
+    (machine.root / "sys/class/net/cnio0").mkdir(parents=True)
+    refused = machine.claim()
+    assert refused.returncode == 1
+    assert "it already has a network interface cnio0" in refused.stderr
+    assert machine.claim(bridge="br-pods").returncode == 0
+    # Its pods have been connected since.
+    (machine.root / "sys/class/net/br-pods").mkdir()
+    assert machine.claim(bridge="br-pods").returncode == 0
+    assert machine.claim().returncode == 1
+
+
 def test_machine_with_own_containerd_is_refused(machine: Machine) -> None:
     shutil.copy(machine.root / "programs/ip", machine.root / "programs/containerd")
     assert "it already has " in machine.claim().stderr

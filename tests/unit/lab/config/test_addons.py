@@ -34,6 +34,19 @@ def test_settings_of_coredns_are_read() -> None:
     ("dns", "message"),
     [
         ({"replicas": -1}, "must be from 0 to 100"),
+        ({"forward": ["127.0.0.53"]}, 'forward[0] = "127.0.0.53": must not be on loopback'),
+        (
+            {"stubDomains": {"a.example": ["127.0.0.1:5353"]}},
+            "server for a.example that must not be on loopback",
+        ),
+        (
+            {"forward": ["10.0.0.53", "10.32.0.10:53"]},
+            "dns.forward: must not contain 10.32.0.10, because",
+        ),
+        (
+            {"stubDomains": {"a.example": ["10.32.0.10"]}},
+            "stubDomains.a.example: must not contain 10.32.0.10",
+        ),
         ({"forward": ["dns.example"]}, 'forward[0] = "dns.example": must be an address'),
         ({"forward": ["10.0.0.1:99999"]}, "must end with a port from 1 to 65535"),
         ({"stubDomains": {"corp_example": ["10.0.0.1"]}}, "has the key corp_example"),

@@ -364,7 +364,9 @@ def test_each_node_has_routes_to_other_pods(dev: Spec) -> None:
     ],
     ids=["default", "own file", "default of the kubelet"],
 )
-def test_claim_checks_the_nameservers_of_the_kubelet(
-    dev: Spec, kubelet: dict[str, Any], checked: tuple[str, ...]
-) -> None:
-    assert claim(dev, replace(dev.workers[0], kubelet=kubelet))[3:] == ("10-bridge.conflist", *checked)
+def test_nameservers_of_the_kubelet_are_checked(dev: Spec, kubelet: dict[str, Any], checked: tuple[str, ...]) -> None:
+    node = replace(dev.workers[0], kubelet=kubelet)
+    assert claim(dev, node)[3:] == ("10-bridge.conflist", *checked)
+    [service] = [each for each in services_of(dev, node) if each.name == "kubelet"]
+    ends = [f" && /usr/local/lib/hardway/conflicts nameservers {path}" for path in checked]
+    assert [service.check.partition("--version")[2]] == (ends or [""])
