@@ -157,7 +157,8 @@ def echo(lab: RunningLab) -> Iterator[str]:
     lab.kubectl("apply", "--filename=-", stdin=text)
     lab.kubectl("rollout", "status", "deployment/echo", "--timeout=900s")
     yield lab.kubectl("get", "service", "echo", "--output=jsonpath={.spec.clusterIP}")
-    lab.kubectl("delete", "--filename=-", "--wait", stdin=text)
+    # The pods are gone, too, so that no other test waits for them.
+    lab.kubectl("delete", "--filename=-", "--cascade=foreground", "--wait", stdin=text)
 
 
 def test_service_balances_over_a_deployment(lab: RunningLab, echo: str) -> None:

@@ -21,7 +21,7 @@ from tests.support.running_lab import RunningLab, wait_for
 
 _AUTHORITY, _CERTIFICATE = "tls:index/selfSignedCert:SelfSignedCert", "tls:index/locallySignedCert:LocallySignedCert"
 _FIND = (
-    "grep -rl --exclude-dir=containerd --exclude-dir=pods --exclude-dir=ssl 'BEGIN CERTIFICATE' /etc /var/lib || true"
+    "grep -rlI --exclude-dir=containerd --exclude-dir=pods --exclude-dir=ssl 'BEGIN CERTIFICATE' /etc /var/lib || true"
 )
 _RESTART = (
     "for name in etcd kube-apiserver kube-controller-manager kube-scheduler haproxy kubelet kube-proxy "
