@@ -138,24 +138,26 @@ def install(reasons: Mapping[str, str]) -> list[str]:
         except HostError:
             if not _dpkg_was_interrupted():
                 raise
-            _run_as_root("dpkg", "--configure", "--pending")
+            _await_locks("dpkg", "--configure", "--pending")
             _apt_get(*install)
     return names
 
 
 def _apt_get(*arguments: str) -> None:
-    """Run apt-get. If another program installs packages, wait for its locks instead of failing at once.
-
-    apt-get itself waits only for the lock of dpkg, and not for that of the package lists.
-    """
-    deadline, holder = time.monotonic() + _LOCK_TIMEOUT, ""
+    """Run apt-get. It waits itself only for the lock of dpkg, and not for that of the package lists."""
     options = ("--option", f"DPkg::Lock::Timeout={_LOCK_TIMEOUT}", "--option", "Dpkg::Use-Pty=0")
+    _await_locks("apt-get", *arguments, *options)
+
+
+def _await_locks(*command: str) -> None:
+    """Run a command. If another program installs packages, wait for its locks instead of failing at once."""
+    deadline, holder = time.monotonic() + _LOCK_TIMEOUT, ""
     while True:
         try:
-            _run_as_root("apt-get", *arguments, *options)
+            _run_as_root(*command)
             return
         except HostError as error:
-            held = re.search(r"Could not get lock .*", str(error))
+            held = re.search(r"Could not get lock .*|dpkg .* lock was locked by another process.*", str(error))
             if held is None or time.monotonic() > deadline:
                 raise
             if held[0] != holder:

@@ -239,6 +239,17 @@ def test_configured_nameservers_are_checked_before_they_are_used(machine: Machin
     assert (result.returncode == 0, result.stdout == "") == (accepted, accepted)
 
 
+def test_deleted_rules_of_policies_are_found(node: Machine) -> None:
+    node.put("rules", ACCEPTING)
+    put(node.root, "nft", f'[ "$1 $2" != "list table" ] || exit 1; cat {node.root}/rules')
+    assert node.conflicts("node") == []
+    node.put("var/lib/hardway/services/kube-network-policies/applied/manifest")
+    [found] = node.conflicts("node")
+    assert found.startswith("table inet kube-network-policies of nftables was deleted, so no NetworkPolicy is enforced")
+    node.rules(ACCEPTING)
+    assert node.conflicts("node") == []
+
+
 def test_drop_in_over_several_units_is_found_once(machine: Machine) -> None:
     machine.put("etc/systemd/system/kube-.service.d/x.conf")
     [found] = machine.conflicts("claim")

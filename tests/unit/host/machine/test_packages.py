@@ -161,6 +161,18 @@ def test_the_lock_of_another_program_is_awaited(
     assert capsys.readouterr().err.count("held by process 812 (unattended-upgr)") == 1
 
 
+def test_the_lock_is_awaited_before_an_interrupted_dpkg_is_finished(
+    apt: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(packages, "_LOCK_INTERVAL", 0)
+    (apt / "updates/0001").touch()
+    held = "dpkg: error: dpkg frontend lock was locked by another process with pid 812"
+    put(apt, "dpkg", f'mkdir {apt}/once && {{ echo "{held}" >&2; exit 2; }}; rm -f {apt}/updates/*')
+    packages.install({"no-such-package-at-all": "a reason"})
+    assert calls(apt) == ["apt-get update", "apt-get install", "apt-get install"]
+    assert "another process with pid 812" in capsys.readouterr().err
+
+
 def test_a_lock_that_stays_is_reported(apt: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packages, "_LOCK_TIMEOUT", -1)
     put(apt, "apt-get", f'echo "{HELD}" >&2; exit 100')
