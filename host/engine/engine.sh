@@ -43,6 +43,19 @@ has_torn_file() {
     [ -n "$(find "$state/.pulumi" -name '*.attrs' -empty 2>/dev/null)" ]
 }
 
+# Succeed if a stack file lacks the salt that the state has, as after `git checkout`. The engine would write it into the
+# file, which Git would then list as changed.
+lacks_salt() {
+    for file in "$state"/.pulumi/stacks/*/*.json; do
+        name=${file##*/}
+        configuration=$checkout/Pulumi.${name%.json}.yaml
+        if [ -e "$configuration" ] && ! grep -q '^encryptionsalt:' "$configuration" && grep -q '"salt": *"' "$file"; then
+            return 0
+        fi
+    done
+    return 1
+}
+
 recover() {
     (cd "$(dirname "$0")/../.." && "$python" -m hardway recover "$checkout" "$pulumi" "$@" >&2 </dev/null)
 }
@@ -58,9 +71,9 @@ destroys() {
 }
 
 if [ "${PULUMI_BACKEND_URL:-}" = "$backend" ]; then
-    if changes_stack "$@"; then
-        if has_lock_or_pending || has_torn_file; then recover; fi
-    elif has_torn_file || { creates_stack "$@" && has_lock_or_pending; }; then
+    if changes_stack "$@" && { has_lock_or_pending || has_torn_file; }; then
+        recover
+    elif has_torn_file || lacks_salt || { creates_stack "$@" && has_lock_or_pending; }; then
         recover --state-only
     fi
 fi

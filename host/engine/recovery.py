@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from host.engine import locks
+from host.engine import locks, stack_file
 from host.engine.drift import record_drift
 from host.libvirt import objects
 from host.libvirt.objects import LibvirtObject
@@ -48,6 +48,8 @@ _LOCK = ".recovering"
 def recover(checkout: Path, state: Path, pulumi: Path, *, state_only: bool = False) -> None:
     """Remove what killed engines left of the project's stacks in a file backend, and print what that was.
 
+    Also restores the salts that stack files have lost.
+
     A stack that an engine works on now is left alone. Run it where libvirt can be reached, with the environment of
     `.lab/env`. After an interruption, run it again.
 
@@ -64,6 +66,7 @@ def recover(checkout: Path, state: Path, pulumi: Path, *, state_only: bool = Fal
         if not state_only:
             processes.end(_orphans(state.as_uri()))
         _repair_backend(state)
+        stack_file.restore_salts(checkout, state / ".pulumi/stacks" / PROJECT)
         for stack, has_state in sorted(_stacks(state).items()):
             with locks.held(state, PROJECT, stack) as held:
                 if not held:

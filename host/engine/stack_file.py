@@ -7,6 +7,7 @@ is missing, so it cannot be elsewhere (pulumi/pkg/v3, cmd/pulumi/config/io.go, g
 from __future__ import annotations
 
 import contextlib
+import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,6 +74,24 @@ def forget_salts(checkout: Path) -> None:
         kept = [line for line in lines if not line.startswith(_SALT)]
         if kept != lines and not any("secure:" in line for line in kept):
             write_atomically(file, "".join(kept))
+            tell_git(file)
+
+
+def restore_salts(checkout: Path, states: Path) -> None:
+    """Write the salt of each stack's state into its file if that has none, as after `git checkout`.
+
+    Args:
+        checkout: The checkout.
+        states: The folder with the states of the project's stacks.
+    """
+    for state in states.glob("*.json"):
+        file = checkout / f"Pulumi.{state.stem}.yaml"
+        if not file.exists() or any(line.startswith(_SALT) for line in file.read_text().splitlines()):
+            continue
+        latest = json.loads(state.read_text()).get("checkpoint", {}).get("latest") or {}
+        provider = latest.get("secrets_providers") or {}
+        if salt := (provider.get("state") or {}).get("salt"):
+            write_atomically(file, f"{file.read_text().rstrip()}\n{_SALT} {salt}\n")
             tell_git(file)
 
 

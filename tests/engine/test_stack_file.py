@@ -59,6 +59,20 @@ def test_creating_a_stack_leaves_the_checkout_clean(checkout: Path) -> None:
     assert git(checkout, "status", "--porcelain") == ""
 
 
+def test_engine_writes_nothing_into_a_restored_file(checkout: Path) -> None:
+    file = checkout / "Pulumi.dev.yaml"
+    with stack_file.text_kept(file):
+        pulumi(checkout, "stack", "select", "--create", "dev")
+    with_salt = file.read_text()
+    git(checkout, "checkout", "--quiet", "Pulumi.dev.yaml")
+    assert file.read_text() != with_salt
+    stack_file.restore_salts(checkout, checkout / ".lab/state/.pulumi/stacks/hardway")
+    assert file.read_text() == with_salt
+    pulumi(checkout, "destroy", "--stack", "dev", "--yes", "--skip-preview", "--non-interactive")
+    assert file.read_text() == with_salt
+    assert git(checkout, "status", "--porcelain") == ""
+
+
 def test_the_engine_uses_the_kept_salt(checkout: Path) -> None:
     with stack_file.text_kept(checkout / "Pulumi.dev.yaml"):
         pulumi(checkout, "stack", "select", "--create", "dev")

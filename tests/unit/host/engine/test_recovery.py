@@ -277,6 +277,17 @@ def test_without_leftovers_only_the_engine_runs(workspace: Workspace) -> None:
     assert pulumi(workspace, "up") == ["up"]
 
 
+@pytest.mark.parametrize("command", ["up", "preview"])
+def test_engine_finds_the_salt_that_a_stack_file_has_lost(workspace: Workspace, command: str) -> None:
+    lock(workspace).unlink()
+    provider = {"type": "passphrase", "state": {"salt": "v1:abc"}}
+    state = workspace.state / ".pulumi/stacks/hardway/dev.json"
+    state.write_text(json.dumps({"checkpoint": {"latest": {"secrets_providers": provider}}}))
+    workspace.stack_file("dev").write_text("config: {}\n")
+    assert pulumi(workspace, command) == [command]
+    assert workspace.stack_file("dev").read_text() == "config: {}\nencryptionsalt: v1:abc\n"
+
+
 @pytest.mark.parametrize("arguments", [("stack", "select", "--create", "dev"), ("stack", "init", "dev"), ("cancel",)])
 @pytest.mark.parametrize("content", [None, '{"pid":'])
 def test_an_interrupted_stack_can_be_created(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -145,3 +146,19 @@ def test_a_used_salt_stays(checkout: Path) -> None:
     file.write_text(text := f"{TEXT}  hardway:key:\n    secure: v1:abc\n{SALT}\n")
     stack_file.forget_salts(checkout)
     assert file.read_text() == text
+
+
+def test_a_lost_salt_is_restored_from_the_state(checkout: Path, tmp_path: Path) -> None:
+    stack_file.set_up_filter(checkout)
+    states = tmp_path / "states"
+    states.mkdir()
+    provider = {"type": "passphrase", "state": {"salt": SALT.removeprefix("encryptionsalt: ")}}
+    for name, latest in (("dev", {"secrets_providers": provider}), ("gone", {}), ("new", None), ("cloud", {})):
+        (states / f"{name}.json").write_text(json.dumps({"version": 3, "checkpoint": {"latest": latest}}))
+    (states / "dev.json.bak").write_text("{")
+    (checkout / "Pulumi.cloud.yaml").write_text(TEXT)
+    for _ in range(2):
+        stack_file.restore_salts(checkout, states)
+        assert (checkout / "Pulumi.dev.yaml").read_text() == f"{TEXT}{SALT}\n"
+    assert (checkout / "Pulumi.cloud.yaml").read_text() == TEXT
+    assert git(checkout, "status", "--porcelain", "--untracked-files=no") == ""
