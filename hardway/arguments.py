@@ -217,6 +217,9 @@ def _add_internal(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
     recover.add_argument("checkout", type=Path, help="folder of Pulumi.yaml")
     recover.add_argument("pulumi", type=Path, help="the engine")
     recover.add_argument("--state-only", action="store_true", help="only repair the files of the state")
+    recover.add_argument(
+        "--shared", action="store_true", help="recover the stack in a backend that only the engine can read"
+    )
     hypervisor = add("hypervisor", "start, stop or delete a private libvirt")
     hypervisor.add_argument("action", choices=("start", "stop", "purge"))
     hypervisor.add_argument("instance", type=Path, help="folder of the private libvirt")

@@ -195,6 +195,10 @@ def look(options: argparse.Namespace) -> int:
 
 def recover(options: argparse.Namespace) -> int:
     """Remove what a killed engine left behind."""
+    if options.shared:
+        backend = os.environ.get("PULUMI_BACKEND_URL", "")
+        recovery.recover_shared(options.checkout, backend, options.pulumi, options.stack)
+        return 0
     state = Workspace(options.checkout).state
     recovery.recover(options.checkout, state, options.pulumi, state_only=options.state_only)
     return 0

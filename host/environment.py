@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from host.workspace import Workspace
 from system.files import CHECKOUT, create_once, write_atomically
@@ -18,6 +19,10 @@ _ENTER = "in-lab"
 """The command of `.lab/bin` that runs any other command where the VMs can be reached."""
 _OWN = "hardway"
 """The command of `.lab/bin` that runs this checkout's commands."""
+_BACKEND_VARIABLE = "PULUMI_BACKEND_URL"
+_SHARED_SCHEMES = ("file", "s3", "gs", "azblob", "postgres")
+"""Schemes of backends that the engine reads and locks without a service."""
+_PASSPHRASE_VARIABLE, _PASSPHRASE_FILE_VARIABLE = "PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"
 
 _ENV = """\
 # The lab's environment, written by `hardway prepare`. Use it in your shell: . ./.lab/env
@@ -26,7 +31,9 @@ _ENV = """\
 if [ -z "${{HARDWAY_LAB:-}}" ]; then HARDWAY_LAB={lab} HARDWAY_BACKEND_URL={backend}; fi
 if [ "${{PULUMI_HOME:-}}" = "$HARDWAY_LAB/pulumi" ]; then unset PULUMI_HOME; fi
 if [ "${{PULUMI_BACKEND_URL:-}}" = "$HARDWAY_BACKEND_URL" ]; then unset PULUMI_BACKEND_URL; fi
-if [ "${{PULUMI_CONFIG_PASSPHRASE_FILE:-}}" = "$HARDWAY_LAB/passphrase" ]; then unset PULUMI_CONFIG_PASSPHRASE_FILE; fi
+case "${{PULUMI_CONFIG_PASSPHRASE_FILE:-}}" in
+    "$HARDWAY_LAB/passphrase" | "$HARDWAY_LAB/backend/passphrase") unset PULUMI_CONFIG_PASSPHRASE_FILE ;;
+esac
 case ":$PATH:" in
     *:"$HARDWAY_LAB/bin":*)
         PATH=:$PATH:
@@ -43,8 +50,7 @@ if [ -z "${{PULUMI_HOME:-}}${{PULUMI_ACCESS_TOKEN:-}}" ] &&
     ! grep -q '"current": *"[^"]' "$HOME/.pulumi/credentials.json" 2>/dev/null; then
     export PULUMI_HOME={pulumi_home}
 fi
-if [ -z "${{PULUMI_BACKEND_URL:-}}${{PULUMI_ACCESS_TOKEN:-}}" ] &&
-    ! grep -q '"current": *"[^"]' "${{PULUMI_HOME:-$HOME/.pulumi}}/credentials.json" 2>/dev/null; then
+{if_no_backend}
     export PULUMI_BACKEND_URL={backend}
 fi
 if [ -z "${{PULUMI_CONFIG_PASSPHRASE+set}}${{PULUMI_CONFIG_PASSPHRASE_FILE+set}}" ]; then
@@ -69,6 +75,13 @@ export NO_PROXY no_proxy="$NO_PROXY"
 export HARDWAY_VIRTUALIZATION={virtualization}
 export KUBECONFIG={kubeconfig}
 """
+
+_IF_NO_BACKEND = """\
+if [ -z "${PULUMI_BACKEND_URL:-}${PULUMI_ACCESS_TOKEN:-}" ] &&
+    ! grep -q '"current": *"[^"]' "${PULUMI_HOME:-$HOME/.pulumi}/credentials.json" 2>/dev/null; then"""
+_IF_NO_BACKEND_URL = """\
+# The checkout was prepared with this backend, so a login of yours does not count.
+if [ -z "${PULUMI_BACKEND_URL:-}" ]; then"""
 
 # The private address ranges (RFC 1918). Every lab is in one of them. Programs never compare names with them.
 _UNPROXIED = "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16"
@@ -96,12 +109,16 @@ def render(workspace: Workspace, stack: str, virtualization: str) -> str:
         stack: The stack whose cluster kubectl talks to.
         virtualization: `kvm` or `qemu`.
     """
+    url, passphrase = workspace.backend_url, workspace.backend_passphrase
+    # Everybody can read `.lab/env`, and a URL may contain a password.
+    recorded = f'"$(cat {shlex.quote(str(url))})"' if url.exists() else ""
     return _ENV.format(
         lab=shlex.quote(str(workspace.lab)),
         bin=shlex.quote(str(workspace.bin)),
         pulumi_home=shlex.quote(str(workspace.pulumi_home)),
-        backend=shlex.quote(workspace.state.as_uri()),
-        passphrase=shlex.quote(str(workspace.passphrase)),
+        backend=recorded or shlex.quote(workspace.state.as_uri()),
+        if_no_backend=_IF_NO_BACKEND_URL if recorded else _IF_NO_BACKEND,
+        passphrase=shlex.quote(str(passphrase if recorded and passphrase.exists() else workspace.passphrase)),
         unproxied=_UNPROXIED,
         virtualization=shlex.quote(virtualization),
         kubeconfig=shlex.quote(str(workspace.kubeconfig(stack))),
@@ -121,15 +138,65 @@ def pulumi_home(workspace: Workspace) -> Path:
     return Path(evaluate(render(workspace, "", "")).get("PULUMI_HOME") or Path.home() / ".pulumi")
 
 
+def record_backend(workspace: Workspace) -> bool:
+    """Record the backend and the passphrase that the user's variables name. `.lab/env` uses them from then on.
+
+    Returns:
+        True if the record has changed.
+    """
+    url, passphrase = os.environ.get(_BACKEND_VARIABLE), os.environ.get(_PASSPHRASE_VARIABLE)
+    file = os.environ.get(_PASSPHRASE_FILE_VARIABLE)
+    lab, inherited = os.environ.get("HARDWAY_LAB"), os.environ.get("HARDWAY_BACKEND_URL")
+    # `.lab/env`, also that of another checkout, sets the backend and a file, but never the passphrase itself.
+    is_inherited = url == inherited and (passphrase is None or url == Workspace(Path(lab or "/").parent).state.as_uri())
+    names_backend = bool(url) and not is_inherited and url != workspace.state.as_uri()
+    if not names_backend and not (workspace.backend_url.exists() and passphrase is not None):
+        return False
+    if names_backend and passphrase is None and file:
+        passphrase = Path(file).read_text()
+    before = _recorded(workspace)
+    workspace.backend_url.parent.mkdir(mode=0o700, exist_ok=True)
+    if names_backend:
+        write_atomically(workspace.backend_url, f"{url}\n", 0o600)
+    if passphrase is not None:
+        write_atomically(workspace.backend_passphrase, passphrase, 0o600)
+    elif _recorded(workspace)[0] != before[0]:
+        workspace.backend_passphrase.unlink(missing_ok=True)
+    return _recorded(workspace) != before
+
+
+def shared_backend(workspace: Workspace) -> str:
+    """Return the URL of the bucket, database or folder elsewhere that keeps the stacks' state.
+
+    It is empty for the checkout's own backend, and for one that only a login names, such as a Pulumi service.
+    """
+    text = workspace.env.read_text() if workspace.env.exists() else ""
+    url = evaluate(text).get(_BACKEND_VARIABLE, "")
+    return url if urlsplit(url).scheme in _SHARED_SCHEMES and url != workspace.state.as_uri() else ""
+
+
+def without_credentials(url: str) -> str:
+    """Return the URL of a backend without user, password and options, for messages."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
 def uses_own_passphrase(workspace: Workspace, text: str) -> bool:
     """Return True if the lab's passphrase encrypts secrets with `text`, the text of `.lab/env`."""
-    return evaluate(text).get("PULUMI_CONFIG_PASSPHRASE_FILE") == str(workspace.passphrase)
+    return evaluate(text).get(_PASSPHRASE_FILE_VARIABLE) == str(workspace.passphrase)
 
 
 def keeps_state(workspace: Workspace) -> bool:
     """Return True if the stacks' state is in the checkout's own backend, not in one elsewhere."""
     text = workspace.env.read_text() if workspace.env.exists() else ""
-    return evaluate(text).get("PULUMI_BACKEND_URL") == workspace.state.as_uri()
+    return evaluate(text).get(_BACKEND_VARIABLE) == workspace.state.as_uri()
+
+
+def _recorded(workspace: Workspace) -> tuple[str, str]:
+    """Return the recorded URL and passphrase, each empty if there is none."""
+    files = (workspace.backend_url, workspace.backend_passphrase)
+    url, passphrase = (file.read_text().strip() if file.exists() else "" for file in files)
+    return url, passphrase
 
 
 def program(name: str) -> Path | None:

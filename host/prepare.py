@@ -141,10 +141,13 @@ def prepare(workspace: Workspace, stack: str, steps: Steps | None = None) -> Non
             virsh = environment.program("virsh")
             if virsh is not None:
                 commands["virsh"] = virsh
+            is_new_backend = environment.record_backend(workspace)
             text = environment.render(workspace, stack, tools.virtualization)
-            if not workspace.passphrase.exists() and environment.uses_own_passphrase(workspace, text):
+            is_new_passphrase = not workspace.passphrase.exists() and environment.uses_own_passphrase(workspace, text)
+            if is_new_backend or is_new_passphrase:
                 stack_file.forget_salts(workspace.checkout)
             environment.write(workspace, text, commands, private)
+            _describe_backend(workspace, text)
             stack_file.set_up_filter(workspace.checkout)
 
 
@@ -164,15 +167,20 @@ def clean(workspace: Workspace) -> None:
 
     Raises:
         HostError: A stack would lose its state although its nodes stay: it is in the system's libvirtd, in that of
-            another machine, or on existing machines. Or a state in a backend elsewhere would lose its stack.
+            another machine, or on existing machines. Or a state in a backend elsewhere would lose its VMs or the only
+            copy of its passphrase.
     """
-    deletes_vms = workspace.hypervisor.exists() and environment.keeps_state(workspace)
-    deleted = {URI} if deletes_vms else set()
+    vms = {URI} if workspace.hypervisor.exists() else set()
     for stack in deployed(workspace) if workspace.env.exists() else []:
-        if remaining := locations(workspace, stack) - deleted:
+        places, first = locations(workspace, stack), f"Delete it first: {command_line('destroy', stack)}"
+        if remaining := places - vms if environment.keeps_state(workspace) else places & vms:
+            raise HostError(f"Stack {stack} still exists, on {' and '.join(sorted(remaining))}. {first}")
+        if not environment.keeps_state(workspace) and environment.uses_own_passphrase(
+            workspace, workspace.env.read_text()
+        ):
             raise HostError(
-                f"Stack {stack} still exists, on {' and '.join(sorted(remaining))}. Delete it first: "
-                f"{command_line('destroy', stack)}"
+                f"Stack {stack} still exists, and its secrets are encrypted with {workspace.passphrase}. Save that "
+                f"file elsewhere, and give it to `hardway prepare` (PULUMI_CONFIG_PASSPHRASE_FILE). Or: {first}"
             )
     if workspace.hypervisor.exists():
         _hypervisor("purge", workspace.hypervisor)
@@ -180,6 +188,16 @@ def clean(workspace: Workspace) -> None:
         snapshots.delete_all(workspace, folder.name)
     if workspace.lab.exists():
         shutil.rmtree(workspace.lab)
+
+
+def _describe_backend(workspace: Workspace, text: str) -> None:
+    """Print where the state is, and which passphrase other checkouts need, unless both are the checkout's own."""
+    if url := environment.shared_backend(workspace):
+        console.note(f"The state is in {environment.without_credentials(url)}.")
+        if environment.uses_own_passphrase(workspace, text):
+            console.note(
+                f"No passphrase was given: {workspace.passphrase} encrypts the secrets there. Other checkouts need it."
+            )
 
 
 def _install_python(workspace: Workspace) -> None:

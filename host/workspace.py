@@ -95,6 +95,21 @@ class Workspace:
         return self.lab / "passphrase"
 
     @property
+    def backend_url(self) -> Path:
+        """The URL of another backend that the checkout was prepared with. It may contain a password."""
+        return self.lab / "backend" / "url"
+
+    @property
+    def backend_passphrase(self) -> Path:
+        """The passphrase that was given with that backend, and that all its users know."""
+        return self.lab / "backend" / "passphrase"
+
+    @property
+    def engines(self) -> Path:
+        """The folder with a record of each engine that changes a stack in another backend."""
+        return self.lab / "engines"
+
+    @property
     def hypervisor(self) -> Path:
         """The instance folder of the private libvirt. It exists only if this checkout uses one."""
         return self.lab / "hypervisor"
@@ -110,6 +125,10 @@ class Workspace:
     def previous_configuration(self, stack: str) -> Path:
         """Return the file of the configuration to which the last rollback of a stack returned."""
         return self.access(stack) / "previous.yaml"
+
+    def last_configuration(self, stack: str) -> Path:
+        """Return the record of the last successful update of a stack whose state is in another backend."""
+        return self.access(stack) / "last.json"
 
     def etcd_snapshots(self, stack: str) -> Path:
         """Return the folder of the snapshots that `hardway etcd snapshot` takes of a stack's etcd."""

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from system.files import CHECKOUT, write_atomically
 
@@ -61,7 +62,41 @@ def record_drift(stack: str, found: Mapping[tuple[str, str], Sequence[str]], whe
     """
     if not found:
         return
-    tokens = with_drift(recorded_drift(stack), found, when)
+    _write(stack, with_drift(recorded_drift(stack), found, when))
+
+
+def deployed_drift(deployment: Mapping[str, Any]) -> dict[tuple[str, str], str]:
+    """Return the tokens in the state of a stack: everything that was ever found and repaired, from any checkout.
+
+    Args:
+        deployment: The state, as `pulumi stack export` prints it.
+    """
+    found: dict[tuple[str, str], str] = {}
+    for resource in deployment.get("resources") or ():
+        variables = (resource.get("inputs") or {}).get("environment") or {}
+        repairs = variables.get("HARDWAY_REPAIR", "").split()
+        if node := variables.get("HARDWAY_NODE"):
+            found |= {(node, service): token for service, _, token in (repair.partition("=") for repair in repairs)}
+        elif repairs:
+            found[MACHINE_NETWORK] = repairs[0]
+    return found
+
+
+def adopt_drift(stack: str, deployed: Mapping[tuple[str, str], str]) -> None:
+    """Add to the record of this checkout what another one has recorded and repaired.
+
+    Args:
+        stack: Short name of the stack.
+        deployed: The tokens in the state of the stack.
+    """
+    recorded = recorded_drift(stack)
+    # A token begins with its time. A later one of this checkout is still to be repaired.
+    tokens = {pair: max(deployed.get(pair, ""), recorded.get(pair, "")) for pair in {*deployed, *recorded}}
+    if tokens != recorded:
+        _write(stack, tokens)
+
+
+def _write(stack: str, tokens: Mapping[tuple[str, str], str]) -> None:
     record: dict[str, dict[str, str]] = {}
     for (node, service), token in sorted(tokens.items()):
         record.setdefault(node, {})[service] = token

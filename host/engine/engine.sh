@@ -90,4 +90,13 @@ read -r boot </proc/sys/kernel/random/boot_id
 stat=$(cat "/proc/$$/stat")
 # shellcheck disable=SC2086 # the fields after the program's name, of which the 20th is its start time
 started=$(set -f && set -- ${stat##*)} && echo "${20}")
+
+# A lock names only a machine and a PID, and machines can have the same name (shared.py).
+engines=$checkout/.lab/engines
+if [ "${PULUMI_BACKEND_URL:-$backend}" != "$backend" ] && changes_stack "$@" && [ -w "$checkout/.lab" ]; then
+    mkdir -p "$engines"
+    find "$engines" -type f -mtime +30 -delete
+    echo "$$ $started $boot" >"$engines/$$"
+fi
+
 HARDWAY_ENGINE="$$ $started $boot" exec "$pulumi" "$@"

@@ -7,7 +7,7 @@ encrypted there, while `pulumi stack history` prints them decrypted or not at al
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +24,8 @@ class Update:
         kind: Command of the engine: `update` or `destroy`, for example.
         succeeded: True if it did.
         ended: Time of its end, in UTC.
-        configuration: Configuration of the stack, with its namespaces. Encrypted values are as in a stack file.
+        configuration: Configuration of the stack, with its namespaces. Encrypted values are as in a stack file. None if
+            it is unknown.
         commit: Commit of the checkout; empty if it is unknown.
         is_partial: True if the update was limited to some resources, so the lab may lack its configuration.
     """
@@ -32,7 +33,7 @@ class Update:
     kind: str
     succeeded: bool
     ended: datetime
-    configuration: Mapping[str, Any]
+    configuration: Mapping[str, Any] | None
     commit: str
     is_partial: bool
 
@@ -61,9 +62,13 @@ def updates(state: Path, stack: str) -> Iterator[Update]:
         )
 
 
-def last_successful(state: Path, stack: str) -> Update | None:
-    """Return the latest successful update of a whole stack. None if there was none since the stack was deleted."""
-    for update in updates(state, stack):
+def last_successful(updates: Iterable[Update]) -> Update | None:
+    """Return the latest successful update of a whole stack. None if there was none since the stack was deleted.
+
+    Args:
+        updates: The updates of the stack, the latest first.
+    """
+    for update in updates:
         if update.kind == "destroy":
             return None
         if update.kind == "update" and update.succeeded and not update.is_partial:

@@ -74,14 +74,24 @@ def recover(checkout: Path, state: Path, pulumi: Path, *, state_only: bool = Fal
                 _repair_stack(state, stack)
                 if state_only or not has_state:
                     continue
-                deployment = _export(checkout, pulumi, stack)
-                pending = deployment.get("pending_operations") or []
-                for found in unfinished(deployment):
-                    _report(found.delete())
-                record_drift(stack, {pair: [INTERRUPTED] for pair in interrupted(deployment)}, datetime.now(UTC))
-            if pending:
-                _clear_pending(checkout, pulumi, stack, deployment)
-                _report(f"stack {stack}: {len(pending)} interrupted operation(s) cleared from the state")
+                deployment = _undo(checkout, pulumi, stack)
+            _clear_pending(checkout, pulumi, stack, deployment)
+
+
+def recover_shared(checkout: Path, backend: str, pulumi: Path, stack: str) -> None:
+    """Remove what killed engines left of a stack in a backend that only the engine can read. It must not be locked.
+
+    Args:
+        checkout: Folder of Pulumi.yaml.
+        backend: URL of the backend.
+        pulumi: The engine.
+        stack: Short name of the stack.
+
+    Raises:
+        HostError: Something could not be removed.
+    """
+    processes.end(_orphans(backend))
+    _clear_pending(checkout, pulumi, stack, _undo(checkout, pulumi, stack))
 
 
 def unfinished(deployment: Mapping[str, Any]) -> list[LibvirtObject]:
@@ -174,6 +184,15 @@ def _repair_stack(state: Path, stack: str) -> None:
             attributes.unlink()
 
 
+def _undo(checkout: Path, pulumi: Path, stack: str) -> Mapping[str, Any]:
+    """Delete what a killed engine left outside of the state of a stack, and return that state."""
+    deployment = _export(checkout, pulumi, stack)
+    for found in unfinished(deployment):
+        _report(found.delete())
+    record_drift(stack, {pair: [INTERRUPTED] for pair in interrupted(deployment)}, datetime.now(UTC))
+    return deployment
+
+
 def _export(checkout: Path, pulumi: Path, stack: str) -> Mapping[str, Any]:
     document = json.loads(_run(checkout, pulumi, "stack", "export", "--stack", stack))
     deployment: Mapping[str, Any] = document.get("deployment") or {}
@@ -185,10 +204,12 @@ def _clear_pending(checkout: Path, pulumi: Path, stack: str, deployment: Mapping
 
     It would otherwise report the pending creations at every run, and keep a deleted resource in the state.
     """
+    if not (pending := deployment.get("pending_operations")):
+        return
     known = {each["urn"]: each["type"] for each in deployment.get("resources") or []}
     deleted = {
         operation["resource"]["urn"]
-        for operation in deployment["pending_operations"]
+        for operation in pending
         if operation["type"] == "deleting" and operation["resource"]["type"] in objects.KINDS
     }
     # With the stack itself as a target, the engine does not refresh everything else.
@@ -199,6 +220,7 @@ def _clear_pending(checkout: Path, pulumi: Path, stack: str, deployment: Mapping
         *("refresh", "--stack", stack, "--yes", "--skip-preview", "--non-interactive", "--clear-pending-creates"),
         *(f"--target={urn}" for urn in targets),
     )
+    _report(f"stack {stack}: {len(pending)} interrupted operation(s) cleared from the state")
 
 
 def _run(checkout: Path, pulumi: Path, *arguments: str) -> str:

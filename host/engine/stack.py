@@ -20,8 +20,9 @@ from typing import Any
 from host import environment
 from host.access import access_files
 from host.access.access_files import AccessDetails
-from host.engine import history, lost, progress, rollback, stack_file
+from host.engine import history, lost, progress, rollback, shared, stack_file
 from host.engine.certificates import renewable
+from host.engine.drift import adopt_drift, deployed_drift
 from host.engine.history import Update
 from host.engine.readiness import is_ready, lacks_only_network, ready_condition
 from host.engine.rollback import FAILURE_HANDLED_VARIABLE, ROLLBACK_VARIABLE
@@ -93,6 +94,18 @@ def locations(workspace: Workspace, stack: str) -> set[str]:
     return uris | ({EXISTING_MACHINES} if uses_machines else set())
 
 
+def refuse_locked(workspace: Workspace, stack: str) -> None:
+    """Refuse to continue while an engine works on a stack in another backend.
+
+    Raises:
+        HostError: One does.
+    """
+    if environment.shared_backend(workspace):
+        engine = _Commands(workspace, enters=False).attempt
+        if holders := shared.lock_holders(engine, stack):
+            raise HostError(shared.refusal(stack, holders))
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Obstacle:
     """The part of a lab that `up` waits for.
@@ -136,12 +149,15 @@ class Stack:
         steps = steps or Steps(self.UP_STEPS)
         with steps.step(f"Stack {self.name}"):
             self.select()
+            self._take_turn()
             self._forget_lost_vms()
             renewal = self.renewal(renew)
             rolls_back = self._rolls_back()
+            # In another backend, this also keeps the configuration for a later `hardway rollback`.
+            earlier = self._updates() if rolls_back or self._backend else []
         with _event_log() as events:
             if rolls_back:
-                self._bring_up_or_roll_back(steps, renewal, events)
+                self._bring_up_or_roll_back(steps, renewal, events, earlier)
             else:
                 self._bring_up(steps, "pulumi up", renewal, events)
         ssh_config = _relative(self._workspace.access(self.name) / "ssh_config")
@@ -155,10 +171,14 @@ class Stack:
         Raises:
             HostError: There is none, the engine fails, or a node does not become Ready.
         """
-        self._require_history()
-        before = history.last_successful(self._workspace.state, self.name)
+        before = history.last_successful(self._updates())
         if before is None:
             raise HostError(f"Stack {self.name} was never brought up successfully, so it has no version before.")
+        if before.configuration is None:
+            raise HostError(
+                f"This checkout does not know {before}, because another one changed the stack next. Roll back there, "
+                f"or correct {self._workspace.stack_file(self.name).name} and run {command_line('up', self.name)}."
+            )
         self._return_to(before)
         console.say(f"Stack {self.name} has {before} again. {self._file_differs}")
 
@@ -173,14 +193,7 @@ class Stack:
         Raises:
             HostError: The stack has no cluster yet.
         """
-        values = json.loads(
-            self._commands.output("pulumi", "stack", "output", *self._stack, "--show-secrets", "--json")
-        )
-        if "nodes" not in values:
-            raise HostError(f"Stack {self.name} has no cluster yet. Bring it up: {command_line('up', self.name)}")
-        outputs = StackOutputs.from_dict(values)
-        access_files.write(self._workspace, self.name, AccessDetails.from_outputs(outputs))
-        return outputs
+        return self._write_access(self._outputs())
 
     def preview(self, renew: Sequence[str] | None = None) -> None:
         """Show what `up` would change.
@@ -213,12 +226,16 @@ class Stack:
         with stack_file.text_kept(file):
             # The result of `preview --json` is on standard output.
             self._commands.change("pulumi", "stack", "select", "--create", self.name, on_stderr=True)
+            if self._backend:
+                self._join()
+                shared.check_stack_file(self._commands.attempt, self.name, file)
         if file.exists():
             stack_file.tell_git(file)
 
     def destroy(self) -> None:
         """Delete everything that the stack created, and the files to reach it."""
         if self.name in deployed(self._workspace):
+            self._take_turn()
             self._commands.change("pulumi", "destroy", *self._stack, "--yes", "--skip-preview")
         else:
             console.note(f"Stack {self.name} has no resources to delete.")
@@ -322,47 +339,116 @@ class Stack:
             self._commands.change("pulumi", "refresh", *self._stack, *options, *targets)
 
     def _rolls_back(self) -> bool:
-        """Return True if the stack sets `onFailure: rollback`. Only the engine has a parser of stack files here.
-
-        Raises:
-            HostError: It does, but no earlier configuration can be known.
-        """
+        """Return True if the stack sets `onFailure: rollback`. Only the engine has a parser of stack files here."""
         file = self._workspace.stack_file(self.name)
         if not file.exists() or "onFailure" not in file.read_text(encoding="utf-8"):
             return False
         answer = self._commands.attempt("pulumi", "config", "get", f"{PROJECT}:onFailure", *self._stack)
-        if answer.stdout.strip() != "rollback":
-            return False
-        self._require_history()
-        return True
+        return answer.stdout.strip() == "rollback"
 
-    def _require_history(self) -> None:
-        if not environment.keeps_state(self._workspace):
+    @property
+    def _backend(self) -> str:
+        """URL of the backend elsewhere that other checkouts may use, too; empty for the one of this checkout."""
+        return environment.shared_backend(self._workspace)
+
+    def _updates(self) -> list[Update]:
+        """Return the updates of the stack, the latest first.
+
+        Raises:
+            HostError: The backend has no record of them that can be read here.
+        """
+        if self._backend:
+            return shared.updates(self._workspace, self._commands.attempt, self.name)
+        if environment.keeps_state(self._workspace):
+            return list(history.updates(self._workspace.state, self.name))
+        raise HostError(
+            "A rollback needs the record of earlier updates, and your Pulumi settings keep the state elsewhere, in a "
+            f"service or a backend that only a login names. Remove {PROJECT}:onFailure, or name a backend by "
+            "PULUMI_BACKEND_URL: see docs/operations.md, State that a team shares."
+        )
+
+    def _outputs(self) -> Mapping[str, Any]:
+        """Return the outputs of the stack, including secrets.
+
+        Raises:
+            HostError: They cannot be read.
+        """
+        if self._backend:
+            return shared.outputs(self._commands.attempt, environment.without_credentials(self._backend), self.name)
+        output = self._commands.output("pulumi", "stack", "output", *self._stack, "--show-secrets", "--json")
+        values: Mapping[str, Any] = json.loads(output)
+        return values
+
+    def _write_access(self, values: Mapping[str, Any]) -> StackOutputs[str]:
+        if "nodes" not in values:
+            raise HostError(f"Stack {self.name} has no cluster yet. Bring it up: {command_line('up', self.name)}")
+        outputs = StackOutputs.from_dict(values)
+        access_files.write(self._workspace, self.name, AccessDetails.from_outputs(outputs))
+        if self._backend:
+            adopt_drift(self.name, deployed_drift(deployment_of(self._workspace, self.name)))
+        return outputs
+
+    def _join(self) -> None:
+        """Bring the files of this checkout up to date with a stack that another one may have changed or deleted.
+
+        The Pulumi program reads them to find out which nodes exist, and what was repaired.
+
+        Raises:
+            HostError: The passphrase does not open the state of the stack.
+        """
+        values = self._outputs()
+        if "nodes" in values:
+            self._write_access(values)
+        elif not deployment_of(self._workspace, self.name).get("resources"):
+            access_files.remove(self._workspace, self.name)
+
+    def _take_turn(self) -> None:
+        """Make sure that no other checkout changes the stack, and remove what a killed engine left.
+
+        Does nothing for the backend of the checkout, where engine.sh does it.
+
+        Raises:
+            HostError: Another engine works on the stack, or its VMs cannot be reached from here.
+        """
+        if not self._backend:
+            return
+        programs = self._workspace.bin
+        if networks := lost.lost_networks(deployment_of(self._workspace, self.name), programs / "virsh"):
             raise HostError(
-                "A rollback needs the record of earlier updates in this checkout, but your Pulumi settings keep the "
-                f"state elsewhere. Remove {PROJECT}:onFailure, or use the state of the checkout: unset "
-                "PULUMI_BACKEND_URL and PULUMI_ACCESS_TOKEN, and run `pulumi logout`."
+                f"Network {' and '.join(networks)} of stack {self.name} is not in the libvirt that this checkout "
+                "reaches: the VMs are on another machine, or in the private libvirt of another checkout. Change the "
+                f"stack there. If somebody has deleted the network, `.lab/bin/pulumi destroy --stack {self.name}` "
+                "deletes the rest. Nothing was changed."
+            )
+        if shared.take_turn(self._workspace, self._commands.attempt, self.name):
+            checkout = str(self._workspace.checkout)
+            self._commands.change(
+                *("in-lab", str(programs / "hardway"), "recover", checkout, str(programs / "pulumi")),
+                *("--shared", *self._stack),
             )
 
-    def _bring_up_or_roll_back(self, steps: Steps, options: Sequence[str], events: Path) -> None:
-        """Do `_bring_up`. If that fails, return to the configuration of the last successful update.
+    def _bring_up_or_roll_back(
+        self, steps: Steps, options: Sequence[str], events: Path, earlier: Sequence[Update]
+    ) -> None:
+        """Do `_bring_up`. If that fails, return to the configuration of the last successful of the earlier updates.
 
         Raises:
             HostError: It failed, whether it was rolled back or not.
         """
-        state = self._workspace.state
-        latest, before = next(history.updates(state, self.name), None), history.last_successful(state, self.name)
+        latest, before = next(iter(earlier), None), history.last_successful(earlier)
         try:
             self._bring_up(steps, "pulumi up", options, events)
             return
         except HostError as error:
             outcome, failure = rollback.read_events(events), error
         problem = f"{outcome.failed} failed: {failure}" if outcome.failed else str(failure)
-        change = next(history.updates(state, self.name), None)
+        change = next(iter(self._updates()), None)
         if not outcome.has_changed:
             reason = "nothing else was changed"
         elif before is None:
             reason = "no update succeeded before"
+        elif before.configuration is None:
+            reason = f"{before} is not known in this checkout"
         elif change is not None and change != latest and change.configuration == before.configuration:
             reason = "the configuration is that of the last successful update"
         elif isinstance(failure, InterruptedRunError):
@@ -382,6 +468,7 @@ class Stack:
         Raises:
             HostError: The engine fails, or a node does not become Ready.
         """
+        self._take_turn()
         if files := rollback.changed_files(self._workspace.checkout, before):
             console.warn(f"These files differ from the commit of that update, and are used as they are now: {files}")
         file = self._workspace.previous_configuration(self.name)

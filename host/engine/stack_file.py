@@ -1,7 +1,8 @@
 """Keep the engine's salt (`encryptionsalt:` in a stack file) out of Git, and the file's text as people wrote it.
 
-The salt belongs to the passphrase of one checkout. The engine looks for it in the stack file and writes it there if it
-is missing, so it cannot be elsewhere (pulumi/pkg/v3, cmd/pulumi/config/io.go, getAndSaveSecretsManager).
+The salt belongs to the passphrase of one checkout, or of those that share a backend. The engine looks for it in the
+stack file and writes it there if it is missing, so it cannot be elsewhere (pulumi/pkg/v3, cmd/pulumi/config/io.go,
+getAndSaveSecretsManager).
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from host.engine import locks, stopped
-from host.engine.stack import MACHINE, Stack, deployment_of
+from host.engine.stack import MACHINE, Stack, deployment_of, refuse_locked
 from host.libvirt.placement import is_elsewhere
 from host.libvirt.private import URI
 from host.libvirt.vms import PAUSED, RUNNING, SAVED, Vms
@@ -100,11 +100,13 @@ class LabVms:
 
 @contextlib.contextmanager
 def exclusive(workspace: Workspace, stack: str) -> Iterator[None]:
-    """Keep engines off a stack while the block runs.
+    """Keep engines off a stack while the block runs: all of them, or only those of this checkout for another backend.
 
     Raises:
         HostError: An engine works on the stack now.
     """
+    # In another backend, only an engine can hold the lock.
+    refuse_locked(workspace, stack)
     with locks.held(workspace.state, PROJECT, stack) as is_held:
         if not is_held:
             raise HostError(f"Another command is changing stack {stack}. Wait until it has ended. Nothing was changed.")

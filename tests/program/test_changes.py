@@ -4,7 +4,7 @@ import pytest
 
 from components.connection import state_changes
 from components.preview import describe_change
-from host.engine.drift import REGISTRATION
+from host.engine.drift import REGISTRATION, deployed_drift
 from lab.node.render import services_of
 from lab.node.service import Artifact, Service, config_hash
 from lab.spec import Node, Spec
@@ -264,6 +264,12 @@ def test_repair_reaches_only_the_service_that_differs(dev: Spec, program: Progra
 def test_drift_registers_a_node_again(dev: Spec, program: Program, name: str) -> None:
     run = record(dev, drift={("node-1", name): "1"})
     assert run.changed_since(program) == pushed("node-1") | {f"{COMMAND} node-1-registration"}
+
+
+def test_drift_is_read_back_from_the_state(dev: Spec) -> None:
+    drift = {("node-1", "kubelet"): "1", ("node-1", REGISTRATION): "2", ("server", "etcd"): "3"}
+    run = record(dev, drift=drift)
+    assert deployed_drift({"resources": [{"inputs": each.shown} for each in run.by_identity.values()]}) == drift
 
 
 def test_equal_configurations_register_equal_resources(dev: Spec, program: Program) -> None:

@@ -135,6 +135,85 @@ def test_a_login_with_the_labs_pulumi_holds(workspace: Workspace, home: Path) ->
     assert after["PULUMI_HOME"] == str(workspace.pulumi_home)
 
 
+SHARED = "postgres://me:p%40ss@db.example/pulumi?sslmode=require"
+
+
+def recorded(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, **own: str) -> bool:
+    """Prepare a checkout with the user's own variables. Return True if the record of its backend has changed."""
+    workspace.lab.mkdir(exist_ok=True)
+    for name in ("BACKEND_URL", "CONFIG_PASSPHRASE", "CONFIG_PASSPHRASE_FILE", "ACCESS_TOKEN"):
+        monkeypatch.delenv(f"PULUMI_{name}", raising=False)
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    changed = environment.record_backend(workspace)
+    for name in own:
+        monkeypatch.delenv(name)
+    written(workspace)
+    return changed
+
+
+def test_a_named_backend_is_recorded(workspace: Workspace, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert recorded(workspace, monkeypatch, PULUMI_BACKEND_URL=SHARED, PULUMI_CONFIG_PASSPHRASE="known to all")
+    assert not recorded(workspace, monkeypatch)
+    variables = sourced(workspace, home, times=2)
+    assert variables["PULUMI_BACKEND_URL"] == SHARED
+    assert Path(variables["PULUMI_CONFIG_PASSPHRASE_FILE"]).read_text() == "known to all"
+    assert environment.shared_backend(workspace) == SHARED
+    assert not environment.keeps_state(workspace)
+
+
+def test_a_recorded_backend_wins_over_a_login(
+    workspace: Workspace, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / ".pulumi").mkdir()
+    (home / ".pulumi/credentials.json").write_text('{"current": "https://api.pulumi.com"}')
+    recorded(workspace, monkeypatch, PULUMI_BACKEND_URL=SHARED)
+    assert sourced(workspace, home)["PULUMI_BACKEND_URL"] == SHARED
+    assert sourced(workspace, home, {"PULUMI_BACKEND_URL": "s3://own"})["PULUMI_BACKEND_URL"] == "s3://own"
+
+
+def test_only_the_user_can_read_the_recorded_backend(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded(workspace, monkeypatch, PULUMI_BACKEND_URL=SHARED, PULUMI_CONFIG_PASSPHRASE="known to all")
+    holding = [path for path in workspace.lab.rglob("*") if path.is_file() and path.stat().st_mode & 0o077]
+    assert holding
+    assert not [path for path in holding if "p%40ss" in path.read_text() or "known to all" in path.read_text()]
+    assert environment.without_credentials(SHARED) == "postgres://db.example/pulumi"
+
+
+def test_nothing_of_a_shared_checkout_stays(
+    workspace: Workspace, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded(workspace, monkeypatch, PULUMI_BACKEND_URL=SHARED, PULUMI_CONFIG_PASSPHRASE="known to all")
+    other = Workspace(tmp_path / "other")
+    other.checkout.mkdir()
+    assert sourced(written(other), home, sourced(workspace, home)) == sourced(other, home)
+
+
+def test_the_environment_of_a_checkout_is_not_recorded(
+    workspace: Workspace, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("lab's own", "shared"):
+        other = Workspace(tmp_path / name)
+        other.checkout.mkdir()
+        recorded(other, monkeypatch, **({"PULUMI_BACKEND_URL": SHARED} if name == "shared" else {}))
+        variables = sourced(other, home)
+        inherited = {key: value for key, value in variables.items() if key.startswith(("PULUMI", "HARDWAY"))}
+        assert not recorded(workspace, monkeypatch, **inherited)
+        assert recorded(workspace, monkeypatch, **inherited, PULUMI_CONFIG_PASSPHRASE="x") == (name == "shared")
+
+
+def test_another_passphrase_replaces_the_recorded_one(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not recorded(workspace, monkeypatch, PULUMI_CONFIG_PASSPHRASE="for something else")
+    given = workspace.checkout / "given"
+    given.write_text("wrong")
+    recorded(workspace, monkeypatch, PULUMI_BACKEND_URL=SHARED, PULUMI_CONFIG_PASSPHRASE_FILE=str(given))
+    assert workspace.backend_passphrase.read_text() == "wrong"
+    assert recorded(workspace, monkeypatch, PULUMI_CONFIG_PASSPHRASE="right")
+    assert workspace.backend_passphrase.read_text() == "right"
+    recorded(workspace, monkeypatch, PULUMI_BACKEND_URL="s3://another")
+    assert not workspace.backend_passphrase.exists()
+
+
 def test_the_passphrase_is_created_once_and_private(workspace: Workspace) -> None:
     first = written(workspace).passphrase.read_text()
     assert len(first.strip()) >= 32

@@ -84,6 +84,22 @@ def test_clean_refuses_to_delete_vms_of_remote_states(
     assert actions == []
 
 
+@pytest.mark.parametrize("shares_passphrase", [True, False])
+def test_clean_leaves_a_shared_stack_to_other_checkouts(
+    workspace: Workspace, stacks: dict[str, set[str]], shares_passphrase: bool
+) -> None:
+    file = "/known/to/all" if shares_passphrase else workspace.passphrase
+    text = f"export PULUMI_BACKEND_URL=s3://elsewhere PULUMI_CONFIG_PASSPHRASE_FILE={file}"
+    workspace.env.write_text(text)
+    stacks["dev"] = {URI}
+    if shares_passphrase:
+        prepare.clean(workspace)
+        assert not workspace.lab.exists()
+    else:
+        with pytest.raises(HostError, match=r"encrypted with .*/passphrase\. Save that file elsewhere"):
+            prepare.clean(workspace)
+
+
 def test_clean_keeps_stacks_of_the_systems_libvirtd(workspace: Workspace, stacks: dict[str, set[str]]) -> None:
     stacks["dev"] = {URI}
     with pytest.raises(HostError, match="hardway destroy --stack dev"):

@@ -272,6 +272,16 @@ def test_other_backends_are_left_alone(workspace: Workspace) -> None:
     assert lock(workspace).exists()
 
 
+def test_engines_that_change_another_backend_are_recorded(workspace: Workspace) -> None:
+    pulumi(workspace, "up")
+    pulumi(workspace, "stack", "ls", backend="s3://elsewhere")
+    assert not workspace.engines.exists()
+    pulumi(workspace, "up", backend="s3://elsewhere")
+    [record] = workspace.engines.iterdir()
+    assert record.read_text() == (workspace.checkout / "engine.run").read_text()
+    assert record.name == record.read_text().split()[0]
+
+
 def test_without_leftovers_only_the_engine_runs(workspace: Workspace) -> None:
     lock(workspace).unlink()
     assert pulumi(workspace, "up") == ["up"]

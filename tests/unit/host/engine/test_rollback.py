@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from host import environment
-from host.engine.history import last_successful
+from host.engine.history import last_successful, updates
 from host.engine.rollback import Attempt, changed_files, read_events
 from host.engine.stack import Stack
 from host.workspace import Workspace
@@ -200,8 +200,8 @@ def test_node_that_does_not_become_ready_is_rolled_back(workspace: Workspace, mo
         Stack(workspace, "dev").up()
 
 
-def test_rollback_needs_the_state_of_the_checkout(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PULUMI_BACKEND_URL", "s3://elsewhere")
+def test_rollback_needs_a_record_that_can_be_read(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PULUMI_ACCESS_TOKEN", "of a service")
     for command in (Stack.up, Stack.roll_back):
         with pytest.raises(HostError, match="your Pulumi settings keep the state elsewhere"):
             command(Stack(workspace, "dev"))
@@ -218,10 +218,10 @@ def test_last_successful_update_is_found_among_others(workspace: Workspace) -> N
     record(workspace, 2, "succeeded", NEW, "update")
     record(workspace, 4, "succeeded", {}, "refresh")
     record(workspace, 5, "failed", {}, "update")
-    found = last_successful(workspace.state, "dev")
+    found = last_successful(updates(workspace.state, "dev"))
     assert found
     assert found.configuration == NEW
-    assert last_successful(workspace.state, "other") is None
+    assert last_successful(updates(workspace.state, "other")) is None
 
 
 def test_first_error_names_the_failed_resource(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_first_error_names_the_failed_resource(tmp_path: Path) -> None:
 
 def test_changed_files_of_the_project_are_named(workspace: Workspace) -> None:
     folder = workspace.checkout
-    before = last_successful(workspace.state, "dev")
+    before = last_successful(updates(workspace.state, "dev"))
     assert before
     assert changed_files(folder, before) == ""
 
@@ -251,7 +251,7 @@ def test_changed_files_of_the_project_are_named(workspace: Workspace) -> None:
     git("commit", "--quiet", "--message=all")
     path = next((workspace.state / ".pulumi/history/hardway/dev").iterdir())
     path.write_text(path.read_text().replace('"git.head": ""', f'"git.head": "{git("rev-parse", "HEAD")}"'))
-    before = last_successful(workspace.state, "dev")
+    before = last_successful(updates(workspace.state, "dev"))
     assert before
     (folder / "Pulumi.dev.yaml").write_text("after")
     assert changed_files(folder, before) == ""
@@ -261,7 +261,7 @@ def test_changed_files_of_the_project_are_named(workspace: Workspace) -> None:
 
 
 def test_targeted_update_is_no_version_of_the_lab(workspace: Workspace) -> None:
-    whole = last_successful(workspace.state, "dev")
+    whole = last_successful(updates(workspace.state, "dev"))
     path = record(workspace, 9, "succeeded", {"hardway:podCidr": {"v": "10.0.0.0/16"}}, "update")
     path.write_text(json.dumps({**json.loads(path.read_text()), "environment": {"pulumi.flag.target": "[a]"}}))
-    assert last_successful(workspace.state, "dev") == whole
+    assert last_successful(updates(workspace.state, "dev")) == whole

@@ -76,6 +76,38 @@ def bring_up(checkout: Path, kubectl: str, outputs: Mapping[str, Any] = OUTPUTS)
     Stack(workspace, "dev").up()
 
 
+def shared(checkout: Path, monkeypatch: pytest.MonkeyPatch, *resources: Mapping[str, Any]) -> Workspace:
+    """Return a checkout of a stack in a bucket, which has no outputs. The engine records its calls."""
+    monkeypatch.setenv("PULUMI_BACKEND_URL", "s3://team")
+    state = json.dumps({"deployment": {"resources": resources}})
+    answers = f"*output*) echo '{{}}' ;; *export*) echo '{state}' ;; *ls*) echo '[{LISTED}]' ;;"
+    workspace = prepared(checkout, f'#!/bin/sh\necho "$*" >>{checkout}/calls\ncase "$*" in {answers} esac\n')
+    put(workspace.bin, "virsh", "echo other")
+    workspace.access("dev").mkdir(parents=True)
+    (workspace.access("dev") / "ssh_config").write_text("Host node-0\n")
+    return workspace
+
+
+LISTED = '{"name": "dev", "resourceCount": 3}'
+NETWORK = {"urn": "network", "id": "1", "type": "libvirt:index/network:Network", "inputs": {"name": "lab"}}
+
+
+def test_stack_whose_vms_are_elsewhere_is_not_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack = Stack(shared(tmp_path, monkeypatch, NETWORK), "dev")
+    for command in (stack.up, stack.destroy):
+        with pytest.raises(HostError, match="Network lab of stack dev is not in the libvirt that"):
+            command()
+    assert not re.search("^(up|destroy|refresh)", (tmp_path / "calls").read_text(), re.MULTILINE)
+
+
+def test_files_of_a_stack_that_another_checkout_deleted_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = shared(tmp_path, monkeypatch)
+    Stack(workspace, "dev").select()
+    assert not workspace.access("dev").exists()
+
+
 def node_list(**ready: str) -> str:
     """Return kubectl's output about nodes, with their Ready conditions."""
     items = [
