@@ -46,7 +46,7 @@ try:
             spec=spec,
             rendered=rendered,
             image=artifacts.base_image(spec),
-            digests=artifacts.digests(rendered.artifacts),
+            digests=artifacts.digests(node.artifacts for node in rendered.nodes.values()),
             drift=observation.drift,
             vm_uuids=observation.vm_uuids,
             command_lines=observation.command_lines,

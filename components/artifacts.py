@@ -17,40 +17,58 @@ def find(artifacts: Iterable[Artifact]) -> dict[Artifact, tuple[Path, str]]:
     """Return the file and SHA-256 of each artifact. This is quick if they are in the cache.
 
     Raises:
+        ToolchainError: An artifact can neither be fetched nor built.
+    """
+    return {artifact: (file.path, file.sha256) for artifact, file in _files(artifacts).items()}
+
+
+def digests(nodes: Iterable[Iterable[Artifact]]) -> dict[Artifact, str]:
+    """Return the SHA-256 of each artifact.
+
+    Args:
+        nodes: The artifacts of each node.
+
+    Raises:
         ToolchainError: An artifact can neither be fetched nor built, or an archive would replace another image.
     """
+    # Most nodes have the same artifacts.
+    groups = list(dict.fromkeys(map(frozenset, nodes)))
+    files = _files(frozenset().union(*groups))
+    for group in groups:
+        _check_names({image: file for image in group if isinstance(file := files[image], ImageArchive)})
+    return {artifact: file.sha256 for artifact, file in files.items()}
+
+
+def _files(artifacts: Iterable[Artifact]) -> dict[Artifact, BinaryFile | ImageArchive | SnapshotFile]:
     needed = list(artifacts)
     programs = binaries.ensure((artifact.name, artifact.version) for artifact in needed if isinstance(artifact, Binary))
-    container_images = [artifact for artifact in needed if isinstance(artifact, Image)]
-    versions = {image.name: image.version for image in container_images if not image.archive}
+    versions = {image.name: image.version for image in needed if isinstance(image, Image) and not image.archive}
     made = images.ensure(versions, versions=versions)
-    archives = {image: image_archive.ensure(image.name, image.archive) for image in container_images if image.archive}
-    _check_names(archives, made.values())
 
     def file_of(artifact: Artifact) -> BinaryFile | ImageArchive | SnapshotFile:
         if isinstance(artifact, Binary):
             return programs[artifact.name, artifact.version]
         if isinstance(artifact, Snapshot):
             return etcd_snapshot.ensure(artifact.version)
-        return archives.get(artifact) or made[artifact.name]
+        return image_archive.ensure(artifact.name, artifact.archive) if artifact.archive else made[artifact.name]
 
-    return {artifact: ((file := file_of(artifact)).path, file.sha256) for artifact in needed}
+    return {artifact: file_of(artifact) for artifact in needed}
 
 
-def _check_names(archives: Mapping[Image, ImageArchive], lab_images: Iterable[ImageArchive]) -> None:
-    """Check that no archive contains an image that nodes get from elsewhere, because nodes import all of an archive.
+def _check_names(archives: Mapping[Artifact, ImageArchive]) -> None:
+    """Check that no archive contains an image that its node gets from elsewhere, because it imports all of an archive.
 
     Args:
-        archives: The archives that the configuration names.
-        lab_images: The images that the toolchain makes.
+        archives: The images of one node and their archives, which the configuration names or the toolchain makes.
 
     Raises:
         ToolchainError: An archive contains such an image, which would silently replace the other one.
     """
-    places = {image.reference: "the lab itself" for image in lab_images}
-    places |= {image.name: image.archive for image in archives}
-    digests = {image.name: archive.sha256 for image, archive in archives.items()}
-    for image, archive in archives.items():
+    given = {image: archive for image, archive in archives.items() if isinstance(image, Image) and image.archive}
+    places = {archive.reference: "the lab itself" for image, archive in archives.items() if image not in given}
+    places |= {image.name: image.archive for image in given}
+    digests = {image.name: archive.sha256 for image, archive in given.items()}
+    for image, archive in given.items():
         for other in sorted(archive.others & places.keys()):
             if digests.get(other) != archive.sha256:
                 raise ToolchainError(
@@ -58,15 +76,6 @@ def _check_names(archives: Mapping[Image, ImageArchive], lab_images: Iterable[Im
                     f"Nodes import every image of an archive, so it would replace that one. Save only {image.name}, "
                     "for example with `docker save` or `ctr images export`."
                 )
-
-
-def digests(artifacts: Iterable[Artifact]) -> dict[Artifact, str]:
-    """Return the SHA-256 of each artifact.
-
-    Raises:
-        ToolchainError: An artifact can neither be fetched nor built.
-    """
-    return {artifact: digest for artifact, (_, digest) in find(artifacts).items()}
 
 
 def base_image(spec: Spec) -> VmImage | None:

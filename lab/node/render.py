@@ -56,6 +56,11 @@ class RenderedNode:
     finish_encryption: str = ""
     token_id: str = ""
 
+    @property
+    def artifacts(self) -> frozenset[Artifact]:
+        """Binaries and images that the node needs."""
+        return frozenset(artifact for service in self.services for artifact in service.artifacts)
+
 
 @dataclass(frozen=True, kw_only=True)
 class RenderedLab:
@@ -72,9 +77,7 @@ class RenderedLab:
     @cached_property
     def artifacts(self) -> frozenset[Artifact]:
         """Binaries and images that at least one node needs."""
-        return frozenset(
-            artifact for node in self.nodes.values() for service in node.services for artifact in service.artifacts
-        )
+        return frozenset().union(*(node.artifacts for node in self.nodes.values()))
 
 
 def render(spec: Spec) -> RenderedLab:

@@ -33,7 +33,7 @@ def test_a_snapshot_is_found_by_its_path(tmp_path: Path, monkeypatch: pytest.Mon
     content = b"keys" + hashlib.sha256(b"keys").digest()
     (tmp_path / "one.db").write_bytes(content)
     snapshot = Snapshot(version=str(tmp_path / "one.db"))
-    assert artifacts.digests([snapshot]) == {snapshot: hashlib.sha256(content).hexdigest()}
+    assert artifacts.digests([[snapshot]]) == {snapshot: hashlib.sha256(content).hexdigest()}
 
 
 @pytest.fixture
@@ -53,16 +53,26 @@ def save(file: Path, *names: str) -> str:
 @pytest.mark.usefixtures("cache")
 def test_an_archive_must_not_replace_an_image_of_the_lab(tmp_path: Path) -> None:
     app = Image(name=APP, archive=save(tmp_path / "app.tar", APP, PAUSE))
-    assert artifacts.digests([app])
+    assert artifacts.digests([[app]])
     with pytest.raises(ToolchainError, match=rf"image {APP}: .*app\.tar also contains {PAUSE}, .* from the lab itself"):
-        artifacts.digests([app, Image(name="pause", version="3.10")])
+        artifacts.digests([[app, Image(name="pause", version="3.10")]])
 
 
 @pytest.mark.usefixtures("cache")
 def test_an_archive_must_not_replace_an_image_of_another_archive(tmp_path: Path) -> None:
     other = "registry.example/other:1"
     both = save(tmp_path / "both.tar", APP, other)
-    assert len(artifacts.digests([Image(name=APP, archive=both), Image(name=other, archive=both)])) == 2
+    assert len(artifacts.digests([[Image(name=APP, archive=both), Image(name=other, archive=both)]])) == 2
     separate = Image(name=other, archive=save(tmp_path / "other.tar", other))
     with pytest.raises(ToolchainError, match=rf"both\.tar also contains {other}, .* from .*other\.tar"):
-        artifacts.digests([Image(name=APP, archive=both), separate])
+        artifacts.digests([[Image(name=APP, archive=both), separate]])
+
+
+@pytest.mark.usefixtures("cache")
+def test_archives_of_different_nodes_may_contain_the_same_image(tmp_path: Path) -> None:
+    other = "registry.example/other:1"
+    both = Image(name=APP, archive=save(tmp_path / "both.tar", APP, other))
+    separate = Image(name=other, archive=save(tmp_path / "other.tar", other))
+    pause = Image(name="pause", version="3.10")
+    with_pause = Image(name=other, archive=save(tmp_path / "with-pause.tar", other, PAUSE))
+    assert len(artifacts.digests([[both], [separate, pause], [with_pause]])) == 4
