@@ -123,7 +123,7 @@ class Workspace:
         return self.lab / "stacks" / stack
 
     def previous_configuration(self, stack: str) -> Path:
-        """Return the file of the configuration to which the last rollback of a stack returned."""
+        """Return the file of the earlier configuration that the last rollback or start of a stack used."""
         return self.access(stack) / "previous.yaml"
 
     def last_configuration(self, stack: str) -> Path:
@@ -137,6 +137,10 @@ class Workspace:
     def stopped(self, stack: str) -> Path:
         """Return the record that `hardway stop` writes. It exists only while the stack is stopped."""
         return self.access(stack) / "stopped.json"
+
+    def reverted(self, stack: str) -> Path:
+        """Return the record of the last `hardway revert` of a stack: see `host.engine.history`."""
+        return self.access(stack) / "reverted.json"
 
     def snapshots(self, stack: str) -> Path:
         """Return the folder of the snapshots that `hardway snapshot` takes of a stack."""

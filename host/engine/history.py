@@ -2,6 +2,8 @@
 
 The engine records each update at its end, also that of a plain `pulumi up`. Encrypted values of the configuration stay
 encrypted there, while `pulumi stack history` prints them decrypted or not at all.
+
+The engine does not know that a lab returned to a snapshot. So this checkout records which updates the lab has lost.
 """
 
 from __future__ import annotations
@@ -10,10 +12,10 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from host.workspace import PROJECT
+from host.workspace import PROJECT, Workspace
+from system.files import write_atomically
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +23,7 @@ class Update:
     """An update that has ended.
 
     Attributes:
+        name: Name of its record.
         kind: Command of the engine: `update` or `destroy`, for example.
         succeeded: True if it did.
         ended: Time of its end, in UTC.
@@ -30,6 +33,7 @@ class Update:
         is_partial: True if the update was limited to some resources, so the lab may lack its configuration.
     """
 
+    name: str
     kind: str
     succeeded: bool
     ended: datetime
@@ -41,18 +45,23 @@ class Update:
         return f"the configuration of {self.ended:%Y-%m-%d %H:%M} UTC"
 
 
-def updates(state: Path, stack: str) -> Iterator[Update]:
-    """Yield the updates of a stack, the latest first.
+def updates(workspace: Workspace, stack: str) -> Iterator[Update]:
+    """Yield the updates of a stack, the latest first, without those that the lab has lost by returning to a snapshot.
 
     Args:
-        state: The file backend.
+        workspace: The checkout, whose own backend has the records.
         stack: Short name of the stack.
     """
+    reverted = workspace.reverted(stack)
+    revert: Mapping[str, str] = json.loads(reverted.read_text()) if reverted.exists() else {}
     # The time in a name has the same number of digits for centuries.
-    for path in sorted((state / ".pulumi/history" / PROJECT / stack).glob("*.history.json"), reverse=True):
+    for path in sorted((workspace.state / ".pulumi/history" / PROJECT / stack).glob("*.history.json"), reverse=True):
+        if revert and revert["successful"] < path.name <= revert["latest"]:
+            continue
         record = json.loads(path.read_text())
         environment = record.get("environment") or {}
         yield Update(
+            name=path.name,
             kind=record["kind"],
             succeeded=record["result"] == "succeeded",
             ended=datetime.fromtimestamp(record["endTime"], UTC),
@@ -74,3 +83,16 @@ def last_successful(updates: Iterable[Update]) -> Update | None:
         if update.kind == "update" and update.succeeded and not update.is_partial:
             return update
     return None
+
+
+def record_revert(workspace: Workspace, stack: str, successful: str) -> None:
+    """Record that a stack returned to a snapshot, so that the updates since the snapshot do not count.
+
+    Args:
+        workspace: The checkout.
+        stack: Short name of the stack.
+        successful: Name of the last successful update before the snapshot. Empty if there was none.
+    """
+    names = [path.name for path in (workspace.state / ".pulumi/history" / PROJECT / stack).glob("*.history.json")]
+    record = {"latest": max(names, default=""), "successful": successful}
+    write_atomically(workspace.reverted(stack), json.dumps(record) + "\n")

@@ -16,8 +16,8 @@ from system.commands import attempt
 from system.files import write_atomically
 
 ROLLBACK_VARIABLE = "HARDWAY_ROLLBACK"
-"""If it is set, the Pulumi program rolls back, and the value is the file of the configuration in place of the stack
-file."""
+"""If it is set, the Pulumi program returns to an earlier configuration. The value is its file, which replaces the
+stack file."""
 FAILURE_HANDLED_VARIABLE = "HARDWAY_FAILURE_HANDLED"
 """If it is set, the Pulumi program does not remind of `onFailure`, because `hardway` obeys it."""
 

@@ -210,6 +210,7 @@ def _latest_configuration(engine: Engine, stack: str) -> Mapping[str, Any]:
 def _update(record: Mapping[str, Any]) -> Update:
     environment = record.get("environment") or {}
     return Update(
+        name=str(record.get("version", "")),
         kind=record["kind"],
         succeeded=record["result"] == "succeeded",
         ended=datetime.fromisoformat(record["endTime"]),

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from host.engine import stopped
+from host.engine import history, stopped
 from host.engine.drift import record_path
 from host.engine.stack import Stack
 from host.engine.suspension import (
@@ -67,12 +67,14 @@ class LabSnapshot:
         time: Time of its moment, such as `2026-01-02T03:04:05Z`.
         size: Bytes that it takes on the disk.
         vms: The VMs by name.
+        update: Name of the last successful update before: see `host.engine.history`. Empty if there was none.
     """
 
     name: str
     time: str
     size: int
     vms: Mapping[str, SavedVm]
+    update: str = ""
 
 
 def listed(workspace: Workspace, stack: str) -> list[LabSnapshot]:
@@ -123,6 +125,7 @@ def take(workspace: Workspace, stack: str, name: str) -> None:
         (draft / _STATE).write_text(Stack(workspace, stack).export_state())
         _keep(workspace.stack_file(stack), draft / _CONFIGURATION)
         _keep(record_path(stack), draft / _DRIFT)
+        update = history.last_successful(history.updates(workspace, stack))
         moment = datetime.now(UTC)
         if runs:
             with console.step("Memory of the VMs"):
@@ -141,6 +144,7 @@ def take(workspace: Workspace, stack: str, name: str) -> None:
             time=f"{moment:%Y-%m-%dT%H:%M:%SZ}",
             size=_size([draft]),
             vms={vm: SavedVm(uuid=uuids[vm], disks=disks[vm]) for vm in disks},
+            update=update.name if update else "",
         )
         (draft / _DESCRIPTION).write_text(json.dumps(asdict(snapshot), indent=2) + "\n")
         draft.rename(folder)
@@ -173,6 +177,7 @@ def revert(workspace: Workspace, stack: str, name: str) -> None:
     with console.step("State of the stack"):
         Stack(workspace, stack).import_state(folder / _STATE)
         _keep(folder / _DRIFT, record_path(stack))
+        history.record_revert(workspace, stack, snapshot.update)
     with exclusive(workspace, stack), console.step("Memory of the VMs"):
         for vms in lab.daemons:
             vms.restore({vm: folder / _VMS / f"{vm}.memory" for vm in vms.names})

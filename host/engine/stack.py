@@ -173,7 +173,7 @@ class Stack:
         """
         before = history.last_successful(self._updates())
         if before is None:
-            raise HostError(f"Stack {self.name} was never brought up successfully, so it has no version before.")
+            raise HostError(f"Stack {self.name} has no successful update to which it could return.")
         if before.configuration is None:
             raise HostError(
                 f"This checkout does not know {before}, because another one changed the stack next. Roll back there, "
@@ -265,7 +265,11 @@ class Stack:
             self._wait(lambda: self._obstacle(outputs) or self._old_lease(outputs, since))
 
     def restore_machine_network(self) -> None:
-        """Create again what the lab adds to the network of this machine, if it was lost with its network namespace."""
+        """Create again what the lab adds to the network of this machine, if it was lost with its network namespace.
+
+        The stack file may have been edited since the last update, so the configuration of that update counts, if it is
+        known.
+        """
         private = self._workspace.hypervisor
         started = namespace_start(private if private.exists() else None)
         lost = [
@@ -273,9 +277,15 @@ class Stack:
             for resource in deployment_of(self._workspace, self.name).get("resources", ())
             if (resource.get("inputs", {}).get("environment") or {}).get(BOOT_VARIABLE, started) != started
         ]
-        if lost:
-            options = ("--yes", "--skip-preview", "--suppress-outputs", SKIP_VALIDATION)
-            self._commands.change("pulumi", "up", *self._stack, *options, *(f"--target={urn}" for urn in lost))
+        if not lost:
+            return
+        before = None
+        if environment.keeps_state(self._workspace):
+            before = history.last_successful(history.updates(self._workspace, self.name))
+        configuration, variables = self._as_in(before) if before else ([], {})
+        options = ("--yes", "--skip-preview", "--suppress-outputs", SKIP_VALIDATION, *configuration)
+        targets = (f"--target={urn}" for urn in lost)
+        self._commands.change("pulumi", "up", *self._stack, *options, *targets, variables=variables)
 
     def export_state(self) -> str:
         """Return the state of the stack, as `pulumi stack export` prints it. Secrets in it are encrypted."""
@@ -360,7 +370,7 @@ class Stack:
         if self._backend:
             return shared.updates(self._workspace, self._commands.attempt, self.name)
         if environment.keeps_state(self._workspace):
-            return list(history.updates(self._workspace.state, self.name))
+            return list(history.updates(self._workspace, self.name))
         raise HostError(
             "A rollback needs the record of earlier updates, and your Pulumi settings keep the state elsewhere, in a "
             f"service or a backend that only a login names. Remove {PROJECT}:onFailure, or name a backend by "
@@ -471,9 +481,7 @@ class Stack:
         self._take_turn()
         if files := rollback.changed_files(self._workspace.checkout, before):
             console.warn(f"These files differ from the commit of that update, and are used as they are now: {files}")
-        file = self._workspace.previous_configuration(self.name)
-        rollback.write_configuration(file, before)
-        options, variables = ["--config-file", str(file)], {ROLLBACK_VARIABLE: str(file)}
+        options, variables = self._as_in(before)
         try:
             with _event_log() as events:
                 self._bring_up(Steps(2), "Rollback", options, events, variables)
@@ -482,6 +490,12 @@ class Stack:
                 f"The rollback to {before} is not complete: {error} {command_line('preview', self.name)} shows what "
                 f"the nodes lack of the stack file. {command_line('rollback', self.name)} tries again."
             ) from None
+
+    def _as_in(self, before: Update) -> tuple[list[str], dict[str, str]]:
+        """Return the options and variables of the engine for the configuration of an earlier update."""
+        file = self._workspace.previous_configuration(self.name)
+        rollback.write_configuration(file, before)
+        return ["--config-file", str(file)], {ROLLBACK_VARIABLE: str(file)}
 
     @property
     def _file_differs(self) -> str:

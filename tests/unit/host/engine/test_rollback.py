@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from host import environment
-from host.engine.history import last_successful, updates
+from host.engine.history import last_successful, record_revert, updates
 from host.engine.rollback import Attempt, changed_files, read_events
 from host.engine.stack import Stack
 from host.workspace import Workspace
@@ -210,7 +210,7 @@ def test_rollback_needs_a_record_that_can_be_read(workspace: Workspace, monkeypa
 
 def test_rollback_needs_an_earlier_update(workspace: Workspace) -> None:
     never_succeeded(workspace)
-    with pytest.raises(HostError, match="Stack dev was never brought up successfully"):
+    with pytest.raises(HostError, match="Stack dev has no successful update to which it could return"):
         Stack(workspace, "dev").roll_back()
 
 
@@ -218,10 +218,10 @@ def test_last_successful_update_is_found_among_others(workspace: Workspace) -> N
     record(workspace, 2, "succeeded", NEW, "update")
     record(workspace, 4, "succeeded", {}, "refresh")
     record(workspace, 5, "failed", {}, "update")
-    found = last_successful(updates(workspace.state, "dev"))
+    found = last_successful(updates(workspace, "dev"))
     assert found
     assert found.configuration == NEW
-    assert last_successful(updates(workspace.state, "other")) is None
+    assert last_successful(updates(workspace, "other")) is None
 
 
 def test_first_error_names_the_failed_resource(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_first_error_names_the_failed_resource(tmp_path: Path) -> None:
 
 def test_changed_files_of_the_project_are_named(workspace: Workspace) -> None:
     folder = workspace.checkout
-    before = last_successful(updates(workspace.state, "dev"))
+    before = last_successful(updates(workspace, "dev"))
     assert before
     assert changed_files(folder, before) == ""
 
@@ -251,7 +251,7 @@ def test_changed_files_of_the_project_are_named(workspace: Workspace) -> None:
     git("commit", "--quiet", "--message=all")
     path = next((workspace.state / ".pulumi/history/hardway/dev").iterdir())
     path.write_text(path.read_text().replace('"git.head": ""', f'"git.head": "{git("rev-parse", "HEAD")}"'))
-    before = last_successful(updates(workspace.state, "dev"))
+    before = last_successful(updates(workspace, "dev"))
     assert before
     (folder / "Pulumi.dev.yaml").write_text("after")
     assert changed_files(folder, before) == ""
@@ -261,7 +261,40 @@ def test_changed_files_of_the_project_are_named(workspace: Workspace) -> None:
 
 
 def test_targeted_update_is_no_version_of_the_lab(workspace: Workspace) -> None:
-    whole = last_successful(updates(workspace.state, "dev"))
+    whole = last_successful(updates(workspace, "dev"))
     path = record(workspace, 9, "succeeded", {"hardway:podCidr": {"v": "10.0.0.0/16"}}, "update")
     path.write_text(json.dumps({**json.loads(path.read_text()), "environment": {"pulumi.flag.target": "[a]"}}))
-    assert last_successful(updates(workspace.state, "dev")) == whole
+    assert last_successful(updates(workspace, "dev")) == whole
+
+
+def test_updates_after_a_snapshot_do_not_outlive_a_revert(workspace: Workspace) -> None:
+    workspace.access("dev").mkdir(parents=True)
+    before = last_successful(updates(workspace, "dev"))
+    assert before
+    record(workspace, 2, "succeeded", NEW, "update")
+    record_revert(workspace, "dev", before.name)
+    assert last_successful(updates(workspace, "dev")) == before
+    with pytest.raises(HostError, match="Everything was rolled back"):
+        Stack(workspace, "dev").up()
+    assert json.loads(workspace.previous_configuration("dev").read_text()) == {"config": OLD}
+    record(workspace, 4, "succeeded", {}, "update")
+    found = last_successful(updates(workspace, "dev"))
+    assert found
+    assert found.configuration == {}
+
+
+def test_revert_to_a_lab_without_a_successful_update(workspace: Workspace) -> None:
+    workspace.access("dev").mkdir(parents=True)
+    record_revert(workspace, "dev", "")
+    assert last_successful(updates(workspace, "dev")) is None
+
+
+def test_revert_of_a_removed_stack_does_not_count(workspace: Workspace) -> None:
+    workspace.access("dev").mkdir(parents=True)
+    record_revert(workspace, "dev", "")
+    for path in (workspace.state / ".pulumi/history/hardway/dev").iterdir():
+        path.unlink()
+    record(workspace, 5, "succeeded", NEW, "update")
+    found = last_successful(updates(workspace, "dev"))
+    assert found
+    assert found.configuration == NEW

@@ -16,6 +16,7 @@ import pytest
 
 from host import environment
 from host.engine.stack import EXISTING_MACHINES, Stack, deployed, locations
+from host.libvirt.private import BOOT_VARIABLE as BOOT
 from host.workspace import Workspace
 from system import console
 from system.errors import HostError
@@ -221,6 +222,27 @@ def test_lost_network_of_the_machine_is_created_again(
     engine = f'#!/bin/sh\ncase "$*" in *export*) echo \'{exported}\' ;; *) echo "$@" ;; esac\n'
     Stack(prepared(tmp_path, engine), "dev").restore_machine_network()
     assert capfd.readouterr().out.strip().rpartition(" ")[2] == targets
+
+
+@pytest.mark.parametrize("keeps_state", [True, False])
+def test_network_of_the_machine_ignores_later_edits(
+    keeps_state: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    exported = json.dumps({"deployment": {"resources": [{"urn": "routes", "inputs": {"environment": {BOOT: "old"}}}]}})
+    engine = f'#!/bin/sh\ncase "$*" in *export*) echo \'{exported}\' ;; *) echo "$HARDWAY_ROLLBACK: $@" ;; esac\n'
+    workspace = prepared(tmp_path, engine)
+    record = workspace.state / ".pulumi/history/hardway/dev/dev-1.history.json"
+    record.parent.mkdir(parents=True)
+    applied = {"hardway:name": "applied"}
+    record.write_text(json.dumps({"kind": "update", "result": "succeeded", "endTime": 0, "config": applied}))
+    monkeypatch.setattr(environment, "keeps_state", lambda _: keeps_state)
+    Stack(workspace, "dev").restore_machine_network()
+    used, _, words = capfd.readouterr().out.strip().partition(": ")
+    file = workspace.previous_configuration("dev")
+    assert used == (str(file) if keeps_state else "")
+    assert (f"--config-file {file} --target=routes" in words) == keeps_state
+    if keeps_state:
+        assert json.loads(file.read_text()) == {"config": applied}
 
 
 LIBVIRT = {"urn": "libvirt", "type": "pulumi:providers:libvirt", "inputs": {"uri": "qemu:///system"}}

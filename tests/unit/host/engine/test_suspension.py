@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from host import environment
-from host.engine import drift, locks, snapshots, stopped, suspension
+from host.engine import drift, history, locks, snapshots, stopped, suspension
 from host.engine.stack import Stack
 from host.workspace import PROJECT, Workspace
 from system.errors import HostError
@@ -74,6 +74,13 @@ class Lab:
     def generation(self) -> str:
         """The mark in the state of the stack."""
         return str(json.loads((self._folder / "state.json").read_text())["generation"])
+
+    def record_update(self, number: int) -> None:
+        """Add a successful update to the history of the stack."""
+        path = self.workspace.state / f".pulumi/history/hardway/dev/dev-{number}.history.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        record = {"kind": "update", "result": "succeeded", "endTime": number, "config": {"number": number}}
+        path.write_text(json.dumps(record))
 
     def write_disks(self, text: str) -> None:
         """Write something on the disks of all VMs."""
@@ -174,6 +181,18 @@ def test_snapshots_are_listed_and_deleted(lab: Lab) -> None:
     assert snapshots.listed(lab.workspace, "dev") == []
     with pytest.raises(HostError, match=r"has no snapshot before\. It has none\."):
         snapshots.delete(lab.workspace, "dev", "before")
+
+
+def test_revert_returns_to_the_last_update_before_the_snapshot(lab: Lab) -> None:
+    lab.record_update(0)
+    # The second snapshot is of a lab that returned to the first one.
+    for number, snapshot in enumerate(("first", "second"), 1):
+        snapshots.take(lab.workspace, "dev", snapshot)
+        lab.record_update(number)
+        snapshots.revert(lab.workspace, "dev", snapshot)
+        found = history.last_successful(history.updates(lab.workspace, "dev"))
+        assert found
+        assert found.configuration == {"number": 0}
 
 
 def test_failed_snapshot_leaves_a_running_lab(lab: Lab) -> None:
