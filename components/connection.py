@@ -17,6 +17,7 @@ import pulumi_command as command
 from components import local
 from components.archive import Packed, archive
 from components.artifacts import to_line
+from components.gate import Gate
 from host.access import ssh
 from lab.node.paths import NODE_ENVIRONMENT, PROGRAMS, PROGRAMS_ENVIRONMENT
 from lab.node.service import Artifact
@@ -74,6 +75,7 @@ class ConnectionArgs:
 
     Attributes:
         login: Address and credentials.
+        gate: Keeps changes of the node back.
         machine: VM of the node. When it is deleted, no `delete` on it needs to run. None for an existing
             machine.
         claim: Arguments of `assets/node/machine claim` for an existing machine. The node releases the machine at the
@@ -82,6 +84,7 @@ class ConnectionArgs:
     """
 
     login: ssh.NodeLogin[pulumi.Input[str]]
+    gate: Gate
     machine: pulumi.CustomResource | None = None
     claim: Sequence[str] = ()
     packages: Sequence[str] = ()
@@ -121,7 +124,7 @@ class Connection:
             + shlex.join([f"{PROGRAMS}/install-prerequisites", *args.packages]),
             # Secret, so that a preview neither compares nor prints it. The engine compares a single line by characters,
             # which takes seconds for each node (pulumi, pkg/backend/display/object_diff.go).
-            stdin=pulumi.Output.secret(_programs()),
+            stdin=pulumi.Output.secret(args.gate.hold(_programs())),
             delete=f"test ! -e {PROGRAMS}/machine || {PROGRAMS}/machine release" if args.claim else None,
         )
         machine = [args.machine] if args.machine else []

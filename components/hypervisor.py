@@ -9,6 +9,7 @@ from pathlib import Path
 import pulumi
 import pulumi_libvirt as libvirt
 
+from components.gate import Gate
 from components.vm_rollout import VmRollout
 from host.libvirt.placement import is_elsewhere
 from host.machine import kvm, tsc
@@ -97,11 +98,13 @@ class HypervisorArgs:
         spec: The lab.
         image: Image that the VMs start from.
         command_lines: Kernel command line of each existing VM by its name in libvirt.
+        gate: Keeps changes of the pool, the network and all VMs back.
     """
 
     spec: Spec
     image: VmImage
     command_lines: Mapping[str, str]
+    gate: Gate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,12 +147,12 @@ class Hypervisor(pulumi.ComponentResource):
         )
         self._pool = libvirt.Pool(
             f"{name}-pool",
-            name=args.spec.name,
+            name=args.gate.hold(args.spec.name),
             type="dir",
             target=libvirt.PoolTargetArgs(path=f"{POOLS}/{args.spec.name}"),
             opts=self._options(),
         )
-        self._network = None if args.spec.network else self._create_network(f"{name}-network")
+        self._network = None if args.spec.network else self._create_network(f"{name}-network", args.gate)
         self._image, self._existing = args.image, args.command_lines
         self._base = self._volume(f"{name}-base{_image_suffix(args.spec.image)}", args.image.disk)
         self._kernel = self._volume(f"{name}-kernel", args.image.kernel) if args.image.kernel else None
@@ -252,10 +255,10 @@ class Hypervisor(pulumi.ComponentResource):
             ),
         )
 
-    def _create_network(self, name: str) -> libvirt.Network:
+    def _create_network(self, name: str, gate: Gate) -> libvirt.Network:
         return libvirt.Network(
             name,
-            name=self._spec.name,
+            name=gate.hold(self._spec.name),
             mode="nat",
             domain=self._spec.domain,
             addresses=[str(self._spec.networks.network_cidr)],

@@ -10,6 +10,7 @@ import pulumi_tls as tls
 
 from components.access import AccessArgs, access
 from components.admin_kubeconfig import AdminKubeconfigArgs, admin_kubeconfig
+from components.gate import Gate
 from components.host_routes import HostRoutesArgs, host_routes
 from components.hypervisor import Hypervisor, HypervisorArgs, vm_name
 from components.lab_nodes import LabNodes, LabNodesArgs
@@ -75,10 +76,11 @@ class Lab(pulumi.ComponentResource):
         self._args, spec = args, args.spec
         self._child = pulumi.ResourceOptions(parent=self)
         key = tls.PrivateKey(f"{name}-ssh-key", algorithm="ED25519", opts=self._child)
+        gate = Gate()
         hypervisor = (
             Hypervisor(
                 f"{name}-hypervisor",
-                HypervisorArgs(spec=spec, image=args.image, command_lines=args.command_lines),
+                HypervisorArgs(spec=spec, image=args.image, command_lines=args.command_lines, gate=gate),
                 self._child,
             )
             if args.image
@@ -95,6 +97,7 @@ class Lab(pulumi.ComponentResource):
                     node=node,
                     hypervisor=hypervisor,
                     key=key,
+                    gate=gate,
                     rollout=rollouts[node.node.role],
                     hooks=self._vm_hooks(node.node),
                 ),
@@ -105,6 +108,8 @@ class Lab(pulumi.ComponentResource):
         # The order of the outputs is always the same.
         self._machines = {name: machines[name] for name in args.rendered.nodes}
         self._pki = self._create_pki(f"{name}-pki", key)
+        # Its check of a rotation comes before everything that changes.
+        gate.open_after(self._pki)
         kubeconfig = admin_kubeconfig(AdminKubeconfigArgs(spec=spec, pki=self._pki))
         nodes = LabNodes(
             LabNodesArgs(
@@ -125,7 +130,8 @@ class Lab(pulumi.ComponentResource):
         self._end_turns(rollouts, nodes)
         # The network's interface exists before the first VM.
         domains = [machine.vm.domain for machine in self._machines.values() if machine.vm]
-        with_network = pulumi.ResourceOptions(parent=self, depends_on=domains)
+        prepared = [machine.connection.ready for machine in self._machines.values()]
+        with_network = pulumi.ResourceOptions(parent=self, depends_on=domains or prepared)
         repair = args.drift.get(MACHINE_NETWORK, "")
         if domains:
             pod_traffic(f"{name}-pod-traffic", PodTrafficArgs(spec=spec, repair=repair), with_network)

@@ -9,6 +9,7 @@ import pulumi_tls as tls
 import yaml
 
 from components.connection import Connection, ConnectionArgs
+from components.gate import Gate
 from components.hypervisor import Hypervisor, Vm
 from components.vm_rollout import VmRollout
 from host.access.ssh import NodeLogin
@@ -24,6 +25,7 @@ class MachineArgs:
         node: The node that runs on the machine.
         hypervisor: Creates VMs; None where the lab has none.
         key: Key that VMs accept for root.
+        gate: Keeps changes of the machine back.
         rollout: Limits how many VMs are recreated at the same time.
         hooks: Hooks of the VM; None for none.
     """
@@ -31,6 +33,7 @@ class MachineArgs:
     node: RenderedNode
     hypervisor: Hypervisor | None
     key: tls.PrivateKey
+    gate: Gate
     rollout: VmRollout
     hooks: pulumi.ResourceHookBinding | None = None
 
@@ -68,7 +71,11 @@ class Machine(pulumi.ComponentResource):
         self.connection = Connection(
             name,
             ConnectionArgs(
-                login=self.login, machine=self.vm and self.vm.domain, claim=args.node.claim, packages=args.node.packages
+                login=self.login,
+                gate=args.gate,
+                machine=self.vm and self.vm.domain,
+                claim=args.node.claim,
+                packages=args.node.packages,
             ),
             opts=pulumi.ResourceOptions(parent=self),
         )

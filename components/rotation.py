@@ -40,9 +40,8 @@ class RotationArgs:
 class Rotation:
     """Refuses a step of a rotation that is out of order, or for which the nodes are not ready.
 
-    It does so before the PKI and services change.
-
-    A preview checks only the order, because nothing runs on nodes then.
+    The hooks of the PKI do so before anything changes: see `components.gate`. A preview also reads the nodes. One that
+    does not answer then may only be off, so the preview warns and leaves the check to the update.
     """
 
     def __init__(self, args: RotationArgs) -> None:
@@ -56,9 +55,15 @@ class Rotation:
         for step in changes:
             ensure_in_order(step)
         needing_proof = [step for step in changes if step.issues_with or step.dropped]
-        if pulumi.runtime.is_dry_run() or not needing_proof:
+        if not needing_proof:
             return
-        nodes = await self._read_nodes()
+        try:
+            nodes = await self._read_nodes()
+        except ScriptError as error:
+            if not pulumi.runtime.is_dry_run():
+                raise RotationError(f"{error}\nNothing was changed") from None
+            pulumi.warn(f"{error}\n`hardway up` checks the rotation before it changes anything.")
+            return
         kubeconfigs = _client_certificates(self._args.user_kubeconfigs)
         for step in needing_proof:
             ensure_proven(spec, step, nodes, kubeconfigs, datetime.now(UTC))
@@ -82,10 +87,7 @@ class Rotation:
         try:
             output = await self._args.connections[node.name].execute(shlex.join([PROGRAM, scope, *files.paths]))
         except ScriptError as error:
-            raise RotationError(
-                f"the certificates and tokens in use on {node.name} cannot be read, so no certificate and no service "
-                f"was changed: {error}"
-            ) from None
+            raise ScriptError(f"The certificates and tokens in use on {node.name} cannot be read: {error}") from None
         return files, InUse.from_dict(json.loads(output))
 
 

@@ -252,7 +252,7 @@ def _refuse(step: Step, problem: str, reasons: Sequence[str], way: str) -> None:
         return
     shown = [*reasons[:_MAX_SHOWN], *([f"and {len(reasons) - _MAX_SHOWN} more"] if len(reasons) > _MAX_SHOWN else [])]
     lines = "".join(f"\n  {reason}" for reason in shown)
-    raise RotationError(f"{step.value}: {problem}. No certificate and no service was changed:{lines}\n{way}")
+    raise RotationError(f"{step.value}: {problem}. Nothing was changed:{lines}\n{way}")
 
 
 def _without_trust(spec: Spec, step: Step, nodes: Mapping[str, tuple[NodeFiles, InUse]]) -> Iterator[str]:

@@ -126,6 +126,13 @@ def test_the_state_records_the_keys(sequence: list[tuple[Spec, Program]]) -> Non
     assert "rotate" in "".join(sequence[0][1].by_identity[PKI].hooks)
 
 
+def test_nothing_changes_before_the_rotation_is_checked(program: Program) -> None:
+    order = list(program)
+    first = order[: order.index(program.by_identity[PKI])]
+    kinds = {resource.type for resource in first if resource.custom}
+    assert kinds == {"tls:index/privateKey:PrivateKey", "pulumi:providers:libvirt"}
+
+
 def test_another_etcd_authority_restarts_only_etcd_and_its_client(program: Program) -> None:
     spec = stack("1", "2", authorities=("etcd",))
     assert restarted(program, spec, record(spec)) == {"server-etcd", "server-kube-apiserver"}

@@ -82,11 +82,21 @@ def test_adding_a_key_asks_no_node() -> None:
     assert [each.scripts for each in connections.values()] == [[], [], []]
 
 
-def test_a_preview_checks_only_the_order(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_preview_refuses_like_an_update(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pulumi.runtime, "is_dry_run", lambda: True)
-    check({"serviceAccountKeys": ["key-2"]}, BOTH, lab(node_0=None))
     with pytest.raises(RotationError, match="must be trusted everywhere before it issues"):
         check({"serviceAccountKeys": ["key-2"]}, {}, {})
+    with pytest.raises(RotationError, match=r"pod default/web has a token of key-1.* on node-1"):
+        check({"serviceAccountKeys": ["key-2"]}, BOTH, lab(node_1=found("one")))
+
+
+def test_a_preview_warns_of_a_node_that_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulumi.runtime, "is_dry_run", lambda: True)
+    warnings: list[str] = []
+    monkeypatch.setattr(pulumi, "warn", warnings.append)
+    check({"serviceAccountKeys": ["key-2"]}, BOTH, lab(node_0=None))
+    [warning] = warnings
+    assert "node-0 cannot be read: no route to host\n`hardway up` checks the rotation before" in warning
 
 
 def test_only_the_first_control_plane_reads_the_cluster() -> None:
@@ -103,7 +113,7 @@ def test_an_old_token_on_any_node_refuses_the_last_step() -> None:
 
 
 def test_a_node_that_does_not_answer_refuses_the_step() -> None:
-    with pytest.raises(RotationError, match=r"node-0 cannot be read, so no certificate .* changed: no route to host"):
+    with pytest.raises(RotationError, match="node-0 cannot be read: no route to host\nNothing was changed"):
         check({"serviceAccountKeys": ["key-2"]}, BOTH, lab(node_0=None))
 
 

@@ -159,8 +159,8 @@ def test_a_token_of_another_issuer_keeps_no_key() -> None:
     prove(step(("key-2", "key-1"), ("key-2",), SERVICE_ACCOUNTS), NONE, InUse(files=KEYS, tokens=tokens))
 
 
-def test_a_refused_step_claims_nothing_about_vms() -> None:
-    with pytest.raises(RotationError, match=r"\. No certificate and no service was changed:\n"):
+def test_a_refused_step_has_changed_nothing() -> None:
+    with pytest.raises(RotationError, match=r"\. Nothing was changed:\n"):
         prove(ISSUE, TRUSTED, InUse(files={"/ca.crt": OLD}))
 
 
