@@ -545,6 +545,11 @@ def test_error_of_a_reload_names_the_whole_journal(empty: Node) -> None:
     assert f"journalctl --unit {UNIT} --since @" in error
 
 
+def test_way_back_from_a_slow_version_takes_as_long(node: Node) -> None:
+    assert node.apply(OLD, timeout=2).code == 0
+    assert "not healthy after 2 s" in node.apply(behaving("ill")).error
+
+
 def test_hopeless_version_is_not_waited_for(node: Node) -> None:
     # If the program waited, the test would never end.
     assert "does not know" in node.apply(behaving("hopeless"), timeout=100_000).error

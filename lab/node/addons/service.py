@@ -67,7 +67,8 @@ def _health_timeouts(spec: Spec) -> int:
     """Return the number of health timeouts within which the objects must be applied.
 
     In a rotation of the authority, `apply-objects` waits for the leading controller manager. It may be on the last
-    control plane, where it changes after the API servers and controller managers of the others.
+    control plane, where it changes after the API servers and controller managers of the others. On the way back to the
+    default key, the time of the version before counts: see `assets/node/service`.
     """
     if not is_rotated(spec, authority_identity(Authority.KUBERNETES)):
         return 1
