@@ -33,6 +33,7 @@ class Changes:
     def __init__(self) -> None:
         self._registered: int | None = None
         self._unchanged: set[str] = set()
+        self._begun: set[str] = set()
         self._deleted: set[str] = set()
         self._finished: set[str] = set()
         self._running: dict[str, float] = {}
@@ -45,17 +46,35 @@ class Changes:
 
     @property
     def total(self) -> int | None:
-        """Number of all changes; None until the program has reported its resources."""
+        """Number of all changes; None as long as it is not known.
+
+        The engine compares a resource only after those on which it depends. So it is known from the start only in a new
+        lab, where every resource is created.
+        """
+        most = self._most
+        if most is None or (most > len(self._begun | self._deleted) and (self._unchanged or not self._begun)):
+            return None
+        return most
+
+    @property
+    def _most(self) -> int | None:
+        """The largest possible number of changes, except of resources to delete, which the engine finds at the end."""
         if self._registered is None:
             return None
         return max(self._registered - len(self._unchanged) + len(self._deleted), self.done)
 
     @property
     def description(self) -> str:
-        """A short text that names what the engine waits for, if nothing has ended for a while."""
+        """A short text with a limit of the number of changes, and what the engine waits for.
+
+        The limit is for as long as their number is not known, and the rest if nothing has ended for a while.
+        """
+        most, text = self._most, _DESCRIPTION
+        if most and self.total is None and self._begun:
+            text += f" of at most {most} resources"
         if self._running and time.monotonic() - self._last_end > _WAITING_AFTER:
-            return f"{_DESCRIPTION}, waiting for {min(self._running, key=self._running.__getitem__)}"
-        return _DESCRIPTION
+            text += f", waiting for {min(self._running, key=self._running.__getitem__)}"
+        return text
 
     def read(self, event: dict[str, Any]) -> None:
         """Account for an event of the engine."""
@@ -73,6 +92,8 @@ class Changes:
         self._running[_name(step)] = time.monotonic()
         if step["op"] == "delete":
             self._deleted.add(step["urn"])
+        else:
+            self._begun.add(step["urn"])
 
     def _end(self, step: dict[str, Any], *, succeeded: bool) -> None:
         if not _counts(step):

@@ -38,9 +38,25 @@ def read(*events: dict[str, Any]) -> Changes:
 
 
 def test_only_changes_count() -> None:
-    changes = read(registered(3), *run("same", "a"), *run("update", "b"), *run("create", "key", KEY))
+    changes = read(registered(2), *run("same", "a"), *run("update", "b"), *run("create", "key", KEY))
     changes.read(step("resourcePreEvent", "create", "node", COMPONENT))
-    assert (changes.done, changes.total) == (1, 2)
+    assert (changes.done, changes.total) == (1, 1)
+
+
+def test_number_is_unknown_until_all_resources_are_compared() -> None:
+    changes = read(registered(13), *run("same", "a"))
+    assert (changes.total, changes.description) == (None, "changes")
+    for event in [*run("update", "b"), step("resourcePreEvent", "update", "c")]:
+        changes.read(event)
+    assert (changes.done, changes.total, changes.description) == (1, None, "changes of at most 12 resources")
+    for name in range(10):
+        changes.read(step("resOutputsEvent", "same", str(name)))
+    assert (changes.done, changes.total, changes.description) == (1, 2, "changes")
+
+
+def test_number_is_known_from_the_start_in_a_new_lab() -> None:
+    changes = read(registered(13), step("resourcePreEvent", "create", "a"))
+    assert (changes.done, changes.total, changes.description) == (0, 13, "changes")
 
 
 def test_number_is_unknown_until_the_program_has_ended() -> None:
