@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from host import environment
+from host.engine.history import last_successful, record_revert
 from host.engine.rollback import ROLLBACK_VARIABLE
 from host.engine.stack import Stack
 from host.workspace import Workspace
@@ -109,6 +110,19 @@ def test_plain_update_is_rolled_back_by_a_command(workspace: Workspace) -> None:
     with pytest.raises(HostError):
         pulumi(stack, "up", "--yes", "--skip-preview")
     assert nodes(workspace) == {**GOOD, "node-0": f"S3cret v2 {LARGE}"}
+    stack.roll_back()
+    assert nodes(workspace) == GOOD
+    workspace.stack_file("dev").write_text(file)
+    assert planned(stack) == {}
+
+
+def test_rollback_after_a_revert_drops_later_updates(workspace: Workspace) -> None:
+    stack, file = Stack(workspace, "dev"), workspace.stack_file("dev").read_text()
+    before = last_successful(workspace, "dev")
+    assert before
+    configure(workspace, {"node-0": "v2", "node-1": "v2"})
+    stack.up()
+    record_revert(workspace, "dev", before.name)
     stack.roll_back()
     assert nodes(workspace) == GOOD
     workspace.stack_file("dev").write_text(file)
