@@ -581,6 +581,7 @@ class Spec:
         health_timeout: The seconds in which a service must become healthy.
         canary_command: The shell command that checks the first node that changes a service; empty for no check.
         on_failure: The action of `hardway up` if a change fails.
+        confirm_within: The seconds within which each change on a node must be confirmed; None for no confirmation.
         virtualization: The type of the VMs.
         libvirt_uri: The URI of the libvirt daemon.
         image: The URL or path of a cloud image for the VMs; None for the image that the lab builds.
@@ -630,6 +631,7 @@ class Spec:
     join: Join | None = None
     max_disruption: Disruption | None = None
     on_failure: FailureAction = FailureAction.STOP
+    confirm_within: int | None = None
     network: str | None = None
     pod_routes: tuple[PodRoute, ...] = ()
     emulated_version: str | None = None

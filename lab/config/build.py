@@ -79,6 +79,7 @@ def build_spec(lab: LabValues, secrets: frozenset[str] = frozenset()) -> Spec:
         health_timeout=lab["healthTimeoutSeconds"],
         canary_command=lab["canaryCommand"],
         on_failure=lab["onFailure"],
+        confirm_within=lab["confirmWithin"],
         virtualization=lab["virtualization"],
         libvirt_uri=lab["libvirtUri"],
         image=lab["image"],

@@ -34,6 +34,9 @@ MAX_VALIDITY_HOURS = 100 * 366 * 24
 MAX_MEMORY = 1024 * 1024
 """The maximum memory of a VM in MiB: 1 TiB."""
 
+MIN_CONFIRMATION, MAX_CONFIRMATION = 60, 24 * 3600
+"""The shortest and the longest time for a confirmation, in seconds."""
+
 
 def _range(minimum: int, maximum: int, unit: str = "", reason: str = "") -> Converter:
     """Return a converter of whole numbers within bounds.
@@ -119,6 +122,16 @@ def _max_unavailable(value: str) -> int | str:
     if re.fullmatch(r"([1-9][0-9]?|100)%", value):
         return value
     raise ValueError("must be a whole number of workers from 1, or a percentage from 1% to 100%")
+
+
+def _confirm_within(value: str) -> int:
+    """Return the seconds of a duration such as 1h30m."""
+    found = re.fullmatch(r"(?:(\d{1,2})h)?(?:(\d{1,4})m)?(?:(\d{1,5})s)?", value)
+    hours, minutes, seconds = (int(number or 0) for number in found.groups()) if found else (0, 0, 0)
+    total = 3600 * hours + 60 * minutes + seconds
+    if not MIN_CONFIRMATION <= total <= MAX_CONFIRMATION:
+        raise ValueError("must be a time from 1m to 24h in hours, minutes and seconds, such as 10m or 1h30m")
+    return total
 
 
 def _network(value: str) -> str:
@@ -217,6 +230,7 @@ CONVERTERS: Mapping[str, Converter] = {
     "healthTimeoutSeconds": _range(10, 3600, "seconds"),
     "canaryCommand": _trimmed,
     "onFailure": _one_of(tuple(FailureAction), FailureAction),
+    "confirmWithin": optional(_confirm_within),
     "podNetwork": _one_of(tuple(PodNetwork), PodNetwork),
     "virtualization": _one_of(tuple(Virtualization), Virtualization),
     "libvirtUri": _libvirt_uri,

@@ -17,6 +17,7 @@ RESERVED_PATHS = (
     "/etc/haproxy",
     "/etc/keepalived",
     "/etc/kubernetes/audit-policy.yaml",
+    "/etc/kubernetes/confirm-within",
     "/etc/kubernetes/drain-limits",
     "/etc/kubernetes/node.env",
     "/etc/kubernetes/pod-network.nft",

@@ -216,6 +216,7 @@ class LabValues(TypedDict, total=False):
     healthTimeoutSeconds: int
     canaryCommand: str
     onFailure: FailureAction
+    confirmWithin: int | None
     virtualization: Virtualization
     libvirtUri: str
     image: str | None

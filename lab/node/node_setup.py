@@ -13,6 +13,9 @@ from lab.spec import CNI_LIST, Node, NodePaths, PodNetwork, Spec, VmSize
 CNI_VERSION = "1.0.0"
 """The version of the CNI specification that the configuration follows."""
 
+NODE_SETUP = "node-setup"
+"""The name of the service."""
+
 NETWORK_FILES = ("/etc/systemd/network/10-pods.link", "/etc/systemd/networkd.conf.d/50-routes.conf")
 """The files in `assets/network`, which keep systemd from changing the interfaces and routes of pods."""
 
@@ -64,7 +67,7 @@ def node_setup(spec: Spec, node: Node) -> Service:
     settings = [f"{name} = {value}" for name, value in overlay(KERNEL_SETTINGS, node.sysctls).items()]
     json_folders = (paths.CNI_CONFIGURATION, *([paths.TEMPLATES] if user_data_files else []))
     return Service(
-        name="node-setup",
+        name=NODE_SETUP,
         unit="node-setup.service",
         activation="reload",
         files={
@@ -78,6 +81,7 @@ def node_setup(spec: Spec, node: Node) -> Service:
             **_network_files(spec, node),
             **_clock_files(node),
             **_drain_files(spec, node),
+            **_confirmation_files(spec),
         },
         binaries={**_pod_network_binaries(spec, node, layout), **_administrator_binaries(spec, node)},
         tools=_administrator_tools(spec, node),
@@ -190,6 +194,13 @@ def _drain_files(spec: Spec, node: Node) -> dict[str, File]:
     if node not in map(spec.administrator, spec.kubelets):
         return {}
     return {paths.DRAIN_LIMITS: File(content=_lines([" ".join(spec.drain.arguments)]), restarts=False)}
+
+
+def _confirmation_files(spec: Spec) -> dict[str, File]:
+    """Return the file with the time for a confirmation. All other services come after it: see `assets/node/confirm`."""
+    if spec.confirm_within is None:
+        return {}
+    return {paths.CONFIRM_WITHIN: File(content=_lines([str(spec.confirm_within)]), restarts=False)}
 
 
 def _pod_network_files(spec: Spec, node: Node, layout: NodePaths) -> dict[str, File]:

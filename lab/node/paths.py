@@ -69,6 +69,8 @@ ETCDCTL_COMMAND = "/usr/local/sbin/etcdctl"
 ETCDUTL = f"{BINARIES}/etcdutl"
 """etcdutl, which restores snapshots, on every control plane."""
 
+KUBE_APISERVER = f"{BINARIES}/kube-apiserver"
+
 KUBERNETES_CONFIGURATION = "/etc/kubernetes"
 """The folder of configuration that belongs to no single service."""
 
@@ -199,6 +201,12 @@ DRAIN_LIMITS = "/etc/kubernetes/drain-limits"
 """The limits when a node is drained, on the node that does the administrator's work: GRACE, TIMEOUT and ACTION of
 `assets/node/node-registration`."""
 
+CONFIRM_WITHIN = "/etc/kubernetes/confirm-within"
+"""The file with the seconds within which a change must be confirmed: see `assets/node/confirm`. Absent if none must."""
+
+CONFIRM_BY = f"{STATE}/confirm-by"
+"""The file with the time at which the node returns to the versions before, while changes are not confirmed."""
+
 ETCD_KEPT = f"{STATE}/etcd-kept.db"
 """The snapshot of a recreated control plane's former etcd. It precedes the configured one, and is deleted after use."""
 
@@ -249,6 +257,12 @@ HAPROXY_CLIENT = "/etc/haproxy/client.pem"
 
 HAPROXY_AUTHORITY = "/etc/haproxy/ca.crt"
 """The certificates of the API servers' authority that haproxy trusts, after the first rotation of that authority."""
+
+FINAL_PATHS = " ".join((ETCD, KUBE_APISERVER, ENCRYPTION_CONFIGURATION, f"{UNITS}/encryption.service"))
+"""The files whose change `assets/node/service` does not undo later, because it could make data unreadable.
+
+A new etcd or API server may have changed the stored data. Objects in etcd may be encrypted with a new key.
+"""
 
 AUDIT_POLICY = f"{KUBERNETES_CONFIGURATION}/audit-policy.yaml"
 """The API server's audit policy."""
@@ -320,6 +334,9 @@ _IN_SHELL = (
     "ETCD_RESTORE",
     "ETCD_KEPT",
     "DRAIN_LIMITS",
+    "CONFIRM_WITHIN",
+    "CONFIRM_BY",
+    "FINAL_PATHS",
     "ETCD_SNAPSHOTS",
     "ETCD_CLIENT_PORT",
     "ETCD_PEER_PORT",

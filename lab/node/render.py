@@ -1,7 +1,7 @@
 """Renders a lab: every node's services, packages and user-data, before any resource exists."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -10,7 +10,7 @@ from lab.node.bootstrap import token_id
 from lab.node.configured_files import with_configured_files
 from lab.node.control_plane import control_plane_services, etcd_member_command
 from lab.node.encryption import finish_command
-from lab.node.node_setup import claim, node_setup, user_data
+from lab.node.node_setup import NODE_SETUP, claim, node_setup, user_data
 from lab.node.service import Artifact, Service, hide_secrets
 from lab.node.worker import pod_services
 from lab.pki import Identity, identities
@@ -110,6 +110,11 @@ def _render_node(spec: Spec, node: Node) -> RenderedNode:
 def services_of(spec: Spec, node: Node) -> tuple[Service, ...]:
     """Return the services of one node, each after the services that it needs."""
     services = with_configured_files(_services(spec, node), node)
+    if spec.confirm_within is not None:
+        # It brings the time for a confirmation, which counts for all others.
+        services = [
+            each if each.name == NODE_SETUP else replace(each, needs=(NODE_SETUP, *each.needs)) for each in services
+        ]
     return tuple(hide_secrets(service, spec.secrets) for service in services)
 
 

@@ -56,6 +56,10 @@ ROWS: dict[str, tuple[list[Change], set[str]]] = {
         applied(*(f"{node}-containerd" for node in WORKERS)),
     ),
     "the CNI configuration": ([setting("cni", {"mtu": 1400}, 1)], applied("node-1-node-setup")),
+    "a time for confirmations": (
+        [setting("confirmWithin", "10m")],
+        applied(*(f"{node}-node-setup" for node in ("server", *WORKERS))),
+    ),
     "a flag of the API server": (
         [setting("apiServerFlags", {"max-requests-inflight": 500})],
         applied("server-kube-apiserver"),

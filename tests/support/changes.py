@@ -545,6 +545,8 @@ KINDS: Mapping[str, Kind] = {
             "certificateRenewalHours": (720, 48),
         }
     ),
+    # Not on a running lab, whose nodes would return after a plain `pulumi up`.
+    "confirmation": _one_of({"confirmWithin": ("", "10m", "1h30m")}),
     "worker added": _worker_added,
     "worker removed": _worker_removed,
     "version of a worker": _own_version,

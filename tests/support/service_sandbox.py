@@ -1,4 +1,4 @@
-"""A separate root file system with a fake systemd, in which `assets/node/service` runs. Needs root."""
+"""A separate root file system with a fake systemd, in which `assets/node/service` and `confirm` run. Needs root."""
 
 from __future__ import annotations
 
@@ -101,6 +101,7 @@ class Sandbox:
             (self.root / "test/bin" / name).symlink_to("/test/moment")
         self._program("sleep", "exec /usr/bin/sleep 0.01")
         self._program("journalctl", 'exec /test/journalctl "$@"')
+        self._program("systemd-run", 'echo "$*" >>/test/timers')
         (self.root / "test/calls").write_text("0\n")
 
     def close(self) -> None:
@@ -119,13 +120,16 @@ class Sandbox:
         """Return the path on this machine of a path of the node."""
         return self.root / path.removeprefix("/")
 
-    def run(self, *arguments: str, stdin: str = "", kill: tuple[int, str] | None = None) -> Run:
-        """Run the program.
+    def run(
+        self, *arguments: str, stdin: str = "", kill: tuple[int, str] | None = None, program: str = "service"
+    ) -> Run:
+        """Run a program.
 
         Args:
             arguments: The arguments.
             stdin: The standard input.
             kill: The number of the call at which the run is killed, and `before` or `during` that call.
+            program: The name of the program.
         """
         test = self.root / "test"
         (test / "calls").write_text("0\n")
@@ -135,7 +139,7 @@ class Sandbox:
             (test / "kill").write_text(f"{kill[0]} {kill[1]}\n")
         # In a separate process group, because the kill ends the whole group.
         process = subprocess.run(
-            ["nsenter", f"--target={self._holder.pid}", "--mount", "--root", "--wd", "/test/service", *arguments],
+            ["nsenter", f"--target={self._holder.pid}", "--mount", "--root", "--wd", f"/test/{program}", *arguments],
             input=stdin,
             capture_output=True,
             text=True,
@@ -173,6 +177,15 @@ class Node(Sandbox):
     def remove(self, kill: tuple[int, str] | None = None) -> Run:
         """Remove the service."""
         return self.run("remove", "tool", kill=kill)
+
+    def confirm(self, *arguments: str, kill: tuple[int, str] | None = None) -> Run:
+        """Run `confirm`."""
+        return self.run(*arguments, kill=kill, program="confirm")
+
+    def timers(self) -> list[str]:
+        """Return the arguments of `systemd-run` for each timer that was started and not stopped."""
+        path = self.path("/test/timers")
+        return path.read_text().splitlines() if path.exists() else []
 
     def payload(
         self,

@@ -237,6 +237,12 @@ def test_rollback_without_restart_is_found(node: Node) -> None:
     assert node.differences() == [": an interrupted change must be rolled back or finished"]
 
 
+def test_returned_service_is_found(node: Node) -> None:
+    (node.state / "returned").touch()
+    expected = "has returned to the version before, because its change was not confirmed in time"
+    assert node.differences() == [f": {expected}"]
+
+
 def test_committed_change_is_not_interrupted(node: Node) -> None:
     (node.state / "before").mkdir()
     (node.state / "before/committed").touch()

@@ -434,6 +434,9 @@ REFUSED = {
     "other level of disruption": Refused({"maxDisruption": "low"}, "maxDisruption", "one of none, reload, restart"),
     "other drain action": Refused({"drainTimeoutAction": "stop"}, "drainTimeoutAction", "one of fail, continue"),
     "other action after a failure": Refused({"onFailure": "undo"}, "onFailure", "one of stop, rollback"),
+    "time for a confirmation without a unit": Refused({"confirmWithin": "10"}, "confirmWithin", "such as 10m or 1h30m"),
+    "short time for a confirmation": Refused({"confirmWithin": "59s"}, "confirmWithin", "from 1m to 24h"),
+    "long time for a confirmation": Refused({"confirmWithin": "24h1s"}, "confirmWithin", "from 1m to 24h"),
     "spaces around the canary": Refused(
         {"canaryCommand": " true"}, "canaryCommand", "must not begin or end with spaces"
     ),
@@ -786,6 +789,8 @@ ACCEPTED: dict[str, tuple[Values, Callable[[Spec], object], object]] = {
     "level of disruption": ({"maxDisruption": "drain"}, lambda spec: spec.max_disruption, Disruption.DRAIN),
     "no limit of disruption": ({"maxDisruption": ""}, lambda spec: spec.max_disruption, None),
     "action after a failure": ({"onFailure": "rollback"}, lambda spec: spec.on_failure, FailureAction.ROLLBACK),
+    "no confirmation": ({"confirmWithin": ""}, lambda spec: spec.confirm_within, None),
+    "time for a confirmation": ({"confirmWithin": "1h2m3s"}, lambda spec: spec.confirm_within, 3723),
     "number of workers at a time": ({"maxUnavailable": 3}, lambda spec: spec.max_unavailable, 3),
     "percentage of workers at a time": ({"maxUnavailable": "100%"}, lambda spec: spec.simultaneous_restarts, 2),
     "flags of every kind": (

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from lab.node.node_setup import claim
+from lab.node.paths import CONFIRM_WITHIN
 from lab.node.render import render, services_of
 from lab.node.service import Credential, File, Part, Service
 from lab.pki import SERVICE_ACCOUNTS, Authority, authority_identity, identities
@@ -51,13 +52,27 @@ def at(configuration: Any, path: str) -> Any:
 # Services
 
 
-def test_each_service_comes_after_those_it_needs(dev: Spec) -> None:
-    for node in dev.nodes:
+@pytest.mark.parametrize("confirm_within", [None, 600])
+def test_each_service_comes_after_those_it_needs(dev: Spec, confirm_within: int | None) -> None:
+    spec = replace(dev, confirm_within=confirm_within)
+    for node in spec.nodes:
         earlier: list[str] = []
-        for one in services_of(dev, node):
+        for one in services_of(spec, node):
             assert one.name not in earlier
             assert set(one.needs) <= set(earlier), f"{one.name} on {node.name}"
             earlier.append(one.name)
+
+
+def test_time_for_a_confirmation_comes_before_all_other_services(dev: Spec) -> None:
+    spec = replace(dev, confirm_within=600)
+    for node in spec.nodes:
+        changed = {
+            one.name for one in services_of(spec, node) if one.files not in [i.files for i in services_of(dev, node)]
+        }
+        assert changed == {"node-setup"}
+        setup, *others = services_of(spec, node)
+        assert setup.files[CONFIRM_WITHIN] == File(content="600\n", restarts=False)
+        assert all("node-setup" in one.needs for one in others)
 
 
 def test_no_path_belongs_to_two_services(dev: Spec) -> None:
