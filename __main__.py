@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pulumi
 
-from components import artifacts, debug_log, outage, stack_traces
+from components import artifacts, confirmation, debug_log, outage, stack_traces
 from components.lab import Lab, LabArgs
 from components.removed_apis import warn_of_removed_apis
 from components.resource_count import ResourceCount
@@ -39,6 +39,7 @@ try:
     observation = outage.recover(spec, workspace, stack, now)
     ensure_supported(spec, observation.api_server_version)
     warn_of_missing_rollback(spec, stack)
+    confirmation.begin(spec, workspace, stack)
     warn_of_removed_apis(spec, observation.api_server_version, workspace.kubeconfig(stack))
     lab = Lab(
         spec.name,

@@ -10,6 +10,7 @@ from typing import Any
 
 import pulumi
 
+from components import confirmation
 from components.hypervisor import vm_name
 from host.access.access_files import written_nodes
 from host.engine import stopped
@@ -79,6 +80,7 @@ def recover(spec: Spec, workspace: Workspace, stack: str, now: datetime) -> Obse
     if nodes is not None:
         expected = {node.name for node in spec.kubelets} & existing_nodes
         found |= _to_register(expected, nodes)
+    found |= confirmation.returned(spec, workspace, stack, existing_nodes)
     if not pulumi.runtime.is_dry_run():
         record_drift(stack, found, now)
     vm_uuids = _existing_vms(spec, existing_nodes)

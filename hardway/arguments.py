@@ -23,6 +23,7 @@ The lab:
   up [--smoke]        prepare this machine, create or update the lab, show its nodes
   preview             show what `up` would change
   up --renew [NODE…]  also renew certificates, of all nodes or the named ones; also for `preview`
+  confirm             keep the changes that confirmWithin would undo; `up` does it, too
   rollback            return to the configuration of the last successful update
   destroy             delete everything that the stack created
   stop                shut the VMs off and keep their memory
@@ -178,6 +179,7 @@ def _parser() -> argparse.ArgumentParser:
         )
         command.epilog = _EPILOGS[command.prog.rpartition(" ")[2]]
     add("rollback", "return to the configuration of the last successful update; the stack file stays as it is")
+    add("confirm", "keep the changes that nodes would undo because of hardway:confirmWithin; `up` does it, too")
     add("destroy", "delete everything that the stack created: VMs, network, volumes, files on existing machines")
     add("stop", "save the memory of all VMs on this machine's disk, and shut them off; all or none")
     add("start", "restore the memory of all VMs, and wait until clocks are right and nodes are Ready")

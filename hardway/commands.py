@@ -115,6 +115,12 @@ def rollback(options: argparse.Namespace) -> int:
     return 0
 
 
+def confirm(options: argparse.Namespace) -> int:
+    """Confirm the changes of the last update, so that the nodes keep them."""
+    Stack(_workspace(), options.stack).confirm()
+    return 0
+
+
 def access(options: argparse.Namespace) -> int:
     """Write the kubeconfig and the SSH configuration of a stack that is up, or with `--user` a user's kubeconfig."""
     if options.user is None:
@@ -223,6 +229,7 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "up": up,
     "preview": preview,
     "rollback": rollback,
+    "confirm": confirm,
     "destroy": destroy,
     "stop": stop,
     "start": start,

@@ -130,6 +130,10 @@ class Workspace:
         """Return the record of the last successful update of a stack whose state is in another backend."""
         return self.access(stack) / "last.json"
 
+    def unconfirmed(self, stack: str) -> Path:
+        """Return the record of the changes that nodes undo without a confirmation. Absent if there are none."""
+        return self.access(stack) / "unconfirmed.json"
+
     def etcd_snapshots(self, stack: str) -> Path:
         """Return the folder of the snapshots that `hardway etcd snapshot` takes of a stack's etcd."""
         return self.access(stack) / "etcd"

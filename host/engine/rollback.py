@@ -19,7 +19,7 @@ ROLLBACK_VARIABLE = "HARDWAY_ROLLBACK"
 """If it is set, the Pulumi program returns to an earlier configuration. The value is its file, which replaces the
 stack file."""
 FAILURE_HANDLED_VARIABLE = "HARDWAY_FAILURE_HANDLED"
-"""If it is set, the Pulumi program does not remind of `onFailure`, because `hardway` obeys it."""
+"""If it is set, the Pulumi program does not remind of `onFailure` and `confirmWithin`, because `hardway` obeys them."""
 
 _MAX_FILES = 5
 _STACK = "pulumi:pulumi:Stack"

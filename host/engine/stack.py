@@ -20,7 +20,7 @@ from typing import Any
 from host import environment
 from host.access import access_files
 from host.access.access_files import AccessDetails
-from host.engine import history, lost, progress, rollback, shared, stack_file
+from host.engine import confirmation, history, lost, progress, rollback, shared, stack_file
 from host.engine.certificates import renewable
 from host.engine.drift import adopt_drift, deployed_drift
 from host.engine.history import Update
@@ -155,11 +155,15 @@ class Stack:
             rolls_back = self._rolls_back()
             # In another backend, this also keeps the configuration for a later `hardway rollback`.
             earlier = self._updates() if rolls_back or self._backend else []
-        with _event_log() as events:
-            if rolls_back:
-                self._bring_up_or_roll_back(steps, renewal, events, earlier)
-            else:
-                self._bring_up(steps, "pulumi up", renewal, events)
+        try:
+            with _event_log() as events:
+                if rolls_back:
+                    self._bring_up_or_roll_back(steps, renewal, events, earlier)
+                else:
+                    self._bring_up(steps, "pulumi up", renewal, events)
+        except HostError:
+            self._warn_of_return()
+            raise
         ssh_config = _relative(self._workspace.access(self.name) / "ssh_config")
         hints = (f". {_relative(self._workspace.env)}", "hardway status", "kubectl get nodes", "hardway preview")
         if console.verbosity() is not console.Verbosity.QUIET:
@@ -181,6 +185,15 @@ class Stack:
             )
         self._return_to(before)
         console.say(f"Stack {self.name} has {before} again. {self._file_differs}")
+
+    def confirm(self) -> None:
+        """Confirm the changes of the last update, so that no node returns to the versions before.
+
+        Raises:
+            HostError: A node did not confirm, or had returned before.
+        """
+        if not confirmation.accept(self._workspace, self.name):
+            console.note(f"Stack {self.name} has no changes to confirm.")
 
     def write_access(self) -> StackOutputs[str]:
         """Write the kubeconfig and the SSH configuration.
@@ -303,7 +316,7 @@ class Stack:
         events: Path,
         variables: Mapping[str, str] | None = None,
     ) -> None:
-        """Run `pulumi up`, wait until the nodes are Ready, and show them.
+        """Run `pulumi up`, wait until the nodes are Ready, confirm the change on them if necessary, and show them.
 
         Args:
             steps: Two more steps.
@@ -323,9 +336,19 @@ class Stack:
         if kubeconfig.exists():
             with steps.step("Nodes"):
                 self._wait_until_ready(outputs)
+                confirmation.accept(self._workspace, self.name)
             self._commands.run("kubectl", "--kubeconfig", str(kubeconfig), "get", "nodes", "--output=wide")
         else:
             steps.skip("Nodes", "the stack has no administrator of its cluster")
+            confirmation.accept(self._workspace, self.name)
+
+    def _warn_of_return(self) -> None:
+        """Warn that nodes return by themselves, unless everything is confirmed."""
+        if changes := confirmation.recorded(self._workspace, self.name):
+            console.warn(
+                f"A node whose changes are not confirmed returns to the versions before, {changes.limit} s after the "
+                f"last change. {command_line('confirm', self.name)} keeps the changes."
+            )
 
     def _forget_lost_vms(self) -> None:
         """Have the engine forget the VMs that somebody deleted. It would not notice that, and create them again.

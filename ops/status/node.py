@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -108,6 +108,7 @@ class NodeState:
         unreadable: Paths whose certificates cannot be read.
         etcd: Answer of its etcd member. None if it has none.
         skew: Seconds by which its clock is at least ahead of this machine's; negative if it is behind.
+        unconfirmed: Seconds until a service returns to the version before, by the name of the service.
     """
 
     services: Mapping[str, ServiceState]
@@ -115,6 +116,7 @@ class NodeState:
     unreadable: tuple[str, ...]
     etcd: EtcdAnswer | None
     skew: float = 0.0
+    unconfirmed: Mapping[str, int] = field(default_factory=dict)
 
 
 def read_node(commands: Commands, login: Login, now: datetime) -> NodeState:
@@ -148,6 +150,7 @@ def parse(text: str, now: datetime, sent_at: float, received_at: float) -> NodeS
     found: list[CertificateState] = []
     unreadable: list[str] = []
     times: list[float] = []
+    unconfirmed: dict[str, int] = {}
     etcd: dict[str, Any] | None = None
     for line in lines:
         match line.split("\t"):
@@ -161,6 +164,8 @@ def parse(text: str, now: datetime, sent_at: float, received_at: float) -> NodeS
                 )
             case ["health", name, result, reason]:
                 services.setdefault(name, {}).update(healthy=result == "ok", reason=reason)
+            case ["unconfirmed", name, seconds]:
+                unconfirmed[name] = int(seconds)
             case ["certificate", name, path, pem]:
                 try:
                     found += read_certificates(name, path, pem)
@@ -176,6 +181,7 @@ def parse(text: str, now: datetime, sent_at: float, received_at: float) -> NodeS
         unreadable=tuple(unreadable),
         etcd=None if etcd is None else EtcdAnswer(**etcd),
         skew=skew(times, sent_at, received_at),
+        unconfirmed=unconfirmed,
     )
 
 

@@ -109,6 +109,7 @@ class _Status:
         if isinstance(self._spec, str):
             self._found("configuration", f"cannot be read: {self._spec}")
         self._check_kubeconfigs()
+        self._note_unconfirmed(states)
         certificates = tuple(row for name, state in states.items() if state for row in self._certificates(name, state))
         self._note_next_renewal([each for state in states.values() if state for each in state.certificates])
         return StatusReport(
@@ -240,6 +241,16 @@ class _Status:
         begins = [begin for each in certificates if (begin := next_renewal(each, self._spec, self._now))]
         if begins:
             self._notes.append(StatusProblem("certificates", renewal_notice(len(begins), min(begins))))
+
+    def _note_unconfirmed(self, states: Mapping[str, NodeState | None]) -> None:
+        for name, state in states.items():
+            if state and state.unconfirmed:
+                services, left = ", ".join(state.unconfirmed), max(state.unconfirmed.values())
+                self._notes.append(
+                    StatusProblem(
+                        name, f"returns to the version before in {left} s, unless `hardway confirm` is run: {services}"
+                    )
+                )
 
     def _check_kubeconfigs(self) -> None:
         """Check the certificates of the administrator and of users, which are on no node."""

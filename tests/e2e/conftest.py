@@ -17,6 +17,7 @@ STAGES = (
     "restarts",
     "rollback",
     "whole_change",
+    "confirmation",
     "day_two",
     "interruptions",
     "drift",

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from host import environment
-from host.engine.history import last_successful, record_revert
+from host.engine.history import last_successful, record_revert, updates
 from host.engine.rollback import ROLLBACK_VARIABLE
 from host.engine.stack import Stack
 from host.workspace import Workspace
@@ -118,7 +118,7 @@ def test_plain_update_is_rolled_back_by_a_command(workspace: Workspace) -> None:
 
 def test_rollback_after_a_revert_drops_later_updates(workspace: Workspace) -> None:
     stack, file = Stack(workspace, "dev"), workspace.stack_file("dev").read_text()
-    before = last_successful(workspace, "dev")
+    before = last_successful(updates(workspace, "dev"))
     assert before
     configure(workspace, {"node-0": "v2", "node-1": "v2"})
     stack.up()

@@ -51,7 +51,12 @@ class Node:
 
     def text(self) -> str:
         """Run the program and return its output."""
-        places = {"SERVICES": "services", "ETCD_CONFIGURATION": "etcd", "ETCDCTL": "bin/etcdctl"}
+        places = {
+            "SERVICES": "services",
+            "ETCD_CONFIGURATION": "etcd",
+            "ETCDCTL": "bin/etcdctl",
+            "CONFIRM_BY": "confirm-by",
+        }
         variables = "".join(f"{name}={self.folder}/{place}\n" for name, place in places.items())
         assert PROGRAM.startswith(NODE_ENVIRONMENT)
         program = f"{NODE_ENVIRONMENT}{variables}{PROGRAM.removeprefix(NODE_ENVIRONMENT)}"
@@ -152,6 +157,20 @@ def test_programs_do_not_read_the_script(node: Node) -> None:
 def test_service_that_was_never_applied_is_left_out(node: Node) -> None:
     (node.folder / "services/kubelet/next").mkdir(parents=True)
     assert node.state().services == {}
+
+
+def test_unconfirmed_services_have_the_time_left(node: Node) -> None:
+    for name in ("kubelet", "containerd"):
+        node.service(name)
+    (node.folder / "services/kubelet/unconfirmed.1").mkdir()
+    assert node.state().unconfirmed == {}
+    deadline = node.folder / "confirm-by"
+    deadline.write_text(f"{time.time() + 100:.0f} a-boot\n")
+    unconfirmed = node.state().unconfirmed
+    assert unconfirmed.keys() == {"kubelet"}
+    assert 0 < unconfirmed["kubelet"] <= 101
+    deadline.write_text("0 a-boot\n")
+    assert node.state().unconfirmed == {"kubelet": 0}
 
 
 def test_certificates_are_read_without_their_keys(node: Node) -> None:

@@ -428,6 +428,14 @@ def test_expired_kubeconfig_of_a_user_is_a_note(
     )
 
 
+def test_unconfirmed_changes_are_a_note(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    lab.add("node-0", "unconfirmed\tcontainerd\t90")
+    lab.add("node-0", "unconfirmed\tkubelet\t90")
+    assert main([], lab) == 0
+    text = "node-0: returns to the version before in 90 s, unless `hardway confirm` is run: containerd, kubelet"
+    assert f"note     {text}\n" in capsys.readouterr().out
+
+
 def test_unreadable_certificate(lab: Lab, problems: Problems) -> None:
     lab.add("node-1", "certificate\tkubelet\t/kubelet.crt\t-----BEGIN CERTIFICATE-----|")
     assert problems(lab) == ["node-1: the certificate in /kubelet.crt cannot be read"]
