@@ -31,6 +31,7 @@ The lab:
   snapshot NAME       keep the whole lab, disks and memory; --delete deletes it
   revert NAME         return to a snapshot
   snapshots           list the snapshots
+  fork NAME [DIR]     create a second lab from a snapshot, with its own checkout and network
   status              show nodes, services, certificates, etcd and VMs
   verify              compare every node with the stack
   smoke               try pods, Services, names and logs on every node
@@ -50,8 +51,7 @@ This machine:
 Options, the same for every command:
   --stack NAME        the stack (default: dev)
   --json              print JSON: preview, status, verify, smoke, probe, etcd, explain, render
-  --quiet             print only results and problems
-  --verbose           print more about each step
+  --quiet, --verbose  print only results and problems, or more about each step
   --help              show this text; after a command, its own options
 
 Before the first `up`, run `python3 -m hardway` or `make` instead of `hardway`.
@@ -186,8 +186,16 @@ def _parser() -> argparse.ArgumentParser:
     snapshot = add("snapshot", "keep disks and memory of all VMs at one moment, and the state of the stack")
     snapshot.add_argument("--delete", action="store_true", help="delete the snapshot")
     revert = add("revert", "replace disks and memory of all VMs, and the state of the stack, by those of a snapshot")
-    for command in (snapshot, revert):
+    fork = add("fork", "create a second lab from a snapshot, with its own checkout and private libvirt")
+    for command in (snapshot, revert, fork):
         command.add_argument("name", metavar="NAME", help="name of the snapshot")
+    fork.add_argument(
+        "folder",
+        nargs="?",
+        type=Path,
+        metavar="DIR",
+        help="folder of the fork, which must not exist (default: beside this checkout, as CHECKOUT-NAME)",
+    )
     add("snapshots", "list the snapshots of the lab")
     access = add("access", "write the kubeconfig and the SSH configuration again; `up` does it, too")
     access.add_argument("--user", metavar="NAME", help="write a kubeconfig for this user of the cluster instead")

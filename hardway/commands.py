@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from host import environment, prepare
+from host import fork as forks
 from host.access import access_files
 from host.engine import recovery, stopped, suspension
 from host.engine import snapshots as lab_snapshots
@@ -93,6 +94,12 @@ def snapshot(options: argparse.Namespace) -> int:
 def revert(options: argparse.Namespace) -> int:
     """Return to a snapshot."""
     lab_snapshots.revert(_workspace(), options.stack, options.name)
+    return 0
+
+
+def fork(options: argparse.Namespace) -> int:
+    """Create a second lab from a snapshot, in its own checkout."""
+    forks.create(_workspace(), options.stack, options.name, options.folder)
     return 0
 
 
@@ -236,6 +243,7 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "snapshot": snapshot,
     "snapshots": snapshots,
     "revert": revert,
+    "fork": fork,
     "status": check,
     "verify": check,
     "smoke": check,

@@ -132,7 +132,7 @@ def prepare(workspace: Workspace, stack: str, steps: Steps | None = None) -> Non
             with steps.step("libvirt"):
                 private = _is_private(workspace)
                 if private:
-                    _hypervisor("start", workspace.hypervisor, "--kvm" if tools.virtualization == "kvm" else "--no-kvm")
+                    hypervisor("start", workspace.hypervisor, "--kvm" if tools.virtualization == "kvm" else "--no-kvm")
                 console.note(f"a private one in {workspace.hypervisor}" if private else "the system's libvirtd")
         else:
             steps.skip("libvirt", _NO_VMS)
@@ -183,7 +183,7 @@ def clean(workspace: Workspace) -> None:
                 f"file elsewhere, and give it to `hardway prepare` (PULUMI_CONFIG_PASSPHRASE_FILE). Or: {first}"
             )
     if workspace.hypervisor.exists():
-        _hypervisor("purge", workspace.hypervisor)
+        hypervisor("purge", workspace.hypervisor)
     for folder in (workspace.lab / "stacks").glob("*"):
         snapshots.delete_all(workspace, folder.name)
     if workspace.lab.exists():
@@ -238,8 +238,12 @@ def _sudo_if_possible() -> list[str]:
     return []
 
 
-def _hypervisor(action: str, instance: Path, *options: str) -> None:
-    """Run `python3 -m hardway hypervisor` as root."""
+def hypervisor(action: str, instance: Path, *options: str) -> None:
+    """Run `python3 -m hardway hypervisor` as root.
+
+    Raises:
+        HostError: It fails.
+    """
     run_visibly(
         [*as_root(may_ask=True), sys.executable, "-m", "hardway", "hypervisor", action, instance, *options],
         failure=f"`hardway hypervisor {action} {instance}` failed; see above for the reason.",

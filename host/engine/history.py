@@ -9,9 +9,11 @@ The engine does not know that a lab returned to a snapshot. So this checkout rec
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from host.workspace import PROJECT, Workspace
@@ -54,8 +56,7 @@ def updates(workspace: Workspace, stack: str) -> Iterator[Update]:
     """
     reverted = workspace.reverted(stack)
     revert: Mapping[str, str] = json.loads(reverted.read_text()) if reverted.exists() else {}
-    # The time in a name has the same number of digits for centuries.
-    for path in sorted((workspace.state / ".pulumi/history" / PROJECT / stack).glob("*.history.json"), reverse=True):
+    for path in _records(workspace.state, stack):
         if revert and revert["successful"] < path.name <= revert["latest"]:
             continue
         record = json.loads(path.read_text())
@@ -93,6 +94,32 @@ def record_revert(workspace: Workspace, stack: str, successful: str) -> None:
         stack: Short name of the stack.
         successful: Name of the last successful update before the snapshot. Empty if there was none.
     """
-    names = [path.name for path in (workspace.state / ".pulumi/history" / PROJECT / stack).glob("*.history.json")]
-    record = {"latest": max(names, default=""), "successful": successful}
+    latest = next((path.name for path in _records(workspace.state, stack)), "")
+    record = {"latest": latest, "successful": successful}
     write_atomically(workspace.reverted(stack), json.dumps(record) + "\n")
+
+
+def copy(state: Path, target: Path, stack: str, successful: str) -> None:
+    """Copy the record of the updates of a stack up to one of them.
+
+    Args:
+        state: The file backend.
+        target: The file backend of another checkout.
+        stack: Short name of the stack.
+        successful: Name of the last update to copy. Empty for none.
+    """
+    folder = _folder(target, stack)
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in _records(state, stack):
+        if path.name <= successful:
+            shutil.copy2(path, folder)
+
+
+def _folder(state: Path, stack: str) -> Path:
+    return state / ".pulumi/history" / PROJECT / stack
+
+
+def _records(state: Path, stack: str) -> list[Path]:
+    """Return the files of all updates, the latest first."""
+    # The time in a name has the same number of digits for centuries.
+    return sorted(_folder(state, stack).glob("*.history.json"), reverse=True)

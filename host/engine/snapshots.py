@@ -39,7 +39,9 @@ from system.files import write_atomically
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _DRAFT = ".draft"
-_DESCRIPTION, _STATE, _CONFIGURATION, _DRIFT = "snapshot.json", "state.json", "stack.yaml", "repairs.json"
+_DESCRIPTION = "snapshot.json"
+STATE, CONFIGURATION, DRIFT = "state.json", "stack.yaml", "repairs.json"
+"""Files of a snapshot: the state of the stack, its stack file, and the record of the drift that `verify` had found."""
 _VMS = "vms"
 """Folder with the memory and disks. Only root may read it, because they contain keys."""
 _SALT = "encryptionsalt:"
@@ -122,9 +124,9 @@ def take(workspace: Workspace, stack: str, name: str) -> None:
             check_memory_fits(workspace, lab)
         _delete(draft)
         draft.mkdir()
-        (draft / _STATE).write_text(Stack(workspace, stack).export_state())
-        _keep(workspace.stack_file(stack), draft / _CONFIGURATION)
-        _keep(record_path(stack), draft / _DRIFT)
+        (draft / STATE).write_text(Stack(workspace, stack).export_state())
+        keep(workspace.stack_file(stack), draft / CONFIGURATION)
+        keep(record_path(stack), draft / DRIFT)
         update = history.last_successful(history.updates(workspace, stack))
         moment = datetime.now(UTC)
         if runs:
@@ -158,7 +160,7 @@ def revert(workspace: Workspace, stack: str, name: str) -> None:
     Raises:
         HostError: There is no such snapshot, the lab has other VMs now, or a node is not back in time.
     """
-    snapshot, folder = _find(workspace, stack, name), workspace.snapshots(stack) / name
+    snapshot, folder = find(workspace, stack, name), workspace.snapshots(stack) / name
     lab = LabVms.of(workspace, stack)
     if lab.machines:
         raise HostError(
@@ -175,19 +177,19 @@ def revert(workspace: Workspace, stack: str, name: str) -> None:
             _copy_back(workspace, folder, snapshot)
     # The engine takes the lock of the stack itself. Nobody else continues before the revert has ended.
     with console.step("State of the stack"):
-        Stack(workspace, stack).import_state(folder / _STATE)
-        _keep(folder / _DRIFT, record_path(stack))
+        Stack(workspace, stack).import_state(folder / STATE)
+        keep(folder / DRIFT, record_path(stack))
         history.record_revert(workspace, stack, snapshot.update)
     with exclusive(workspace, stack), console.step("Memory of the VMs"):
         for vms in lab.daemons:
-            vms.restore({vm: folder / _VMS / f"{vm}.memory" for vm in vms.names})
+            vms.restore({vm: memory_of(folder, vm) for vm in vms.names})
         stopped.remove(workspace, stack)
     wait_until_back(workspace, stack, time.time())
-    if _configuration(workspace.stack_file(stack)) != _configuration(folder / _CONFIGURATION):
+    if _configuration(workspace.stack_file(stack)) != _configuration(folder / CONFIGURATION):
         console.warn(
             f"{workspace.stack_file(stack).name} has changed since the snapshot, and stays as it is. "
             f"{command_line('preview', stack)} shows what `hardway up` would change. The file of then: "
-            f"{folder / _CONFIGURATION}"
+            f"{folder / CONFIGURATION}"
         )
 
 
@@ -197,7 +199,7 @@ def delete(workspace: Workspace, stack: str, name: str) -> None:
     Raises:
         HostError: There is no such snapshot, or a revert to it has not ended.
     """
-    _find(workspace, stack, name)
+    find(workspace, stack, name)
     with exclusive(workspace, stack):
         record = stopped.read(workspace, stack)
         if record is not None and record.reverting == name:
@@ -210,7 +212,12 @@ def delete_all(workspace: Workspace, stack: str) -> None:
     _delete(workspace.snapshots(stack))
 
 
-def _find(workspace: Workspace, stack: str, name: str) -> LabSnapshot:
+def find(workspace: Workspace, stack: str, name: str) -> LabSnapshot:
+    """Return a snapshot of a stack.
+
+    Raises:
+        HostError: There is no such snapshot.
+    """
     existing = listed(workspace, stack)
     for snapshot in existing:
         if snapshot.name == name:
@@ -236,17 +243,31 @@ def _refuse_other_vms(stack: str, snapshot: LabSnapshot, lab: LabVms) -> None:
             f"VM {' and '.join(added)} was created after snapshot {snapshot.name}. Remove the node from the "
             f"configuration, run {command_line('up', stack)}, and try again. Nothing was changed."
         )
+    refuse_lost_vms(stack, snapshot, uuids)
+
+
+def refuse_lost_vms(stack: str, snapshot: LabSnapshot, uuids: Mapping[str, str]) -> None:
+    """Refuse to use a snapshot with VMs that do not exist any more.
+
+    Args:
+        stack: The stack.
+        snapshot: The snapshot.
+        uuids: UUIDs of the VMs that the lab has now, by name.
+
+    Raises:
+        HostError: A VM was deleted or recreated.
+    """
     if lost := sorted(vm for vm, saved in snapshot.vms.items() if uuids.get(vm) != saved.uuid):
         raise HostError(
-            f"VM {' and '.join(lost)} was deleted or recreated after snapshot {snapshot.name}, so the lab cannot "
-            "return to it. Nothing was changed. Delete the snapshot: "
+            f"VM {' and '.join(lost)} was deleted or recreated after snapshot {snapshot.name}, so no lab can return to "
+            "it. Nothing was changed. Delete the snapshot: "
             f"{command_line(f'snapshot {snapshot.name} --delete', stack)}"
         )
 
 
 def _check_space(workspace: Workspace, stack: str, lab: LabVms, disks: Mapping[str, Sequence[str]]) -> None:
     memory = sum(vms.memory() for vms in lab.daemons)
-    files = [_on_machine(workspace, disk) for each in disks.values() for disk in each]
+    files = [on_machine(workspace, disk) for each in disks.values() for disk in each]
     check_space(workspace.snapshots(stack), memory + _size(files), "a snapshot of disks and memory")
 
 
@@ -254,13 +275,10 @@ def _copy_out(workspace: Workspace, folder: Path, disks: Mapping[str, Sequence[s
     run([*_root(), "install", "-d", "-m", "0700", folder / _VMS], why="taking a snapshot", error=HostError)
     with console.progress("copying VMs", len(disks)) as progress:
         for vm, files in disks.items():
-            memory = libvirt_folder(workspace) / "qemu/save" / f"{vm}.save"
             # libvirt only reads the file, and then removes its own name of it.
-            link = attempt([*_root(), "cp", "--link", memory, folder / _VMS / f"{vm}.memory"])
-            if link.returncode != 0:
-                _copy(memory, folder / _VMS / f"{vm}.memory")
+            link(saved_memory(workspace, vm), memory_of(folder, vm))
             for number, disk in enumerate(files):
-                _copy(_on_machine(workspace, disk), folder / _VMS / f"{vm}.disk{number}")
+                copy(on_machine(workspace, disk), disk_of(folder, vm, number))
             progress.advance()
 
 
@@ -268,11 +286,41 @@ def _copy_back(workspace: Workspace, folder: Path, snapshot: LabSnapshot) -> Non
     with console.progress("copying disks", len(snapshot.vms)) as progress:
         for vm, saved in snapshot.vms.items():
             for number, disk in enumerate(saved.disks):
-                _copy(folder / _VMS / f"{vm}.disk{number}", _on_machine(workspace, disk))
+                copy(disk_of(folder, vm, number), on_machine(workspace, disk))
             progress.advance()
 
 
-def _copy(source: Path, target: Path) -> None:
+def memory_of(folder: Path, vm: str) -> Path:
+    """Return the file of a snapshot with the memory of a VM."""
+    return folder / _VMS / f"{vm}.memory"
+
+
+def disk_of(folder: Path, vm: str, number: int) -> Path:
+    """Return the file of a snapshot with a disk of a VM."""
+    return folder / _VMS / f"{vm}.disk{number}"
+
+
+def saved_memory(workspace: Workspace, vm: str) -> Path:
+    """Return the file in which libvirt keeps the memory of a stopped VM: its managed save."""
+    return libvirt_folder(workspace) / "qemu/save" / f"{vm}.save"
+
+
+def link(source: Path, target: Path) -> None:
+    """Give a file that nobody writes any more another name, or copy it to another file system.
+
+    Raises:
+        HostError: The file cannot be read, or the target cannot be written.
+    """
+    if attempt([*_root(), "cp", "--link", source, target]).returncode != 0:
+        copy(source, target)
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a file as root, with its holes, owner and mode.
+
+    Raises:
+        HostError: The file cannot be read, or the target cannot be written.
+    """
     options = ("--reflink=auto", "--sparse=always", "--preserve=mode,ownership,timestamps")
     run([*_root(), "cp", *options, source, target], why=f"copying {source.name}", error=HostError)
 
@@ -290,7 +338,7 @@ def _size(paths: Sequence[Path]) -> int:
     return int(printed.splitlines()[-1].split()[0])
 
 
-def _on_machine(workspace: Workspace, path: str) -> Path:
+def on_machine(workspace: Workspace, path: str) -> Path:
     """Return the path of one of libvirt's files, as this machine sees it."""
     if not workspace.hypervisor.exists():
         return Path(path)
@@ -301,7 +349,7 @@ def _root() -> list[str]:
     return as_root(may_ask=True)
 
 
-def _keep(source: Path, target: Path) -> None:
+def keep(source: Path, target: Path) -> None:
     """Make a file the same as another one, also if that does not exist."""
     if source.exists():
         write_atomically(target, source.read_bytes())

@@ -96,6 +96,18 @@ def restore_salts(checkout: Path, states: Path) -> None:
             tell_git(file)
 
 
+def with_salt(text: str, salt: str) -> str:
+    """Return the text of a stack file with another salt. Empty for none."""
+    kept = [line for line in text.splitlines() if not line.startswith(_SALT)]
+    return "\n".join([*kept, *([f"{_SALT} {salt}"] if salt else [])]) + "\n"
+
+
+def salt_of(text: str) -> str:
+    """Return the salt in the text of a stack file. Empty if there is none."""
+    lines = [line for line in text.splitlines() if line.startswith(_SALT)]
+    return lines[0].removeprefix(_SALT).strip() if lines else ""
+
+
 @contextlib.contextmanager
 def text_kept(stack_file: Path) -> Iterator[None]:
     """Keep the file's text, except for the salt, while the engine may write it in the block.
@@ -106,9 +118,7 @@ def text_kept(stack_file: Path) -> Iterator[None]:
     yield
     if before is None or stack_file.read_text() == before:
         return
-    salt = [line for line in stack_file.read_text().splitlines() if line.startswith(_SALT)]
-    kept = [line for line in before.splitlines() if not line.startswith(_SALT)]
-    write_atomically(stack_file, "\n".join([*kept, *salt]) + "\n")
+    write_atomically(stack_file, with_salt(before, salt_of(stack_file.read_text())))
 
 
 def _git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

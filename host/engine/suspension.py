@@ -45,7 +45,16 @@ class LabVms:
         Raises:
             HostError: The stack has none.
         """
-        resources: Sequence[Mapping[str, Any]] = deployment_of(workspace, stack).get("resources") or []
+        return cls.of_deployment(workspace, stack, deployment_of(workspace, stack))
+
+    @classmethod
+    def of_deployment(cls, workspace: Workspace, stack: str, deployment: Mapping[str, Any]) -> LabVms:
+        """Return the VMs of a deployment of a stack, such as that of a snapshot.
+
+        Raises:
+            HostError: The deployment has none.
+        """
+        resources: Sequence[Mapping[str, Any]] = deployment.get("resources") or []
         providers = {f"{each['urn']}::{each.get('id')}": each.get("inputs", {}).get("uri") for each in resources}
         domains = [each for each in resources if each["type"] == _DOMAIN]
         if not domains:

@@ -32,7 +32,7 @@ HOLDER = "holder"
 """File of the instance that records the process that holds the namespaces."""
 BOOT_VARIABLE = "HARDWAY_BOOT"
 """Variable of the commands whose effect ends with a network namespace. Its value is `namespace_start`."""
-_OWNER = "owner"
+OWNER = "owner"
 """File that records the owner: the instance is abandoned when this process ends."""
 _KVM_WORKS = "kvm-serves"
 """File that records the last value of `kvm` in `start`. Instances of earlier versions have the same."""
@@ -216,7 +216,7 @@ class PrivateLibvirt:
         for name in ("kvm", namespace.MACHINE_NETWORK):
             (self.instance / name).touch()
         if owner is not None:
-            (self.instance / _OWNER).write_text(str(Process.of(owner)))
+            (self.instance / OWNER).write_text(str(Process.of(owner)))
 
     def _launch(self) -> Process:
         with (self.instance / _LOG).open("w") as log:
@@ -334,7 +334,7 @@ def sweep(instances: Path) -> list[Path]:
     An instance is abandoned if its owner has ended. One without an owner stays.
     """
     swept = []
-    for record in sorted(instances.glob(f"*/{_OWNER}")):
+    for record in sorted(instances.glob(f"*/{OWNER}")):
         owner = processes.read(record)
         if owner is None or not owner.alive():
             PrivateLibvirt(record.parent).purge()

@@ -23,6 +23,7 @@ STAGES = (
     "drift",
     "clock",
     "suspend",
+    "fork",
     "secrets",
     "files",
     "properties",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 from lab.versions import image_reference
+from system import processes
 from tests.support.running_lab import TIMEOUT, RunningLab, Service
 
 WORKERS = ("node-0", "node-1")
@@ -54,6 +56,36 @@ def ready(lab: RunningLab) -> set[str]:
         for condition in node["status"]["conditions"]
         if condition["type"] == "Ready" and condition["status"] == "True"
     }
+
+
+def pod_restarts(lab: RunningLab) -> dict[str, int]:
+    """Return the restarts of all containers of each pod that is not about to end, by the UID of the pod."""
+    items = json.loads(lab.kubectl("get", "pods", "--all-namespaces", "--output=json"))["items"]
+    return {
+        item["metadata"]["uid"]: sum(status["restartCount"] for status in item["status"].get("containerStatuses", ()))
+        for item in items
+        if "deletionTimestamp" not in item["metadata"]
+    }
+
+
+def emulators(lab: RunningLab) -> list[int]:
+    """Return the PIDs of the QEMU processes of the lab."""
+    network = lab.run("in-lab", "readlink", "/proc/self/ns/net").stdout.strip()
+    found = []
+    for pid in processes.every():
+        try:
+            name = Path(f"/proc/{pid}/comm").read_text()
+            if name.startswith("qemu-system") and str(Path(f"/proc/{pid}/ns/net").readlink()) == network:
+                found.append(pid)
+        except OSError:
+            continue  # it has ended
+    return found
+
+
+def configmaps(lab: RunningLab) -> set[str]:
+    """Return the names of the ConfigMaps in the default namespace."""
+    names = lab.kubectl("get", "configmaps", "--output=name").split()
+    return {name.removeprefix("configmap/") for name in names} - {"kube-root-ca.crt"}
 
 
 def applied(lab: RunningLab) -> dict[str, str]:

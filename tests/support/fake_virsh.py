@@ -13,6 +13,7 @@ _PROGRAM = """
 import fcntl, json, pathlib, sys
 folder = pathlib.Path(__file__).parent
 file = folder / "vms.json"
+seen = (folder / "seen").read_text()
 NEXT = {
     "suspend": ({"running", "paused"}, "paused"), "resume": ({"running", "paused"}, "running"),
     "managedsave": ({"running", "paused"}, "saved"), "managedsave-remove": ({"saved"}, "shut off"),
@@ -40,15 +41,28 @@ for line in script:
         print("Max memory:     1048576 KiB\\nManaged save:   no")
         continue
     if command == "dumpxml":
-        sources = f"file='{folder}/{names[0]}.qcow2'", f"pool='lab' volume='{names[0]}.iso'", "dev='/dev/sr0'"
+        sources = f"file='{seen}/{names[0]}.qcow2'", f"pool='lab' volume='{names[0]}.iso'", "dev='/dev/sr0'"
         disks = "".join(f"<disk><source {source}/></disk>" for source in sources)
-        print(f"<domain><devices>{disks}</devices></domain>")
+        network = "<interface><source network='net'/></interface>"
+        print(f"<domain><name>{names[0]}</name><devices>{disks}{network}</devices></domain>")
+        continue
+    if command in ("pool-dumpxml", "net-dumpxml"):
+        kind = command.removesuffix('-dumpxml')
+        print(f"<{kind}><name>{rest[-1]}</name><bridge name='bridge0'/></{kind}>")
         continue
     if command == "vol-path":
-        print(f"{folder}/{rest[-1]}\\n")
+        print(f"{seen}/{rest[-1]}\\n")
         continue
+    if command.endswith("define"):
+        name = sys.stdin.read().partition("<name>")[2].partition("</name>")[0]
+        line = f"{command} {name}"
     with (folder / "calls").open("a") as log:
         log.write(line + "\\n")
+    if command == "define":
+        vms[name] = "shut off"
+        file.write_text(json.dumps(vms))
+    if command.startswith(("pool-", "net-", "define")):
+        continue
     [name] = names or [pathlib.Path(rest[0]).stem]
     if (folder / f"refuses-{command}-{name}").exists():
         print(f"error: {name} has a device that cannot be saved", file=sys.stderr)
@@ -66,7 +80,7 @@ for line in script:
     if command == "managedsave":
         saved.parent.mkdir(parents=True, exist_ok=True)
         saved.write_text(f"memory of {name}")
-    elif vms[name] == "saved" and state != "saved":
+    elif command == "start" or (vms[name] == "saved" and state != "saved"):
         saved.unlink(missing_ok=True)
     vms[name] = state or vms[name]
     file.write_text(json.dumps(vms))
@@ -81,8 +95,16 @@ class FakeVirsh:
         folder: The folder.
     """
 
-    def __init__(self, folder: Path, vms: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, vms: Mapping[str, str], seen: Path | None = None) -> None:
+        """Create the program.
+
+        Args:
+            folder: The folder.
+            vms: The states of the VMs.
+            seen: The folder of the disks, as libvirt sees it. Default: the folder itself.
+        """
         self.folder = folder
+        (folder / "seen").write_text(str(seen or folder))
         (folder / "virsh.py").write_text(_PROGRAM)
         put(folder, "virsh", f'exec {sys.executable} -S {folder}/virsh.py "$@"')
         self.set(vms)

@@ -142,6 +142,12 @@ class RunningLab:
         """Run a command of `hardway` for this stack, in the environment of a new shell."""
         return self._user_command("python3", "-m", "hardway", command, "--stack", self.stack, *arguments)
 
+    def succeed(self, command: str, *arguments: str) -> str:
+        """Run a command of `hardway` that must succeed, and return its output."""
+        outcome = self.hardway(command, *arguments)
+        assert outcome.succeeded, f"hardway {command} ended with {outcome.exit_code}:\n{outcome.output}"
+        return outcome.output
+
     def shell(self, script: str) -> subprocess.CompletedProcess[str]:
         """Run a script of sh in the clone, in the environment of a new shell."""
         result = _run(["sh", "-c", script], self.checkout, check=False)

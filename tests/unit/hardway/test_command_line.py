@@ -145,7 +145,7 @@ def test_common_options_may_be_on_both_sides(words: list[str]) -> None:
 
 @pytest.mark.parametrize("command", sorted(commands.COMMANDS.keys() - set(WITH_JSON) - INTERNAL))
 def test_json_is_refused_without_a_json_output(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    names = ["NAME"] if command in ("snapshot", "revert") else []
+    names = ["NAME"] if command in ("snapshot", "revert", "fork") else []
     with pytest.raises(SystemExit) as end:
         parse([command, "--json", *names])
     assert end.value.code == 2

@@ -42,7 +42,7 @@ def stacks(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[str]]:
 def actions(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the actions on the private libvirt."""
     done: list[str] = []
-    monkeypatch.setattr(prepare, "_hypervisor", lambda action, *_: done.append(action))
+    monkeypatch.setattr(prepare, "hypervisor", lambda action, *_: done.append(action))
     return done
 
 

@@ -2,108 +2,29 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from host import environment
 from host.engine import drift, history, locks, snapshots, stopped, suspension
 from host.engine.stack import Stack
-from host.workspace import PROJECT, Workspace
+from host.workspace import PROJECT
 from system.errors import HostError
-from tests.support.fake_programs import put
-from tests.support.fake_virsh import FakeVirsh
-
-PROVIDER = {"urn": "urn::libvirt", "id": "1", "type": "pulumi:providers:libvirt", "inputs": {"uri": "qemu:///system"}}
-ENGINE = """\
-case "$*" in
-    *export*) cat "{folder}/state.json" ;;
-    *import*) cp "${{5#--file=}}" "{folder}/state.json" ;;
-esac
-"""
-
-
-def machine(name: str) -> dict[str, Any]:
-    """Return the component of a node in the state."""
-    return {"urn": f"urn::{name}", "type": "hardway:machine:Machine"}
-
-
-def domain(name: str) -> dict[str, Any]:
-    """Return the VM of a node in the state."""
-    return {
-        "urn": f"urn::{name}-domain",
-        "type": "libvirt:index/domain:Domain",
-        "parent": f"urn::{name}",
-        "provider": "urn::libvirt::1",
-        "inputs": {"name": name},
-    }
-
-
-class Lab:
-    """A stack that is up, with two VMs.
-
-    Attributes:
-        workspace: The checkout.
-        virsh: The VMs.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.workspace = Workspace(folder / "checkout")
-        self.workspace.checkout.mkdir()
-        libvirt = folder / "libvirt"
-        libvirt.mkdir()
-        self.virsh = FakeVirsh(libvirt, {"a": "running", "b": "running"})
-        put(folder, "engine", ENGINE.format(folder=folder))
-        programs = {"pulumi": folder / "engine", "virsh": libvirt / "virsh"}
-        environment.write(self.workspace, environment.render(self.workspace, "dev", "qemu"), programs, False)
-        self.set_state(PROVIDER, machine("a"), machine("b"), domain("a"), domain("b"))
-        self.workspace.stack_file("dev").write_text("config: {}\n")
-        self.write_disks("old")
-
-    def set_state(self, *resources: Mapping[str, Any], generation: str = "") -> None:
-        """Set the state of the stack."""
-        document = {"generation": generation, "deployment": {"resources": resources}}
-        (self._folder / "state.json").write_text(json.dumps(document))
-
-    @property
-    def generation(self) -> str:
-        """The mark in the state of the stack."""
-        return str(json.loads((self._folder / "state.json").read_text())["generation"])
-
-    def record_update(self, number: int) -> None:
-        """Add a successful update to the history of the stack."""
-        path = self.workspace.state / f".pulumi/history/hardway/dev/dev-{number}.history.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        record = {"kind": "update", "result": "succeeded", "endTime": number, "config": {"number": number}}
-        path.write_text(json.dumps(record))
-
-    def write_disks(self, text: str) -> None:
-        """Write something on the disks of all VMs."""
-        for name in self.virsh.states():
-            for disk in ("qcow2", "iso"):
-                (self.virsh.folder / f"{name}.{disk}").write_text(text)
-
-    def disks(self) -> set[str]:
-        """Return the contents of all disks."""
-        return {path.read_text() for disk in ("qcow2", "iso") for path in self.virsh.folder.glob(f"*.{disk}")}
+from tests.support.fake_lab import PROVIDER, FakeLab, domain, machine
 
 
 @pytest.fixture
-def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeLab:
     monkeypatch.setattr(suspension, "LIBVIRT_FOLDER", tmp_path / "libvirt")
     monkeypatch.setattr(snapshots, "_root", list)
     monkeypatch.setattr(Stack, "wait_until_awake", lambda *_: None)
-    lab = Lab(tmp_path)
+    lab = FakeLab.up(tmp_path / "checkout")
     monkeypatch.setattr(drift, "RECORDS", lab.workspace.lab / "stacks")
     return lab
 
 
-def test_stopped_lab_continues(lab: Lab) -> None:
+def test_stopped_lab_continues(lab: FakeLab) -> None:
     suspension.stop(lab.workspace, "dev")
     assert lab.virsh.states() == {"a": "saved", "b": "saved"}
     assert "Start it: `.lab/bin/hardway start --stack dev`" in str(stopped.read(lab.workspace, "dev"))
@@ -112,7 +33,7 @@ def test_stopped_lab_continues(lab: Lab) -> None:
     assert stopped.read(lab.workspace, "dev") is None
 
 
-def test_all_vms_continue_if_one_cannot_be_saved(lab: Lab) -> None:
+def test_all_vms_continue_if_one_cannot_be_saved(lab: FakeLab) -> None:
     lab.virsh.refuse("managedsave", "b")
     with pytest.raises(HostError, match=r"(?s)VM b.*device that cannot be saved.*Stack dev runs as before"):
         suspension.stop(lab.workspace, "dev")
@@ -120,33 +41,33 @@ def test_all_vms_continue_if_one_cannot_be_saved(lab: Lab) -> None:
     assert stopped.read(lab.workspace, "dev") is None
 
 
-def test_lab_with_an_existing_machine_is_not_stopped(lab: Lab) -> None:
+def test_lab_with_an_existing_machine_is_not_stopped(lab: FakeLab) -> None:
     lab.set_state(PROVIDER, machine("a"), machine("metal"), domain("a"))
     with pytest.raises(HostError, match="cannot be stopped: metal is an existing machine"):
         suspension.stop(lab.workspace, "dev")
     assert lab.virsh.calls() == []
 
 
-def test_lab_is_not_stopped_without_space_for_its_memory(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lab_is_not_stopped_without_space_for_its_memory(lab: FakeLab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("host.libvirt.vms.Vms.memory", lambda _: 2**60)
     with pytest.raises(HostError, match=r"GiB left, and the memory of the VMs may need 1073741824\.0 GiB"):
         suspension.stop(lab.workspace, "dev")
     assert lab.virsh.calls() == []
 
 
-def test_lab_that_an_engine_changes_is_not_stopped(lab: Lab) -> None:
+def test_lab_that_an_engine_changes_is_not_stopped(lab: FakeLab) -> None:
     with locks.held(lab.workspace.state, PROJECT, "dev"), pytest.raises(HostError, match="Another command is changing"):
         suspension.stop(lab.workspace, "dev")
     assert lab.virsh.calls() == []
 
 
-def test_missing_vm_is_named(lab: Lab) -> None:
+def test_missing_vm_is_named(lab: FakeLab) -> None:
     lab.virsh.set({"a": "running"})
     with pytest.raises(HostError, match="VM b does not exist"):
         suspension.stop(lab.workspace, "dev")
 
 
-def test_snapshot_brings_back_disks_memory_and_state(lab: Lab) -> None:
+def test_snapshot_brings_back_disks_memory_and_state(lab: FakeLab) -> None:
     record = drift.record_path("dev")
     record.parent.mkdir(parents=True, exist_ok=True)
     record.write_text("then")
@@ -163,7 +84,7 @@ def test_snapshot_brings_back_disks_memory_and_state(lab: Lab) -> None:
     assert stopped.read(lab.workspace, "dev") is None
 
 
-def test_snapshot_of_a_stopped_lab_leaves_it_stopped(lab: Lab) -> None:
+def test_snapshot_of_a_stopped_lab_leaves_it_stopped(lab: FakeLab) -> None:
     suspension.stop(lab.workspace, "dev")
     snapshots.take(lab.workspace, "dev", "before")
     assert lab.virsh.states() == {"a": "saved", "b": "saved"}
@@ -171,7 +92,7 @@ def test_snapshot_of_a_stopped_lab_leaves_it_stopped(lab: Lab) -> None:
     assert lab.virsh.states() == {"a": "running", "b": "running"}
 
 
-def test_snapshots_are_listed_and_deleted(lab: Lab) -> None:
+def test_snapshots_are_listed_and_deleted(lab: FakeLab) -> None:
     snapshots.take(lab.workspace, "dev", "before")
     [found] = snapshots.listed(lab.workspace, "dev")
     assert (found.name, list(found.vms)) == ("before", ["a", "b"])
@@ -183,7 +104,7 @@ def test_snapshots_are_listed_and_deleted(lab: Lab) -> None:
         snapshots.delete(lab.workspace, "dev", "before")
 
 
-def test_revert_returns_to_the_last_update_before_the_snapshot(lab: Lab) -> None:
+def test_revert_returns_to_the_last_update_before_the_snapshot(lab: FakeLab) -> None:
     lab.record_update(0)
     # The second snapshot is of a lab that returned to the first one.
     for number, snapshot in enumerate(("first", "second"), 1):
@@ -195,7 +116,7 @@ def test_revert_returns_to_the_last_update_before_the_snapshot(lab: Lab) -> None
         assert found.configuration == {"number": 0}
 
 
-def test_failed_snapshot_leaves_a_running_lab(lab: Lab) -> None:
+def test_failed_snapshot_leaves_a_running_lab(lab: FakeLab) -> None:
     (lab.virsh.folder / "b.qcow2").unlink()
     with pytest.raises(HostError):
         snapshots.take(lab.workspace, "dev", "before")
@@ -203,7 +124,7 @@ def test_failed_snapshot_leaves_a_running_lab(lab: Lab) -> None:
     assert snapshots.listed(lab.workspace, "dev") == []
 
 
-def test_lab_without_copyable_disks_is_refused(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lab_without_copyable_disks_is_refused(lab: FakeLab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("host.libvirt.vms.Vms.disks", lambda *_: [])
     with pytest.raises(HostError, match="The disks of VM a and b are no files"):
         snapshots.take(lab.workspace, "dev", "before")
@@ -211,12 +132,12 @@ def test_lab_without_copyable_disks_is_refused(lab: Lab, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("name", ["", ".hidden", "../up", "a b"])
-def test_invalid_name_is_refused(lab: Lab, name: str) -> None:
+def test_invalid_name_is_refused(lab: FakeLab, name: str) -> None:
     with pytest.raises(HostError, match="is no valid name of a snapshot"):
         snapshots.take(lab.workspace, "dev", name)
 
 
-def test_lab_with_other_vms_does_not_return(lab: Lab) -> None:
+def test_lab_with_other_vms_does_not_return(lab: FakeLab) -> None:
     snapshots.take(lab.workspace, "dev", "before")
     lab.virsh.set({"a": "running", "b": "running", "c": "running"})
     lab.set_state(PROVIDER, *(part(name) for name in "abc" for part in (machine, domain)))
@@ -228,7 +149,7 @@ def test_lab_with_other_vms_does_not_return(lab: Lab) -> None:
     assert lab.virsh.states() == {"a": "running", "b": "running", "c": "running"}
 
 
-def test_interrupted_revert_is_only_repeated(lab: Lab) -> None:
+def test_interrupted_revert_is_only_repeated(lab: FakeLab) -> None:
     snapshots.take(lab.workspace, "dev", "before")
     lab.virsh.refuse("restore", "b")
     with pytest.raises(HostError, match="VM b"):
@@ -241,7 +162,7 @@ def test_interrupted_revert_is_only_repeated(lab: Lab) -> None:
     assert lab.virsh.states() == {"a": "running", "b": "running"}
 
 
-def test_changed_configuration_is_kept_and_named(lab: Lab, capfd: pytest.CaptureFixture[str]) -> None:
+def test_changed_configuration_is_kept_and_named(lab: FakeLab, capfd: pytest.CaptureFixture[str]) -> None:
     snapshots.take(lab.workspace, "dev", "before")
     lab.workspace.stack_file("dev").write_text("encryptionsalt: x\nconfig: {}\n")
     snapshots.revert(lab.workspace, "dev", "before")
@@ -252,7 +173,7 @@ def test_changed_configuration_is_kept_and_named(lab: Lab, capfd: pytest.Capture
     assert lab.workspace.stack_file("dev").read_text() == "config: {hardway:name: other}\n"
 
 
-def test_snapshot_of_an_interrupted_revert_is_not_deleted(lab: Lab) -> None:
+def test_snapshot_of_an_interrupted_revert_is_not_deleted(lab: FakeLab) -> None:
     snapshots.take(lab.workspace, "dev", "before")
     stopped.write(lab.workspace, "dev", reverting="before")
     with pytest.raises(HostError, match=r"still needed.*hardway revert before"):
@@ -260,7 +181,7 @@ def test_snapshot_of_an_interrupted_revert_is_not_deleted(lab: Lab) -> None:
     assert [found.name for found in snapshots.listed(lab.workspace, "dev")] == ["before"]
 
 
-def test_lab_with_an_existing_machine_does_not_return(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lab_with_an_existing_machine_does_not_return(lab: FakeLab, monkeypatch: pytest.MonkeyPatch) -> None:
     snapshots.take(lab.workspace, "dev", "before")
     found = suspension.LabVms.of(lab.workspace, "dev")
     monkeypatch.setattr(suspension.LabVms, "of", lambda *_: replace(found, machines=["metal"]))
