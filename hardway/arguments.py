@@ -32,6 +32,7 @@ The lab:
   revert NAME         return to a snapshot
   snapshots           list the snapshots
   fork NAME [DIR]     create a second lab from a snapshot, with its own checkout and network
+  rehearse            try the changed stack file in a fork, and compare the impact with the preview
   status              show nodes, services, certificates, etcd and VMs
   verify              compare every node with the stack
   smoke               try pods, Services, names and logs on every node
@@ -50,7 +51,7 @@ This machine:
 
 Options, the same for every command:
   --stack NAME        the stack (default: dev)
-  --json              print JSON: preview, status, verify, smoke, probe, etcd, explain, render
+  --json              JSON of preview, status, verify, smoke, probe, rehearse, etcd, explain, render
   --quiet, --verbose  print only results and problems, or more about each step
   --help              show this text; after a command, its own options
 
@@ -73,6 +74,10 @@ _EPILOGS = {
     "sets the requests to a target in a second, --timeout SECONDS the time for an answer. Exit code: 0 if COMMAND "
     "succeeded, otherwise its own, 1 if a target was less available than allowed, 2 if the cluster could not be "
     "measured.",
+    "rehearse": "Without options: take a snapshot of the lab, fork it, apply the stack file of this checkout there "
+    "while the probe measures, and delete the fork and the snapshot. --snapshot NAME forks that one, --config FILE is "
+    "another stack file, --picture FILE draws the measurement as SVG, --keep keeps fork and snapshot. Exit code: 0 if "
+    "`up` succeeded with the predicted impact, 1 if not, 2 if it could not be rehearsed.",
     "etcd": "Without --output: write the snapshot into .lab/stacks/STACK/etcd. Exit code: 0 if it is done, 1 if a "
     "control plane did not answer or gave no snapshot, 2 if the stack could not be read.",
     "explain": "Without SERVICE: list the services of the node. Without FIELD: explain every line of the service's "
@@ -86,6 +91,10 @@ FORWARDED = {
     "verify": ("compare every node with the stack", "[--junit FILE]"),
     "smoke": ("try pods, Services, names and logs on every node; leaves nothing behind", "[--junit FILE]"),
     "probe": ("measure how the cluster stays available while COMMAND runs", "[-- COMMAND ARG…]"),
+    "rehearse": (
+        "apply a change to a fork of the lab, and compare the predicted impact with the measured one",
+        "[--snapshot NAME] [--config FILE] [--picture FILE] [--keep]",
+    ),
     "etcd": (
         "copy a verified snapshot of etcd to this machine, or list all snapshots",
         "snapshot|list [--output FILE]",

@@ -194,6 +194,17 @@ def etcd(options: argparse.Namespace) -> int:
     return check(options)
 
 
+def rehearse(options: argparse.Namespace) -> int:
+    """Replace this process by `ops.rehearse`, which runs commands of this checkout and of the fork.
+
+    It stays in the current folder, so that relative paths mean what the user typed.
+    """
+    workspace = _workspace()
+    if (variables := _lab_variables(workspace)) is None:
+        return NOT_CHECKED
+    return _replace([workspace.venv / "bin/python", *_module(options)], variables)
+
+
 def look(options: argparse.Namespace) -> int:
     """Replace this process by `ops.explain` or `ops.render`, which need the Python environment but no lab.
 
@@ -248,6 +259,7 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "verify": check,
     "smoke": check,
     "probe": probe,
+    "rehearse": rehearse,
     "etcd": etcd,
     "explain": look,
     "render": look,

@@ -41,6 +41,7 @@ _PREPARED = 2 * GIB
 """Bytes for the programs of a prepared checkout, and for the base image if it cannot be shared."""
 _POOL = "libvirt:index/pool:Pool"
 _VOLUMES = ("libvirt:index/volume:Volume", "libvirt:index/cloudInitDisk:CloudInitDisk")
+_CONTROL_PLANE = "hardway:node:ControlPlane"
 _MEMORY_INFO = Path("/proc/meminfo")
 
 
@@ -85,6 +86,11 @@ class _Source:
     def salt(self) -> str:
         """The salt that secrets in the state are encrypted with. Empty if no passphrase encrypts them."""
         return str(self.deployment.get("secrets_providers", {}).get("state", {}).get("salt", ""))
+
+    @property
+    def has_control_plane(self) -> bool:
+        """True if the lab is a cluster. False if it joins one."""
+        return bool(self._resources(_CONTROL_PLANE))
 
     def _resources(self, *types: str) -> list[Mapping[str, Any]]:
         return [each for each in self.deployment["resources"] if each["type"] in types]
@@ -178,13 +184,18 @@ def _check_place(workspace: Workspace, fork: Workspace) -> None:
 
 
 def _check_lab(source: _Source) -> None:
-    """Refuse a snapshot whose VMs are in other libvirt daemons, or do not exist any more.
+    """Refuse a lab that joins another cluster, and VMs in another libvirt daemon or that do not exist any more.
 
-    Their definitions, and the base image of their disks, are those of the lab.
+    The definitions of the VMs, and the base image of their disks, are those of the lab.
 
     Raises:
-        HostError: They are not there.
+        HostError: It does, or they are.
     """
+    if not source.has_control_plane:
+        raise HostError(
+            f"Stack {source.stack} cannot be forked: it joins another cluster, where the nodes of the fork would have "
+            "the same names. Nothing was changed."
+        )
     daemons = source.vms.daemons
     if uris := sorted({vms.uri for vms in daemons} - {URI}):
         raise HostError(

@@ -25,7 +25,7 @@ from ops.probe.cluster import ProbedCluster
 from ops.probe.measurement import Measured, Plan, measure
 from ops.probe.objects import WEB, manifest
 from ops.probe.report import document
-from ops.probe.services import ServiceStart, ages, starts
+from ops.probe.services import UNKNOWN_SERVICES, ServiceStart, ages, starts
 from system import console
 from system.errors import HardwayError
 
@@ -122,7 +122,7 @@ def _service_starts(
             try:
                 found += starts(name, answer.result(), asked)
             except CommandError as error:
-                notes.append(f"the services of {name} are unknown: {error}")
+                notes.append(f"{UNKNOWN_SERVICES}{name} are unknown: {error}")
     return sorted(found, key=lambda each: each.at), notes
 
 

@@ -13,6 +13,9 @@ TIMEOUT = 60
 BOOT = "the machine"
 """The name of a restart of the whole node, beside those of its services."""
 
+UNKNOWN_SERVICES = "the services of "
+"""The beginning of the note about a node that did not answer at the end. Its name follows."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceStart:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -82,3 +83,24 @@ def test_deleted_fork_leaves_nothing(lab: RunningLab, fork: RunningLab) -> None:
     assert ready(lab) == set(WORKERS)
     assert lab.planned() == {}
     assert len(emulators(lab)) == 1 + len(WORKERS)
+
+
+def test_rehearsal_sees_the_predicted_restart_and_leaves_nothing(lab: RunningLab) -> None:
+    def beside_the_lab() -> set[str]:
+        return {path.name for path in lab.checkout.parent.glob(f"{lab.checkout.name}*")}
+
+    places, snapshots, before = beside_the_lab(), lab.hardway("snapshots").output, lab.invocations()
+    workers = lab.workers
+    workers[1].setdefault("kubelet", {})["maxPods"] = 78
+    with lab.configured(workers=workers):
+        outcome = lab.hardway("rehearse", "--json")
+    assert outcome.stdout.startswith("{"), outcome.output
+    document = json.loads(outcome.stdout)
+    parts = [(part["node"], part["part"], part["predicted"]) for part in document["parts"]]
+    assert (parts, document["differences"]) == ([("node-1", "kubelet", "restart")], []), outcome.output
+    assert outcome.succeeded, outcome.output
+    assert document["parts"][0]["seen"] is not None
+    assert (beside_the_lab(), lab.hardway("snapshots").output) == (places, snapshots)
+    assert lab.invocations() == before
+    assert ready(lab) == set(WORKERS)
+    assert lab.planned() == {}

@@ -34,7 +34,9 @@ def volume(name: str, kind: str = "volume:Volume", suffix: str = "") -> dict[str
     }
 
 
+CONTROL_PLANE = {"urn": "urn::node", "type": "hardway:node:ControlPlane"}
 RESOURCES = (
+    CONTROL_PLANE,
     *(PROVIDER, POOL, volume("base"), volume("a.qcow2"), volume("a.iso", "cloudInitDisk:CloudInitDisk", ";uuid")),
     *(machine("a"), machine("b"), domain("a"), domain("b")),
 )
@@ -254,6 +256,13 @@ def test_snapshot_in_another_daemon_is_refused(lab: FakeLab) -> None:
     state = lab.workspace.snapshots("dev") / "before" / snapshots.STATE
     state.write_text(state.read_text().replace("qemu:///system", "qemu:///session"))
     with pytest.raises(HostError, match="it has VMs in qemu:///session"):
+        forks.create(lab.workspace, "dev", "before")
+
+
+def test_lab_that_joins_a_cluster_is_refused(lab: FakeLab) -> None:
+    state = lab.workspace.snapshots("dev") / "before" / snapshots.STATE
+    state.write_text(state.read_text().replace("hardway:node:ControlPlane", "hardway:node:Worker"))
+    with pytest.raises(HostError, match="it joins another cluster"):
         forks.create(lab.workspace, "dev", "before")
 
 
