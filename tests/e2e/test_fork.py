@@ -28,11 +28,24 @@ def fork(lab: RunningLab, pods_of_the_snapshot: dict[str, int]) -> Iterator[Runn
     assert pods_of_the_snapshot
     fork = RunningLab(lab.checkout.with_name(f"{lab.checkout.name}-{SNAPSHOT}"))
     try:
-        lab.succeed("fork", SNAPSHOT)
+        outcome = lab.hardway("fork", SNAPSHOT)
+        assert outcome.succeeded, f"{outcome.output}\n{logs(fork)}"
         yield fork
     finally:
         if fork.checkout.exists():
             fork.purge()
+
+
+def logs(lab: RunningLab) -> str:
+    """Return the last lines of the logs of a private libvirt and its VMs."""
+    folder = lab.workspace.hypervisor
+    paths = [folder / "holder.log", folder / "log/libvirtd.log", *sorted(folder.glob("log/qemu/*.log"))]
+    return "\n".join(
+        f"{path}: {line}"
+        for path in paths
+        if path.exists()
+        for line in path.read_text(errors="replace").splitlines()[-15:]
+    )
 
 
 def test_fork_continues_from_the_snapshot(fork: RunningLab, pods_of_the_snapshot: dict[str, int]) -> None:

@@ -111,10 +111,10 @@ def test_node_that_does_not_answer_is_a_difference() -> None:
 
 
 def test_node_that_is_not_ready_needs_a_restart() -> None:
-    nodes = [
-        {"node": name, "notReady": seconds, "unknown": 0.0} for name, seconds in (("a", 3.0), ("b", 2.0), ("c", 0.0))
-    ]
-    found = compare(impact(node("a", KUBELET)), measurement(("a", "kubelet", 1.0), nodes=nodes))
+    times = {"a": 3.0, "b": 2.0, "c": 0.0, "new": 30.0}
+    nodes = [{"node": name, "notReady": seconds, "unknown": 0.0} for name, seconds in times.items()]
+    added = node("new", change="added", disruption="none")
+    found = compare(impact(node("a", KUBELET), added), measurement(("a", "kubelet", 1.0), nodes=nodes))
     assert found.differences == ["b was not Ready for 2.0 s, and nothing on it was predicted to restart."]
 
 
