@@ -3,7 +3,6 @@
 import shlex
 import tomllib
 from collections.abc import Iterator, Mapping
-from time import perf_counter
 from typing import Any, NamedTuple
 
 import pytest
@@ -377,12 +376,3 @@ def test_texts_that_are_no_thresholds(text: str) -> None:
 )
 def test_values_of_flags(kind: str, value: str, accepted: bool) -> None:
     assert (flag_problem(kind, value) == "") is accepted
-
-
-def test_the_tables_load_quickly() -> None:
-    """Every preview reads them. The limit leaves room for a slow machine; a fast one needs a tenth."""
-    table.cache_clear()
-    start = perf_counter()
-    for name in (*TABLES.values(), *FLAG_TABLES.values(), "feature-gates", "etcd-feature-gates", "admission-plugins"):
-        table(name)
-    assert perf_counter() - start < 0.3
