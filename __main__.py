@@ -12,6 +12,7 @@ from components.lab import Lab, LabArgs
 from components.removed_apis import warn_of_removed_apis
 from components.resource_count import ResourceCount
 from components.rollback import warn_of_missing_rollback
+from components.vm_hosts import with_hosts
 from host.engine.rollback import ROLLBACK_VARIABLE
 from host.project_files import read_project_file
 from host.workspace import Workspace
@@ -34,7 +35,7 @@ try:
     previous = os.environ.get(ROLLBACK_VARIABLE)
     file = Path(previous) if previous else workspace.stack_file(stack)
     secret = secret_values(configuration, secret_keys, file)
-    spec = parse(configuration, secret, now=now, read_file=read_project_file)
+    spec = with_hosts(parse(configuration, secret, now=now, read_file=read_project_file))
     rendered = render(spec)
     observation = outage.recover(spec, workspace, stack, now)
     ensure_supported(spec, observation.api_server_version)

@@ -13,11 +13,13 @@ from components.gate import Gate
 from components.vm_rollout import VmRollout
 from host.libvirt.placement import is_elsewhere
 from host.machine import kvm, tsc
-from lab.spec import Node, Spec, Virtualization, VmSize
+from lab.spec import Host, Node, Spec, Virtualization, VmSize
 from toolchain.cache import default_folder
 from toolchain.vm_image import VmImage
 
 POOLS = "/var/lib/libvirt/images"
+PROVIDER_SUFFIX = "-libvirt"
+"""The end of the name of a provider, after that of its `Hypervisor`."""
 GIB = 1024**3
 EMULATED_CPU = {
     # An emulated CPU does not speculate. The mitigations would take a fifth of the boot time.
@@ -75,14 +77,14 @@ def emulated_clock(libvirt_uri: str) -> dict[str, str]:
     return {"tsc": "reliable", "tsc_early_khz": str(mhz * 1000)}
 
 
-def virtualization(spec: Spec, image: VmImage) -> Virtualization:
-    """Return the configured mode, else the one in the environment, else the result of a test of KVM.
+def virtualization(host: Host, image: VmImage) -> Virtualization:
+    """Return the configured mode of a host, else the one in the environment, else the result of a test of KVM.
 
     KVM on another machine cannot be tested. A machine that runs VMs normally has it.
     """
-    if spec.virtualization is not Virtualization.AUTO:
-        return spec.virtualization
-    if is_elsewhere(spec.libvirt_uri):
+    if host.virtualization is not Virtualization.AUTO:
+        return host.virtualization
+    if is_elsewhere(host.uri):
         return Virtualization.KVM
     if found := os.environ.get("HARDWAY_VIRTUALIZATION"):
         return Virtualization(found)
@@ -96,12 +98,14 @@ class HypervisorArgs:
 
     Attributes:
         spec: The lab.
+        host: The machine that runs the VMs.
         image: Image that the VMs start from.
         command_lines: Kernel command line of each existing VM by its name in libvirt.
         gate: Keeps changes of the pool, the network and all VMs back.
     """
 
     spec: Spec
+    host: Host
     image: VmImage
     command_lines: Mapping[str, str]
     gate: Gate
@@ -128,7 +132,7 @@ class Vm:
 
 
 class Hypervisor(pulumi.ComponentResource):
-    """A storage pool with the base image, and a network that gives every node its address.
+    """A host of VMs: a storage pool with the base image, and a network that gives every node its address.
 
     An existing network learns the addresses of the nodes and is otherwise unchanged. Everything starts again when the
     host reboots. A newer version of the lab's own image is only for new labs and never replaces VMs. Another image in
@@ -140,16 +144,17 @@ class Hypervisor(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: HypervisorArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("hardway:hypervisor:Hypervisor", name, None, opts)
-        self._spec, self._virtualization = args.spec, virtualization(args.spec, args.image)
+        self._spec, self._host = args.spec, args.host
+        self._virtualization = virtualization(args.host, args.image)
         self.slowdown = EMULATION_SLOWDOWN if self._virtualization is Virtualization.QEMU else 1
         self._provider = libvirt.Provider(
-            f"{name}-libvirt", uri=args.spec.libvirt_uri, opts=pulumi.ResourceOptions(parent=self)
+            f"{name}{PROVIDER_SUFFIX}", uri=args.host.uri, opts=pulumi.ResourceOptions(parent=self)
         )
         self._pool = libvirt.Pool(
             f"{name}-pool",
-            name=args.gate.hold(args.spec.name),
+            name=args.gate.hold(pool_name(args.spec, args.host)),
             type="dir",
-            target=libvirt.PoolTargetArgs(path=f"{POOLS}/{args.spec.name}"),
+            target=libvirt.PoolTargetArgs(path=f"{POOLS}/{pool_name(args.spec, args.host)}"),
             opts=self._options(),
         )
         self._network = None if args.spec.network else self._create_network(f"{name}-network", args.gate)
@@ -285,7 +290,7 @@ class Hypervisor(pulumi.ComponentResource):
             return None
         if self._virtualization is not Virtualization.QEMU:
             return [dict(self._image.command_line)]
-        emulation = EMULATED_CPU | emulated_clock(self._spec.libvirt_uri)
+        emulation = EMULATED_CPU | emulated_clock(self._host.uri)
         # The provider expects words without a value in a separate entry under this name.
         existing = self._existing.get(vm)
         later = (flag for flag in EMULATED_BOOT_FLAGS if existing is None or flag in existing.split())
@@ -298,6 +303,20 @@ class Hypervisor(pulumi.ComponentResource):
 
     def _options(self, parent: pulumi.Resource | None = None, **others: object) -> pulumi.ResourceOptions:
         return pulumi.ResourceOptions(parent=parent or self, provider=self._provider, **others)  # type: ignore[arg-type]
+
+
+def hypervisor_name(spec: Spec, host: Host) -> str:
+    """Return the name of the `Hypervisor` of a host. Without `hosts`, there is only one."""
+    return f"{spec.name}-hypervisor-{host.name}" if host.name else f"{spec.name}-hypervisor"
+
+
+def pool_name(spec: Spec, host: Host) -> str:
+    """Return the name of the storage pool on a host.
+
+    It has the name of the host, because the engine does not replace a resource that only gets another provider: it
+    would believe that the disk is on the other host. The plugin replaces a volume with another pool.
+    """
+    return f"{spec.name}-{host.name}" if host.name else spec.name
 
 
 def vm_name(spec: Spec, node: Node) -> str:

@@ -12,7 +12,7 @@ from components.access import AccessArgs, access
 from components.admin_kubeconfig import AdminKubeconfigArgs, admin_kubeconfig
 from components.gate import Gate
 from components.host_routes import HostRoutesArgs, host_routes
-from components.hypervisor import Hypervisor, HypervisorArgs, vm_name
+from components.hypervisor import Hypervisor, HypervisorArgs, hypervisor_name, vm_name
 from components.lab_nodes import LabNodes, LabNodesArgs
 from components.machine import Machine, MachineArgs
 from components.pki import Pki, PkiArgs
@@ -25,7 +25,7 @@ from host.engine.drift import MACHINE_NETWORK
 from host.engine.stack import LIMIT_CHECKED_VARIABLE
 from lab.node.render import RenderedLab
 from lab.node.service import Artifact
-from lab.spec import ExistingMachine, Node, Role, Spec
+from lab.spec import ExistingMachine, Host, Node, Role, Spec
 from system.netns import is_inside
 from toolchain.vm_image import VmImage
 
@@ -37,7 +37,7 @@ class LabArgs:
     """Arguments of `Lab`.
 
     Attributes:
-        spec: The lab.
+        spec: The lab, with the host of each VM.
         rendered: Everything that its nodes get.
         image: Image that VMs start from; None for a lab without VMs.
         digests: SHA-256 of each binary and image that the nodes need.
@@ -77,15 +77,7 @@ class Lab(pulumi.ComponentResource):
         self._child = pulumi.ResourceOptions(parent=self)
         key = tls.PrivateKey(f"{name}-ssh-key", algorithm="ED25519", opts=self._child)
         gate = Gate()
-        hypervisor = (
-            Hypervisor(
-                f"{name}-hypervisor",
-                HypervisorArgs(spec=spec, image=args.image, command_lines=args.command_lines, gate=gate),
-                self._child,
-            )
-            if args.image
-            else None
-        )
+        hypervisors = {host.name: self._create_hypervisor(host, gate) for host in spec.vms_by_host}
         # `hardway` checks the limit by itself, for the preview as a whole.
         self._announcement = RestartAnnouncement(None if LIMIT_CHECKED_VARIABLE in os.environ else spec.max_disruption)
         rollouts = self._vm_rollouts()
@@ -95,7 +87,7 @@ class Lab(pulumi.ComponentResource):
                 node.node.name,
                 MachineArgs(
                     node=node,
-                    hypervisor=hypervisor,
+                    hypervisor=hypervisors[node.node.host] if node.node.host is not None else None,
                     key=key,
                     gate=gate,
                     rollout=rollouts[node.node.role],
@@ -151,6 +143,15 @@ class Lab(pulumi.ComponentResource):
         access("access", AccessArgs(outputs=outputs), self._child)
         self.outputs = outputs.to_dict()
         self.register_outputs(self.outputs)
+
+    def _create_hypervisor(self, host: Host, gate: Gate) -> Hypervisor:
+        args, spec = self._args, self._args.spec
+        assert args.image, "there are VMs, and no image for them"
+        return Hypervisor(
+            hypervisor_name(spec, host),
+            HypervisorArgs(spec=spec, host=host, image=args.image, command_lines=args.command_lines, gate=gate),
+            self._child,
+        )
 
     def _create_pki(self, name: str, key: tls.PrivateKey) -> Pki:
         """Create the certificates after a check of their rotation. The check needs the keys of the connections."""

@@ -1,26 +1,26 @@
 """Repair of parts of a lab that somebody stopped or deleted beside the program, which the engine does not notice."""
 
 import time
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Collection, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pulumi
 
 from components import confirmation
-from components.hypervisor import vm_name
+from components.hypervisor import pool_name, vm_name
 from host.access.access_files import written_nodes
 from host.engine import stopped
 from host.engine.drift import MACHINE_NETWORK, REGISTRATION, record_drift, recorded_drift, with_drift
 from host.engine.readiness import api_server_version, is_ready, registered_nodes
 from host.libvirt import observed
-from host.libvirt.observed import LibvirtLab
+from host.libvirt.observed import LibvirtLab, Stopped
 from host.libvirt.placement import is_elsewhere
 from host.workspace import Workspace
-from lab.spec import Spec
+from lab.spec import Host, Spec
 from lab.upgrade import ApiServerVersion
 from system.errors import HostError
 
@@ -33,6 +33,8 @@ _BOOT_TIMEOUT = 300
 _DRAINED = "hardway.dev/drained"
 """The annotation of a Node that this program drains: see `assets/node/node-registration`."""
 
+Answer = TypeVar("Answer")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
@@ -40,7 +42,7 @@ class Observation:
 
     Attributes:
         drift: Node and service to a token that changes with each new finding.
-        vm_uuids: UUID of each existing VM by its name in libvirt.
+        vm_uuids: UUID of each existing VM by its name in libvirt; empty if it was not found.
         command_lines: Kernel command line of each existing VM of the lab that has one, by its name in libvirt.
         kubelet_versions: Version that the kubelet of each node runs. Empty if the API server does not answer.
         ready_nodes: Names of the nodes that are Ready, or were so when the API server last answered: all of them if it
@@ -69,7 +71,8 @@ def recover(spec: Spec, workspace: Workspace, stack: str, now: datetime) -> Obse
         now: Current time, in UTC.
 
     Raises:
-        HostError: Something could not be started, or the revert to a snapshot has not ended.
+        HostError: Something could not be started, libvirt on this machine does not answer, or the revert to a snapshot
+            has not ended.
     """
     stopped.refuse_partial_revert(workspace, stack)
     existing_nodes = written_nodes(workspace, stack)
@@ -85,11 +88,10 @@ def recover(spec: Spec, workspace: Workspace, stack: str, now: datetime) -> Obse
         record_drift(stack, found, now)
     vm_uuids = _existing_vms(spec, existing_nodes)
     _report_lost(spec, existing_nodes, vm_uuids)
-    existing = [name for node in spec.virtual_machines if (name := vm_name(spec, node)) in vm_uuids]
     return Observation(
         drift=with_drift(recorded_drift(stack), found, now),
         vm_uuids=vm_uuids,
-        command_lines=observed.command_lines(spec.libvirt_uri, existing),
+        command_lines=_command_lines(spec, vm_uuids),
         kubelet_versions={name: node["status"]["nodeInfo"]["kubeletVersion"] for name, node in (nodes or {}).items()},
         ready_nodes=existing_nodes if nodes is None else {name for name, node in nodes.items() if is_ready(node)},
         api_server_version=ApiServerVersion.of(version) if version else None,
@@ -157,27 +159,54 @@ def _renewal(spec: Spec) -> str:
 
 
 def _existing_vms(spec: Spec, existing_nodes: Set[str]) -> Mapping[str, str]:
-    """Return the UUID of each existing VM by name.
+    """Return the UUID of each existing VM by name, also of one that leaves its host.
+
+    With `hosts`, a VM that is not found has an empty UUID. It counts as existing, because its host may not answer, or
+    may have left the configuration. So not all VMs of that host are recreated at the same time.
 
     Raises:
-        HostError: libvirt on this machine does not answer, although the lab has VMs. They must not count as new.
+        HostError: The only host is this machine, and does not answer.
     """
     if not spec.virtual_machines:
         return {}
-    uuids = observed.uuids(spec.libvirt_uri)
-    if uuids is None and existing_nodes and not is_elsewhere(spec.libvirt_uri):
-        raise HostError(
-            f"libvirt ({spec.libvirt_uri}) does not list the VMs of the lab. Nothing was changed. Try it: "
-            f"virsh --connect {spec.libvirt_uri} list --all"
-        )
-    return uuids or {}
+    found = _of_each(spec.hosts, lambda host: observed.uuids(host.uri))
+    existing: dict[str, str] = {}
+    for host, uuids in found.items():
+        vms = [node for node in spec.vms_by_host.get(host, ()) if node.name in existing_nodes]
+        if host.name:
+            existing |= {vm_name(spec, node): "" for node in vms}
+        if uuids is not None or not vms:
+            continue
+        if host.name:
+            pulumi.warn(
+                f"{host} does not answer, so its VMs were not checked: {', '.join(node.name for node in vms)}. Try "
+                f"it: virsh --connect {host.uri} list --all. See docs/hosts.md."
+            )
+        elif not is_elsewhere(host.uri):
+            raise HostError(
+                f"{host} does not list the VMs of the lab. Nothing was changed. Try it: virsh --connect {host.uri} "
+                "list --all"
+            )
+    return existing | {name: uuid for uuids in found.values() for name, uuid in (uuids or {}).items()}
+
+
+def _command_lines(spec: Spec, vm_uuids: Mapping[str, str]) -> dict[str, str]:
+    """Return the kernel command line of each existing VM that has one, by its name in libvirt."""
+
+    def of_host(host: Host) -> dict[str, str]:
+        names = (vm_name(spec, node) for node in spec.vms_by_host[host])
+        return observed.command_lines(host.uri, [name for name in names if vm_uuids.get(name)])
+
+    return {name: line for lines in _of_each(spec.vms_by_host, of_host).values() for name, line in lines.items()}
 
 
 def _report_lost(spec: Spec, existing_nodes: Set[str], vm_uuids: Mapping[str, str]) -> None:
     """Warn in a preview about VMs that somebody deleted. Before an update, `host.engine.lost` has seen to them."""
-    if not pulumi.runtime.is_dry_run() or is_elsewhere(spec.libvirt_uri):
+    if not pulumi.runtime.is_dry_run():
         return
-    names = [vm_name(spec, node) for node in spec.virtual_machines if node.name in existing_nodes]
+    hosts = [host for host in spec.vms_by_host if not is_elsewhere(host.uri)]
+    nodes = [node for host in hosts for node in spec.vms_by_host[host] if node.name in existing_nodes]
+    names = [vm_name(spec, node) for node in nodes]
     if lost := [name for name in names if name not in vm_uuids]:
         pulumi.warn(
             f"VM {' and '.join(lost)} does not exist in libvirt any more. `hardway up` creates it again, with its disk "
@@ -191,25 +220,34 @@ def _start(spec: Spec) -> tuple[dict[tuple[str, str], list[str]], bool]:
     Returns:
         The drift of this machine's network, and True if anything was started.
     """
-    if not spec.virtual_machines:
-        return {}, False
-    found = observed.find(
-        LibvirtLab(
-            uri=spec.libvirt_uri,
-            network=spec.network or spec.name,
-            pool=spec.name,
-            vms={vm_name(spec, node): str(node.address) for node in spec.virtual_machines},
-        )
-    )
-    if found is None:
+
+    def find(host: Host) -> Stopped | None:
+        vms = {vm_name(spec, node): str(node.address) for node in spec.vms_by_host[host]}
+        network = spec.network or spec.name
+        return observed.find(LibvirtLab(uri=host.uri, network=network, pool=pool_name(spec, host), vms=vms))
+
+    found = {host: parts for host, parts in _of_each(spec.vms_by_host, find).items() if parts is not None}
+    if not found:
         return {}, False
     is_preview = pulumi.runtime.is_dry_run()
-    if is_preview:
-        pulumi.warn(f"{found}. `hardway up` starts it.")
-    else:
-        pulumi.log.info(f"{found}. It is started first.")
-        found.start()
-    return {MACHINE_NETWORK: [_RESTARTED]} if found.network else {}, not is_preview
+    for host, parts in found.items():
+        where = f" on host {host.name}" if host.name else ""
+        if is_preview:
+            pulumi.warn(f"{parts}{where}. `hardway up` starts it.")
+        else:
+            pulumi.log.info(f"{parts}{where}. It is started first.")
+    if not is_preview:
+        _of_each(found, lambda host: found[host].start())
+    has_lost_network = any(parts.network for parts in found.values())
+    return {MACHINE_NETWORK: [_RESTARTED]} if has_lost_network else {}, not is_preview
+
+
+def _of_each(hosts: Collection[Host], read: Callable[[Host], Answer]) -> dict[Host, Answer]:
+    """Return the answers of several hosts, which are read at the same time."""
+    if not hosts:
+        return {}
+    with ThreadPoolExecutor(max_workers=len(hosts)) as pool:
+        return dict(zip(hosts, pool.map(read, hosts), strict=True))
 
 
 def _to_register(expected: Set[str], nodes: Mapping[str, Mapping[str, Any]]) -> dict[tuple[str, str], list[str]]:

@@ -40,7 +40,7 @@ def pod_traffic(name: str, args: PodTrafficArgs, opts: pulumi.ResourceOptions) -
     """
     spec = args.spec
     if not (is_inside() or spec.host_routes):
-        if not is_elsewhere(spec.libvirt_uri) and _filters_bridged_frames():
+        if not all(is_elsewhere(host.uri) for host in spec.vms_by_host) and _filters_bridged_frames():
             pulumi.warn(
                 f"This machine translates what nodes send to pods, because {BRIDGE_FILTER} is 1. Pods then see its "
                 "address instead of the node's. Run: sudo sysctl net.bridge.bridge-nf-call-iptables=0. "

@@ -73,6 +73,7 @@ def _node_outputs(node: Node) -> NodeOutputs:
         taints=tuple(map(str, node.taints)),
         user=machine.user if machine else None,
         port=machine.port if machine else None,
+        host=node.host or None,
     )
 
 

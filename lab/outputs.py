@@ -29,6 +29,7 @@ class NodeOutputs:
         taints: Taints of the node, spelled as for kubectl.
         user: User to log in as, only for existing machines.
         port: Port of the SSH server, only for existing machines.
+        host: Name of the host that runs the VM, only in a lab with `hosts`.
     """
 
     role: str
@@ -40,6 +41,7 @@ class NodeOutputs:
     taints: tuple[str, ...] = ()
     user: str | None = None
     port: int | None = None
+    host: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the node as the stack exports it; keys that do not apply are absent."""
@@ -51,6 +53,7 @@ class NodeOutputs:
             "kubernetesVersion": self.kubernetes_version,
             **(kubelet if self.pod_cidr is not None else {}),
             **(login if self.user is not None else {}),
+            **({"host": self.host} if self.host is not None else {}),
             "ssh": self.ssh,
         }
 
@@ -67,6 +70,7 @@ class NodeOutputs:
             taints=tuple(values.get("taints", ())),
             user=values.get("user"),
             port=None if values.get("port") is None else int(values["port"]),
+            host=values.get("host"),
         )
 
 

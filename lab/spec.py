@@ -160,6 +160,29 @@ class ExistingMachine:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Host:
+    """A machine whose libvirt runs VMs.
+
+    Attributes:
+        name: The name in the configuration; empty for the only host of a lab that names none.
+        uri: The URI of the libvirt daemon.
+        virtualization: The type of the VMs.
+        vcpus: The virtual CPUs that its VMs may have together; None for no limit.
+        memory: The memory in MiB that its VMs may have together; None for no limit.
+    """
+
+    name: str
+    uri: str
+    virtualization: Virtualization
+    vcpus: int | None = None
+    memory: int | None = None
+
+    def __str__(self) -> str:
+        """Return the host as a message names it."""
+        return f"host {self.name} ({self.uri})" if self.name else f"libvirt ({self.uri})"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Registry:
     """A container registry, and how nodes pull images from it.
 
@@ -231,6 +254,8 @@ class Node:
         address: The node's address in the VMs' network.
         machine: The size of the node's VM, or the existing machine.
         kubernetes_version: The Kubernetes version of the node's services, such as v1.37.2.
+        host: The name of the host of the VM; None for an existing machine, and for a VM that is not placed yet: see
+            `lab.config.hosts.place`.
         pod_cidr: The address range of the node's pods. None for a control plane that runs no pods; such a control
             plane is not a node of the cluster.
         labels: The labels of the node.
@@ -250,6 +275,7 @@ class Node:
     address: IPv4Address
     machine: VmSize | ExistingMachine
     kubernetes_version: str
+    host: str | None = None
     pod_cidr: IPv4Network | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     taints: tuple[Taint, ...] = ()
@@ -582,8 +608,7 @@ class Spec:
         canary_command: The shell command that checks the first node that changes a service; empty for no check.
         on_failure: The action of `hardway up` if a change fails.
         confirm_within: The seconds within which each change on a node must be confirmed; None for no confirmation.
-        virtualization: The type of the VMs.
-        libvirt_uri: The URI of the libvirt daemon.
+        hosts: The hosts of the VMs, sorted by name. A lab that names none has one, with an empty name.
         image: The URL or path of a cloud image for the VMs; None for the image that the lab builds.
         addons: The add-ons.
         tls_bootstrap: True if the cluster issues the kubelets' client certificates, and not the lab.
@@ -594,7 +619,7 @@ class Spec:
         host_routes: True if the host gets routes to the pods.
         identity_from_user_data: True if the nodes that run pods read their name and pod CIDR from their user-data.
         join: The existing cluster that the workers join; None if the lab has its own control planes.
-        network: The name of an existing libvirt network; None if the lab creates its own.
+        network: The name of an existing libvirt network, on every host; None if the lab creates its own.
         pod_routes: Routes to pods outside the lab.
         secrets: The texts that Pulumi holds as secret. A file with one of them is secret.
         versions: Component, as in versions.toml, to its version. The others have their default version.
@@ -617,8 +642,7 @@ class Spec:
     drain: DrainLimits
     health_timeout: int
     canary_command: str
-    virtualization: Virtualization
-    libvirt_uri: str
+    hosts: tuple[Host, ...]
     image: str | None
     addons: Addons
     tls_bootstrap: bool
@@ -688,6 +712,16 @@ class Spec:
     def virtual_machines(self) -> tuple[Node, ...]:
         """The nodes for which the lab creates VMs."""
         return tuple(node for node in self.nodes if isinstance(node.machine, VmSize))
+
+    @cached_property
+    def vms_by_host(self) -> Mapping[Host, tuple[Node, ...]]:
+        """The VMs of each host that has any. All VMs must be placed."""
+        vms = {host: tuple(node for node in self.virtual_machines if node.host == host.name) for host in self.hosts}
+        return {host: nodes for host, nodes in vms.items() if nodes}
+
+    def host_of(self, node: Node) -> Host:
+        """Return the host of a VM, which must be placed."""
+        return next(host for host in self.hosts if host.name == node.host)
 
     @cached_property
     def routes(self) -> tuple[PodRoute, ...]:

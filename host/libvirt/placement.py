@@ -64,7 +64,17 @@ def placement_of(stack_file: Path) -> VmPlacement:
         return VmPlacement.THIS_MACHINE
     if _has_only_machines(values):
         return VmPlacement.NONE
-    return VmPlacement.ANOTHER_MACHINE if is_elsewhere(str(values.get("libvirtUri"))) else VmPlacement.THIS_MACHINE
+    elsewhere = all(is_elsewhere(uri) for uri in _uris(values))
+    return VmPlacement.ANOTHER_MACHINE if elsewhere else VmPlacement.THIS_MACHINE
+
+
+def _uris(values: Mapping[str, Any]) -> list[str]:
+    """Return the URIs of the daemons that run VMs."""
+    hosts = values.get("hosts")
+    uris = (
+        [str(host.get("uri")) for host in hosts.values() if isinstance(host, dict)] if isinstance(hosts, dict) else []
+    )
+    return uris or [str(values.get("libvirtUri"))]
 
 
 def _has_only_machines(values: Mapping[str, Any]) -> bool:

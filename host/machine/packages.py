@@ -44,14 +44,16 @@ class Package:
 
 PROGRAM = (Package("python3-venv", "the virtual environment that the Pulumi program runs in"),)
 LAB = (Package("openssh-client", "a shell on a node"),)
-VM = (Package("genisoimage", "volumes for cloud-init"),)
+VM = (
+    Package("genisoimage", "volumes for cloud-init"),
+    Package("libvirt-clients", "virsh, which shows the state of libvirtd and of VMs"),
+)
 HYPERVISOR = (
     Package("libvirt-daemon", "libvirtd and virtlogd, which run the VMs"),
     Package("libvirt-daemon-driver-qemu", "libvirt's driver for QEMU"),
     Package("libvirt-daemon-driver-network", "libvirt's driver for the lab's network", since=13),
     Package("libvirt-daemon-driver-storage", "libvirt's driver for the VMs' disks", since=13),
     Package("libvirt-daemon-system", "the system's libvirtd as a service", systemd=True),
-    Package("libvirt-clients", "virsh, which shows if libvirtd is ready"),
     Package("qemu-system-x86", "the VMs"),
     Package("qemu-utils", "disk images"),
     Package("dnsmasq-base", "addresses and names in the lab's network"),

@@ -8,6 +8,7 @@ from lab.config.api_server import DOCUMENTS
 from lab.config.converters import COMPONENT_KEYS
 from lab.config.etcd import build_snapshots
 from lab.config.files import files_of
+from lab.config.hosts import build_hosts
 from lab.config.images import merge_images
 from lab.config.issuers import build_issuers
 from lab.config.join import build_join
@@ -80,8 +81,7 @@ def build_spec(lab: LabValues, secrets: frozenset[str] = frozenset()) -> Spec:
         canary_command=lab["canaryCommand"],
         on_failure=lab["onFailure"],
         confirm_within=lab["confirmWithin"],
-        virtualization=lab["virtualization"],
-        libvirt_uri=lab["libvirtUri"],
+        hosts=build_hosts(lab),
         image=lab["image"],
         addons=build_addons(lab),
         tls_bootstrap=lab["tlsBootstrap"] or bool(join and join.bootstrap_token),
@@ -112,6 +112,7 @@ def _node(role: Role, node: NodeValues, lab: LabValues) -> Node:
         address=node["address"],
         machine=machine or VmSize(vcpus=node["vcpus"], memory=node["memory"], disk=node["disk"]),
         kubernetes_version=effective("kubernetesVersion", node, lab),
+        host=None if machine else node["host"] or (None if lab["hosts"] else ""),
         pod_cidr=node["podCidr"],
         labels=node["labels"],
         taints=node["taints"],

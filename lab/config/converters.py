@@ -37,6 +37,12 @@ MAX_MEMORY = 1024 * 1024
 MIN_CONFIRMATION, MAX_CONFIRMATION = 60, 24 * 3600
 """The shortest and the longest time for a confirmation, in seconds."""
 
+MAX_HOST_VCPUS = 65536
+"""The maximum of a host's limit of virtual CPUs."""
+
+MAX_HOST_MEMORY = 1024 * MAX_MEMORY
+"""The maximum of a host's limit of memory in MiB: 1 PiB."""
+
 
 def _range(minimum: int, maximum: int, unit: str = "", reason: str = "") -> Converter:
     """Return a converter of whole numbers within bounds.
@@ -176,6 +182,7 @@ _NODE: Mapping[str, Converter] = {
     "address": ipv4_address,
     "vcpus": _range(1, 128),
     "disk": _range(4, 16384, "GiB", "; the image and the node's binaries need about 2 GiB"),
+    "host": optional(dns_label),
     "kubernetesVersion": _version_of("kubernetes"),
     "labels": labels,
     "taints[]": taint,
@@ -234,6 +241,10 @@ CONVERTERS: Mapping[str, Converter] = {
     "podNetwork": _one_of(tuple(PodNetwork), PodNetwork),
     "virtualization": _one_of(tuple(Virtualization), Virtualization),
     "libvirtUri": _libvirt_uri,
+    "hosts{}.uri": _libvirt_uri,
+    "hosts{}.virtualization": optional(_one_of(tuple(Virtualization), Virtualization)),
+    "hosts{}.vcpus": _range(0, MAX_HOST_VCPUS),
+    "hosts{}.memory": _range(0, MAX_HOST_MEMORY, "MiB"),
     "image": optional(_image),
 }
 """The converter of each key. A key without a converter accepts every value of its type."""

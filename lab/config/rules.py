@@ -16,6 +16,7 @@ from lab.config.api_server import check_api_server
 from lab.config.emulation import check_emulation, served_minor
 from lab.config.etcd import check_etcd
 from lab.config.files import check_files, check_sysctls
+from lab.config.hosts import check_hosts
 from lab.config.images import check_images
 from lab.config.issuers import check_issuers
 from lab.config.join import check_certificate_validity, check_credentials, check_join
@@ -212,6 +213,7 @@ RULES: tuple[Rule, ...] = (
     check_pod_capacity,
     check_host_routes,
     check_existing_machines,
+    check_hosts,
     check_protected_fields,
     check_cni_fields,
     check_fields,

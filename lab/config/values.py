@@ -70,6 +70,16 @@ class NodeValues(TypedDict, total=False):
     files: FileValues
     sysctls: Mapping[str, str | None]
     machine: ExistingMachine | IncompleteObject | None
+    host: str | None
+
+
+class HostValues(TypedDict, total=False):
+    """The values of a host."""
+
+    uri: str
+    virtualization: Virtualization | None
+    vcpus: int
+    memory: int
 
 
 class RouteValues(TypedDict, total=False):
@@ -219,6 +229,7 @@ class LabValues(TypedDict, total=False):
     confirmWithin: int | None
     virtualization: Virtualization
     libvirtUri: str
+    hosts: Mapping[str, HostValues | None]
     image: str | None
 
 

@@ -12,7 +12,7 @@ from lab.spec import Role, Spec
 
 _MACHINE, _SERVICE, _NODE = "hardway:machine:Machine", "hardway:service:NodeService", "hardway:node:"
 _REPLACEMENTS = ("replace", "create-replacement", "delete-replaced")
-_KEYS = {"vcpu": "vcpus", "size": "disk", "baseVolumeId": "image", "triggers": "address"}
+_KEYS = {"vcpu": "vcpus", "size": "disk", "baseVolumeId": "image", "triggers": "address", "pool": "host"}
 """Inputs of a machine's resources to the configuration keys that they come from, if their names differ."""
 _CONSEQUENCES = {"disks"}
 """Inputs that change because another resource of the machine is replaced."""
@@ -219,7 +219,9 @@ def _read_part(step: _Step, node: _Changes, services: Mapping[str, Service], sho
     name = step.name.removeprefix(f"{step.parent}-")
     if step.parent_type == _MACHINE and step.operation in _REPLACEMENTS:
         node.kind = ChangeKind.RECREATED
-        node.causes += [_KEYS.get(reason, reason) for reason in step.reasons if reason not in _CONSEQUENCES]
+        # Another host also has another base volume.
+        consequences = _CONSEQUENCES | ({"baseVolumeId"} if "pool" in step.reasons else set())
+        node.causes += [_KEYS.get(reason, reason) for reason in step.reasons if reason not in consequences]
     elif step.type == _SERVICE:
         node.services.append(_service_impact(name, step, services))
     elif step.name not in shown:

@@ -10,7 +10,7 @@ from lab.certificates import Claim, renewal_notice
 from lab.config.x509 import client_certificate
 from lab.deprecated_apis import DeprecatedApi
 from lab.outputs import NodeOutputs, StackOutputs
-from lab.spec import Role, Spec, VmSize
+from lab.spec import Host, Role, Spec
 from lab.upgrade import ApiServerVersion
 from ops import clock
 from ops.certificates import SECONDS_PER_DAY, CertificateState, client_certificate_in, expiry, next_renewal
@@ -90,11 +90,10 @@ class _Status:
         outputs, commands = self._outputs, self._commands
         reached_by = logins(outputs)
         probes = 2 * len(outputs.nodes) + 3
+        hosts, lab = _hosts(self._spec, outputs), "" if isinstance(self._spec, str) else self._spec.name
         with ThreadPoolExecutor(max_workers=min(MAX_PROBES, probes)) as pool:
             nodes = {name: pool.submit(read_node, commands, login, self._now) for name, login in reached_by.items()}
-            vms = {
-                name: pool.submit(commands.vm_state, *where) for name, where in _virtual_machines(self._spec).items()
-            }
+            vms = {name: pool.submit(commands.vm_state, host.uri, f"{lab}-{name}") for name, host in hosts.items()}
             node_list = version = deprecated_apis = None
             if outputs.kubeconfig is not None:
                 node_list = pool.submit(commands.nodes, outputs.kubeconfig)
@@ -102,7 +101,7 @@ class _Status:
                 if self._reads_deprecated_apis:
                     deprecated_apis = pool.submit(commands.deprecated_apis, outputs.kubeconfig)
             states = {name: self._answer(name, "does not answer", node) for name, node in nodes.items()}
-            vm_states = {name: self._answer(name, "the state of its VM is unknown", vm) for name, vm in vms.items()}
+            vm_states = {name: self._answer(name, _unknown_state(hosts[name]), vm) for name, vm in vms.items()}
             items = self._node_items(node_list)
             api_version = self._api_version(version)
             self._notes += self._deprecated_apis(deprecated_apis)
@@ -333,12 +332,15 @@ def _service_row(node: str, service: ServiceState) -> ServiceRow:
     )
 
 
-def _virtual_machines(spec: Spec | str) -> dict[str, tuple[str, str]]:
-    """Return the libvirt URI and the domain of each node that is a VM."""
+def _hosts(spec: Spec | str, outputs: StackOutputs[str]) -> dict[str, Host]:
+    """Return the host of each node that is a VM: the one that the outputs name, or else the configuration."""
     if isinstance(spec, str):
         return {}
-    return {
-        node.name: (spec.libvirt_uri, f"{spec.name}-{node.name}")
-        for node in spec.nodes
-        if isinstance(node.machine, VmSize)
-    }
+    hosts = {host.name: host for host in spec.hosts}
+    names = {node.name: node.host for node in spec.virtual_machines}
+    names |= {name: node.host for name, node in outputs.nodes.items() if node.host is not None and name in names}
+    return {node: hosts[name] for node, name in names.items() if name in hosts}
+
+
+def _unknown_state(host: Host) -> str:
+    return f"the state of its VM on {host} is unknown" if host.name else "the state of its VM is unknown"

@@ -51,6 +51,7 @@ class Resource:
         other_types: Types of its aliases.
         other_names: Names of its aliases.
         parent: URN.
+        provider: URN and ID of its provider; empty for the default one.
         dependencies: URNs.
         deleted_with: URN.
         replace_with: URNs.
@@ -65,6 +66,7 @@ class Resource:
     other_types: frozenset[str]
     other_names: frozenset[str]
     parent: str
+    provider: str
     dependencies: frozenset[str] = field(repr=False)
     deleted_with: str
     ignore_changes: frozenset[str]
@@ -306,6 +308,7 @@ class Monitor(mocks.MockMonitor):
             other_types=frozenset(alias.spec.type for alias in request.aliases if alias.spec.type),
             other_names=frozenset(alias.spec.name for alias in request.aliases if alias.spec.name),
             parent=request.parent,
+            provider=request.provider,
             dependencies=frozenset(request.dependencies)
             | {urn for dependencies in request.propertyDependencies.values() for urn in dependencies.urns},
             deleted_with=request.deletedWith,

@@ -19,7 +19,7 @@ from lab.spec import Spec
 from system.errors import HostError
 from tests.support.certificates import pair
 from tests.support.fake_programs import put
-from tests.support.program_stack import NEW_WORKER, changed
+from tests.support.program_stack import NEW_WORKER, changed, on_hosts
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LOST = {("node-1", "kubelet"), ("node-1", "registration")}
@@ -59,6 +59,11 @@ class Place:
         vms = table if what == "list" else ""
         others = f"""*" list "*) printf '%b' '{vms}' ;; *) echo "$3" >>"$0.calls" ;;"""
         put(self._programs, "virsh", f'case "$*" in {listings} {others} esac')
+
+    def answer(self, host: str, text: str) -> None:
+        """Make virsh print a text for one host, and fail for all others."""
+        answer = f"""case $3 in start) echo "$2 $3 $4" >>"$0.calls" ;; dumpxml*) ;; *) printf '%b' '{text}' ;; esac"""
+        put(self._programs, "virsh", f"case $2 in *{host}*) {answer} ;; *) exit 1 ;; esac")
 
     def silence(self) -> None:
         """Make the API server fail."""
@@ -205,3 +210,29 @@ def test_stopped_network_repairs_routes_and_rules(place: Place) -> None:
     place.stop("net-list", r" Name State\n------\n hardway inactive\n")
     assert place.recover() == {MACHINE_NETWORK}
     assert place.started() == ["net-start"]
+
+
+def put_on_hosts(place: Place) -> None:
+    """Put the VM of node-1 on a second host."""
+    place.spec = changed(on_hosts({"server": "a", "node-0": "a", "node-1": "b"}))
+
+
+def test_each_host_starts_its_own_vms(place: Place) -> None:
+    put_on_hosts(place)
+    place.answer("b.example", r"-----\n\n-----\n\n Id Name State\n------\n - hardway-node-1 shut off\n")
+    place.recover()
+    assert place.started() == ["qemu+ssh://root@b.example/system start hardway-node-1"]
+
+
+def test_silent_host_is_named_and_its_vms_exist(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    warnings: list[str] = []
+    monkeypatch.setattr(pulumi, "warn", warnings.append)
+    put_on_hosts(place)
+    place.answer("a.example", r"uuid-0 hardway-node-0\n")
+    observation = outage.recover(place.spec, place.workspace, "dev", NOW)
+    assert observation.vm_uuids == {"hardway-server": "", "hardway-node-0": "uuid-0", "hardway-node-1": ""}
+    [warning] = warnings
+    assert warning.startswith(
+        "host b (qemu+ssh://root@b.example/system) does not answer, so its VMs were not checked: "
+    )
+    assert "node-1" in warning

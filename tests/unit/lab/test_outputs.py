@@ -26,7 +26,7 @@ SERVER = {
 REQUIRED: dict[str, Any] = {
     "apiEndpoint": "https://10.240.0.10:6443",
     "certificateAuthority": "PEM",
-    "nodes": {"server": SERVER, "node-0": WORKER, "guest-0": MACHINE},
+    "nodes": {"server": SERVER, "node-0": WORKER, "node-1": WORKER | {"host": "b"}, "guest-0": MACHINE},
     "services": {"server": {"etcd": "ab12"}},
     "sshKey": "KEY",
     "knownHosts": "10.240.0.10 ssh-ed25519 AAAA\n",

@@ -25,6 +25,15 @@ STACK_FILES = {
     "the workers of the default lab": (f"config:\n  {JOIN}", VmPlacement.THIS_MACHINE),
     "workers that are encrypted": (f"config:\n  {JOIN}\n  hardway:workers: {{secure: v1:z}}", VmPlacement.THIS_MACHINE),
     "VMs elsewhere": ("config:\n  hardway:libvirtUri: qemu+ssh://root@there/system", VmPlacement.ANOTHER_MACHINE),
+    "VMs on several hosts": (
+        "config:\n  hardway:hosts: {a: {uri: qemu+ssh://a/system}, b: {uri: qemu+ssh://b/system}}",
+        VmPlacement.ANOTHER_MACHINE,
+    ),
+    "VMs here and elsewhere": (
+        "config:\n  hardway:hosts: {a: {uri: qemu+ssh://a/system}, b: {uri: qemu:///system}}",
+        VmPlacement.THIS_MACHINE,
+    ),
+    "hosts that are encrypted": ("config:\n  hardway:hosts: {secure: v1:z}", VmPlacement.THIS_MACHINE),
     "VMs here": ("config:\n  hardway:libvirtUri: qemu:///system", VmPlacement.THIS_MACHINE),
     "no configuration": ("", VmPlacement.THIS_MACHINE),
     "no mapping": ("config: [1]", VmPlacement.THIS_MACHINE),

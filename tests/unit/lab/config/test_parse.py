@@ -800,11 +800,11 @@ ACCEPTED: dict[str, tuple[Values, Callable[[Spec], object], object]] = {
     ),
     "remote libvirt": (
         {"libvirtUri": "qemu+ssh://root@host.example/system?keyfile=/k"},
-        lambda spec: spec.libvirt_uri,
+        lambda spec: spec.hosts[0].uri,
         "qemu+ssh://root@host.example/system?keyfile=/k",
     ),
     "no workers": ({"workers": []}, lambda spec: spec.nodes == spec.control_planes, True),
-    "emulation": ({"virtualization": "qemu"}, lambda spec: spec.virtualization, Virtualization.QEMU),
+    "emulation": ({"virtualization": "qemu"}, lambda spec: spec.hosts[0].virtualization, Virtualization.QEMU),
     "CNI plugin of the user": (
         {"podNetwork": "none", "kubeProxyEnabled": False},
         lambda spec: (spec.pod_network, spec.kube_proxy_enabled, spec.network_policy, spec.routes),

@@ -10,7 +10,7 @@ import yaml
 
 from lab.config.converters import CONVERTERS
 from lab.config.schema import REQUIRED, TYPE_DESCRIPTIONS, SchemaKey, decode, project
-from lab.config.values import JoinValues, LabValues, NodeValues, RouteValues
+from lab.config.values import HostValues, JoinValues, LabValues, NodeValues, RouteValues
 from system.files import CHECKOUT
 from tests.support.stacks import NAMES, stack_spec
 
@@ -41,6 +41,13 @@ def fields_of(name: str) -> Mapping[str, SchemaKey]:
     items = project().schema[name].items
     assert items
     return items.properties
+
+
+def fields_of_values(name: str) -> Mapping[str, SchemaKey]:
+    """Return the fields of the values of an object with free keys."""
+    values = project().schema[name].values
+    assert values
+    return values.properties
 
 
 KEYS_BY_PATH = dict(all_keys(project().schema))
@@ -76,7 +83,7 @@ def test_keys_have_consistent_names_and_descriptions(key: str) -> None:
 def test_defaults_have_the_declared_type(key: str) -> None:
     key_schema = NAMED[key]
     if key_schema.default is REQUIRED:
-        node_keys = {"name", "address", "podCidr", "path", "privateKey", "hostKey", "host", "archive"}
+        node_keys = {"name", "address", "podCidr", "path", "privateKey", "hostKey", "host", "uri", "archive"}
         join_keys = {"endpoint", "caCertificate", "certificate", "key"}
         assert key.rpartition(".")[2] in node_keys | join_keys
     else:
@@ -109,6 +116,7 @@ def test_every_stack_file_is_valid(stack: str) -> None:
         (NodeValues, fields_of("workers")),
         (RouteValues, fields_of("podRoutes")),
         (JoinValues, project().schema["join"].properties),
+        (HostValues, fields_of_values("hosts")),
     ],
 )
 def test_typed_values_have_the_declared_keys(values: type, schema: Mapping[str, SchemaKey]) -> None:

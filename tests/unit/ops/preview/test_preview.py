@@ -46,10 +46,12 @@ def kubelet_changed(node: str, text: str = "maxPods: 50\n") -> dict[str, Any]:
     )
 
 
-def vm_replaced(node: str) -> dict[str, Any]:
-    """Return the step of a VM with more memory."""
+def vm_replaced(node: str, *reasons: str) -> dict[str, Any]:
+    """Return the step of a VM with other values of inputs, by default of the memory."""
     parent = f"hardway:machine:Machine::{node}"
-    return step("replace", "libvirt:index/domain:Domain", f"{node}-domain", parent, replaceReasons=["memory"])
+    return step(
+        "replace", "libvirt:index/domain:Domain", f"{node}-domain", parent, replaceReasons=reasons or ["memory"]
+    )
 
 
 CHANGE = [vm_replaced("node-0"), kubelet_changed("node-0"), kubelet_changed("node-1")]
@@ -106,6 +108,12 @@ def test_the_document_lists_nodes_and_services(checkout: Path, capsys: pytest.Ca
         "order": [{"role": "worker", "nodes": ["node-0", "node-1"], "simultaneous": 1}],
         "other": [],
     }
+
+
+def test_vm_moves_because_of_its_host(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--json"], Engine(vm_replaced("node-0", "baseVolumeId", "pool")), checkout) == 0
+    [node] = json.loads(capsys.readouterr().out)["nodes"]
+    assert (node["change"], node["causes"]) == ("recreated", ["host"])
 
 
 def test_markdown_has_one_row_for_equal_changes(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,6 +19,8 @@ from lab.upgrade import ApiServerVersion
 from ops.clients import CommandError, Commands
 from ops.status.__main__ import main
 from tests.support.certificates import pair
+from tests.support.changes import default_configuration
+from tests.support.program_stack import HOSTS
 
 ADDRESSES = {"server": "10.240.0.10", "node-0": "10.240.0.20", "node-1": "10.240.0.21"}
 SERVICES = {"server": ["etcd", "kube-apiserver"], "node-0": ["kubelet"], "node-1": ["kubelet"]}
@@ -78,6 +80,7 @@ class Lab(Commands):
         self.version = {"gitVersion": "v1.37.2"}
         self.deprecated: list[DeprecatedApi] | CommandError = []
         self.vms: dict[str, str | CommandError] = dict.fromkeys(ADDRESSES, "running")
+        self.uris = dict.fromkeys(ADDRESSES, "qemu:///system")
 
     def add(self, node: str, line: str) -> None:
         """Add a line to the answer of a node."""
@@ -138,8 +141,9 @@ class Lab(Commands):
         return self.deprecated
 
     def vm_state(self, libvirt_uri: str, domain: str) -> str:
-        assert libvirt_uri == "qemu:///system"
-        answer = self.vms[domain.removeprefix("hardway-")]
+        node = domain.removeprefix("hardway-")
+        assert libvirt_uri == self.uris[node]
+        answer = self.vms[node]
         if isinstance(answer, CommandError):
             raise answer
         return answer
@@ -473,6 +477,19 @@ def test_stopped_lab_is_reported_without_asking_it(
 def test_silent_libvirt(lab: Lab, problems: Problems) -> None:
     lab.vms["node-1"] = CommandError("virsh is not on PATH")
     assert problems(lab) == ["node-1: the state of its VM is unknown: virsh is not on PATH"]
+
+
+def test_silent_host_is_named(lab: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert isinstance(lab.stack, dict)
+    values = default_configuration() | {"hosts": HOSTS, "network": "shared"}
+    (tmp_path / "Pulumi.dev.yaml").write_text(json.dumps({"config": values}))
+    for node, host in (("server", "a"), ("node-0", "b"), ("node-1", "c")):
+        lab.stack["nodes"][node]["host"], lab.uris[node] = host, HOSTS[host]["uri"]
+    lab.vms["node-1"] = CommandError("failed to connect")
+    assert main(["--json"], lab, tmp_path) == 1
+    assert [found["problem"] for found in json.loads(capsys.readouterr().out)["problems"]] == [
+        f"the state of its VM on host c ({HOSTS['c']['uri']}) is unknown: failed to connect"
+    ]
 
 
 def test_missing_etcdctl_is_a_note(lab: Lab, problems: Problems, capsys: pytest.CaptureFixture[str]) -> None:
