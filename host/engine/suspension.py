@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from host.engine import locks, stopped
 from host.engine.stack import MACHINE, Stack, deployment_of, refuse_locked
@@ -22,6 +23,8 @@ from system.errors import HostError
 LIBVIRT_FOLDER = Path("/var/lib/libvirt")
 _DOMAIN = "libvirt:index/domain:Domain"
 GIB = 1024**3
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,13 +81,40 @@ class LabVms:
         Raises:
             HostError: A VM does not exist, or libvirt does not answer.
         """
-        found = {name: state for vms in self.daemons for name, state in vms.states().items()}
+        answers, errors = self._of_each(Vms.states)
+        if errors:
+            raise HostError("\n".join(map(str, errors.values())))
+        found = {name: state for states in answers for name, state in states.items()}
         if missing := [name for vms in self.daemons for name in vms.names if name not in found]:
             raise HostError(
                 f"VM {' and '.join(missing)} does not exist. `pulumi refresh`, then {command_line('up', self.stack)} "
                 "recreates it."
             )
         return found
+
+    def on_each(self, *actions: Callable[[Vms], None]) -> None:
+        """Do something on all daemons at the same time. Each action begins when all have ended the one before.
+
+        Raises:
+            HostError: It fails on some daemons. The others have done it.
+        """
+        errors: dict[str, HostError] = {}
+        for action in actions:
+            errors = self._of_each(action)[1] | errors
+        if errors:
+            raise HostError("\n".join(map(str, errors.values())))
+
+    def _of_each(self, read: Callable[[Vms], Answer]) -> tuple[list[Answer], dict[str, HostError]]:
+        """Return the answers of the daemons, and the errors by URI."""
+        answers: list[Answer] = []
+        errors: dict[str, HostError] = {}
+        with ThreadPoolExecutor(max_workers=len(self.daemons)) as pool:
+            for vms, answer in [(vms, pool.submit(read, vms)) for vms in self.daemons]:
+                try:
+                    answers.append(answer.result())
+                except HostError as error:
+                    errors[vms.uri] = error
+        return answers, errors
 
     def running(self) -> list[str]:
         """Return the VMs with memory that is not saved.
@@ -152,8 +182,7 @@ def save(workspace: Workspace, name: str, lab: LabVms) -> None:
     """
     stopped.write(workspace, name)
     try:
-        for vms in lab.daemons:
-            vms.save()
+        lab.on_each(Vms.save)
     except BaseException as error:
         console.warn("The VMs cannot be stopped, so all continue.")
         wake(workspace, name, lab)
@@ -166,10 +195,12 @@ def wake(workspace: Workspace, name: str, lab: LabVms) -> None:
     """Let all VMs run, saved ones from where they were.
 
     Raises:
-        HostError: A VM does not start.
+        HostError: A VM does not start. The others run.
     """
-    for vms in lab.daemons:
-        vms.start()
+    try:
+        lab.on_each(Vms.load, Vms.resume)
+    except HostError as error:
+        raise HostError(f"{error}\nAll other VMs run. Start these, too: {command_line('start', name)}") from None
     stopped.remove(workspace, name)
 
 

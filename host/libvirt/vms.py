@@ -99,8 +99,25 @@ class Vms:
         Raises:
             HostError: A VM does not start.
         """
+        self.load()
+        self.resume()
+
+    def load(self) -> None:
+        """Restore the memory of saved VMs, and start those that are off. None of them runs until `resume`.
+
+        Raises:
+            HostError: A VM does not start.
+        """
         self._each("start", self._find(SAVED, SHUT_OFF), "--paused")
-        self._resume()
+
+    def resume(self) -> None:
+        """Let paused VMs run. All VMs start when the machine boots.
+
+        Raises:
+            HostError: virsh reports an error.
+        """
+        self._all("autostart", self.names)
+        self._all("resume", self._find(PAUSED))
 
     def restore(self, files: Mapping[str, Path]) -> None:
         """Restore the memory of VMs that are off from files, and let all of them run from the same moment.
@@ -112,7 +129,7 @@ class Vms:
             HostError: A VM cannot be restored.
         """
         self._at_a_time(self.names, lambda name: ["restore", str(files[name]), "--paused"])
-        self._resume()
+        self.resume()
 
     def discard(self) -> None:
         """Shut the VMs off at once, and drop their memory. They do not start by themselves when the machine boots.
@@ -123,10 +140,6 @@ class Vms:
         self._all("autostart --disable", self.names)
         self._all("destroy", self._find(RUNNING, PAUSED, "pmsuspended"))
         self._all("managedsave-remove", self._find(SAVED))
-
-    def _resume(self) -> None:
-        self._all("autostart", self.names)
-        self._all("resume", self._find(PAUSED))
 
     def _find(self, *wanted: str) -> list[str]:
         return [name for name, state in self.states().items() if state in wanted]

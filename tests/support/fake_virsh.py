@@ -21,7 +21,9 @@ NEXT = {
 }
 lock = open(folder / "lock", "w")
 fcntl.flock(lock, fcntl.LOCK_EX)
-words = sys.argv[sys.argv.index("--connect") + 2 :]
+uri, *words = sys.argv[sys.argv.index("--connect") + 1 :]
+if (folder / f"silent-{uri.replace('/', '-')}").exists():
+    sys.exit(f"error: failed to connect to {uri}")
 script = words[0].split("; ") if len(words) == 1 else [" ".join(words)]
 code = 0
 for line in script:
@@ -121,6 +123,14 @@ class FakeVirsh:
     def refuse(self, command: str, vm: str) -> None:
         """Make a command fail for a VM."""
         (self.folder / f"refuses-{command}-{vm}").touch()
+
+    def silence(self, uri: str) -> None:
+        """Make a daemon not answer. All daemons have the same VMs."""
+        (self.folder / f"silent-{uri.replace('/', '-')}").touch()
+
+    def answer(self, uri: str) -> None:
+        """Make a daemon answer again."""
+        (self.folder / f"silent-{uri.replace('/', '-')}").unlink()
 
     def calls(self) -> list[str]:
         """Return the commands that change something."""

@@ -81,7 +81,7 @@ def shared(checkout: Path, monkeypatch: pytest.MonkeyPatch, *resources: Mapping[
     """Return a checkout of a stack in a bucket, which has no outputs. The engine records its calls."""
     monkeypatch.setenv("PULUMI_BACKEND_URL", "s3://team")
     state = json.dumps({"deployment": {"resources": resources}})
-    answers = f"*output*) echo '{{}}' ;; *export*) echo '{state}' ;; *ls*) echo '[{LISTED}]' ;;"
+    answers = f"*output*) echo '{{}}' ;; *export*) echo '{state}' ;; *ls*) echo '[{SHARED}]' ;;"
     workspace = prepared(checkout, f'#!/bin/sh\necho "$*" >>{checkout}/calls\ncase "$*" in {answers} esac\n')
     put(workspace.bin, "virsh", "echo other")
     workspace.access("dev").mkdir(parents=True)
@@ -89,7 +89,7 @@ def shared(checkout: Path, monkeypatch: pytest.MonkeyPatch, *resources: Mapping[
     return workspace
 
 
-LISTED = '{"name": "dev", "resourceCount": 3}'
+SHARED = '{"name": "dev", "resourceCount": 3}'
 NETWORK = {"urn": "network", "id": "1", "type": "libvirt:index/network:Network", "inputs": {"name": "lab"}}
 
 
@@ -342,14 +342,22 @@ def test_output_of_the_engine_appears_above_bars(
     assert printed.out == ""
 
 
+LISTED = json.dumps([{"name": "organization/hardway/dev", "resourceCount": 1}])
+
+
+def destroying(*resources: Mapping[str, object], exit_code: int = 0) -> str:
+    """Return an engine with resources in the state of its stack, which prints how it deletes them."""
+    exported = json.dumps({"deployment": {"resources": resources}})
+    others = f"*ls*) echo '{LISTED}' ;; *export*) echo '{exported}' ;;"
+    return f'#!/bin/sh\ncase "$*" in {others} *) echo deleting "$@"; exit {exit_code} ;; esac\n'
+
+
 @pytest.mark.parametrize("exit_code", [0, 4])
 def test_quiet_shows_progress_only_on_failure(
     exit_code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv(console.VERBOSITY_VARIABLE, "quiet")
-    listed = json.dumps([{"name": "organization/hardway/dev", "resourceCount": 1}])
-    engine = f"#!/bin/sh\ncase \"$*\" in *ls*) echo '{listed}' ;; *) echo deleting; exit {exit_code} ;; esac\n"
-    stack = Stack(prepared(tmp_path, engine), "organization/hardway/dev")
+    stack = Stack(prepared(tmp_path, destroying(LIBVIRT, exit_code=exit_code)), "organization/hardway/dev")
     if exit_code == 0:
         stack.destroy()
         assert "deleting" not in "".join(capfd.readouterr())
@@ -357,3 +365,10 @@ def test_quiet_shows_progress_only_on_failure(
         with pytest.raises(HostError, match="`pulumi destroy` failed"):
             stack.destroy()
         assert "deleting" in capfd.readouterr().err
+
+
+def test_destroy_goes_on_where_one_of_several_hosts_fails(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    other = {**LIBVIRT, "urn": "other", "inputs": {"uri": "qemu+ssh://there/system"}}
+    for resources, continues in (([LIBVIRT], False), ([LIBVIRT, other], True)):
+        Stack(prepared(tmp_path, destroying(*resources)), "dev").destroy()
+        assert ("--continue-on-error" in capfd.readouterr().out) is continues

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 
 from host.engine import drift, history, locks, snapshots, stopped, suspension
 from host.engine.stack import Stack
+from host.libvirt.vms import Vms
 from host.workspace import PROJECT
 from system.errors import HostError
 from tests.support.fake_lab import PROVIDER, FakeLab, domain, machine
@@ -59,6 +62,69 @@ def test_lab_that_an_engine_changes_is_not_stopped(lab: FakeLab) -> None:
     with locks.held(lab.workspace.state, PROJECT, "dev"), pytest.raises(HostError, match="Another command is changing"):
         suspension.stop(lab.workspace, "dev")
     assert lab.virsh.calls() == []
+
+
+OTHER = "qemu+ssh://root@b.example/system"
+
+
+def put_on_hosts(lab: FakeLab) -> None:
+    """Put VM b on another host."""
+    other = {**PROVIDER, "urn": "urn::other", "inputs": {"uri": OTHER}}
+    moved = {**domain("b"), "provider": "urn::other::1"}
+    lab.set_state(PROVIDER, other, machine("a"), machine("b"), domain("a"), moved)
+
+
+def test_vms_of_several_hosts_stop_and_start_together(lab: FakeLab) -> None:
+    put_on_hosts(lab)
+    suspension.stop(lab.workspace, "dev")
+    assert lab.virsh.states() == {"a": "saved", "b": "saved"}
+    suspension.start(lab.workspace, "dev")
+    assert lab.virsh.states() == {"a": "running", "b": "running"}
+
+
+def test_no_vm_runs_before_all_hosts_have_loaded_theirs(lab: FakeLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_on_hosts(lab)
+    suspension.stop(lab.workspace, "dev")
+    load, resume, some_run = Vms.load, Vms.resume, threading.Event()
+
+    def load_late(vms: Vms) -> None:
+        if vms.uri == OTHER:
+            assert not some_run.wait(0.5)
+        load(vms)
+
+    def note(vms: Vms) -> None:
+        some_run.set()
+        resume(vms)
+
+    monkeypatch.setattr(Vms, "load", load_late)
+    monkeypatch.setattr(Vms, "resume", note)
+    suspension.start(lab.workspace, "dev")
+    assert lab.virsh.states() == {"a": "running", "b": "running"}
+
+
+def test_lab_with_a_silent_host_is_not_stopped(lab: FakeLab) -> None:
+    put_on_hosts(lab)
+    lab.virsh.silence(OTHER)
+    with pytest.raises(HostError, match=rf"failed to connect to {re.escape(OTHER)}"):
+        suspension.stop(lab.workspace, "dev")
+    assert lab.virsh.states() == {"a": "running", "b": "running"}
+    assert lab.virsh.calls() == []
+
+
+def test_other_hosts_start_without_a_silent_one(lab: FakeLab) -> None:
+    put_on_hosts(lab)
+    suspension.stop(lab.workspace, "dev")
+    lab.virsh.silence(OTHER)
+    with pytest.raises(
+        HostError, match=rf"(?s)failed to connect to {re.escape(OTHER)}.*All other VMs run\. Start these"
+    ):
+        suspension.start(lab.workspace, "dev")
+    assert lab.virsh.states() == {"a": "running", "b": "saved"}
+    assert stopped.read(lab.workspace, "dev") is not None
+    lab.virsh.answer(OTHER)
+    suspension.start(lab.workspace, "dev")
+    assert lab.virsh.states() == {"a": "running", "b": "running"}
+    assert stopped.read(lab.workspace, "dev") is None
 
 
 def test_missing_vm_is_named(lab: FakeLab) -> None:
