@@ -29,6 +29,9 @@ def access(name: str, args: AccessArgs, opts: pulumi.ResourceOptions) -> command
     """
     outputs = args.outputs.to_dict()
     needed = {key: outputs[key] for key in NEEDED if key in outputs}
+    if args.outputs.administrator is not None:
+        # Its group is known only when the control plane is up.
+        needed["administrator"] = True
     # Only the values that a connection needs: a changed label must not write the files again.
     needed["nodes"] = {
         node: {key: values[key] for key in REACHED_BY if key in values} for node, values in outputs["nodes"].items()

@@ -5,7 +5,6 @@ from collections.abc import Callable, Collection, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any, TypeVar
 
 import pulumi
@@ -79,7 +78,7 @@ def recover(spec: Spec, workspace: Workspace, stack: str, now: datetime) -> Obse
     found, has_started = _start(spec)
     if not pulumi.runtime.is_dry_run():
         stopped.remove(workspace, stack)
-    nodes, version = _read_cluster(spec, workspace.kubeconfig(stack), _BOOT_TIMEOUT if has_started else 0, now)
+    nodes, version = _read_cluster(spec, workspace, stack, _BOOT_TIMEOUT if has_started else 0, now)
     if nodes is not None:
         expected = {node.name for node in spec.kubelets} & existing_nodes
         found |= _to_register(expected, nodes)
@@ -99,16 +98,18 @@ def recover(spec: Spec, workspace: Workspace, stack: str, now: datetime) -> Obse
 
 
 def _read_cluster(
-    spec: Spec, kubeconfig: Path, timeout: float, now: datetime
+    spec: Spec, workspace: Workspace, stack: str, timeout: float, now: datetime
 ) -> tuple[Mapping[str, Mapping[str, Any]] | None, Mapping[str, Any] | None]:
     """Return the Nodes by name, and the document of the version; None for what the API server does not answer.
 
     Args:
         spec: The lab.
-        kubeconfig: An administrator's kubeconfig. It does not exist if the lab is not up yet.
+        workspace: The checkout. It has no kubeconfig if the lab is not up yet.
+        stack: Short name of the stack.
         timeout: Seconds to wait for the API server, because its machine has just started.
         now: Current time, in UTC.
     """
+    kubeconfig, super_admin = workspace.kubeconfig(stack), workspace.super_admin_kubeconfig(stack)
     if not kubeconfig.exists():
         return None, None
     deadline = time.monotonic() + timeout
@@ -118,7 +119,11 @@ def _read_cluster(
             nodes = registered_nodes(kubeconfig)
         if nodes is not None:
             return nodes, version.result()
-        if end := _expiry(kubeconfig, now):
+        if version.result() and kubeconfig != super_admin and super_admin.exists():
+            # Everybody may read the version, so perhaps the administrator has lost its rights.
+            kubeconfig = super_admin
+            continue
+        if end := _expiry(workspace, stack, now):
             problem, advice = f"The administrator's certificate expired on {end:%Y-%m-%d %H:%M} UTC", _renewal(spec)
             break
         if time.monotonic() > deadline:
@@ -133,12 +138,20 @@ def _read_cluster(
     return None, version.result()
 
 
-def _expiry(kubeconfig: Path, now: datetime) -> datetime | None:
-    """Return the time at which the client certificate of a kubeconfig expired; None if it has not, or there is none."""
-    # The import takes 25 ms, and only a lab that does not answer needs it.
-    from lab.config.x509 import client_certificate
+def _expiry(workspace: Workspace, stack: str, now: datetime) -> datetime | None:
+    """Return the time at which the administrator's certificate expired; None if it has not.
 
-    certificate = client_certificate(kubeconfig.read_text())
+    If the lab has signed it, those of the API servers have then expired, too.
+    """
+    # The import takes 25 ms, and only a lab that does not answer needs it.
+    from lab.config.x509 import certificates, client_certificate
+
+    path = workspace.admin_certificate(stack)
+    certificate = (
+        certificates(path.read_text())[0]
+        if path.exists()
+        else client_certificate(workspace.kubeconfig(stack).read_text())
+    )
     return certificate.not_after if certificate and certificate.not_after <= now else None
 
 

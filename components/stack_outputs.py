@@ -10,7 +10,8 @@ from components.machine import Machine
 from components.node import NodeServices
 from components.pki import Pki
 from host.access import ssh
-from lab.outputs import NodeOutputs, StackOutputs
+from lab.outputs import AdministratorOutputs, NodeOutputs, StackOutputs
+from lab.pki import ADMIN, CLUSTER_ADMINS_GROUP, MASTERS_GROUP, identities
 from lab.spec import ExistingMachine, Node, Spec
 
 
@@ -40,6 +41,7 @@ def stack_outputs(args: StackOutputsArgs) -> StackOutputs[pulumi.Input[str]]:
     spec = args.spec
     return StackOutputs(
         kubeconfig=args.kubeconfig,
+        administrator=_administrator(args),
         api_endpoint=spec.api_endpoint,
         certificate_authority=args.pki.authority,
         certificate_authority_key=None if spec.join else pulumi.Output.secret(args.pki.authority_key),
@@ -57,6 +59,21 @@ def stack_outputs(args: StackOutputsArgs) -> StackOutputs[pulumi.Input[str]]:
         },
         pod_network=str(spec.pod_network),
     )
+
+
+def _administrator(args: StackOutputsArgs) -> AdministratorOutputs[pulumi.Input[str]] | None:
+    """Return the administrator whose certificates the lab signs; None if it signs none.
+
+    A cluster that the lab joins has no binding of the lab.
+    """
+    spec = args.spec
+    if ADMIN not in identities(spec):
+        return None
+    group: pulumi.Input[str] = MASTERS_GROUP
+    if spec.control_planes:
+        binding = args.nodes[spec.control_planes[0].name].services["addons"].command
+        group = pulumi.Output.unsecret(binding.id.apply(lambda _: CLUSTER_ADMINS_GROUP))
+    return AdministratorOutputs(group=group, certificate_hours=spec.certificates.admin_validity)
 
 
 def _node_outputs(node: Node) -> NodeOutputs:

@@ -154,6 +154,18 @@ class Workspace:
         """Return the kubeconfig of a stack's administrator."""
         return self.access(stack) / "kubeconfig"
 
+    def super_admin_kubeconfig(self, stack: str) -> Path:
+        """Return the kubeconfig that needs no RBAC. It exists only if the lab signs certificates of administrators."""
+        return self.access(stack) / "super-admin-kubeconfig"
+
+    def admin_certificate(self, stack: str) -> Path:
+        """Return the certificate with which the program administers the cluster. It exists like the former."""
+        return self.access(stack) / "admin.crt"
+
+    def admin_credential(self, stack: str) -> Path:
+        """Return the credential of a stack's administrator that is used until it expires."""
+        return self.access(stack) / "credential.json"
+
     def user_kubeconfig(self, stack: str, user: str) -> Path:
         """Return the kubeconfig of a user of a stack's cluster. A slash in the name becomes `%2F`, as in a URL."""
         return self.access(stack) / f"{_USER_KUBECONFIG}{quote(user, safe='@+:')}"

@@ -75,6 +75,28 @@ class NodeOutputs:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AdministratorOutputs(Generic[Text]):
+    """The certificates that the lab signs for the kubectl of an administrator.
+
+    Attributes:
+        group: Group of the administrator. Not known until it has its rights.
+        certificate_hours: Validity of each certificate in hours.
+    """
+
+    group: Text
+    certificate_hours: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the administrator as the stack exports it."""
+        return {"group": self.group, "certificateHours": self.certificate_hours}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> AdministratorOutputs[str]:
+        """Return the administrator that `to_dict` wrote."""
+        return AdministratorOutputs[str](group=values["group"], certificate_hours=int(values["certificateHours"]))
+
+
+@dataclass(frozen=True, kw_only=True)
 class StackOutputs(Generic[Text]):
     """Everything that a stack exports.
 
@@ -85,7 +107,8 @@ class StackOutputs(Generic[Text]):
         services: Node name to service name to the digest of the service's manifest.
         ssh_key: Private key that the VMs accept for root; secret.
         known_hosts: Host keys of all nodes, as in a known_hosts file.
-        kubeconfig: An administrator's kubeconfig; secret. None where the lab has no administrator.
+        kubeconfig: Kubeconfig with which the program administers the cluster; secret. None where it does not.
+        administrator: The certificates for kubectl. None where the lab signs none.
         certificate_authority_key: Key of that CA; secret. None where the lab joins a cluster.
         machine_keys: Private keys of existing machines, by node name; secret.
         pod_network: Network of the pods: `bridge`, or `none` if the user installs a CNI plugin.
@@ -98,6 +121,7 @@ class StackOutputs(Generic[Text]):
     ssh_key: Text
     known_hosts: Text
     kubeconfig: Text | None = None
+    administrator: AdministratorOutputs[Text] | None = None
     certificate_authority_key: Text | None = None
     machine_keys: Mapping[str, Text] = field(default_factory=dict)
     pod_network: str = PodNetwork.BRIDGE
@@ -111,6 +135,7 @@ class StackOutputs(Generic[Text]):
         """Return the outputs by their exported names; those that do not apply are absent."""
         return {
             **({"kubeconfig": self.kubeconfig} if self.kubeconfig is not None else {}),
+            **({"administrator": self.administrator.to_dict()} if self.administrator is not None else {}),
             "apiEndpoint": self.api_endpoint,
             "certificateAuthority": self.certificate_authority,
             **(
@@ -133,6 +158,7 @@ class StackOutputs(Generic[Text]):
         Raises:
             KeyError: An output is missing: the stack has no cluster yet.
         """
+        administrator = values.get("administrator")
         return StackOutputs[str](
             api_endpoint=values["apiEndpoint"],
             certificate_authority=values["certificateAuthority"],
@@ -141,6 +167,7 @@ class StackOutputs(Generic[Text]):
             ssh_key=values["sshKey"],
             known_hosts=values["knownHosts"],
             kubeconfig=values.get("kubeconfig"),
+            administrator=AdministratorOutputs.from_dict(administrator) if administrator else None,
             certificate_authority_key=values.get("certificateAuthorityKey"),
             machine_keys=values.get("machineKeys", {}),
             pod_network=values.get("podNetwork", PodNetwork.BRIDGE),

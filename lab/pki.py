@@ -66,7 +66,19 @@ ENCRYPTION = "encryption"
 """The name of the key from which the keys for objects in etcd are derived. It has no certificate."""
 
 ADMIN = "admin"
-"""The name of the administrator's identity."""
+"""The name of the identity with which the program itself administers the cluster."""
+
+MASTERS_GROUP = "system:masters"
+"""The group that may do everything without RBAC. So these rights survive damage to RBAC, and nothing ends them."""
+
+CLUSTER_ADMINS_GROUP = "hardway-cluster-admins"
+"""The group of administrators, and the name of the binding that gives it its rights."""
+
+ADMIN_USER = "hardway-admin"
+"""The user of an administrator's kubeconfig. Each of its certificates is valid for some hours."""
+
+SUPER_ADMIN_USER = "hardway-super-admin"
+"""The user of the kubeconfig for emergencies, in the group MASTERS_GROUP."""
 
 FRONT_PROXY_CLIENT = "front-proxy-client"
 """The identity and common name with which API servers forward requests to extension API servers."""
@@ -170,7 +182,7 @@ def identities(spec: Spec) -> dict[str, Identity]:
     }
 
 
-_ADMIN_IDENTITY = Identity(common_name="admin", organization="system:masters", uses=(Use.CLIENT,))
+_ADMIN_IDENTITY = Identity(common_name="admin", organization=MASTERS_GROUP, uses=(Use.CLIENT,))
 
 
 def _control_plane_identities(spec: Spec) -> dict[str, Identity]:

@@ -331,6 +331,7 @@ class Certificates:
         authority_validity: The validity of certificates of authorities.
         validity: The validity of all other certificates.
         renewal: The time before its expiry in which `pulumi up` renews a certificate.
+        admin_validity: The validity of certificates in the kubeconfig of an administrator.
         issuers: Name of an issuer in `lab.pki`, to the names of its keys. The first one issues, and all are trusted.
             An issuer that is absent has only its default key.
     """
@@ -338,6 +339,7 @@ class Certificates:
     authority_validity: int
     validity: int
     renewal: int
+    admin_validity: int
     issuers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def next_renewal(self, end: datetime, now: datetime) -> datetime | None:

@@ -18,6 +18,7 @@ from lab.outputs import StackOutputs
 from lab.upgrade import ApiServerVersion
 from system.commands import attempt
 from system.errors import HardwayError
+from system.files import temporary_file
 
 TIMEOUT = 900
 """Seconds that one program may take: verification reads some hundred MB of binaries, slowly on an emulated node."""
@@ -59,6 +60,12 @@ class Commands:
     def outputs(self, stack: str) -> Mapping[str, Any]:
         """Return the outputs of a stack, secrets in plain text."""
         return _json(["pulumi", "stack", "output", "--stack", stack, "--json", "--show-secrets"])
+
+    def deployment(self, stack: str) -> Mapping[str, Any]:
+        """Return the deployment of a stack, secrets in plain text. Empty if it has no resources."""
+        exported = _json(["pulumi", "stack", "export", "--stack", stack, "--show-secrets"])
+        deployment: Mapping[str, Any] = exported.get("deployment") or {}
+        return deployment
 
     def configuration(self, stack: str) -> str:
         """Return the configuration of a stack as JSON, secrets in plain text."""
@@ -260,10 +267,8 @@ def kubeconfig_file(kubeconfig: str | None) -> Iterator[str]:
     """
     if kubeconfig is None:
         raise CommandError("the stack has no administrator's kubeconfig")
-    with tempfile.NamedTemporaryFile("w", prefix="hardway-kubeconfig-") as file:
-        file.write(kubeconfig)
-        file.flush()
-        yield file.name
+    with temporary_file(kubeconfig) as file:
+        yield file
 
 
 def _failure(program: str, exit_code: int, errors: str) -> CommandError:

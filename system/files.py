@@ -57,6 +57,15 @@ def create_once(path: Path, content: str | bytes, mode: int | None = None) -> bo
 
 
 @contextlib.contextmanager
+def temporary_file(content: str) -> Iterator[str]:
+    """Yield the path of a file that only this user can read, until the block ends."""
+    with tempfile.NamedTemporaryFile("w", prefix="hardway-") as file:
+        file.write(content)
+        file.flush()
+        yield file.name
+
+
+@contextlib.contextmanager
 def locked(path: Path, waiting_message: str | None = None) -> Iterator[None]:
     """Hold an exclusive lock on a file while the block runs. The kernel releases it when the process ends.
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import re
 import shlex
 import shutil
 import sys
@@ -12,12 +15,15 @@ from typing import Any
 
 from host.workspace import Workspace
 from lab.outputs import StackOutputs
-from system.files import write_atomically
+from system.files import CHECKOUT, write_atomically
 
 NEEDED = ("kubeconfig", "nodes", "sshKey", "machineKeys", "knownHosts")
 """The outputs of a stack that the files are written from."""
 REACHED_BY = ("address", "user", "port")
 """The fields of a node's outputs that the files are written from."""
+
+_EMBEDDED = re.compile(r"client-certificate-data: (\S+)\n +client-key-data: \S+\n")
+"""The credentials in a kubeconfig of the lab: see `lab.node.kubeconfig`."""
 
 SSH_TIMEOUTS = {"ConnectTimeout": 20, "ServerAliveInterval": 10, "ServerAliveCountMax": 6}
 """Options of ssh_config(5), times in seconds. A node that reboots or loses power closes no connection, and ssh would
@@ -64,6 +70,7 @@ class AccessDetails:
         ssh_key: Private key that the VMs accept for root; secret.
         known_hosts: Host keys of all nodes, as in a known_hosts file.
         kubeconfig: An administrator's kubeconfig; secret. None if the lab has no administrator.
+        signs_administrators: True if the lab signs certificates of administrators.
         machine_keys: Private keys of existing machines, by node name; secret.
     """
 
@@ -71,6 +78,7 @@ class AccessDetails:
     ssh_key: str
     known_hosts: str
     kubeconfig: str | None = None
+    signs_administrators: bool = False
     machine_keys: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -93,6 +101,7 @@ class AccessDetails:
             ssh_key=values["sshKey"],
             known_hosts=values["knownHosts"],
             kubeconfig=values.get("kubeconfig"),
+            signs_administrators=bool(values.get("administrator")),
             machine_keys=values.get("machineKeys", {}),
         )
 
@@ -100,7 +109,8 @@ class AccessDetails:
 def write(workspace: Workspace, stack: str, details: AccessDetails) -> None:
     """Write the files of a stack of this checkout."""
     in_lab = workspace.bin / "in-lab" if workspace.hypervisor.exists() else None
-    write_into(workspace.access(stack), details, sys.executable, in_lab)
+    write_ssh_files(workspace.access(stack), details, sys.executable, in_lab)
+    _write_kubeconfigs(workspace, stack, details)
 
 
 def remove(workspace: Workspace, stack: str) -> None:
@@ -117,10 +127,8 @@ def remove(workspace: Workspace, stack: str) -> None:
             path.unlink()
 
 
-def write_into(folder: Path, details: AccessDetails, python: str, in_lab: Path | None) -> None:
-    """Write kubeconfig, ssh_config, known_hosts and the keys, each of them atomically.
-
-    A lab without an administrator of its cluster has no kubeconfig.
+def write_ssh_files(folder: Path, details: AccessDetails, python: str, in_lab: Path | None) -> None:
+    """Write ssh_config, known_hosts and the keys, each of them atomically.
 
     Args:
         folder: The folder, created if it does not exist.
@@ -150,16 +158,56 @@ def write_into(folder: Path, details: AccessDetails, python: str, in_lab: Path |
             connect=_quote_word(Path(__file__).with_name("connect.py")),
         )
     for path, text, mode in (
-        (folder / "kubeconfig", details.kubeconfig, 0o600),
         (folder / "ssh-key", details.ssh_key, 0o600),
         (folder / "known_hosts", details.known_hosts, 0o644),
         (folder / "ssh_config", ssh_config, 0o644),
         *((keys[name], key, 0o600) for name, key in details.machine_keys.items()),
     ):
+        write_atomically(path, _with_end(text), mode)
+
+
+def _write_kubeconfigs(workspace: Workspace, stack: str, details: AccessDetails) -> None:
+    """Write the kubeconfigs of the administrator, and remove those that the lab does not have.
+
+    A kubeconfig that was given is written as it is. One of the lab gets its credentials from a program, which signs a
+    certificate for some hours.
+    """
+    kubeconfig, super_admin, certificate = details.kubeconfig, None, None
+    if kubeconfig is not None and details.signs_administrators:
+        [encoded] = _EMBEDDED.findall(kubeconfig)
+        certificate = base64.b64decode(encoded).decode()
+        super_admin = _with_plugin(kubeconfig, stack, "--super-admin")
+        kubeconfig = _with_plugin(kubeconfig, stack)
+    path = workspace.admin_certificate(stack)
+    if not path.exists() or path.read_text() != certificate:
+        # Perhaps another key of the authority issues now.
+        workspace.admin_credential(stack).unlink(missing_ok=True)
+    for path, text in (
+        (workspace.kubeconfig(stack), kubeconfig),
+        (workspace.super_admin_kubeconfig(stack), super_admin),
+        (workspace.admin_certificate(stack), certificate),
+    ):
         if text is None:
             path.unlink(missing_ok=True)
         else:
-            write_atomically(path, text if text.endswith("\n") else f"{text}\n", mode)
+            write_atomically(path, _with_end(text), 0o600)
+
+
+def _with_plugin(kubeconfig: str, stack: str, *options: str) -> str:
+    """Return a kubeconfig of the lab with a credential plugin instead of its certificate and key.
+
+    See https://kubernetes.io/docs/reference/access-authn-authz/authentication/#client-go-credential-plugins.
+    """
+    plugin = {
+        "apiVersion": "client.authentication.k8s.io/v1",
+        "command": str(Workspace(CHECKOUT).venv / "bin/python"),
+        "args": ["-P", "-m", "ops.access.credential", "--stack", stack, *options],
+        "env": [{"name": "PYTHONPATH", "value": str(CHECKOUT)}],
+        "interactiveMode": "Never",
+        "installHint": "Write this kubeconfig again in the lab's checkout: .lab/bin/hardway access",
+    }
+    # JSON is YAML, too. This module has no other writer, because it also runs without the lab's Python environment.
+    return _EMBEDDED.sub(lambda _: f"exec: {json.dumps(plugin)}\n", kubeconfig)
 
 
 def written_nodes(workspace: Workspace, stack: str) -> frozenset[str]:
@@ -167,6 +215,10 @@ def written_nodes(workspace: Workspace, stack: str) -> frozenset[str]:
     path = workspace.access(stack) / "ssh_config"
     lines = path.read_text().splitlines() if path.exists() else []
     return frozenset(line.removeprefix("Host ") for line in lines if line.startswith("Host ")) - {"*"}
+
+
+def _with_end(text: str) -> str:
+    return text if text.endswith("\n") else f"{text}\n"
 
 
 def _quote_path(path: Path) -> str:

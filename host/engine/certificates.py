@@ -7,7 +7,8 @@ from typing import Any
 
 from system.errors import HostError
 
-_SIGNED = "tls:index/locallySignedCert:LocallySignedCert"
+SIGNED = "tls:index/locallySignedCert:LocallySignedCert"
+"""The type of the certificates that the lab signs."""
 _OWN = ("etcd", "kubelet")
 """The services whose certificate is that of one node. `lab.pki` names it after both."""
 
@@ -25,7 +26,7 @@ def renewable(deployment: Mapping[str, Any], nodes: Sequence[str]) -> list[str]:
     urns = {
         resource["urn"].rpartition("::")[2]: resource["urn"]
         for resource in deployment.get("resources") or ()
-        if resource["type"] == _SIGNED
+        if resource["type"] == SIGNED
     }
     if not urns:
         raise HostError("The stack has no certificate that the lab has signed, so there is nothing to renew.")

@@ -11,6 +11,9 @@ from system.commands import attempt
 _TIMEOUT = 10
 """Seconds in which the API server must list its nodes."""
 
+_CREDENTIAL_TIMEOUT = 60
+"""Seconds in which kubectl must get its credential. Sometimes a new certificate is signed for that."""
+
 _METRICS_TIMEOUT = 60
 """Seconds in which the API server must report its metrics. On an emulated node, collecting them takes some of these."""
 
@@ -76,7 +79,7 @@ def _kubectl(kubeconfig: Path, *arguments: str) -> Mapping[str, Any] | None:
 def _output(kubeconfig: Path, *arguments: str, timeout: int) -> str | None:
     command = ["kubectl", "--kubeconfig", str(kubeconfig), *arguments, f"--request-timeout={timeout}s"]
     try:
-        answer = attempt(command, timeout=2 * timeout)
+        answer = attempt(command, timeout=2 * timeout + _CREDENTIAL_TIMEOUT)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return answer.stdout if answer.returncode == 0 else None

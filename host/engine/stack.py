@@ -35,6 +35,7 @@ from system.clock import MAX_SKEW, skew
 from system.commands import attempt
 from system.console import Steps
 from system.errors import HostError
+from system.files import temporary_file
 from system.netns import NAMESPACE_VARIABLE
 
 # The program checks the configuration and reports all errors at once. The engine stops at the first one.
@@ -277,7 +278,7 @@ class Stack:
         """
         outputs = self.write_access()
         self._wait_for_clocks(outputs)
-        if self._workspace.kubeconfig(self.name).exists():
+        if outputs.kubeconfig is not None:
             self._wait(lambda: self._obstacle(outputs) or self._old_lease(outputs, since))
 
     def restore_machine_network(self) -> None:
@@ -335,12 +336,12 @@ class Stack:
                 variables=variables,
             )
         outputs = self.write_access()
-        kubeconfig = self._workspace.kubeconfig(self.name)
-        if kubeconfig.exists():
+        if outputs.kubeconfig is not None:
             with steps.step("Nodes"):
                 self._wait_until_ready(outputs)
                 confirmation.accept(self._workspace, self.name)
-            self._commands.run("kubectl", "--kubeconfig", str(kubeconfig), "get", "nodes", "--output=wide")
+            with temporary_file(outputs.kubeconfig) as kubeconfig:
+                self._commands.run("kubectl", "--kubeconfig", kubeconfig, "get", "nodes", "--output=wide")
         else:
             steps.skip("Nodes", "the stack has no administrator of its cluster")
             confirmation.accept(self._workspace, self.name)
@@ -586,7 +587,7 @@ class Stack:
 
     def _old_lease(self, outputs: StackOutputs[str], since: float) -> _Obstacle | None:
         """Return the nodes whose kubelets have not renewed their leases since a time. None if all have."""
-        answer = self._get("leases", "--namespace=kube-node-lease")
+        answer = self._get(outputs, "leases", "--namespace=kube-node-lease")
         advice = f"{command_line('status', self.name)} shows the state of the kubelets"
         if answer.returncode != 0:
             return _Obstacle(
@@ -607,7 +608,7 @@ class Stack:
 
     def _obstacle(self, outputs: StackOutputs[str]) -> _Obstacle | None:
         """Return the reason for which the nodes are not Ready, None if they are or lack only a CNI plugin."""
-        answer = self._get("nodes")
+        answer = self._get(outputs, "nodes")
         if answer.returncode != 0:
             return _Obstacle(
                 problem=f"API server {outputs.api_endpoint} does not answer",
@@ -629,12 +630,13 @@ class Stack:
             advice=f"{command_line('verify', self.name)} shows what differs there from the stack",
         )
 
-    def _get(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run `kubectl get`, which may fail."""
-        kubeconfig = ("--kubeconfig", str(self._workspace.kubeconfig(self.name)))
-        return self._commands.attempt(
-            "kubectl", *kubeconfig, "get", *arguments, "--output=json", "--request-timeout=10s"
-        )
+    def _get(self, outputs: StackOutputs[str], *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `kubectl get`, which may fail, with the program's own rights. Those of the user may have ended."""
+        assert outputs.kubeconfig is not None, "there is nothing to wait for without an administrator"
+        with temporary_file(outputs.kubeconfig) as kubeconfig:
+            return self._commands.attempt(
+                "kubectl", "--kubeconfig", kubeconfig, "get", *arguments, "--output=json", "--request-timeout=10s"
+            )
 
     @property
     def _stack(self) -> tuple[str, str]:

@@ -59,6 +59,7 @@ def build_spec(lab: LabValues, secrets: frozenset[str] = frozenset()) -> Spec:
             authority_validity=lab["certificateAuthorityValidityHours"],
             validity=lab["certificateValidityHours"],
             renewal=lab["certificateRenewalHours"],
+            admin_validity=lab["adminCertificateHours"],
             issuers=build_issuers(lab),
         ),
         flags=ControlPlaneFlags(

@@ -31,6 +31,9 @@ from lab.versions import node_sources
 MAX_VALIDITY_HOURS = 100 * 366 * 24
 """One hundred years."""
 
+MAX_ADMIN_HOURS = 7 * 24
+"""A certificate cannot be revoked, so an administrator's is short-lived."""
+
 MAX_MEMORY = 1024 * 1024
 """The maximum memory of a VM in MiB: 1 TiB."""
 
@@ -229,6 +232,7 @@ CONVERTERS: Mapping[str, Converter] = {
     "certificateAuthorityValidityHours": _range(2, MAX_VALIDITY_HOURS, "hours"),
     "certificateValidityHours": _range(2, MAX_VALIDITY_HOURS, "hours"),
     "certificateRenewalHours": _range(1, MAX_VALIDITY_HOURS, "hours"),
+    "adminCertificateHours": _range(1, MAX_ADMIN_HOURS, "hours"),
     "maxUnavailable": _max_unavailable,
     "maxDisruption": optional(_one_of(LEVELS, Disruption)),
     "drainGracePeriodSeconds": _range(0, 3600, "seconds"),

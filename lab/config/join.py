@@ -79,7 +79,8 @@ def _kubeconfig(text: str) -> str:
     if external:
         raise ValueError(
             f"has the fields {', '.join(sorted(external))}, which refer to files or programs that a worker does not "
-            "have; create a kubeconfig that contains everything with `kubectl config view --minify --flatten`"
+            "have; create a kubeconfig that contains everything with `kubectl config view --minify --flatten`, or in a "
+            "Hardway lab with `hardway access --user NAME --group hardway-cluster-admins`"
         )
     return text
 

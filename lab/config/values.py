@@ -218,6 +218,7 @@ class LabValues(TypedDict, total=False):
     certificateAuthorityValidityHours: int
     certificateValidityHours: int
     certificateRenewalHours: int
+    adminCertificateHours: int
     maxUnavailable: int | str
     maxDisruption: Disruption | None
     drainGracePeriodSeconds: int

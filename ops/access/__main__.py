@@ -15,7 +15,7 @@ from host.workspace import Workspace
 from lab.certificates import Certificate
 from lab.config.x509 import certificates
 from lab.node import kubeconfig
-from lab.pki import identities
+from lab.pki import ADMIN_USER, SUPER_ADMIN_USER, identities
 from lab.spec import Spec
 from ops.access.signing import TIMEOUT, SigningRequest, max_hours, sign
 from ops.access.user import AccessError, User, certificate_request, check_user, create_key, key_text
@@ -74,7 +74,8 @@ def _create(
 ) -> Certificate:
     """Write the kubeconfig of a user and return the certificate in it. Everything is checked before it is signed."""
     spec = read_stack(options.stack, checkout, commands).spec
-    check_user(user, {identity.common_name for identity in identities(spec).values()})
+    own_users = {identity.common_name for identity in identities(spec).values()}
+    check_user(user, {*own_users, ADMIN_USER, SUPER_ADMIN_USER})
     hours = _hours(options.hours, spec)
     outputs = read_outputs(commands, options.stack)
     if outputs.kubeconfig is None:

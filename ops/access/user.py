@@ -76,13 +76,20 @@ def key_text(key: ec.EllipticCurvePrivateKey) -> str:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 
-def certificate_request(user: User, key: ec.EllipticCurvePrivateKey) -> str:
-    """Return the request for a certificate of a user, as PEM. It does not contain the private key."""
-    subject = x509.Name(
+def subject(user: User) -> x509.Name:
+    """Return the subject of a user's certificate.
+
+    See https://kubernetes.io/docs/reference/access-authn-authz/authentication/#x509-client-certificates.
+    """
+    return x509.Name(
         [
             *(x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in user.groups),
             x509.NameAttribute(NameOID.COMMON_NAME, user.name),
         ]
     )
-    request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, SHA256())
+
+
+def certificate_request(user: User, key: ec.EllipticCurvePrivateKey) -> str:
+    """Return the request for a certificate of a user, as PEM. It does not contain the private key."""
+    request = x509.CertificateSigningRequestBuilder().subject_name(subject(user)).sign(key, SHA256())
     return request.public_bytes(Encoding.PEM).decode()

@@ -5,12 +5,14 @@ import base64
 import json
 import ssl
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
 
+from ops.clients import output
 from ops.cluster import NotUpError
 from ops.probe.web import Connection, WebClient
 
@@ -24,14 +26,15 @@ class Api:
         """Read the kubeconfig.
 
         Raises:
-            NotUpError: It is not a kubeconfig with an embedded client certificate, as the lab writes it.
+            CommandError: Its credential plugin fails.
+            NotUpError: It is not a kubeconfig with a client certificate, as the lab writes it.
         """
         try:
             document = yaml.safe_load(kubeconfig.read_text())
             cluster, user = document["clusters"][0]["cluster"], document["users"][0]["user"]
             server = urlsplit(cluster["server"])
             authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
-            pair = [base64.b64decode(user[f"client-{name}-data"]) for name in ("certificate", "key")]
+            pair = _client_certificate(user)
         except (OSError, ValueError, LookupError, TypeError, yaml.YAMLError) as error:
             raise NotUpError(f"{kubeconfig} has no server with a client certificate: {error!r}") from None
         self._address, self._port = server.hostname or "", server.port or 443
@@ -41,7 +44,7 @@ class Api:
         self._tls.load_verify_locations(cadata=authority)
         # Python reads a client certificate only from a file.
         with tempfile.NamedTemporaryFile(prefix="hardway-probe-") as file:
-            file.write(b"\n".join(pair))
+            file.write(pair.encode())
             file.flush()
             self._tls.load_cert_chain(file.name)
 
@@ -51,6 +54,15 @@ class Api:
 
     async def _connect(self) -> Connection:
         return await asyncio.open_connection(self._address, self._port, ssl=self._tls)
+
+
+def _client_certificate(user: Mapping[str, Any]) -> str:
+    """Return the certificate and key of a user of a kubeconfig, PEM; secret."""
+    if plugin := user.get("exec"):
+        environment = [f"{variable['name']}={variable['value']}" for variable in plugin["env"]]
+        status = json.loads(output(["env", *environment, plugin["command"], *plugin["args"]]))["status"]
+        return f"{status['clientCertificateData']}\n{status['clientKeyData']}"
+    return "\n".join(base64.b64decode(user[f"client-{name}-data"]).decode() for name in ("certificate", "key"))
 
 
 async def get_items(client: WebClient, path: str) -> list[dict[str, Any]]:

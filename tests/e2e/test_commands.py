@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.pki import ADMIN_USER, CLUSTER_ADMINS_GROUP
 from tests.support.cluster import WORKERS
 from tests.support.running_lab import RunningLab, wait_for
 
@@ -105,6 +106,22 @@ def test_user_has_the_rights_of_its_group(lab: RunningLab, viewers: str, tmp_pat
     assert refused.returncode != 0
     assert 'User "alice" cannot list resource "secrets"' in refused.stderr
     assert "hardway-access" not in lab.kubectl("get", "certificatesigningrequests", "--output=name")
+
+
+def test_rights_of_the_administrator_end_with_its_binding(lab: RunningLab) -> None:
+    user = json.loads(lab.kubectl("auth", "whoami", "--output=json"))["status"]["userInfo"]
+    assert (user["username"], CLUSTER_ADMINS_GROUP in user["groups"]) == (ADMIN_USER, True)
+    assert "system:masters" not in user["groups"]
+    super_admin = f"--kubeconfig={lab.workspace.super_admin_kubeconfig(lab.stack)}"
+    lab.kubectl(super_admin, "delete", "clusterrolebinding", CLUSTER_ADMINS_GROUP)
+    wait_for("a refusal", lambda: "Forbidden" in lab.run("kubectl", "get", "nodes", check=False).stderr)
+    assert any(CLUSTER_ADMINS_GROUP in f"{found}" for found in lab.verify())
+    # The program itself needs no binding.
+    up = lab.hardway("up")
+    assert up.succeeded, up.output
+    assert "does not answer" not in up.output
+    wait_for("a list of nodes", lambda: lab.kubectl("get", "nodes", "--output=name", check=False).strip() != "")
+    assert lab.verify() == []
 
 
 def test_a_change_beyond_the_limit_is_refused(lab: RunningLab) -> None:

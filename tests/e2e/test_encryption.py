@@ -3,6 +3,7 @@
 import json
 import re
 
+from lab.pki import ADMIN_USER
 from tests.support.etcd import encryption_prefixes, stored_secret
 from tests.support.running_lab import RunningLab, wait_for
 
@@ -19,7 +20,7 @@ def test_a_secret_is_unreadable_in_etcd_and_audit_log(lab: RunningLab) -> None:
     logged = 'grep \'"resource":"secrets"\' /var/log/kubernetes/audit.log | grep hidden | grep \'"verb":"create"\''
     wait_for("the audit log has the Secret", lambda: lab.ssh(SERVER, logged, check=False) != "")
     event = json.loads(lab.ssh(SERVER, logged).splitlines()[-1])
-    assert (event["level"], event["user"]["username"]) == ("Metadata", "admin")
+    assert (event["level"], event["user"]["username"]) == ("Metadata", ADMIN_USER)
     assert "requestObject" not in event
     assert lab.ssh(SERVER, f"grep -c {TEXT} /var/log/kubernetes/audit.log", check=False).strip() == "0"
     assert lab.ssh(SERVER, "stat -c %a /var/log/kubernetes /var/log/kubernetes/audit.log").split() == ["700", "600"]

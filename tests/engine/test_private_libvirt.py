@@ -298,7 +298,7 @@ def test_ssh_reaches_a_node_inside_and_pins_its_key(workspace: Workspace) -> Non
             "nodes": {"node-0": {"address": "127.0.0.1"}},
         }
         details = access_files.AccessDetails.from_dict(outputs)
-        access_files.write_into(workspace.access("dev"), details, sys.executable, workspace.bin / "in-lab")
+        access_files.write_ssh_files(workspace.access("dev"), details, sys.executable, workspace.bin / "in-lab")
         command = ["ssh", "-F", str(workspace.access("dev") / "ssh_config"), "node-0", "readlink /proc/self/ns/net"]
         return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
 

@@ -123,11 +123,16 @@ def test_given_kubeconfig_registers_the_node(by_certificates: Program) -> None:
     assert by_certificates.command("guest-0-registration").inputs["stdin"] == KUBECONFIG
     assert by_certificates.outputs["kubeconfig"] == KUBECONFIG
     assert by_certificates.shown_outputs["kubeconfig"] == HIDDEN
+    assert "administrator" not in by_certificates.outputs
+
+
+def test_administrator_of_another_cluster_needs_no_binding(run: Program) -> None:
+    assert run.outputs["administrator"] == {"group": "system:masters", "certificateHours": 12}
 
 
 def test_without_administrator_nothing_is_registered(by_token: Program) -> None:
     assert "command:remote:Command guest-0-registration" not in by_token.by_identity
-    assert "kubeconfig" not in by_token.outputs
+    assert by_token.outputs.keys().isdisjoint({"kubeconfig", "administrator"})
 
 
 def test_worker_gets_given_credentials(by_token: Program, by_certificates: Program) -> None:

@@ -137,7 +137,7 @@ def test_resources_differ_only_in_the_name(run: Program, program: Program) -> No
 
 def test_outputs_and_ssh_use_the_fqdn(run: Program, tmp_path: Path) -> None:
     assert run.outputs["nodes"].keys() == run.outputs["services"].keys() == {"server", "node-0", NAME}
-    access_files.write_into(tmp_path, access_files.AccessDetails.from_dict(run.outputs), "python3", None)
+    access_files.write_ssh_files(tmp_path, access_files.AccessDetails.from_dict(run.outputs), "python3", None)
     assert f"Host {NAME}\n    HostName {ADDRESS}\n" in (tmp_path / "ssh_config").read_text()
 
 
@@ -184,7 +184,7 @@ def test_given_certificates_match_the_fqdn() -> None:
 
 def test_machine_key_file_has_the_fqdn(tmp_path: Path) -> None:
     run = record(named(NAME, workers=[*_workers(), _machine()]))
-    access_files.write_into(tmp_path, access_files.AccessDetails.from_dict(run.outputs), "python3", None)
+    access_files.write_ssh_files(tmp_path, access_files.AccessDetails.from_dict(run.outputs), "python3", None)
     assert (tmp_path / f"{NAME}.key").read_text() == PRIVATE_KEY
     assert f'    IdentityFile "{tmp_path}/{NAME}.key"\n' in (tmp_path / "ssh_config").read_text()
 

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 from ipaddress import IPv4Address
 
 import yaml
@@ -29,6 +30,22 @@ def test_kubeconfig_embeds_admin_credentials(program: Program) -> None:
     admin = files(program.command("server-addons").inputs["stdin"])
     certificate = base64.b64decode(user["client-certificate-data"]).decode()
     assert certificate == admin["root/var/lib/addons/admin.crt"]
+
+
+def test_kubeconfig_on_this_machine_does_not_wait_for_the_cluster(program: Program) -> None:
+    access = program.by_identity["command:local:Command access"]
+    assert not program.needed_by(access) & {"server-kube-apiserver", "server-addons"}
+    assert json.loads(access.inputs["stdin"])["administrator"] is True
+
+
+def test_administrators_are_in_a_group_with_a_binding(program: Program) -> None:
+    assert program.outputs["administrator"] == {"group": "hardway-cluster-admins", "certificateHours": 12}
+    manifests = files(program.command("server-addons").inputs["stdin"])["root/var/lib/addons/manifests.yaml"]
+    [binding] = [each for each in yaml.safe_load_all(manifests) if each["metadata"]["name"] == "hardway-cluster-admins"]
+    assert (binding["kind"], binding["roleRef"]["name"]) == ("ClusterRoleBinding", "cluster-admin")
+    assert [(subject["kind"], subject["name"]) for subject in binding["subjects"]] == [
+        ("Group", "hardway-cluster-admins")
+    ]
 
 
 def test_nodes_have_role_address_cidr_and_ssh(program: Program) -> None:

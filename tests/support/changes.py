@@ -543,6 +543,7 @@ KINDS: Mapping[str, Kind] = {
             "canaryCommand": ("", "true"),
             "onFailure": ("stop", "rollback"),
             "certificateRenewalHours": (720, 48),
+            "adminCertificateHours": (12, 4),
         }
     ),
     # Not on a running lab, whose nodes would return after a plain `pulumi up`.

@@ -2,11 +2,10 @@
 
 Waiting takes at least two hours, the shortest validity that the configuration allows, and other clocks on all nodes and
 on this machine would disturb everything else. So every certificate is replaced by one with the same subject, key and
-signer whose validity has ended: in the state, on the nodes and in the kubeconfig on this machine. Everything then is as
+signer whose validity has ended: in the state, on the nodes and on this machine. Everything then is as
 if it had expired. The services of the nodes restart, so that no connection from before lasts.
 """
 
-import base64
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -43,11 +42,8 @@ def expire(lab: RunningLab) -> None:
                 lab.ssh(node, f"cat >{path} <<'END'\n{expired[text]}END", record=False)
     for node in lab.nodes:
         lab.ssh(node, _RESTART)
-    kubeconfig = lab.workspace.kubeconfig(lab.stack)
-    text = kubeconfig.read_text()
-    for before, after in expired.items():
-        text = text.replace(_data(before), _data(after))
-    kubeconfig.write_text(text)
+    certificate = lab.workspace.admin_certificate(lab.stack)
+    certificate.write_text(expired[certificate.read_text()])
     wait_for("the API server refuses", lambda: not lab.kubectl("get", "nodes", "--request-timeout=10s", check=False))
 
 
@@ -97,7 +93,3 @@ def _key(text: str) -> EllipticCurvePrivateKey:
 def _plain(value: Any) -> str:
     """Return the text of a value in a state, which may be a secret."""
     return str(json.loads(value["plaintext"])) if isinstance(value, dict) else str(value)
-
-
-def _data(text: str) -> str:
-    return base64.b64encode(text.encode()).decode()

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from lab.node import bootstrap
 from lab.node.addons.addon import Addon
+from lab.node.addons.cluster_admins import cluster_admins
 from lab.node.addons.cluster_dns import cluster_dns
 from lab.node.addons.kubelet_access import kubelet_access
 from lab.node.addons.local_path import local_path
@@ -13,6 +14,7 @@ from lab.node.service import Image
 from lab.spec import Node, Spec
 
 ADDONS = (
+    Addon(objects=cluster_admins),
     Addon(objects=kubelet_access),
     Addon(objects=network_policy_access, enabled=lambda spec: spec.network_policy),
     Addon(objects=bootstrap.certificate_access, enabled=lambda spec: spec.tls_bootstrap),

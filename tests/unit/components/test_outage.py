@@ -52,6 +52,11 @@ class Place:
         self._vms = "".join(rf"uuid-of-{name} hardway-{name}\n" for name in nodes)
         self.stop("", "")
 
+    def refuse(self, kubeconfig: Path) -> None:
+        """Make the API server tell a kubeconfig only its version."""
+        answer = (self._programs / "kubectl").read_text().partition("\n")[2]
+        put(self._programs, "kubectl", f'case "$*" in "--kubeconfig {kubeconfig} get nodes"*) exit 1 ;; esac\n{answer}')
+
     def stop(self, what: str, table: str) -> None:
         """Make a listing of virsh show a table."""
         answer = r"\n".join(table if listing == what else r"-----\n" for listing in ("net-list", "pool-list", "list"))
@@ -161,6 +166,25 @@ def test_expired_administrator_is_reported_at_once(place: Place, monkeypatch: py
     [warning] = warnings
     assert warning.startswith("The administrator's certificate expired on 2025-12-31 00:00 UTC")
     assert "`hardway up` renews every expired certificate" in warning
+
+
+def test_administrator_without_rights_is_replaced(place: Place) -> None:
+    place.set_nodes("node-0")
+    place.workspace.super_admin_kubeconfig("dev").touch()
+    place.refuse(place.workspace.kubeconfig("dev"))
+    assert place.recover() == LOST
+
+
+def test_expired_certificate_of_the_lab_is_reported(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    warnings: list[str] = []
+    monkeypatch.setattr(pulumi, "warn", warnings.append)
+    certificate, _ = pair("admin", valid=(datetime(2025, 1, 1, tzinfo=UTC), datetime(2025, 12, 31, tzinfo=UTC)))
+    place.workspace.admin_certificate("dev").write_text(certificate)
+    place.silence()
+    place.stop("list", r" Id Name State\n------\n - hardway-node-1 shut off\n")
+    assert place.recover() == set()
+    [warning] = warnings
+    assert warning.startswith("The administrator's certificate expired on 2025-12-31 00:00 UTC")
 
 
 def test_stopped_vm_is_started(place: Place) -> None:

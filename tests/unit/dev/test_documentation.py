@@ -19,9 +19,10 @@ HISTORY = "CHANGELOG.md"
 FOREIGN_MESSAGES = {
     *("virsh domstats --cpu-total", "pulumi up", "kubectl"),
     *("the stack is currently locked", "incorrect passphrase"),
+    *("getting credentials: exec: …", 'User "hardway-admin" cannot …'),
     *("network …", "pool …", "already exists", "domain '…' already exists"),
 }
-"""Commands in the table of docs/troubleshooting.md, and messages of Pulumi and libvirt."""
+"""Commands in the table of docs/troubleshooting.md, and messages of Pulumi, kubectl and libvirt."""
 
 
 def _commands(program: str) -> list[ParameterSet]:

@@ -33,6 +33,7 @@ REQUIRED: dict[str, Any] = {
 }
 OPTIONAL = {
     "kubeconfig": "K",
+    "administrator": {"group": "hardway-cluster-admins", "certificateHours": 12},
     "certificateAuthorityKey": "CAKEY",
     "machineKeys": {"guest-0": "MKEY"},
     "podNetwork": "none",

@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from host.access import access_files
 from host.access.access_files import AccessDetails
 from host.workspace import Workspace
+from lab.node.kubeconfig import embedded
+from tests.support.certificates import pair
 
 OUTPUTS: Mapping[str, Any] = {
     "kubeconfig": "apiVersion: v1\n",
@@ -20,10 +23,24 @@ OUTPUTS: Mapping[str, Any] = {
     "knownHosts": "10.240.0.20 ssh-ed25519 AAAA\n",
     "nodes": {"server": {"address": "10.240.0.10"}, "node-0": {"address": "10.240.0.20"}},
 }
+PAIR = pair("admin", organization="system:masters")
+
+
+def kubeconfig_with(certificate: str, key: str) -> str:
+    texts = {"authority": "an authority", "certificate": certificate, "key": key}
+    return embedded(server="https://10.240.0.10:6443", user="admin", cluster="hardway", texts=texts)
+
+
+SIGNED: dict[str, Any] = {**OUTPUTS, "kubeconfig": kubeconfig_with(*PAIR), "administrator": True}
 
 
 def write(folder: Path, outputs: Mapping[str, Any] = OUTPUTS, in_lab: Path | None = None) -> None:
-    access_files.write_into(folder, AccessDetails.from_dict(outputs), "python3", in_lab)
+    access_files.write_ssh_files(folder, AccessDetails.from_dict(outputs), "python3", in_lab)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path)
 
 
 @pytest.fixture
@@ -37,12 +54,45 @@ def effective(config: Path, host: str) -> dict[str, str]:
     return dict(line.split(" ", 1) for line in output.splitlines() if " " in line)
 
 
-def test_only_the_owner_can_read_secrets(folder: Path) -> None:
+def test_only_the_owner_can_read_secrets(workspace: Workspace) -> None:
     for _ in range(2):
-        write(folder)
-    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
+        access_files.write(workspace, "dev", AccessDetails.from_dict(OUTPUTS))
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in workspace.access("dev").iterdir()}
     assert modes == {"kubeconfig": 0o600, "ssh-key": 0o600, "known_hosts": 0o644, "ssh_config": 0o644}
-    assert (folder / "kubeconfig").read_text() == "apiVersion: v1\n"
+    assert workspace.kubeconfig("dev").read_text() == "apiVersion: v1\n"
+
+
+def test_kubeconfig_of_the_lab_holds_no_credentials(workspace: Workspace) -> None:
+    access_files.write(workspace, "dev", AccessDetails.from_dict(SIGNED))
+    kubeconfig = yaml.safe_load(workspace.kubeconfig("dev").read_text())
+    embedded = yaml.safe_load(SIGNED["kubeconfig"])
+    assert (kubeconfig["clusters"], kubeconfig["contexts"]) == (embedded["clusters"], embedded["contexts"])
+    [user] = kubeconfig["users"]
+    assert user["user"].keys() == {"exec"}
+    assert user["user"]["exec"]["args"] == ["-P", "-m", "ops.access.credential", "--stack", "dev"]
+    [user] = yaml.safe_load(workspace.super_admin_kubeconfig("dev").read_text())["users"]
+    assert user["user"]["exec"]["args"][-1] == "--super-admin"
+    assert workspace.admin_certificate("dev").read_text() == PAIR[0]
+    assert not [path for path in workspace.access("dev").iterdir() if PAIR[1] in path.read_text()]
+
+
+def test_given_kubeconfig_replaces_that_of_the_lab(workspace: Workspace) -> None:
+    access_files.write(workspace, "dev", AccessDetails.from_dict(SIGNED))
+    given = {"kubeconfig": SIGNED["kubeconfig"], "administrator": None}
+    access_files.write(workspace, "dev", AccessDetails.from_dict(SIGNED | given))
+    assert workspace.kubeconfig("dev").read_text() == given["kubeconfig"]
+    assert not workspace.super_admin_kubeconfig("dev").exists()
+    assert not workspace.admin_certificate("dev").exists()
+
+
+def test_credential_of_an_earlier_authority_is_dropped(workspace: Workspace) -> None:
+    access_files.write(workspace, "dev", AccessDetails.from_dict(SIGNED))
+    credential = workspace.admin_credential("dev")
+    credential.write_text("{}")
+    access_files.write(workspace, "dev", AccessDetails.from_dict(SIGNED))
+    assert credential.exists()
+    access_files.write(workspace, "dev", AccessDetails.from_dict(SIGNED | {"kubeconfig": kubeconfig_with(*pair("b"))}))
+    assert not credential.exists()
 
 
 def test_snapshots_of_etcd_outlive_the_stack(tmp_path: Path) -> None:
@@ -58,10 +108,11 @@ def test_snapshots_of_etcd_outlive_the_stack(tmp_path: Path) -> None:
     assert not folder.exists()
 
 
-def test_without_an_administrator_there_is_no_kubeconfig(folder: Path) -> None:
-    write(folder)
-    write(folder, {name: text for name, text in OUTPUTS.items() if name != "kubeconfig"})
-    assert {path.name for path in folder.iterdir()} == {"ssh-key", "known_hosts", "ssh_config"}
+def test_without_an_administrator_there_is_no_kubeconfig(workspace: Workspace) -> None:
+    access_files.write(workspace, "dev", AccessDetails.from_dict(SIGNED))
+    outputs = {name: text for name, text in OUTPUTS.items() if name != "kubeconfig"}
+    access_files.write(workspace, "dev", AccessDetails.from_dict(outputs))
+    assert {path.name for path in workspace.access("dev").iterdir()} == {"ssh-key", "known_hosts", "ssh_config"}
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from host.engine.history import last_successful, record_revert, updates
 from host.engine.rollback import Attempt, changed_files, read_events
 from host.engine.stack import Stack
 from host.workspace import Workspace
+from lab.outputs import StackOutputs
 from system.errors import HostError
 
 OUTPUTS = {
@@ -191,9 +192,10 @@ def test_node_that_does_not_become_ready_is_rolled_back(workspace: Workspace, mo
     (workspace.checkout / "events").write_text("\n".join(map(json.dumps, CHANGED)))
     problems = ["node-0 is not Ready."]
 
-    def fail_once(*_: object) -> None:
+    def fail_once(*_: object) -> StackOutputs[str]:
         if problems:
             raise HostError(problems.pop())
+        return StackOutputs.from_dict(OUTPUTS)
 
     monkeypatch.setattr(Stack, "write_access", fail_once)
     with pytest.raises(HostError, match=r"^node-0 is not Ready\. Everything was rolled back"):

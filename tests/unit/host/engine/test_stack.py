@@ -140,6 +140,18 @@ esac"""
     assert (tmp_path / "calls").read_text() == "call\n" * 3
 
 
+def test_up_needs_no_rights_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("host.engine.stack._READY_TIMEOUT", -1)
+    kubectl = f"""
+case "$(cat "$2")" in secret) ;; *) echo forbidden >&2; exit 1 ;; esac
+echo "$2" >>used
+echo '{node_list(a="True", b="True")}'"""
+    bring_up(tmp_path, kubectl)
+    used = (tmp_path / "used").read_text().splitlines()
+    assert len(used) == 2
+    assert not any(Path(file).exists() for file in used)
+
+
 def test_up_names_the_node_that_is_not_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("host.engine.stack._READY_TIMEOUT", -1)
     with pytest.raises(HostError, match=r"^b is not Ready after .* \(b: its kubelet .*\)\. .*hardway verify"):

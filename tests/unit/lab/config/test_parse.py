@@ -445,6 +445,9 @@ REFUSED = {
     "renewal as long as validity": Refused(
         {"certificateRenewalHours": 8760}, "certificateRenewalHours", "less than certificateValidityHours 8760"
     ),
+    "administrator's certificates that are not short-lived": Refused(
+        {"adminCertificateHours": 169}, "adminCertificateHours", "must be from 1 to 168"
+    ),
     "renewal of zero hours": Refused({"certificateRenewalHours": 0}, "certificateRenewalHours", "must be from 1"),
     "certificates outlive their authority": Refused(
         {"certificateAuthorityValidityHours": 8000}, "certificateValidityHours", "at most"
