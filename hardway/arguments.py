@@ -17,7 +17,7 @@ from system.errors import HardwayError
 HELP = """\
 usage: hardway COMMAND [OPTIONS]
 
-Run a Kubernetes lab on this machine.
+Run a Kubernetes lab on this machine. Before the first `up`, run `python3 -m hardway` instead.
 
 The lab:
   up [--smoke]        prepare this machine, create or update the lab, show its nodes
@@ -29,8 +29,8 @@ The lab:
   stop                shut the VMs off and keep their memory
   start               continue where the lab was stopped; `up` does it, too
   snapshot NAME       keep the whole lab, disks and memory; --delete deletes it
-  revert NAME         return to a snapshot
   snapshots           list the snapshots
+  revert NAME         return to a snapshot
   fork NAME [DIR]     create a second lab from a snapshot, with its own checkout and network
   rehearse            try the changed stack file in a fork, and compare the impact with the preview
   status              show nodes, services, certificates, etcd and VMs
@@ -54,8 +54,6 @@ Options, the same for every command:
   --json              JSON of preview, status, verify, smoke, probe, rehearse, etcd, explain, render
   --quiet, --verbose  print only results and problems, or more about each step
   --help              show this text; after a command, its own options
-
-Before the first `up`, run `python3 -m hardway` or `make` instead of `hardway`.
 """
 
 DEFAULT_STACK = "dev"

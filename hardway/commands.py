@@ -20,6 +20,7 @@ from host.workspace import Workspace
 from system import console
 from system.errors import HostError
 from system.files import CHECKOUT
+from system.tables import plain_table
 
 NOT_CHECKED = 2
 """Exit code of `status`, `verify`, `smoke`, `probe` and `access --user` if they could not do their work."""
@@ -106,13 +107,11 @@ def fork(options: argparse.Namespace) -> int:
 def snapshots(options: argparse.Namespace) -> int:
     """List the snapshots of the lab."""
     found = lab_snapshots.listed(_workspace(), options.stack)
-    rows = [("NAME", "TIME", "SIZE", "VMS")]
-    rows += [(each.name, each.time, f"{each.size / 2**30:.1f} GiB", ", ".join(each.vms)) for each in found]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows if found else ():
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     if not found:
         console.note(f"Stack {options.stack} has no snapshots.")
+        return 0
+    rows = [(each.name, each.time, f"{each.size / 2**30:.1f} GiB", ", ".join(each.vms)) for each in found]
+    print(plain_table(("NAME", "TIME", "SIZE", "VMS"), rows))
     return 0
 
 

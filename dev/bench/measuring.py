@@ -14,6 +14,7 @@ import yaml
 
 from dev.bench import hypervisor, timeline
 from dev.bench.report import Figure, median_of, ratio
+from host.engine.urns import resource_name
 from lab.node.paths import PROGRAMS, SERVICES
 from system.errors import HardwayError
 from tests.support.running_lab import UNITS, Outcome, RunningLab
@@ -228,7 +229,7 @@ def _state(lab: RunningLab) -> Mapping[timeline.Resource, Any]:
     """Return the resources of the stack by type and name, with secrets in plain text. Never print or store it."""
     exported = lab.run("pulumi", "stack", "export", "--stack", "dev", "--show-secrets", record=False).stdout
     return {
-        (resource["type"], resource["urn"].rpartition("::")[2]): {
+        (resource["type"], resource_name(resource["urn"])): {
             part: {name: _plain(value) for name, value in resource.get(part, {}).items()}
             for part in ("inputs", "outputs")
         }

@@ -3,6 +3,8 @@
 import json
 from collections.abc import Iterable, Mapping
 
+from host.engine.urns import resource_name
+
 DOMAIN = "libvirt:index/domain:Domain"
 COMMAND = "command:remote:Command"
 
@@ -20,7 +22,7 @@ def created(log: Iterable[str]) -> dict[Resource, int]:
         event = json.loads(line)
         metadata = event.get("resOutputsEvent", {}).get("metadata", {})
         if metadata.get("op") == "create":
-            times[metadata["type"], metadata["urn"].rpartition("::")[2]] = event["timestamp"]
+            times[metadata["type"], resource_name(metadata["urn"])] = event["timestamp"]
     return times
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from host.engine.urns import resource_name
 from system.errors import HostError
 
 SIGNED = "tls:index/locallySignedCert:LocallySignedCert"
@@ -24,7 +25,7 @@ def renewable(deployment: Mapping[str, Any], nodes: Sequence[str]) -> list[str]:
         HostError: There is no such certificate.
     """
     urns = {
-        resource["urn"].rpartition("::")[2]: resource["urn"]
+        resource_name(resource["urn"]): resource["urn"]
         for resource in deployment.get("resources") or ()
         if resource["type"] == SIGNED
     }

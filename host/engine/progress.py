@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from host.engine.urns import resource_name
 from system import console
 from system.console import Progress
 
@@ -89,7 +90,7 @@ class Changes:
     def _start(self, step: dict[str, Any]) -> None:
         if not _counts(step) or step["op"] in ("same", "replace"):
             return
-        self._running[_name(step)] = time.monotonic()
+        self._running[resource_name(step["urn"])] = time.monotonic()
         if step["op"] == "delete":
             self._deleted.add(step["urn"])
         else:
@@ -101,7 +102,7 @@ class Changes:
         if step["op"] == "same":
             self._unchanged.add(step["urn"])
             return
-        self._running.pop(_name(step), None)
+        self._running.pop(resource_name(step["urn"]), None)
         self._last_end = time.monotonic()
         if succeeded and step["op"] in _FINISHED:
             self._finished.add(step["urn"])
@@ -144,7 +145,3 @@ def _follow(log: Path, task: Progress, ended: threading.Event) -> None:
 def _counts(step: dict[str, Any]) -> bool:
     state = step.get("new") or step.get("old") or {}
     return bool(state.get("custom")) and is_counted(step["type"])
-
-
-def _name(step: dict[str, Any]) -> str:
-    return str(step["urn"]).rpartition("::")[2]

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from host.engine.stack import MACHINE
+from host.engine.urns import resource_name
 from system.commands import attempt, quote
 from system.errors import HostError
 
@@ -43,15 +44,11 @@ def provider_names(stack: str) -> dict[str, str]:
 def _provider_names(resources: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     machines = {each["urn"] for each in resources if each["type"] == MACHINE}
     return {
-        _name(each["parent"]): _name(each["provider"].rpartition("::")[0])
+        resource_name(each["parent"]): resource_name(each["provider"].rpartition("::")[0])
         for each in resources
         # Another resource has already replaced one that is still to be deleted.
         if each["type"].startswith(_LIBVIRT) and each.get("parent") in machines and not each.get("delete")
     }
-
-
-def _name(urn: str) -> str:
-    return urn.rpartition("::")[2]
 
 
 def _unreadable(stack: str, reason: str) -> HostError:

@@ -24,6 +24,7 @@ from typing import Any
 
 from host.engine import locks, stack_file
 from host.engine.drift import record_drift
+from host.engine.urns import resource_name
 from host.libvirt import objects
 from host.libvirt.objects import LibvirtObject
 from host.workspace import PROJECT
@@ -123,21 +124,17 @@ def interrupted(deployment: Mapping[str, Any]) -> list[tuple[str, str]]:
         deployment: The stack, as `pulumi stack export` prints it.
     """
     resources = deployment.get("resources") or []
-    nodes = [_name(each) for each in resources if each["type"] == _MACHINE]
+    nodes = [resource_name(each["urn"]) for each in resources if each["type"] == _MACHINE]
     found = set()
     for operation in deployment.get("pending_operations") or []:
         if operation["type"] not in ("updating", "deleting") or operation["resource"]["type"] not in _COMMANDS:
             continue
-        name = _name(operation["resource"])
+        name = resource_name(operation["resource"]["urn"])
         # The longest match, because the name of one node can be the start of another's.
         node = max((node for node in nodes if name.startswith(f"{node}-")), key=len, default="")
         if node:
             found.add((node, name.removeprefix(f"{node}-")))
     return sorted(found)
-
-
-def _name(resource: Mapping[str, Any]) -> str:
-    return str(resource["urn"]).rpartition("::")[2]
 
 
 def _orphans(backend: str) -> list[Process]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from host.engine.history import Update
+from host.engine.urns import resource_name
 from system.commands import attempt
 from system.files import write_atomically
 
@@ -86,5 +87,5 @@ def read_events(event_log: Path) -> Attempt:
             if refused:
                 changed.discard(refused["metadata"]["urn"])
             if message.get("severity") == "error" and _STACK not in message.get("urn", _STACK):
-                failed = failed or message["urn"].rpartition("::")[2]
+                failed = failed or resource_name(message["urn"])
     return Attempt(failed=failed, has_changed=bool(changed))

@@ -9,11 +9,7 @@ import shlex
 import signal
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +20,13 @@ from host.engine import confirmation, history, lost, progress, rollback, shared,
 from host.engine.certificates import renewable
 from host.engine.drift import adopt_drift, deployed_drift
 from host.engine.history import Update
-from host.engine.readiness import is_ready, lacks_only_network, ready_condition
 from host.engine.rollback import FAILURE_HANDLED_VARIABLE, ROLLBACK_VARIABLE
+from host.engine.waits import Waits
 from host.libvirt.namespace import MACHINE_NETWORK
 from host.libvirt.private import BOOT_VARIABLE, namespace_start
 from host.workspace import PROJECT, Workspace, command_line, short_stack_name
 from lab.outputs import StackOutputs
 from system import console
-from system.clock import MAX_SKEW, skew
 from system.commands import attempt
 from system.console import Steps
 from system.errors import HostError
@@ -47,13 +42,6 @@ LIMIT_CHECKED_VARIABLE = "HARDWAY_LIMIT_CHECKED"
 A program can only refuse one change after the other, so its preview would not show all of them.
 """
 _PROVIDER, MACHINE, _COMMAND = "pulumi:providers:libvirt", "hardway:machine:Machine", "command:remote:Command"
-
-_READY_TIMEOUT = 600
-"""Seconds. As many VMs as a machine can run boot in that time."""
-_POLL_INTERVAL = 1.0
-"""Seconds."""
-_SSH_TIMEOUT = 60.0
-"""Seconds in which a node must tell its time."""
 
 EXISTING_MACHINES = "existing machines"
 
@@ -105,21 +93,6 @@ def refuse_locked(workspace: Workspace, stack: str) -> None:
         engine = _Commands(workspace, enters=False).attempt
         if holders := shared.lock_holders(engine, stack):
             raise HostError(shared.refusal(stack, holders))
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Obstacle:
-    """The part of a lab that `up` waits for.
-
-    Attributes:
-        problem: The part and its problem.
-        reason: The reason for the problem.
-        advice: The command that shows more.
-    """
-
-    problem: str
-    reason: str
-    advice: str
 
 
 class Stack:
@@ -264,7 +237,7 @@ class Stack:
         Raises:
             HostError: A clock is still wrong after the time limit, or a node does not tell its time.
         """
-        self._wait_for_clocks(self.write_access())
+        self._waits(self.write_access()).for_clocks()
 
     def wait_until_awake(self, since: float) -> None:
         """Wait until stopped nodes are back: their clocks are right, they are Ready, and their kubelets report again.
@@ -277,9 +250,10 @@ class Stack:
             HostError: Something is missing after the time limit.
         """
         outputs = self.write_access()
-        self._wait_for_clocks(outputs)
+        waits = self._waits(outputs)
+        waits.for_clocks()
         if outputs.kubeconfig is not None:
-            self._wait(lambda: self._obstacle(outputs) or self._old_lease(outputs, since))
+            waits.for_reports(since)
 
     def restore_machine_network(self) -> None:
         """Create again what the lab adds to the network of this machine, if it was lost with its network namespace.
@@ -338,7 +312,7 @@ class Stack:
         outputs = self.write_access()
         if outputs.kubeconfig is not None:
             with steps.step("Nodes"):
-                self._wait_until_ready(outputs)
+                self._waits(outputs).for_ready_nodes()
                 confirmation.accept(self._workspace, self.name)
             with temporary_file(outputs.kubeconfig) as kubeconfig:
                 self._commands.run("kubectl", "--kubeconfig", kubeconfig, "get", "nodes", "--output=wide")
@@ -531,124 +505,12 @@ class Stack:
             f"{command_line('preview', self.name)} shows what it would do."
         )
 
-    def _wait_until_ready(self, outputs: StackOutputs[str]) -> None:
-        """Wait until the nodes are Ready, or lack only a CNI plugin that the user installs later.
-
-        The engine checks only nodes that it changes. VMs that started together with this machine may still be booting.
-        """
-        self._wait(lambda: self._obstacle(outputs))
-
-    def _wait(self, find_obstacle: Callable[[], _Obstacle | None]) -> None:
-        """Wait until there is no obstacle, and print what it waits for."""
-        deadline, announced = time.monotonic() + _READY_TIMEOUT, ""
-        while obstacle := find_obstacle():
-            if time.monotonic() > deadline:
-                raise HostError(
-                    f"{obstacle.problem} after {_READY_TIMEOUT} s ({obstacle.reason}). {obstacle.advice}; then "
-                    f"{command_line('up', self.name)} repairs it."
-                )
-            if obstacle.problem != announced:
-                left = max(0, round(deadline - time.monotonic()))
-                console.note(f"waiting up to {left} s: {obstacle.problem} ({obstacle.reason})")
-                announced = obstacle.problem
-            time.sleep(_POLL_INTERVAL)
-
-    def _wait_for_clocks(self, outputs: StackOutputs[str]) -> None:
-        nodes = sorted(outputs.nodes)
-        self._wait(lambda: self._wrong_clock(nodes))
-
-    def _wrong_clock(self, nodes: Sequence[str]) -> _Obstacle | None:
-        """Return the reason for which clocks are not right. None if they are."""
-        with ThreadPoolExecutor(max_workers=max(1, min(32, len(nodes)))) as pool:
-            skews = dict(zip(nodes, pool.map(self._skew, nodes), strict=True))
-        advice = f"{command_line('status', self.name)} shows the state of the machines and their clocks"
-        if silent := [name for name, skew in skews.items() if skew is None]:
-            names = " and ".join(silent)
-            return _Obstacle(problem=f"no answer over SSH: {names}", reason="its time was asked", advice=advice)
-        wrong = {name: skew for name, skew in skews.items() if skew is not None and abs(skew) > MAX_SKEW}
-        if not wrong:
-            return None
-        return _Obstacle(
-            problem=f"the clock is wrong: {' and '.join(wrong)}",
-            reason=", ".join(f"{name}: {skew:+.0f} s" for name, skew in wrong.items()),
-            advice=advice,
-        )
-
-    def _skew(self, node: str) -> float | None:
-        """Return the skew of a node's clock. None without an answer."""
-        ssh_config = self._workspace.access(self.name) / "ssh_config"
-        sent_at = time.time()
-        with contextlib.suppress(subprocess.TimeoutExpired, ValueError):
-            answer = attempt(
-                ["ssh", "-F", ssh_config, "-o", "BatchMode=yes", node, "date", "+%s.%N"], timeout=_SSH_TIMEOUT
-            )
-            return skew([float(answer.stdout)], sent_at, time.time())
-        return None
-
-    def _old_lease(self, outputs: StackOutputs[str], since: float) -> _Obstacle | None:
-        """Return the nodes whose kubelets have not renewed their leases since a time. None if all have."""
-        answer = self._get(outputs, "leases", "--namespace=kube-node-lease")
-        advice = f"{command_line('status', self.name)} shows the state of the kubelets"
-        if answer.returncode != 0:
-            return _Obstacle(
-                problem="the leases of the nodes cannot be read", reason=_reason(answer.stderr), advice=advice
-            )
-        renewed = {
-            lease["metadata"]["name"]: datetime.fromisoformat(lease["spec"]["renewTime"]).timestamp()
-            for lease in json.loads(answer.stdout)["items"]
-        }
-        old = [name for name in _kubelets(outputs) if renewed.get(name, 0.0) < since - MAX_SKEW]
-        if not old:
-            return None
-        return _Obstacle(
-            problem=f"no new report of the kubelet: {' and '.join(old)}",
-            reason="each one renews its lease in turn",
-            advice=advice,
-        )
-
-    def _obstacle(self, outputs: StackOutputs[str]) -> _Obstacle | None:
-        """Return the reason for which the nodes are not Ready, None if they are or lack only a CNI plugin."""
-        answer = self._get(outputs, "nodes")
-        if answer.returncode != 0:
-            return _Obstacle(
-                problem=f"API server {outputs.api_endpoint} does not answer",
-                reason=_reason(answer.stderr),
-                advice=f"{command_line('status', self.name)} shows the state of its machine and services",
-            )
-        nodes = {node["metadata"]["name"]: node for node in json.loads(answer.stdout)["items"]}
-        reasons = {}
-        for name in _kubelets(outputs):
-            if name not in nodes:
-                reasons[name] = "is not in the cluster"
-            elif not is_ready(nodes[name]) and (outputs.has_pod_network or not lacks_only_network(nodes[name])):
-                reasons[name] = ready_condition(nodes[name]).get("message") or "its kubelet has not reported a reason"
-        if not reasons:
-            return None
-        return _Obstacle(
-            problem=f"{' and '.join(reasons)} {'is' if len(reasons) == 1 else 'are'} not Ready",
-            reason="; ".join(f"{name}: {reason}" for name, reason in reasons.items()),
-            advice=f"{command_line('verify', self.name)} shows what differs there from the stack",
-        )
-
-    def _get(self, outputs: StackOutputs[str], *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run `kubectl get`, which may fail, with the program's own rights. Those of the user may have ended."""
-        assert outputs.kubeconfig is not None, "there is nothing to wait for without an administrator"
-        with temporary_file(outputs.kubeconfig) as kubeconfig:
-            return self._commands.attempt(
-                "kubectl", "--kubeconfig", kubeconfig, "get", *arguments, "--output=json", "--request-timeout=10s"
-            )
+    def _waits(self, outputs: StackOutputs[str]) -> Waits:
+        return Waits(workspace=self._workspace, stack=self.name, outputs=outputs, attempt=self._commands.attempt)
 
     @property
     def _stack(self) -> tuple[str, str]:
         return "--stack", self.name
-
-
-def _kubelets(outputs: StackOutputs[str]) -> list[str]:
-    return sorted(name for name, node in outputs.nodes.items() if node.pod_cidr is not None)
-
-
-def _reason(errors: str) -> str:
-    return (errors.strip().splitlines() or ["kubectl printed no reason"])[-1]
 
 
 class _Commands:

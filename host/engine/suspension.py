@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from host.engine import locks, stopped
 from host.engine.stack import MACHINE, Stack, deployment_of, refuse_locked
+from host.engine.urns import resource_name
 from host.libvirt.placement import is_elsewhere
 from host.libvirt.private import URI
 from host.libvirt.vms import PAUSED, RUNNING, SAVED, Vms
@@ -72,7 +73,7 @@ class LabVms:
             daemons=[
                 Vms(uri=uri, names=sorted(each), program=workspace.bin / "virsh") for uri, each in sorted(names.items())
             ],
-            machines=sorted(urn.rpartition("::")[2] for urn in machines),
+            machines=sorted(resource_name(urn) for urn in machines),
         )
 
     def states(self) -> dict[str, str]:

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_priv
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from host.engine.certificates import SIGNED
+from host.engine.urns import resource_name
 from lab.outputs import AdministratorOutputs
 from lab.pki import ADMIN, ADMIN_USER, MASTERS_GROUP, SUPER_ADMIN_USER
 from ops.access.user import AccessError, User, create_key, key_text, subject
@@ -61,7 +62,7 @@ def administrator_of(deployment: Mapping[str, Any], *, is_super_admin: bool) -> 
         AccessError: The lab signs no certificates of administrators.
     """
     resources = [each for each in deployment.get("resources") or () if not each.get("delete")]
-    signed = [each["inputs"] for each in resources if each["type"] == SIGNED and _name(each) == ADMIN]
+    signed = [each["inputs"] for each in resources if each["type"] == SIGNED and resource_name(each["urn"]) == ADMIN]
     if not signed:
         raise AccessError("its state has no key that signs certificates of administrators. Bring it up: `hardway up`")
     outputs: Mapping[str, Any] = next((each.get("outputs") or {} for each in resources if each["type"] == _STACK), {})
@@ -120,10 +121,6 @@ def sign_credential(administrator: Administrator, now: datetime) -> str:
             },
         }
     )
-
-
-def _name(resource: Mapping[str, Any]) -> str:
-    return str(resource["urn"]).rpartition("::")[2]
 
 
 def _plain(value: Any) -> str:

@@ -16,9 +16,9 @@ from lab.node.paths import PROGRAMS
 from lab.spec import Role
 from ops.clients import NOT_FOUND, CommandError, Commands, logins, read_outputs
 from ops.command_line import OK, PROBLEM, parse, parser, report_error
-from ops.tables import plain_table
 from system.errors import HardwayError
 from system.files import CHECKOUT
+from system.tables import plain_table
 from toolchain.etcd_snapshot import IncompleteError, receiving
 
 PROGRAM = f"{PROGRAMS}/etcd-snapshot"

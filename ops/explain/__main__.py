@@ -23,9 +23,9 @@ from ops.explain.explanation import (
 )
 from ops.explain.provenance import node_path, override_names
 from ops.stack_file import StackConfiguration, read_stack
-from ops.tables import plain_table
 from system.errors import HardwayError
 from system.files import CHECKOUT
+from system.tables import plain_table
 
 MAX_TEXT_WIDTH = 64
 """Width of a line's text, after which its origin follows."""

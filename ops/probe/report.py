@@ -10,7 +10,7 @@ from ops.probe.nodes import Readiness
 from ops.probe.pods import PodChange
 from ops.probe.services import ServiceStart
 from ops.probe.timeline import Outcome, Run, Span, Timeline, count, longest_gap, seconds_in, spans
-from ops.tables import plain_table
+from system.tables import plain_table
 
 DIGITS = 3
 """Decimals of a time in seconds."""

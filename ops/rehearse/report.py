@@ -6,7 +6,7 @@ from typing import Any
 from ops.probe import report as probe_report
 from ops.probe.report import Document
 from ops.rehearse.comparison import Comparison
-from ops.tables import plain_table
+from system.tables import plain_table
 
 _HEADINGS = ("NODE", "PART", "PREDICTED", "SEEN")
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from ops.junit import Case
-from ops.tables import plain_table
+from system.tables import plain_table
 
 
 class Result(StrEnum):

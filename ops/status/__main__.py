@@ -17,9 +17,10 @@ from ops.command_line import parse, parser, report_error
 from ops.stack_file import read_spec
 from ops.status.probes import read_status
 from ops.status.report import StatusReport, conclusion, heading, sections, stopped_report
-from ops.tables import plain_table, rich_table
+from ops.tables import rich_table
 from system.errors import HardwayError
 from system.files import CHECKOUT
+from system.tables import plain_table
 
 INTERVAL = 5.0
 """Seconds between two reports of --watch."""

@@ -78,5 +78,7 @@ def test_lab_returns_to_a_snapshot(lab: RunningLab, snapshot: str) -> None:
     assert pod_restarts(lab) == before
     assert lab.clock_errors() == {}
     assert ready(lab) == set(WORKERS)
+    # The labels are newer than the snapshot.
+    lab.succeed("rollback")
     assert lab.planned() == {}
     assert lab.verify() == []

@@ -121,7 +121,7 @@ def node_list(**ready: str) -> str:
 def test_up_waits_until_nodes_are_ready(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("host.engine.stack._POLL_INTERVAL", 0)
+    monkeypatch.setattr("host.engine.waits._POLL_INTERVAL", 0)
     kubectl = f"""
 case "$*" in *wide*) echo the table; exit ;; esac
 echo call >>calls
@@ -141,7 +141,7 @@ esac"""
 
 
 def test_up_needs_no_rights_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("host.engine.stack._READY_TIMEOUT", -1)
+    monkeypatch.setattr("host.engine.waits._TIMEOUT", -1)
     kubectl = f"""
 case "$(cat "$2")" in secret) ;; *) echo forbidden >&2; exit 1 ;; esac
 echo "$2" >>used
@@ -153,13 +153,13 @@ echo '{node_list(a="True", b="True")}'"""
 
 
 def test_up_names_the_node_that_is_not_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("host.engine.stack._READY_TIMEOUT", -1)
+    monkeypatch.setattr("host.engine.waits._TIMEOUT", -1)
     with pytest.raises(HostError, match=r"^b is not Ready after .* \(b: its kubelet .*\)\. .*hardway verify"):
         bring_up(tmp_path, f"echo '{node_list(a='True', b='False')}'")
 
 
 def test_up_names_the_api_server_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("host.engine.stack._READY_TIMEOUT", -1)
+    monkeypatch.setattr("host.engine.waits._TIMEOUT", -1)
     kubectl = (
         "printf 'E1128 memcache.go:265] not found\nUnable to connect to the server: no route to host\n' >&2; exit 1"
     )
@@ -169,13 +169,13 @@ def test_up_names_the_api_server_that_does_not_answer(tmp_path: Path, monkeypatc
 
 
 def test_up_names_the_node_that_is_not_in_the_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("host.engine.stack._READY_TIMEOUT", -1)
+    monkeypatch.setattr("host.engine.waits._TIMEOUT", -1)
     with pytest.raises(HostError, match=r"\(b: is not in the cluster\)"):
         bring_up(tmp_path, f"echo '{node_list(a='True')}'")
 
 
 def test_up_waits_for_no_cni_plugin_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("host.engine.stack._READY_TIMEOUT", -1)
+    monkeypatch.setattr("host.engine.waits._TIMEOUT", -1)
     nodes = json.loads(node_list(a="True", b="False"))
     nodes["items"][1]["status"]["conditions"][0]["message"] = "container runtime network not ready: no plugin"
     kubectl = f"echo '{json.dumps(nodes)}'"
@@ -200,7 +200,7 @@ esac"""
 def test_stopped_nodes_are_back_with_their_clocks_and_leases(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("host.engine.stack._POLL_INTERVAL", 0)
+    monkeypatch.setattr("host.engine.waits._POLL_INTERVAL", 0)
     workspace = prepared(tmp_path, f"#!/bin/sh\ncase \"$*\" in *output*) echo '{json.dumps(OUTPUTS)}' ;; esac\n")
     put(workspace.bin, "kubectl", RENEWED % node_list(a="True", b="True"))
     # Node a is behind at first.
@@ -213,7 +213,7 @@ def test_stopped_nodes_are_back_with_their_clocks_and_leases(
 
 
 def test_node_that_does_not_tell_its_time_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("host.engine.stack._READY_TIMEOUT", -1)
+    monkeypatch.setattr("host.engine.waits._TIMEOUT", -1)
     workspace = prepared(tmp_path, f"#!/bin/sh\ncase \"$*\" in *output*) echo '{json.dumps(OUTPUTS)}' ;; esac\n")
     put(tmp_path, "ssh", "test $5 != b && date +%s.%N")
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
